@@ -1,0 +1,52 @@
+# Everything a newcomer needs: 'make demo' shows a result, 'make test' checks it all. 'make' lists the targets.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# One thread: the networks are small, and more threads only wait for one another.
+export OMP_NUM_THREADS := 1
+export RAY_USAGE_STATS_ENABLED := 0
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test check lint bench format clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+venv: $(STAMP) ## create .venv with the tested versions of all dependencies
+
+$(STAMP): setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || \
+		{ echo "lad-rllib needs Python 3.11 or 3.12, '$(PYTHON)' is not; try: make venv PYTHON=python3.11" >&2; exit 1; }
+	@echo "Installing into $(VENV); the first time takes a few minutes."
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## train briefly on the paper's setting and compare with the heuristics, into results/demo
+	$(BIN)/python experiments/train.py --episodes 60 --seed 1 --output results/demo --overwrite
+	$(BIN)/python experiments/evaluate.py --checkpoint results/demo/checkpoint
+
+test: lint ## format, lint, types and all tests
+	$(BIN)/pytest -q
+
+check: lint ## format, lint, types and the fast tests: before every commit
+	$(BIN)/pytest -q -m "not cluster and not slow"
+
+lint: $(STAMP) ## format, lint and types only
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(STAMP) ## speed of training and simulation, as ratios in one run
+	$(BIN)/python benchmarks/speed.py
+
+format: $(STAMP) ## rewrite the code in the project's format
+	$(BIN)/ruff check --fix-only -q .
+	$(BIN)/ruff format .
+
+clean: ## remove .venv, results of the demo and caches
+	rm -rf $(VENV) results/demo build *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

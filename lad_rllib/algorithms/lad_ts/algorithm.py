@@ -1,0 +1,265 @@
+"""LAD-TS: latent action diffusion task scheduling, as an RLlib algorithm."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
+from ray.rllib.core.learner.training_data import TrainingData
+from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
+from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
+from ray.rllib.utils.metrics import (
+    ENV_RUNNER_RESULTS,
+    ENV_RUNNER_SAMPLING_TIMER,
+    LEARNER_RESULTS,
+    LEARNER_UPDATE_TIMER,
+    NUM_ENV_STEPS_SAMPLED_LIFETIME,
+    SYNCH_WORKER_WEIGHTS_TIMER,
+    TIMERS,
+)
+
+from lad_rllib import names
+from lad_rllib.algorithms.lad_ts.config import LADTSConfig
+from lad_rllib.algorithms.lad_ts.env_runner import LADTSEnvRunner
+from lad_rllib.algorithms.lad_ts.learner import READY
+from lad_rllib.algorithms.lad_ts.replay_buffer import FleetReplayBuffer, SlotSample
+
+REPLAY_BUFFER = "replay_buffer"
+RUNNER_STATES = "runner_states"
+SAMPLING_RNG = "sampling_rng"
+UPDATES_DUE = "updates_due"
+
+
+class LADTS(Algorithm):
+    """Learns where to send each task: one latent action diffusion actor and soft actor-critic per base station.
+
+    One ``train()`` plays one episode in every environment. With a local environment runner, weights move on after
+    every slot, as in the published code; with remote ones after every ``rollout_fragment_length`` slots ("auto": an
+    episode). The algorithm owns the replay buffers; the learner weights, temperatures and optimisers; the runners
+    the latent memories (see :mod:`~lad_rllib.algorithms.lad_ts.latent_memory` for what becomes of them).
+    """
+
+    @classmethod
+    def get_default_config(cls) -> LADTSConfig:
+        """The published settings."""
+        return LADTSConfig(algo_class=cls)
+
+    def setup(self, config: LADTSConfig) -> None:
+        """Build runners, learners and replay buffers."""
+        torch.set_num_threads(config.torch_threads if isinstance(config, LADTSConfig) else 1)
+        super().setup(config)
+        observation_space, _ = self.spaces[INPUT_ENV_SINGLE_SPACES]
+        self.replay_buffer = FleetReplayBuffer(
+            num_stations=observation_space[names.TASKS].shape[0],
+            num_servers=observation_space[names.QUEUES].shape[0],
+            capacity=self.config.replay_capacity,
+            latent_after_acting=self.config.replay_latent == "after_acting",
+        )
+        self._sampling_rng = np.random.default_rng(None if self.config.seed is None else [self.config.seed, 1])
+        self._updates_due = 0.0
+        self._runner_states: dict[int, dict[str, Any]] = {}
+
+    # -- Training -------------------------------------------------------------------------------------------------
+
+    def training_step(self) -> None:
+        """Play one episode in every environment; store, learn and share weights on the way."""
+        remote = self.env_runner_group.num_remote_env_runners() > 0
+        rounds = self._remote_rounds() if remote else self._local_rounds()
+        for samples in rounds:
+            for sample in samples:
+                self.replay_buffer.add(sample)
+                self._updates_due += self.config.updates_per_slot * len(sample.task_counts)
+                while self._updates_due >= 1:
+                    self._updates_due -= 1
+                    self._update()
+            with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
+                self._share_weights(remote)
+        self.metrics.log_value("replay_buffer_size", float(self.replay_buffer.size.mean()), window=1)
+        results = self.learner_group.foreach_learner(lambda learner: learner.metrics.reduce())
+        self.metrics.aggregate([result.get() for result in results], key=LEARNER_RESULTS)
+
+    def _local_rounds(self) -> Iterator[list[SlotSample]]:
+        runner: LADTSEnvRunner = self.env_runner
+        fragment = self.config.get_rollout_fragment_length()
+        done = False
+        while not done:
+            with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
+                samples = runner.collect(fragment)
+            yield samples
+            done = bool(samples) and samples[-1].is_last
+        self.metrics.aggregate([runner.get_metrics()], key=ENV_RUNNER_RESULTS)
+
+    def _remote_rounds(self) -> Iterator[list[SlotSample]]:
+        """Samples of all remote runners, interleaved slot by slot, until every healthy one ended its episode."""
+        fragment = self.config.get_rollout_fragment_length()
+        running: set[int] | None = None
+        while running is None or running:
+            with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
+                results = self.env_runner_group.foreach_env_runner(
+                    lambda runner: _collect_remotely(runner, fragment),
+                    local_env_runner=False,
+                    remote_worker_ids=None if running is None else sorted(running),
+                    timeout_seconds=self.config.sample_timeout_s,
+                )
+            if not results:  # all runners died or stalled; RLlib restarts them before the next training step
+                return
+            running = set()
+            for index, samples, metrics, state in results:
+                if state is None:
+                    running.add(index)
+                else:
+                    self._runner_states[index] = state
+                    self.metrics.aggregate([metrics], key=ENV_RUNNER_RESULTS)
+            by_runner = [samples for _, samples, _, _ in results]
+            yield [samples[k] for k in range(max(map(len, by_runner))) for samples in by_runner if k < len(samples)]
+
+    def _update(self) -> None:
+        buffer = self.replay_buffer
+        ready = buffer.size > self.config.learning_starts
+        if not ready.any():
+            return
+        samples = self.config.train_batch_size_per_learner * max(self.config.num_learners, 1)
+        columns: dict[str, NDArray[Any]] = buffer.sample(samples, self._sampling_rng)
+        columns[READY] = np.broadcast_to(ready, columns["reward"].shape)
+        if self.learner_group.is_local:
+            # Zero-copy; remote learners make their own tensors.
+            device = self.learner_group._learner.device
+            columns = {key: torch.from_numpy(np.require(value, requirements="W")).to(device) for key, value in columns.items()}
+        with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
+            self.learner_group.update(
+                training_data=TrainingData(
+                    batch=MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(columns)}, env_steps=samples)
+                ),
+                timesteps={
+                    NUM_ENV_STEPS_SAMPLED_LIFETIME: self.metrics.peek(
+                        (ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0
+                    )
+                },
+                _no_metrics_reduce=True,
+            )
+
+    def _share_weights(self, remote: bool) -> None:
+        if remote or self.learner_group.is_remote:
+            self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group, inference_only=True)
+        else:
+            self._copy_actor()
+
+    @torch.no_grad()
+    def _copy_actor(self) -> None:
+        """Copy the actors from the local learner to the local runner (``sync_weights`` goes by the object store)."""
+        source = self.learner_group._learner.module[DEFAULT_MODULE_ID].networks.actor
+        target = self.env_runner.module.networks.actor
+        torch._foreach_copy_(list(target.parameters()), list(source.parameters()))
+
+    # -- Latent memory --------------------------------------------------------------------------------------------
+
+    def _present_runner_states(self) -> dict[int, dict[str, Any]]:
+        """State of every training runner, by index; a local one is asked, remote ones' are of their last episode."""
+        if self.env_runner is not None and self.env_runner.env is not None:
+            return {0: self.env_runner.get_runner_state()}
+        return dict(self._runner_states)
+
+    def _first_latent_memory(self) -> dict[str, Any] | None:
+        states = self._present_runner_states()
+        return states[min(states)]["latent_memory"] if states else None
+
+    def _spread_runner_states(self, states: Mapping[int, dict[str, Any]], indices: Collection[int] | None = None) -> None:
+        """Give runners their saved states; those without one take the first one's latent memory."""
+        if not states:
+            return
+        first = states[min(states)]["latent_memory"]
+        states = dict(states)
+
+        def restore(runner: LADTSEnvRunner) -> None:
+            own = states.get(runner.worker_index or 0)
+            if own is not None:
+                runner.set_runner_state(own)
+            else:
+                runner.set_latent_memory(first)
+
+        local = self.env_runner is not None and self.env_runner.env is not None
+        self.env_runner_group.foreach_env_runner(
+            restore, local_env_runner=local, remote_worker_ids=None if indices is None else list(indices)
+        )
+
+    def restore_env_runners(self, env_runner_group: Any) -> list[int]:
+        """Bring restarted runners up to date: weights (RLlib), then the latent memory they had."""
+        restored = super().restore_env_runners(env_runner_group)
+        if restored and env_runner_group is self.env_runner_group:
+            self._spread_runner_states(self._runner_states, restored)
+        return restored
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Evaluate with a copy of the first training runner's latent memory."""
+        memory = self._first_latent_memory()
+        if self.eval_env_runner_group is not None and memory is not None:
+            self.eval_env_runner_group.foreach_env_runner(lambda runner: runner.set_latent_memory(memory))
+        return super().evaluate(*args, **kwargs)
+
+    # -- Checkpoints ----------------------------------------------------------------------------------------------
+
+    def get_state(
+        self,
+        components: str | Collection[str] | None = None,
+        *,
+        not_components: str | Collection[str] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """RLlib's state, and what an exact continuation needs besides: replay, runners, sampling."""
+        state = super().get_state(components, not_components=not_components, **kwargs)
+        if self._check_component(REPLAY_BUFFER, components, not_components):
+            state[REPLAY_BUFFER] = self.replay_buffer.get_state()
+            state[RUNNER_STATES] = self._present_runner_states()
+            state[SAMPLING_RNG] = self._sampling_rng.bit_generator.state
+            state[UPDATES_DUE] = self._updates_due
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Continue from a state, also an older one than the present."""
+        super().set_state(state)
+        if REPLAY_BUFFER in state:
+            self.replay_buffer.set_state(state[REPLAY_BUFFER])
+            self._sampling_rng.bit_generator.state = state[SAMPLING_RNG]
+            self._updates_due = state[UPDATES_DUE]
+            self._runner_states = {int(index): value for index, value in state[RUNNER_STATES].items()}
+            self._spread_runner_states(self._runner_states)
+
+    def restore_from_path(self, path: str | pathlib.Path, *args: Any, **kwargs: Any) -> None:
+        """Restore a checkpoint; runners take its weights even if theirs are newer."""
+        self.env_runner_group.foreach_env_runner(_forget_weights_version)
+        super().restore_from_path(path, *args, **kwargs)
+        self._force_weights()
+
+    def _force_weights(self) -> None:
+        weights = self.learner_group.get_state(
+            components="learner/" + COMPONENT_RL_MODULE, inference_only=True
+        )["learner"]
+        for group in (self.env_runner_group, self.eval_env_runner_group):
+            if group is not None:
+                group.foreach_env_runner(lambda runner: _load_weights(runner, weights))
+
+
+def _collect_remotely(
+    runner: LADTSEnvRunner, fragment: int | None
+) -> tuple[int, list[SlotSample], Any, dict[str, Any] | None]:
+    """Runs on a remote runner: its index, samples, and - at the end of an episode - metrics and state."""
+    samples = runner.collect(fragment)
+    if not samples[-1].is_last:
+        return runner.worker_index, samples, None, None
+    return runner.worker_index, samples, runner.get_metrics(), runner.get_runner_state()
+
+
+def _forget_weights_version(runner: LADTSEnvRunner) -> None:
+    runner._weights_seq_no = 0
+
+
+def _load_weights(runner: LADTSEnvRunner, state: dict[str, Any]) -> None:
+    """Load weights whatever version the runner has."""
+    _forget_weights_version(runner)
+    runner.set_state(state)

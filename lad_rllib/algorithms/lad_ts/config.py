@@ -1,0 +1,265 @@
+"""Configuration of LAD-TS: every hyperparameter, what it means, and where its value comes from."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+
+from lad_rllib.errors import ConfigurationError
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "published_code": {
+        "latent_index": "station_slot_task",
+        "latent_content": "probabilities",
+        "denoiser_output": "softmax",
+        "replay_latent": "after_acting",
+        "target_entropy": -1.0,
+    },
+    "paper": {
+        "latent_index": "station_task",
+        "latent_content": "logits",
+        "denoiser_output": "linear",
+        "replay_latent": "before_acting",
+        "target_entropy": "auto",
+    },
+}
+"""Where the paper's text and its published code differ; see the algorithm's README."""
+
+_CHOICES = {
+    "latent_index": ("station_slot_task", "station_task"),
+    "latent_content": ("probabilities", "logits"),
+    "denoiser_output": ("softmax", "linear"),
+    "replay_latent": ("after_acting", "before_acting"),
+}
+
+_POSITIVE = ("beta_min", "beta_max", "initial_alpha", "actor_lr", "critic_lr", "alpha_lr")
+_AT_LEAST_ONE = ("policy_denoising_steps", "replay_capacity", "train_batch_size_per_learner", "torch_threads")
+
+
+class LADTSConfig(AlgorithmConfig):
+    """Configures :class:`~lad_rllib.algorithms.lad_ts.algorithm.LADTS`.
+
+    Example:
+        >>> from lad_rllib.algorithms.lad_ts import LADTSConfig
+        >>> from lad_rllib.envs import FleetVectorEnv
+        >>> config = (
+        ...     LADTSConfig()
+        ...     .environment(FleetVectorEnv, env_config={"setting": "paper"})
+        ...     .training(preset="published_code", policy_denoising_steps=5)
+        ... )
+        >>> algo = config.build_algo()  # doctest: +SKIP
+    """
+
+    def __init__(self, algo_class: type | None = None) -> None:
+        from lad_rllib.algorithms.lad_ts.env_runner import LADTSEnvRunner
+
+        if algo_class is None:
+            from lad_rllib.algorithms.lad_ts.algorithm import LADTS
+
+            algo_class = LADTS
+        super().__init__(algo_class=algo_class)
+        # Latent action diffusion (arXiv 2412.18212, section on LADN).
+        self.preset = "published_code"
+        self.policy_denoising_steps = 5
+        self.hidden_sizes = (20, 20)
+        self.beta_min = 0.1
+        self.beta_max = 10.0
+        self.latent_index = "station_slot_task"
+        self.latent_content = "probabilities"
+        self.denoiser_output = "softmax"
+        self.replay_latent = "after_acting"
+        # Discrete soft actor-critic.
+        self.gamma = 0.95
+        self.tau = 0.005
+        self.initial_alpha = 0.05
+        self.target_entropy: float | str = -1.0
+        self.actor_lr: Any = 1e-4
+        self.critic_lr: Any = 1e-3
+        self.alpha_lr: Any = 3e-4
+        self.grad_clip = None
+        # Replay and pace.
+        self.replay_capacity = 1000
+        self.train_batch_size_per_learner = 64
+        self.learning_starts = 300
+        self.updates_per_slot = 1.0
+        # Process.
+        self.torch_threads = 1
+        # RLlib's own settings that this algorithm needs.
+        self.env_runner_cls = LADTSEnvRunner
+        self.gym_env_vectorize_mode = "vector_entry_point"
+        self.normalize_actions = False
+        self.clip_actions = False
+        self.episodes_to_numpy = True
+        self.rollout_fragment_length = "auto"
+        self.batch_mode = "truncate_episodes"
+        self._known_keys = frozenset(self.__dict__)
+
+    def training(
+        self,
+        *,
+        preset: str = NotProvided,
+        policy_denoising_steps: int = NotProvided,
+        hidden_sizes: tuple[int, ...] = NotProvided,
+        beta_min: float = NotProvided,
+        beta_max: float = NotProvided,
+        latent_index: str = NotProvided,
+        latent_content: str = NotProvided,
+        denoiser_output: str = NotProvided,
+        replay_latent: str = NotProvided,
+        tau: float = NotProvided,
+        initial_alpha: float = NotProvided,
+        target_entropy: float | str = NotProvided,
+        actor_lr: Any = NotProvided,
+        critic_lr: Any = NotProvided,
+        alpha_lr: Any = NotProvided,
+        replay_capacity: int = NotProvided,
+        learning_starts: int = NotProvided,
+        updates_per_slot: float = NotProvided,
+        torch_threads: int = NotProvided,
+        **kwargs: Any,
+    ) -> LADTSConfig:
+        """Set hyperparameters; values are those of the published experiments by default.
+
+        Args:
+            preset: ``"published_code"`` (default; gives the published curves) or ``"paper"``: sets
+                ``latent_index``, ``latent_content``, ``denoiser_output``, ``replay_latent`` and
+                ``target_entropy``; those given beside it win.
+            policy_denoising_steps: Denoising steps I of the actor (5).
+            hidden_sizes: Widths of the hidden layers of denoiser and critics ((20, 20)).
+            beta_min: Least noise rate of the diffusion (0.1).
+            beta_max: Greatest noise rate of the diffusion (10).
+            latent_index: What a latent action belongs to: ``"station_slot_task"`` (carried from episode to
+                episode) or ``"station_task"`` (carried from slot to slot).
+            latent_content: What is remembered: ``"probabilities"`` or ``"logits"`` (x_0).
+            denoiser_output: The denoiser's last layer: ``"softmax"`` or ``"linear"``.
+            replay_latent: What the replay buffer holds as latent: the actor's output (``"after_acting"``) or what
+                it started from (``"before_acting"``).
+            tau: Share of the critics that goes into their targets at each update (0.005).
+            initial_alpha: Temperature at the start (0.05).
+            target_entropy: Entropy [nat] that the temperature steers to; ``"auto"`` is half of that of a uniform
+                choice, log(A) / 2. The published -1 cannot be reached: there the temperature only falls.
+            actor_lr: Learning rate of the actors (1e-4), a number or an RLlib schedule.
+            critic_lr: Learning rate of the critics (1e-3), likewise.
+            alpha_lr: Learning rate of the temperatures (3e-4), likewise.
+            replay_capacity: Transitions that each station keeps (1000).
+            learning_starts: A station is updated once it holds more transitions than this (300).
+            updates_per_slot: Updates of all stations for each slot of each environment (1).
+            torch_threads: Threads of torch in the algorithm, each learner and each runner (1; with small networks
+                more threads are slower).
+            **kwargs: RLlib's common keys, among them ``gamma`` (0.95), ``train_batch_size_per_learner`` (64
+                transitions of each station) and ``grad_clip`` (None).
+
+        Raises:
+            ConfigurationError: for an unknown preset.
+            TypeError: for an unknown key.
+        """
+        given = {k: v for k, v in locals().items() if k not in ("self", "kwargs", "__class__") and v is not NotProvided}
+        super().training(**kwargs)
+        if "preset" in given:
+            if given["preset"] not in PRESETS:
+                raise ConfigurationError(f"unknown preset {given['preset']!r}; choose from {', '.join(PRESETS)}")
+            given = PRESETS[given["preset"]] | given
+        for key, value in given.items():
+            setattr(self, key, tuple(value) if key == "hidden_sizes" else value)
+        return self
+
+    def update_from_dict(self, config_dict: dict[str, Any]) -> LADTSConfig:
+        """Set values by name (as Ray Tune does); a ``preset`` sets its group first.
+
+        Raises:
+            ConfigurationError: for a key that does not exist.
+        """
+        own = dict(config_dict)
+        known = self._known_keys | {"_known_keys"} | set(AlgorithmConfig().__dict__)
+        unknown = [key for key in own if key not in known and not key.startswith(("__", "multiagent", "_"))]
+        unknown = [key for key in unknown if self._translate_special_keys(key, warn_deprecated=False) not in known]
+        if unknown:
+            raise ConfigurationError(f"unknown configuration key {sorted(unknown)[0]!r} for LAD-TS")
+        if own.get("preset", self.preset) != self.preset:
+            self.training(preset=own["preset"])
+        return super().update_from_dict(own)
+
+    def resolved_target_entropy(self, num_servers: int) -> float:
+        """Target entropy [nat] for a number of servers."""
+        return 0.5 * math.log(num_servers) if self.target_entropy == "auto" else float(self.target_entropy)
+
+    def get_rollout_fragment_length(self, worker_index: int = 0) -> int | None:  # type: ignore[override]
+        """Slots between weight updates: one for a local runner, a whole episode (None) for remote ones."""
+        if self.rollout_fragment_length == "auto":
+            return 1 if self.num_env_runners == 0 else None
+        return int(self.rollout_fragment_length)
+
+    def validate(self) -> None:
+        """Check all values against each other.
+
+        Raises:
+            ConfigurationError: names the value and what would be valid.
+        """
+        super().validate()
+        for key, choices in _CHOICES.items():
+            if getattr(self, key) not in choices:
+                raise ConfigurationError(f"{key} must be one of {', '.join(choices)}; got {getattr(self, key)!r}")
+        for key in _POSITIVE:
+            value = getattr(self, key)
+            if isinstance(value, (int, float)) and not value > 0:
+                raise ConfigurationError(f"{key} must be positive, got {value}")
+        for key in _AT_LEAST_ONE:
+            if getattr(self, key) < 1:
+                raise ConfigurationError(f"{key} must be at least 1, got {getattr(self, key)}")
+        if self.beta_min > self.beta_max:
+            raise ConfigurationError(f"beta_min {self.beta_min} must not exceed beta_max {self.beta_max}")
+        if not 0 < self.tau <= 1:
+            raise ConfigurationError(f"tau must lie in (0, 1], got {self.tau}")
+        if not 0 <= self.gamma <= 1:
+            raise ConfigurationError(f"gamma must lie in [0, 1], got {self.gamma}")
+        if self.updates_per_slot < 0:
+            raise ConfigurationError(f"updates_per_slot must not be negative, got {self.updates_per_slot}")
+        if isinstance(self.target_entropy, str) and self.target_entropy != "auto":
+            raise ConfigurationError(f"target_entropy must be a number or 'auto', got {self.target_entropy!r}")
+        if not self.hidden_sizes or min(self.hidden_sizes) < 1:
+            raise ConfigurationError(f"hidden_sizes needs at least one width, none below 1; got {self.hidden_sizes}")
+        total_batch = self.train_batch_size_per_learner * max(self.num_learners, 1)
+        if total_batch > self.replay_capacity:
+            raise ConfigurationError(
+                f"a batch of {total_batch} transitions does not fit into replay_capacity {self.replay_capacity}; "
+                "lower train_batch_size_per_learner or raise replay_capacity"
+            )
+        if self.learning_starts < total_batch - 1 or self.learning_starts >= self.replay_capacity:
+            raise ConfigurationError(
+                f"learning_starts {self.learning_starts} must be at least the batch ({total_batch}) less one, and "
+                f"below replay_capacity {self.replay_capacity}"
+            )
+        for key in ("_env_to_module_connector", "_module_to_env_connector", "_learner_connector"):
+            if getattr(self, key) is not None:
+                raise ConfigurationError(
+                    f"LAD-TS does not use connectors, but {key.strip('_')} is set; preprocess in the environment"
+                )
+        if not self.enable_env_runner_and_connector_v2 or not self.enable_rl_module_and_learner:
+            raise ConfigurationError("LAD-TS runs on RLlib's new API stack only")
+
+    def get_default_rl_module_spec(self) -> RLModuleSpec:
+        """Module that the algorithm builds unless the user gives another."""
+        from lad_rllib.algorithms.lad_ts.rl_module import LADTSTorchRLModule
+
+        return RLModuleSpec(module_class=LADTSTorchRLModule)
+
+    def get_default_learner_class(self) -> type:
+        """Learner of the algorithm."""
+        from lad_rllib.algorithms.lad_ts.learner import LADTSTorchLearner
+
+        return LADTSTorchLearner
+
+    @property
+    def _model_config_auto_includes(self) -> dict[str, Any]:
+        return super()._model_config_auto_includes | {
+            "hidden_sizes": tuple(self.hidden_sizes),
+            "policy_denoising_steps": self.policy_denoising_steps,
+            "denoiser_output": self.denoiser_output,
+            "beta_min": self.beta_min,
+            "beta_max": self.beta_max,
+            "initial_alpha": self.initial_alpha,
+            "seed": self.seed,
+        }

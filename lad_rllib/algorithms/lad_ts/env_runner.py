@@ -1,0 +1,272 @@
+"""Environment runner of LAD-TS: plays slots with the latent memory, in columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from ray.rllib.callbacks.utils import make_callback
+from ray.rllib.core.columns import Columns
+from ray.rllib.env.env_runner import ENV_STEP_FAILURE
+from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
+from ray.rllib.env.single_agent_episode import SingleAgentEpisode
+from ray.rllib.utils.metrics import RLMODULE_INFERENCE_TIMER, SAMPLE_TIMER, WEIGHTS_SEQ_NO
+from torch import Tensor
+
+from lad_rllib import names
+from lad_rllib.algorithms.lad_ts.latent_memory import LatentMemory
+from lad_rllib.algorithms.lad_ts.replay_buffer import SlotSample
+
+Observation = dict[str, NDArray[Any]]
+
+
+def choose_servers(logits: Tensor, uniform: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Servers and action probabilities.
+
+    Args:
+        logits: Action logits, shape (..., A).
+        uniform: Uniform random numbers on [0, 1), shape (...); None takes the most probable server.
+
+    Returns:
+        Servers (...), the first whose cumulative probability exceeds ``uniform``, and probabilities (..., A).
+    """
+    probabilities = torch.softmax(logits, dim=-1)
+    if uniform is None:
+        return logits.argmax(-1), probabilities
+    cumulative = probabilities.cumsum(-1)
+    servers = (cumulative <= uniform[..., None]).sum(-1)
+    return servers.clamp_(max=logits.shape[-1] - 1), probabilities
+
+
+class LADTSEnvRunner(SingleAgentEnvRunner):
+    """Runs E fleet environments in lockstep and keeps their latent memory.
+
+    ``sample()`` returns RLlib episodes; ``collect()`` returns the same slots in columns, for the replay buffer.
+    Callbacks see real episodes in both. Connectors are not used: a fleet observation is the module's input as it is.
+    The randomness of a slot depends on the seed, the runner's index and the running number of the slot alone.
+    """
+
+    def __init__(self, *, config: Any, **kwargs: Any) -> None:
+        torch.set_num_threads(config.torch_threads)
+        self._num_slots = 0
+        self._envs_made = 0
+        self._env_is_seeded = False
+        self._latent_memory: LatentMemory | None = None
+        self._observation: Observation = {}
+        self._generator = torch.Generator()
+        super().__init__(config=config, **kwargs)
+        # RLlib gives every runner a seed of its own, evaluation runners included; without one, draw it.
+        self._entropy = int(np.random.SeedSequence(self._seed).generate_state(1)[0])
+        self._total_delay_s = np.zeros(self.num_envs)
+        self._total_tasks = np.zeros(self.num_envs)
+
+    # -- Episodes -------------------------------------------------------------------------------------------------
+
+    def make_env(self) -> None:
+        """Create the environments; a new one is seeded at its first reset."""
+        super().make_env()
+        self._envs_made += 1
+        self._env_is_seeded = False
+
+    def _reset_envs(self, episodes: list[SingleAgentEpisode], shared_data: dict, explore: bool) -> None:
+        """Start new episodes. Environments are seeded once; later resets draw fresh arrivals."""
+        seed = None if self._env_is_seeded else _seed_word(self._entropy, self._envs_made)
+        self._ongoing_episodes_for_metrics.clear()
+        for index in range(self.num_envs):
+            self._new_episode(index, episodes)
+        observation, infos = self._try_env_reset(seed=seed)
+        self._env_is_seeded = True
+        self._observation = observation
+        self._total_delay_s[:] = 0.0
+        self._total_tasks[:] = 0.0
+        for index in range(self.num_envs):
+            episodes[index].add_env_reset(observation=_row(observation, index), infos=infos[index])
+            self._make_on_episode_callback("on_episode_start", index, episodes)
+
+    def _step_slot(self, explore: bool, random_actions: bool = False) -> SlotSample | None:
+        """Decide and play one slot; None if the environment failed and was reset."""
+        if self._needs_initial_reset or self._ongoing_episodes[0].is_done:  # in lockstep: all are
+            self._reset_envs_and_episodes(explore)
+        episodes, before = self._ongoing_episodes, self._observation
+        slot = episodes[0].t
+        if random_actions:
+            action = self.env.action_space.sample()
+            latent_in = latent_out = self.latent_memory.read(slot)
+        else:
+            with self.metrics.log_time(RLMODULE_INFERENCE_TIMER):
+                action, latent_in, latent_out = self._decide(before, slot, explore)
+        results = self._try_env_step(action)
+        if results == ENV_STEP_FAILURE:
+            self._reset_envs_and_episodes(explore)
+            return None
+        observation, rewards, terminateds, truncateds, infos = results
+        done = np.logical_or(terminateds, truncateds)
+        if done.any() != done.all():
+            raise ValueError("LAD-TS needs environments in lockstep: all must end their episodes in the same slot")
+        delay = np.stack([info[names.TASK_DELAYS] for info in infos])
+        self._total_delay_s += delay.sum(axis=(1, 2))
+        self._total_tasks += before[names.TASK_COUNTS].sum(axis=1)
+        extra = {WEIGHTS_SEQ_NO: self._weights_seq_no}
+        for index, episode in enumerate(episodes):
+            episode.add_env_step(
+                observation=_row(observation, index),
+                action=action[index],
+                reward=rewards[index],
+                infos=infos[index],
+                terminated=terminateds[index],
+                truncated=truncateds[index],
+                extra_model_outputs=extra,
+            )
+            self._make_on_episode_callback("on_episode_step", index, episodes)
+            if episode.is_done:
+                mean_delay = self._total_delay_s[index] / max(self._total_tasks[index], 1)
+                self.metrics.log_value(names.MEAN_DELAY, mean_delay, reduce="mean")
+                self._make_on_episode_callback("on_episode_end", index, episodes)
+                self._done_episodes_for_metrics.append(episode)
+        self._observation = observation
+        stored = latent_out if self.config.replay_latent == "after_acting" else latent_in
+        return SlotSample(
+            source=self.worker_index or 0,
+            slot=slot,
+            tasks=before[names.TASKS],
+            task_counts=before[names.TASK_COUNTS],
+            queues=before[names.QUEUES],
+            action=action,
+            delay_s=delay,
+            latent=stored.numpy(),
+            next_tasks=observation[names.TASKS][:, :, 0],
+            next_task_counts=observation[names.TASK_COUNTS],
+            next_queues=observation[names.QUEUES],
+            next_latent=self.latent_memory.first(slot + 1).numpy(),
+            is_last=bool(done.all()),
+        )
+
+    @torch.no_grad()
+    def _decide(self, observation: Observation, slot: int, explore: bool) -> tuple[NDArray[np.int64], Tensor, Tensor]:
+        """Servers of the slot's tasks, the latent actions started from, and those put out."""
+        memory, module, device = self.latent_memory, self.module, self._device
+        self._generator.manual_seed(_seed_word(self._entropy, 0, self._num_slots))
+        self._num_slots += 1
+        tasks = torch.from_numpy(np.ascontiguousarray(observation[names.TASKS])).to(device)
+        queues = torch.from_numpy(np.ascontiguousarray(observation[names.QUEUES])).to(device)
+        latent = memory.read(slot)
+        episodes, _, num_tasks, _ = latent.shape
+        noise = module.networks.draw_noise(episodes * num_tasks, self._generator)
+        logits = module.act(tasks, queues, latent.to(device), noise).cpu()
+        uniform = torch.rand(logits.shape[:-1], generator=self._generator) if explore else None
+        servers, probabilities = choose_servers(logits, uniform)
+        put_out = probabilities if self.config.latent_content == "probabilities" else logits
+        mask = torch.arange(num_tasks) < torch.from_numpy(np.array(observation[names.TASK_COUNTS]))[..., None]
+        memory.write(slot, put_out, mask)
+        return servers.numpy(), latent, put_out
+
+    @property
+    def latent_memory(self) -> LatentMemory:
+        """The latent memory of this runner's environments."""
+        if self._latent_memory is None:
+            spaces = self.env.single_observation_space
+            stations, num_tasks = spaces[names.TASKS].shape[:2]
+            self._latent_memory = LatentMemory(
+                self.config.latent_index,
+                (self.num_envs, stations, num_tasks, spaces[names.QUEUES].shape[0]),
+                seed=[[self._entropy, index] for index in range(self.num_envs)],
+            )
+        return self._latent_memory
+
+    # -- Sampling -------------------------------------------------------------------------------------------------
+
+    def collect(self, num_slots: int | None = None) -> list[SlotSample]:
+        """Play slots of all environments, at most to the end of their episodes, exploring as configured.
+
+        Args:
+            num_slots: Slots to play; None plays to the end of the episodes.
+        """
+        samples: list[SlotSample] = []
+        with self.metrics.log_time(SAMPLE_TIMER):
+            while num_slots is None or len(samples) < num_slots:
+                sample = self._step_slot(self.config.explore)
+                if sample is None:  # the environment failed and starts anew
+                    samples.clear()
+                    continue
+                samples.append(sample)
+                if sample.is_last:
+                    break
+        if samples and samples[-1].is_last:
+            self._increase_sampled_metrics(self._ongoing_episodes[0].t * self.num_envs, self.num_envs)
+            make_callback(
+                "on_sample_end",
+                callbacks_objects=self._callbacks,
+                callbacks_functions=self.config.callbacks_on_sample_end,
+                kwargs={"env_runner": self, "metrics_logger": self.metrics, "samples": self._ongoing_episodes},
+            )
+        return samples
+
+    def _sample(
+        self,
+        *,
+        num_timesteps: int | None = None,
+        num_episodes: int | None = None,
+        explore: bool,
+        random_actions: bool = False,
+        force_reset: bool = False,
+    ) -> list[SingleAgentEpisode]:
+        """RLlib's own way to sample: at least so many time steps, or so many whole episodes."""
+        if force_reset or (num_episodes is not None and self._observation):
+            self._reset_envs_and_episodes(explore)
+        steps = 0
+        finished: list[SingleAgentEpisode] = []
+        while steps < num_timesteps if num_timesteps is not None else len(finished) < (num_episodes or 0):
+            sample = self._step_slot(explore, random_actions)
+            if sample is None:
+                steps = 0
+                continue
+            steps += self.num_envs
+            if sample.is_last:
+                finished += self._ongoing_episodes
+        chunks = [episode for episode in self._ongoing_episodes if episode and episode.t > 0 and not episode.is_done]
+        if chunks:
+            for chunk in chunks:
+                self._ongoing_episodes_for_metrics[chunk.id_].append(chunk)
+            self._ongoing_episodes = [
+                chunk.cut(len_lookback_buffer=self.config.episode_lookback_horizon) for chunk in chunks
+            ]
+        if steps:
+            self._increase_sampled_metrics(steps, len(finished))
+        returned = finished + chunks
+        return [episode.to_numpy() for episode in returned] if self.episodes_to_numpy else returned
+
+    # -- State ----------------------------------------------------------------------------------------------------
+
+    def get_runner_state(self) -> dict[str, Any]:
+        """What this runner alone knows and a checkpoint needs: latent memory, arrivals' and noise's position."""
+        get_env_state = getattr(self.env.unwrapped, "get_state", None)
+        return {
+            "latent_memory": self.latent_memory.get_state(),
+            "environment": get_env_state() if get_env_state and self._env_is_seeded else None,
+            "entropy": self._entropy,
+            "num_slots": self._num_slots,
+        }
+
+    def set_runner_state(self, state: Mapping[str, Any]) -> None:
+        """Continue where :meth:`get_runner_state` was called, with a new episode."""
+        self.latent_memory.set_state(state["latent_memory"])
+        self._entropy, self._num_slots = state["entropy"], state["num_slots"]
+        self._needs_initial_reset = True
+        if state["environment"] is not None and hasattr(self.env.unwrapped, "set_state"):
+            self.env.unwrapped.set_state(state["environment"])
+            self._env_is_seeded = True
+
+    def set_latent_memory(self, state: Mapping[str, Any]) -> None:
+        """Take over a copy of another runner's latent memory, and nothing else."""
+        self.latent_memory.set_state(state)
+
+
+def _row(batched: Observation, index: int) -> Observation:
+    return {key: value[index] for key, value in batched.items()}
+
+
+def _seed_word(*entropy: int) -> int:
+    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint32)[0])

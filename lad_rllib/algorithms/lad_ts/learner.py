@@ -1,0 +1,121 @@
+"""Learner of LAD-TS: one soft actor-critic update of all base stations at once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import torch
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.learner.torch.torch_learner import TorchLearner
+from torch import Tensor
+
+from lad_rllib.algorithms.lad_ts.agentwise_adam import AgentwiseAdam
+from lad_rllib.algorithms.lad_ts.networks import update_stations
+
+READY = "ready"
+"""Batch column: stations that take part in the update, bool, shape (M, B), the same in every row."""
+NUM_UPDATES = "num_updates"
+
+
+class LADTSTorchLearner(TorchLearner):
+    """Critic, actor, temperature and target step of every station.
+
+    A batch has the leading axes (sample, station), since RLlib shards axis 0 over learners. With several learners
+    the gradients are averaged between the critics' and the actors' step, so that all learners stay equal.
+    The noise of update ``k`` depends on the seed, the learner's index and ``k`` alone.
+    """
+
+    def build(self) -> None:
+        """Build module and optimisers, and start the count of updates."""
+        torch.set_num_threads(self.config.torch_threads)
+        self._num_updates = 0
+        self._diagnostics: dict[str, Tensor] = {}
+        self._generator = torch.Generator()
+        self._entropy = int(np.random.SeedSequence(self.config.seed).generate_state(1)[0])
+        super().build()
+
+    def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
+        """Register one optimiser each for actors, critics and temperatures."""
+        config = config or self.config
+        networks = self._module[module_id].networks
+        rates = {"actor": config.actor_lr, "critic": config.critic_lr, "alpha": config.alpha_lr}
+        for name, optimizer in networks.optimizers(0.0, 0.0, 0.0).items():
+            self.register_optimizer(
+                module_id=module_id,
+                optimizer_name=name,
+                optimizer=optimizer,
+                params=optimizer.param_groups[0]["params"],
+                lr_or_lr_schedule=rates[name],
+            )
+
+    def _make_modules_ddp_if_necessary(self) -> None:
+        """No wrapper: gradients are averaged by hand, between steps that depend on each other."""
+
+    def compute_loss_for_module(self, *, module_id: str, config: Any, batch: Any, fwd_out: Any) -> Tensor:
+        """There is no single loss: the actors' depends on the critics' step. Override ``update_stations`` instead."""
+        raise TypeError("LAD-TS takes its gradient steps one after the other; it has no single loss to compute")
+
+    def _uncompiled_update(self, batch: dict[str, Any], **kwargs: Any) -> tuple[dict, dict[str, Tensor], dict]:
+        networks = self._module[DEFAULT_MODULE_ID].networks
+        columns = {key: value.transpose(0, 1) for key, value in batch[DEFAULT_MODULE_ID].items()}
+        ready = columns[READY][:, 0]
+        active = None if bool(ready.all()) else ready
+        samples = columns["reward"].shape[1]
+        index = getattr(self, "_learner_index", None) or 0
+        seed = np.random.SeedSequence([self._entropy, index, self._num_updates]).generate_state(1, np.uint64)[0]
+        self._generator.manual_seed(int(seed))
+        self._num_updates += 1
+        self._diagnostics = update_stations(
+            networks,
+            columns,
+            networks.draw_noise(samples, self._generator),
+            networks.draw_noise(samples, self._generator),
+            lambda name, loss: self._gradient_step(name, loss, active),
+            gamma=self.config.gamma,
+            tau=self.config.tau,
+            target_entropy=self.config.resolved_target_entropy(networks.num_servers),
+            ready=active,
+        )
+        total = self._diagnostics["critic_loss"] + self._diagnostics["actor_loss"] + self._diagnostics["alpha_loss"]
+        return {}, {DEFAULT_MODULE_ID: total.mean()}, {}
+
+    def _gradient_step(self, name: str, loss: Tensor, active: Tensor | None) -> None:
+        optimizer: AgentwiseAdam = self.get_optimizer(DEFAULT_MODULE_ID, name)
+        params = optimizer.param_groups[0]["params"]
+        for param, gradient in zip(params, torch.autograd.grad(loss, params), strict=True):
+            param.grad = gradient
+            if self.config.num_learners > 1:
+                torch.distributed.all_reduce(param.grad)
+                param.grad /= self.config.num_learners
+        if self.config.grad_clip is not None:
+            gradients = {self.get_param_ref(param): param.grad for param in params}
+            for param, gradient in self.postprocess_gradients(gradients).items():
+                param.grad = gradient
+        optimizer.set_active(active)
+        optimizer.step()
+
+    def after_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
+        """Log the diagnostics of the last update, averaged over stations."""
+        super().after_gradient_based_update(timesteps=timesteps)
+        for key, value in self._diagnostics.items():
+            self.metrics.log_value((DEFAULT_MODULE_ID, key), value.mean(), window=1)
+
+    def get_state(
+        self,
+        components: str | Collection[str] | None = None,
+        *,
+        not_components: str | Collection[str] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """State of the base class and the count of updates, on which the noise depends."""
+        state = super().get_state(components, not_components=not_components, **kwargs)
+        state[NUM_UPDATES] = self._num_updates
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take over a state, also an older one than the present."""
+        self._weights_seq_no = 0  # or else the base class keeps weights that are newer than the state's
+        super().set_state(state)
+        self._num_updates = state.get(NUM_UPDATES, self._num_updates)

@@ -1,0 +1,177 @@
+"""Networks and update of all base stations, in plain torch: what the RLModule holds and the Learner calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from lad_rllib.algorithms.lad_ts import losses
+from lad_rllib.algorithms.lad_ts.agentwise_adam import AgentwiseAdam
+from lad_rllib.diffusion import LatentActionActor, StackedMLP
+
+Step = Callable[[str, Tensor], None]
+"""Takes one gradient step of the named optimiser (actor, critic or alpha) on a scalar loss."""
+
+
+class StationNetworks(nn.Module):
+    """Latent action diffusion actors, twin critics, their targets and temperatures of B base stations.
+
+    Every parameter carries a leading station axis; stations share nothing.
+
+    Args:
+        num_stations: Base stations B.
+        num_servers: Edge servers A.
+        inference_only: Leave out what only training needs.
+        hidden_sizes: Widths of the hidden layers of denoiser and critics.
+        policy_denoising_steps: Denoising steps I of the actor.
+        denoiser_output: Last layer of the denoiser, ``"softmax"`` or ``"linear"``.
+        beta_min: Least noise rate of the diffusion.
+        beta_max: Greatest noise rate of the diffusion.
+        initial_alpha: Temperature ``xi`` at the start.
+        seed: Seed of the initial weights; None draws one.
+    """
+
+    def __init__(
+        self,
+        num_stations: int,
+        num_servers: int,
+        *,
+        inference_only: bool = False,
+        hidden_sizes: tuple[int, ...] = (20, 20),
+        policy_denoising_steps: int = 5,
+        denoiser_output: Literal["softmax", "linear"] = "softmax",
+        beta_min: float = 0.1,
+        beta_max: float = 10.0,
+        initial_alpha: float = 0.05,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.num_stations, self.num_servers = num_stations, num_servers
+        generator = torch.Generator()
+        if seed is None:
+            generator.seed()
+        else:
+            generator.manual_seed(seed)
+        state_size = 2 + num_servers
+        self.actor = LatentActionActor(
+            num_stations,
+            state_size,
+            num_servers,
+            tuple(hidden_sizes),
+            policy_denoising_steps,
+            denoiser_output,
+            beta_min,
+            beta_max,
+            generator,
+        )
+        if inference_only:
+            return
+        sizes = (state_size, *hidden_sizes, num_servers)
+        self.critics = StackedMLP(2 * num_stations, sizes, generator)
+        self.target_critics = StackedMLP(2 * num_stations, sizes, generator)
+        self.target_critics.load_state_dict(self.critics.state_dict())
+        self.target_critics.requires_grad_(False)
+        self.log_temperature = nn.Parameter(torch.full((num_stations,), float(initial_alpha)).log())
+
+    def q_values(self, critics: StackedMLP, state: Tensor) -> Tensor:
+        """Values of both critics: states (B, M, 2 + A) -> (2, B, M, A)."""
+        return critics(state.repeat(2, 1, 1)).unflatten(0, (2, self.num_stations))
+
+    def draw_noise(self, samples: int, generator: torch.Generator | None = None) -> Tensor:
+        """Fresh noise for one pass of the actor over ``samples`` states per station, shape (I - 1, B, samples, A).
+
+        A generator draws on its own device, so that a seed means the same noise wherever the networks are.
+        """
+        shape = (self.actor.num_noise_draws, self.num_stations, samples, self.num_servers)
+        device = self.actor.denoiser.weights[0].device
+        return torch.randn(shape, generator=generator, device=generator.device if generator else device).to(device)
+
+    def optimizers(self, actor_lr: float, critic_lr: float, alpha_lr: float) -> dict[str, AgentwiseAdam]:
+        """One optimiser each for actors, critics and temperatures."""
+        return {
+            "actor": AgentwiseAdam(self.actor.parameters(), actor_lr),
+            "critic": AgentwiseAdam(self.critics.parameters(), critic_lr),
+            "alpha": AgentwiseAdam([self.log_temperature], alpha_lr),
+        }
+
+
+def update_stations(
+    networks: StationNetworks,
+    batch: dict[str, Tensor],
+    noise_next: Tensor,
+    noise_now: Tensor,
+    step: Step,
+    *,
+    gamma: float,
+    tau: float,
+    target_entropy: float,
+    ready: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """One soft actor-critic update of all stations: critics, then actors, then temperatures, then targets.
+
+    Args:
+        networks: Networks of all stations.
+        batch: ``state``, ``latent``, ``action``, ``reward``, ``next_state``, ``next_latent`` with the leading axes
+            (station, sample).
+        noise_next: Fresh noise of the actors' pass over the next states, shape (I - 1, B, M, A).
+        noise_now: The same for their pass over the states.
+        step: Takes a gradient step; see :data:`Step`.
+        gamma: Discount factor.
+        tau: Share of the critics that goes into the targets.
+        target_entropy: Entropy [nat] that the temperature steers to.
+        ready: Stations that take part, bool (B,); None for all.
+
+    Returns:
+        Diagnostics of each station, shape (B,): losses, Q-value of the actions taken, entropy [nat].
+    """
+
+    def total(loss: Tensor) -> Tensor:
+        return loss.sum() if ready is None else torch.where(ready, loss, 0.0).sum()
+
+    state, temperature = batch["state"], networks.log_temperature.detach().exp()
+    with torch.no_grad():
+        next_logits = networks.actor(batch["next_state"], batch["next_latent"], noise_next)
+        next_q = networks.q_values(networks.target_critics, batch["next_state"])
+        target = batch["reward"] + gamma * losses.soft_value(next_logits, next_q, temperature)
+    critic_loss = losses.critic_loss(networks.q_values(networks.critics, state), batch["action"], target)
+    step("critic", total(critic_loss))
+
+    logits = networks.actor(state, batch["latent"], noise_now)
+    with torch.no_grad():
+        q_values = networks.q_values(networks.critics, state)
+    probabilities, entropy = losses.probabilities_and_entropy(logits)
+    actor_loss = -losses.soft_value_of(probabilities, entropy, q_values, temperature).mean(-1)
+    step("actor", total(actor_loss))
+
+    entropy = entropy.detach()
+    alpha_loss = losses.temperature_loss(networks.log_temperature, entropy, target_entropy)
+    step("alpha", total(alpha_loss))
+    with torch.no_grad():
+        torch._foreach_lerp_(
+            list(networks.target_critics.parameters()), list(networks.critics.parameters()), tau
+        )
+    return {
+        "critic_loss": critic_loss.detach(),
+        "actor_loss": actor_loss.detach(),
+        "alpha_loss": alpha_loss.detach(),
+        "alpha_value": temperature,
+        "qf_mean": q_values.mean((0, 2, 3)),
+        "entropy_mean": entropy.mean(-1),
+    }
+
+
+def optimizer_step(optimizers: dict[str, Any], ready: Tensor | None = None) -> Step:
+    """A :data:`Step` that uses these optimisers directly (no RLlib, one learner)."""
+
+    def step(name: str, loss: Tensor) -> None:
+        optimizer = optimizers[name]
+        params = optimizer.param_groups[0]["params"]
+        for param, gradient in zip(params, torch.autograd.grad(loss, params), strict=True):
+            param.grad = gradient
+        optimizer.set_active(ready)
+        optimizer.step()
+
+    return step

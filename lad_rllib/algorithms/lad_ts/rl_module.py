@@ -1,0 +1,120 @@
+"""RLModule of LAD-TS: actors and critics of all base stations, stacked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import torch
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
+from ray.rllib.core.rl_module.torch import TorchRLModule
+from ray.rllib.core.distribution.torch.torch_distribution import TorchDistribution
+from torch import Tensor
+
+from lad_rllib import names
+from lad_rllib.algorithms.lad_ts.networks import StationNetworks
+
+LATENT = "latent"
+"""Batch key of the latent actions (E, B, N, A) to start from; standard normal noise if it is missing."""
+NOISE = "noise"
+"""Batch key of the chain's fresh noise (I - 1, B, E * N, A); drawn if it is missing."""
+
+
+def fleet_states(tasks: Tensor, queues: Tensor) -> Tensor:
+    """States ``[d, w, q_0 ... q_{A-1}]`` of all tasks of E fleet observations, station by station.
+
+    Args:
+        tasks: Input size and workload of each task, shape (E, B, N, 2).
+        queues: Queues, shape (E, A).
+
+    Returns:
+        Shape (B, E * N, 2 + A).
+    """
+    episodes, stations, num_tasks, _ = tasks.shape
+    queues = queues[:, None, None, :].expand(episodes, stations, num_tasks, queues.shape[-1])
+    return torch.cat([tasks, queues], -1).transpose(0, 1).reshape(stations, episodes * num_tasks, -1)
+
+
+class TorchServerChoice(TorchDistribution):
+    """Independent categorical choices of a server for each task; parameters are logits (..., B, N, A)."""
+
+    def __init__(self, logits: Tensor) -> None:
+        self._logits = logits
+        super().__init__()
+
+    def _get_torch_distribution(self) -> torch.distributions.Distribution:
+        return torch.distributions.Categorical(logits=self._logits)
+
+    def logp(self, value: Tensor, **kwargs: Any) -> Tensor:
+        """Log-probability of all choices of a slot together, shape (...)."""
+        return super().logp(value, **kwargs).sum((-1, -2))
+
+    def to_deterministic(self) -> TorchServerChoice:
+        """The most probable servers, as a distribution that always yields them."""
+        best = torch.zeros_like(self._logits).scatter_(-1, self._logits.argmax(-1, keepdim=True), 1.0)
+        return TorchServerChoice(best.log())
+
+    @staticmethod
+    def required_input_dim(space: gym.Space, **kwargs: Any) -> int:
+        """Number of logits of a slot."""
+        return int(space.nvec.sum())  # type: ignore[attr-defined]
+
+    @classmethod
+    def from_logits(cls, logits: Tensor, **kwargs: Any) -> TorchServerChoice:
+        """Build from logits (..., B, N, A)."""
+        return cls(logits)
+
+
+class LADTSTorchRLModule(TorchRLModule, InferenceOnlyAPI):
+    """RLModule around :class:`StationNetworks`; its sizes come from the spaces, the rest from ``model_config``.
+
+    ``model_config`` holds the keyword arguments of :class:`StationNetworks`, as
+    :class:`~lad_rllib.algorithms.lad_ts.config.LADTSConfig` fills them in.
+    """
+
+    framework = "torch"
+
+    def setup(self) -> None:
+        """Build the networks; the initial weights depend on ``model_config["seed"]`` alone."""
+        space = self.observation_space
+        stations, self.num_tasks = space[names.TASKS].shape[:2]
+        servers = space[names.QUEUES].shape[0]
+        self.networks = StationNetworks(stations, servers, inference_only=self.inference_only, **self.model_config)
+
+    def get_non_inference_attributes(self) -> list[str]:
+        """What environment runners do not need."""
+        return ["networks.critics", "networks.target_critics", "networks.log_temperature"]
+
+    def act(self, tasks: Tensor, queues: Tensor, latent: Tensor, noise: Tensor) -> Tensor:
+        """Action logits for all tasks of E slots.
+
+        Args:
+            tasks: Input size and workload, shape (E, B, N, 2).
+            queues: Queues, shape (E, A).
+            latent: Latent actions to start from, shape (E, B, N, A).
+            noise: Fresh noise of the chain, shape (I - 1, B, E * N, A).
+
+        Returns:
+            Logits ``x_0``, shape (E, B, N, A).
+        """
+        episodes, stations, num_tasks, servers = latent.shape
+        latent = latent.transpose(0, 1).reshape(stations, episodes * num_tasks, servers)
+        logits = self.networks.actor(fleet_states(tasks, queues), latent, noise)
+        return logits.unflatten(1, (episodes, num_tasks)).transpose(0, 1)
+
+    def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        tasks, queues = batch[Columns.OBS][names.TASKS], batch[Columns.OBS][names.QUEUES]
+        latent, noise = batch.get(LATENT), batch.get(NOISE)
+        if latent is None:
+            latent = torch.randn((*tasks.shape[:3], queues.shape[-1]), device=tasks.device)
+        if noise is None:
+            noise = self.networks.draw_noise(tasks.shape[0] * tasks.shape[2])
+        return {Columns.ACTION_DIST_INPUTS: self.act(tasks, queues, latent, noise)}
+
+    def get_inference_action_dist_cls(self) -> type[TorchServerChoice]:
+        """Distribution of the actions."""
+        return TorchServerChoice
+
+    get_exploration_action_dist_cls = get_inference_action_dist_cls
+    get_train_action_dist_cls = get_inference_action_dist_cls

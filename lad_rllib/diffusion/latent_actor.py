@@ -1,0 +1,103 @@
+"""LADN, the latent action diffusion network: from a latent action and a state to action probabilities."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from lad_rllib.diffusion.noise_schedule import reverse_steps
+from lad_rllib.diffusion.stacked import StackedMLP
+
+EMBEDDING_SIZE = 16
+
+
+def step_embedding(step_index: int, size: int = EMBEDDING_SIZE) -> Tensor:
+    """Sinusoidal embedding of a denoising step: sines, then cosines, of geometrically spaced frequencies.
+
+    Args:
+        step_index: Step number, counted from 0.
+        size: Number of values, even and at least 4.
+
+    >>> step_embedding(0).tolist() == [0.0] * 8 + [1.0] * 8
+    True
+    """
+    half = size // 2
+    frequencies = 10000.0 ** (-torch.arange(half, dtype=torch.float32) / (half - 1))
+    angles = step_index * frequencies
+    return torch.cat([angles.sin(), angles.cos()])
+
+
+class LatentActionActor(nn.Module):
+    """Reverse diffusion that starts from a latent action instead of Gaussian noise, for G agents at once.
+
+    For i = I ... 1 a denoiser predicts the noise in ``x_i`` from ``[x_i, embedding of i, state]``, and one reverse
+    step removes it; action logits are ``x_0``. Source: section on LADN in arXiv 2412.18212.
+
+    Args:
+        num_agents: Number of agents G, each with own parameters.
+        state_size: Length of an agent's state.
+        num_actions: Number of actions A; also the length of a latent action.
+        hidden_sizes: Widths of the denoiser's hidden layers.
+        num_steps: Denoising steps I of the policy.
+        denoiser_output: What the denoiser's last layer is: ``"softmax"`` (published code) or ``"linear"`` (paper).
+        beta_min: Least noise rate of the schedule.
+        beta_max: Greatest noise rate of the schedule.
+        generator: Randomness of the initial weights.
+    """
+
+    def __init__(
+        self,
+        num_agents: int,
+        state_size: int,
+        num_actions: int,
+        hidden_sizes: tuple[int, ...] = (20, 20),
+        num_steps: int = 5,
+        denoiser_output: Literal["softmax", "linear"] = "softmax",
+        beta_min: float = 0.1,
+        beta_max: float = 10.0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.num_actions = num_actions
+        self.steps = reverse_steps(num_steps, beta_min, beta_max)
+        self.softmax_output = denoiser_output == "softmax"
+        sizes = (num_actions + EMBEDDING_SIZE + state_size, *hidden_sizes, num_actions)
+        self.denoiser = StackedMLP(num_agents, sizes, generator)
+        embeddings = torch.stack([step_embedding(step.index - 1) for step in self.steps])
+        self.register_buffer("embeddings", embeddings, persistent=False)
+
+    @property
+    def num_noise_draws(self) -> int:
+        """Fresh-noise tensors that one pass uses: one for each step but the last."""
+        return len(self.steps) - 1
+
+    def forward(self, state: Tensor, latent: Tensor, noise: Tensor) -> Tensor:
+        """Denoise latent actions into action logits ``x_0``.
+
+        Args:
+            state: States, shape (G, M, state_size).
+            latent: Latent actions ``x_I`` to start from, shape (G, M, A).
+            noise: Standard normal noise in the order of the steps i = I ... 2, shape (I - 1, G, M, A); more
+                entries (the published code draws one for i = 1, too, and multiplies it by 0) are ignored.
+
+        Returns:
+            Logits, shape (G, M, A); the probabilities are their softmax.
+        """
+        first_weight, first_bias = self.denoiser.weights[0], self.denoiser.biases[0]
+        split = (self.num_actions, EMBEDDING_SIZE, state.shape[-1])
+        latent_weight, embedding_weight, state_weight = first_weight.split(split, dim=1)
+        # What does not change between steps is computed once: the state's part, and each step's constant.
+        from_state = torch.baddbmm(first_bias, state, state_weight)
+        from_step = torch.matmul(self.embeddings, embedding_weight)  # (G, I, hidden)
+        x = latent
+        for k, step in enumerate(self.steps):
+            hidden = torch.baddbmm(from_state + from_step[:, k : k + 1], x, latent_weight)
+            eps = self.denoiser.after_first_layer(hidden)
+            if self.softmax_output:
+                eps = torch.softmax(eps, dim=-1)
+            x = step.x_scale * x - step.noise_prediction_scale * eps
+            if step.fresh_noise_scale > 0:
+                x = torch.add(x, noise[k], alpha=step.fresh_noise_scale)
+        return x

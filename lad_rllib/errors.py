@@ -1,0 +1,5 @@
+"""Errors that a user can act on: one line that says what is wrong and what to do."""
+
+
+class ConfigurationError(ValueError):
+    """A setting, an input file or a combination of settings that cannot be used as given."""

@@ -1,0 +1,16 @@
+"""Key names shared by environments and algorithms, so that neither has to import the other.
+
+Axes: B base stations, A edge servers, N tasks of one station in one slot (padded to the setting's maximum).
+"""
+
+# Observation of one slot.
+TASKS = "tasks"  # (B, N, 2) float32: input size [Mbit] and workload [Gcycle]; 0 where there is no task
+TASK_COUNTS = "task_counts"  # (B,) int32: number of tasks that arrived at each station in this slot
+QUEUES = "queues"  # (A,) float32: work queued at each server at the start of the slot [Gcycle]
+
+# Infos of one slot.
+TASK_DELAYS = "task_delays_s"  # (B, N) float32: service delay of each task [s]; 0 where there is no task
+SLOT_INDEX = "slot_index"  # int: slot that the observation belongs to
+
+# Metrics of one episode.
+MEAN_DELAY = "mean_service_delay_s"  # mean service delay over all tasks of an episode [s]

@@ -1,0 +1,194 @@
+"""Schedulers without learning: the yardsticks that every result is printed beside.
+
+All decide for a whole slot at once. Only the greedy oracle sees what was sent earlier in the same slot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lad_rllib.errors import ConfigurationError
+from lad_rllib.scheduling.protocol import Scheduler
+from lad_rllib.simulator import delays
+from lad_rllib.simulator.episode import SlotTasks
+
+IntArray = NDArray[np.int64]
+
+
+class _Stateless:
+    """A scheduler that carries nothing from slot to slot."""
+
+    def reset(self, num_episodes: int) -> None:
+        """Nothing to forget."""
+
+
+class GreedyOracle(_Stateless):
+    """Opt-TS: each task in turn takes the server with its own least service delay.
+
+    It knows exactly what was sent earlier in the slot, which no scheduler at a base station does. An oracle for
+    each task alone; not the optimum of the whole. Order: base station 0's tasks first, then station 1's, ...
+    Source: the baseline "Opt-TS" of arXiv 2412.18212.
+    """
+
+    def decide(self, tasks: SlotTasks, rng: np.random.Generator) -> IntArray:
+        """See :class:`~lad_rllib.scheduling.protocol.Scheduler`."""
+        return np.stack([_greedy_episode(tasks, episode) for episode in range(len(tasks.mask))])
+
+
+def _greedy_episode(tasks: SlotTasks, episode: int) -> IntArray:
+    network, mask = tasks.network, tasks.mask[episode]
+    capacity, link_rate = network.capacity_gcycles_per_s, network.link_rate_mbit_per_s
+    station, _ = np.nonzero(mask)
+    is_home = network.home_server[station][:, None] == np.arange(network.num_servers)
+    computing = delays.computing_delay_s(tasks.workload_gcycles[episode][mask][:, None], capacity)
+    own = (
+        delays.upload_delay_s(tasks.task_mbit[episode][mask][:, None], link_rate, is_home)
+        + computing
+        + delays.download_delay_s(tasks.result_mbit[episode][mask][:, None], link_rate)
+    )
+    waiting = delays.waiting_delay_s(tasks.queue_gcycles[episode], 0.0, capacity)
+    choice = np.empty(len(own), dtype=np.int64)
+    for task in range(len(own)):
+        server = (own[task] + waiting).argmin()
+        waiting[server] += computing[task, server]
+        choice[task] = server
+    action = np.zeros(mask.shape, dtype=np.int64)
+    action[mask] = choice
+    return action
+
+
+class Random(_Stateless):
+    """Every server with the same probability."""
+
+    def decide(self, tasks: SlotTasks, rng: np.random.Generator) -> IntArray:
+        """See :class:`~lad_rllib.scheduling.protocol.Scheduler`."""
+        return rng.integers(tasks.network.num_servers, size=tasks.mask.shape)
+
+
+class LocalOnly(_Stateless):
+    """Every task stays at the server of its own base station."""
+
+    def decide(self, tasks: SlotTasks, rng: np.random.Generator) -> IntArray:
+        """See :class:`~lad_rllib.scheduling.protocol.Scheduler`."""
+        home = tasks.network.home_server
+        if home.min() < 0:
+            raise ConfigurationError(
+                f"local-only needs an edge server at every base station; station {int(home.argmin())} has none"
+            )
+        return np.broadcast_to(home[:, None], tasks.mask.shape).copy()
+
+
+class RoundRobin(_Stateless):
+    """Each base station sends its tasks to the servers in turn, starting with its own number."""
+
+    def __init__(self) -> None:
+        self._next: IntArray = np.zeros((0, 0), dtype=np.int64)
+
+    def reset(self, num_episodes: int) -> None:
+        """Start every station's turn anew."""
+        self._next = np.zeros((num_episodes, 0), dtype=np.int64)
+
+    def decide(self, tasks: SlotTasks, rng: np.random.Generator) -> IntArray:
+        """See :class:`~lad_rllib.scheduling.protocol.Scheduler`."""
+        if self._next.shape != tasks.task_counts.shape:
+            self._next = np.broadcast_to(np.arange(tasks.network.num_stations), tasks.task_counts.shape)
+        index = np.arange(tasks.mask.shape[-1])
+        action = (self._next[..., None] + index) % tasks.network.num_servers
+        self._next = self._next + tasks.task_counts
+        return action
+
+
+class LeastLoaded(_Stateless):
+    """All tasks of the slot go to the server whose queue would be worked off first at slot start (they herd)."""
+
+    def decide(self, tasks: SlotTasks, rng: np.random.Generator) -> IntArray:
+        """See :class:`~lad_rllib.scheduling.protocol.Scheduler`."""
+        waiting = delays.waiting_delay_s(tasks.queue_gcycles, 0.0, tasks.network.capacity_gcycles_per_s)
+        # Among idle servers the fastest; otherwise ties have measure zero.
+        order = np.lexsort((np.broadcast_to(-tasks.network.capacity_gcycles_per_s, waiting.shape), waiting), axis=-1)
+        return np.broadcast_to(order[:, :1, None], tasks.mask.shape).copy()
+
+
+class CapacityProportional(_Stateless):
+    """A random server with probability in proportion to its capacity. Sees nothing; hard to beat under overload."""
+
+    def decide(self, tasks: SlotTasks, rng: np.random.Generator) -> IntArray:
+        """See :class:`~lad_rllib.scheduling.protocol.Scheduler`."""
+        capacity = tasks.network.capacity_gcycles_per_s
+        return rng.choice(len(capacity), size=tasks.mask.shape, p=capacity / capacity.sum())
+
+
+class WaterFilling(_Stateless):
+    """A random server with probability in proportion to the work that levels all waiting times.
+
+    The work expected in the slot (its own arrivals, known in total only) is poured over the servers' slot-start
+    queues up to one common level of ``queue / capacity``; a server's probability is its share of that water.
+    """
+
+    def decide(self, tasks: SlotTasks, rng: np.random.Generator) -> IntArray:
+        """See :class:`~lad_rllib.scheduling.protocol.Scheduler`."""
+        capacity = tasks.network.capacity_gcycles_per_s
+        work = tasks.workload_gcycles.sum(axis=(1, 2))
+        probability = water_filling_shares(tasks.queue_gcycles, capacity, work)
+        cumulative = np.cumsum(probability, axis=-1)
+        uniform = rng.random(tasks.mask.shape)
+        action = (uniform[..., None] > cumulative[:, None, None, :]).sum(axis=-1)
+        return np.minimum(action, len(capacity) - 1)
+
+
+def water_filling_shares(
+    queue_gcycles: NDArray[np.float64], capacity_gcycles_per_s: NDArray[np.float64], work_gcycles: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Shares of ``work`` that bring all servers that receive any to one waiting time.
+
+    Args:
+        queue_gcycles: Slot-start queues [Gcycle], shape (E, A).
+        capacity_gcycles_per_s: Capacities [Gcycle/s], shape (A,).
+        work_gcycles: Work to pour [Gcycle], shape (E,).
+
+    Returns:
+        Shares that add up to 1, shape (E, A); in proportion to capacity where there is no work.
+
+    >>> water_filling_shares(np.array([[10.0, 0.0]]), np.array([10.0, 10.0]), np.array([30.0])).round(3).tolist()
+    [[0.333, 0.667]]
+    """
+    level = queue_gcycles / capacity_gcycles_per_s
+    order = np.argsort(level, axis=-1)
+    sorted_level = np.take_along_axis(level, order, axis=-1)
+    sorted_capacity = capacity_gcycles_per_s[order]
+    total_capacity = np.cumsum(sorted_capacity, axis=-1)
+    total_queue = np.cumsum(sorted_capacity * sorted_level, axis=-1)
+    # Common level if exactly the k+1 emptiest servers receive work; the right k is the last whose level is below.
+    candidate = (work_gcycles[:, None] + total_queue) / total_capacity
+    used = (sorted_level < candidate).sum(axis=-1) - 1
+    water = np.take_along_axis(candidate, np.maximum(used, 0)[:, None], axis=-1)
+    poured = np.maximum(water - level, 0.0) * capacity_gcycles_per_s
+    total = poured.sum(axis=-1, keepdims=True)
+    even = capacity_gcycles_per_s / capacity_gcycles_per_s.sum()
+    return np.where(total > 0, poured / np.where(total > 0, total, 1.0), even)
+
+
+HEURISTICS: dict[str, Callable[[], Scheduler]] = {
+    "greedy-oracle": GreedyOracle,
+    "water-filling": WaterFilling,
+    "capacity-proportional": CapacityProportional,
+    "least-loaded": LeastLoaded,
+    "round-robin": RoundRobin,
+    "random": Random,
+    "local-only": LocalOnly,
+}
+"""Name of every heuristic and its class."""
+
+
+def make_heuristic(name: str) -> Scheduler:
+    """Build a heuristic by its name.
+
+    Raises:
+        ConfigurationError: for an unknown name; the message lists those that exist.
+    """
+    if name not in HEURISTICS:
+        raise ConfigurationError(f"unknown scheduler {name!r}; choose from {', '.join(HEURISTICS)}")
+    return HEURISTICS[name]()

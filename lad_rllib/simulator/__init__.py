@@ -1,0 +1,54 @@
+"""The edge network as arithmetic (NumPy, pandas): draws, arrivals, traces, delays, queues, episodes in lockstep."""
+
+from lad_rllib.simulator.arrivals import (
+    Arrivals,
+    ArrivalSource,
+    PoissonArrivals,
+    TaskAttributes,
+    TaskRanges,
+    UniformArrivals,
+    published_task_attributes,
+    stack_arrivals,
+)
+from lad_rllib.simulator.episode import EdgeSimulator, SlotDelays, SlotTasks
+from lad_rllib.simulator.network import EdgeNetwork, draw_network, published_network
+from lad_rllib.simulator.settings import (
+    PRESETS,
+    Setting,
+    build_setting,
+    load_setting,
+    load_spec,
+    override_spec,
+    resolve_paths,
+)
+from lad_rllib.simulator.trace import TraceArrivals, TraceReport
+from lad_rllib.simulator.trace_file import TraceRules, read_trace, sample_trace_path
+
+__all__ = [
+    "PRESETS",
+    "Arrivals",
+    "ArrivalSource",
+    "EdgeNetwork",
+    "EdgeSimulator",
+    "PoissonArrivals",
+    "Setting",
+    "SlotDelays",
+    "SlotTasks",
+    "TaskAttributes",
+    "TaskRanges",
+    "TraceArrivals",
+    "TraceReport",
+    "TraceRules",
+    "UniformArrivals",
+    "build_setting",
+    "draw_network",
+    "load_setting",
+    "load_spec",
+    "override_spec",
+    "published_network",
+    "published_task_attributes",
+    "read_trace",
+    "resolve_paths",
+    "sample_trace_path",
+    "stack_arrivals",
+]

@@ -1,0 +1,133 @@
+"""The edge simulator: queues and service delays of E episodes in lockstep, slot by slot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lad_rllib.simulator import delays
+from lad_rllib.simulator.arrivals import Arrivals
+from lad_rllib.simulator.network import EdgeNetwork
+
+
+@dataclass(frozen=True)
+class SlotTasks:
+    """What is known at the start of a slot. All arrays carry the leading axis E (episodes).
+
+    Attributes:
+        slot: Index of the slot.
+        network: The edge network.
+        queue_gcycles: Work queued at each server [Gcycle], shape (E, A).
+        task_counts: Tasks that arrived, shape (E, B).
+        mask: True where there is a task, shape (E, B, N).
+        task_mbit: Input size [Mbit], shape (E, B, N).
+        workload_gcycles: Work, 0 where there is no task [Gcycle], shape (E, B, N).
+        result_mbit: Result size [Mbit], shape (E, B, N).
+    """
+
+    slot: int
+    network: EdgeNetwork
+    queue_gcycles: NDArray[np.float64]
+    task_counts: NDArray[np.int64]
+    mask: NDArray[np.bool_]
+    task_mbit: NDArray[np.float64]
+    workload_gcycles: NDArray[np.float64]
+    result_mbit: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class SlotDelays:
+    """Service delay of every task of a slot and its parts [s]; 0 where there is no task. Shapes (E, B, N)."""
+
+    upload_s: NDArray[np.float64]
+    waiting_s: NDArray[np.float64]
+    computing_s: NDArray[np.float64]
+    download_s: NDArray[np.float64]
+
+    @property
+    def total_s(self) -> NDArray[np.float64]:
+        """Service delay: transmission + waiting + computing [s]."""
+        return self.upload_s + self.waiting_s + self.computing_s + self.download_s
+
+
+class EdgeSimulator:
+    """Plays arrivals slot by slot: offloading decisions in, service delays and queues out.
+
+    E episodes run in lockstep and do not touch each other: the result equals E single runs.
+
+    Args:
+        network: The edge network.
+        arrivals: Arrivals of E episodes (see :func:`~lad_rllib.simulator.arrivals.stack_arrivals`).
+    """
+
+    def __init__(self, network: EdgeNetwork, arrivals: Arrivals) -> None:
+        if arrivals.task_counts.ndim != 3:
+            raise ValueError("arrivals need the leading episode axis; use stack_arrivals([...])")
+        if arrivals.task_counts.shape[-1] != network.num_stations:
+            raise ValueError(
+                f"arrivals have {arrivals.task_counts.shape[-1]} base stations, the network {network.num_stations}"
+            )
+        self.network = network
+        self.arrivals = arrivals
+        self.slot = 0
+        self.queue_gcycles = np.zeros((arrivals.task_counts.shape[0], network.num_servers))
+        self._is_home = network.home_server[:, None]
+
+    @property
+    def tasks(self) -> SlotTasks:
+        """The tasks and queues that the current slot's decisions are based on."""
+        slot, arrivals = self.slot, self.arrivals
+        return SlotTasks(
+            slot=slot,
+            network=self.network,
+            queue_gcycles=self.queue_gcycles,
+            task_counts=arrivals.task_counts[:, slot],
+            mask=arrivals.mask[:, slot],
+            task_mbit=arrivals.task_mbit[:, slot],
+            workload_gcycles=arrivals.workload_gcycles[:, slot],
+            result_mbit=arrivals.result_mbit[:, slot],
+        )
+
+    def step(self, action: NDArray[np.integer]) -> SlotDelays:
+        """Send every task of the slot to its server and move on to the next slot.
+
+        Args:
+            action: Server of each task, shape (E, B, N); values where there is no task are ignored.
+
+        Returns:
+            The delays of the slot's tasks.
+
+        Raises:
+            IndexError: if a task is sent to a server that does not exist.
+        """
+        tasks, network = self.tasks, self.network
+        mask = tasks.mask
+        action = np.where(mask, action, 0)
+        if action.min() < 0 or action.max() >= network.num_servers:
+            raise IndexError(
+                f"a task was sent to server {action.max() if action.min() >= 0 else action.min()}; "
+                f"servers are 0..{network.num_servers - 1}"
+            )
+        episodes = len(mask)
+        before, sent = delays.work_before_in_slot_gcycles(
+            tasks.workload_gcycles.reshape(episodes, -1), action.reshape(episodes, -1), network.num_servers
+        )
+        capacity = network.capacity_gcycles_per_s[action]
+        link_rate = network.link_rate_mbit_per_s[action]
+        queue = np.take_along_axis(self.queue_gcycles, action.reshape(episodes, -1), axis=1)
+        waiting = delays.waiting_delay_s(queue.reshape(mask.shape), before.reshape(mask.shape), capacity)
+        upload = delays.upload_delay_s(tasks.task_mbit, link_rate, action == self._is_home)
+        download = delays.download_delay_s(tasks.result_mbit, link_rate)
+        result = SlotDelays(
+            upload_s=np.where(mask, upload, 0.0),
+            waiting_s=np.where(mask, waiting, 0.0),
+            computing_s=delays.computing_delay_s(tasks.workload_gcycles, capacity),
+            download_s=np.where(mask, download, 0.0),
+        )
+        self.queue_gcycles = delays.next_queue_gcycles(
+            self.queue_gcycles, sent, network.capacity_gcycles_per_s, network.slot_s
+        )
+        self.slot += 1
+        return result

@@ -1,0 +1,127 @@
+"""The edge network: base stations, edge servers of unequal capacity, and their links."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lad_rllib.errors import ConfigurationError
+
+
+def _positive_vector(name: str, values: ArrayLike) -> NDArray[np.float64]:
+    vector = np.array(values, dtype=np.float64, ndmin=1)
+    if vector.ndim != 1 or vector.size == 0:
+        raise ConfigurationError(f"{name} needs one value per edge server, at least one; got shape {vector.shape}")
+    bad = ~(np.isfinite(vector) & (vector > 0))
+    if bad.any():
+        server = int(np.flatnonzero(bad)[0])
+        raise ConfigurationError(f"{name} must be positive and finite; edge server {server} has {vector[server]}")
+    return vector
+
+
+@dataclass(frozen=True)
+class EdgeNetwork:
+    """Base stations and the edge servers that they can reach.
+
+    Attributes:
+        num_stations: Number of base stations B, where tasks arrive.
+        capacity_gcycles_per_s: Computing capacity ``f`` of each edge server [Gcycle/s], shape (A,).
+        link_rate_mbit_per_s: Link rate ``v`` to and from each edge server [Mbit/s], shape (A,).
+        home_server: Server that stands at each base station (no upload needed), shape (B,); -1 if none does.
+            Default: server ``b`` at station ``b``, and none at stations beyond the last server.
+        slot_s: Length of a time slot [s].
+
+    Raises:
+        ConfigurationError: for no servers, a capacity or rate that is not positive, or an index out of range.
+    """
+
+    num_stations: int
+    capacity_gcycles_per_s: NDArray[np.float64]
+    link_rate_mbit_per_s: NDArray[np.float64]
+    home_server: NDArray[np.int64] = None  # type: ignore[assignment]  # filled in below
+    slot_s: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.num_stations < 1:
+            raise ConfigurationError(f"num_stations must be at least 1, got {self.num_stations}")
+        if not self.slot_s > 0:
+            raise ConfigurationError(f"slot_s must be positive, got {self.slot_s}")
+        capacity = _positive_vector("capacity_gcycles_per_s", self.capacity_gcycles_per_s)
+        link_rate = _positive_vector("link_rate_mbit_per_s", self.link_rate_mbit_per_s)
+        if len(capacity) != len(link_rate):
+            raise ConfigurationError(
+                f"capacity_gcycles_per_s names {len(capacity)} edge servers, "
+                f"link_rate_mbit_per_s {len(link_rate)}; give both the same length"
+            )
+        home = self.home_server
+        if home is None:
+            stations = np.arange(self.num_stations)
+            home = np.where(stations < len(capacity), stations, -1)
+        home = np.array(home, dtype=np.int64)
+        if home.shape != (self.num_stations,) or home.min() < -1 or home.max() >= len(capacity):
+            raise ConfigurationError(
+                f"home_server needs {self.num_stations} values between -1 and {len(capacity) - 1}, got {home.tolist()}"
+            )
+        for name, value in (
+            ("capacity_gcycles_per_s", capacity),
+            ("link_rate_mbit_per_s", link_rate),
+            ("home_server", home),
+        ):
+            value.setflags(write=False)
+            object.__setattr__(self, name, value)
+
+    @property
+    def num_servers(self) -> int:
+        """Number of edge servers A."""
+        return len(self.capacity_gcycles_per_s)
+
+    @property
+    def total_capacity_gcycles_per_s(self) -> float:
+        """Capacity of all servers together [Gcycle/s]."""
+        return float(self.capacity_gcycles_per_s.sum())
+
+
+def draw_network(
+    rng: np.random.Generator,
+    *,
+    num_stations: int = 20,
+    num_servers: int = 20,
+    capacity_range: tuple[int, int] = (10, 50),
+    link_rate_range: tuple[int, int] = (400, 500),
+    slot_s: float = 1.0,
+) -> EdgeNetwork:
+    """Draw a network: integer capacities and link rates, uniform on closed ranges.
+
+    The defaults are the setting of arXiv 2412.18212.
+
+    Args:
+        rng: Source of randomness.
+        num_stations: Base stations B.
+        num_servers: Edge servers A.
+        capacity_range: Least and greatest capacity [Gcycle/s].
+        link_rate_range: Least and greatest link rate [Mbit/s].
+        slot_s: Slot length [s].
+    """
+    if num_servers < 1:
+        raise ConfigurationError(f"num_servers must be at least 1, got {num_servers}")
+    for name, (low, high) in (("capacity_range", capacity_range), ("link_rate_range", link_rate_range)):
+        if not 0 < low <= high:
+            raise ConfigurationError(f"{name} must be positive and not decreasing, got {low}..{high}")
+    return EdgeNetwork(
+        num_stations=num_stations,
+        capacity_gcycles_per_s=rng.integers(*capacity_range, size=num_servers, endpoint=True).astype(float),
+        link_rate_mbit_per_s=rng.integers(*link_rate_range, size=num_servers, endpoint=True).astype(float),
+        slot_s=slot_s,
+    )
+
+
+def published_network(num_stations: int = 20) -> EdgeNetwork:
+    """The network of the published experiments: legacy NumPy seed 2 for capacities, 5 for link rates.
+
+    The published code draws one edge server per station.
+    """
+    capacity = np.random.RandomState(2).randint(10, 51, num_stations).astype(float)
+    link_rate = np.random.RandomState(5).randint(400, 501, num_stations).astype(float)
+    return EdgeNetwork(num_stations, capacity, link_rate)

@@ -1,0 +1,106 @@
+"""Who may import whom: the rooms of lad_rllib, read from the source of every file."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Room -> other rooms that it may import. Everyone may import names, errors and the package itself; nobody imports cli.
+ROOMS = {
+    "simulator": set(),
+    "scheduling": {"simulator"},
+    "envs": {"simulator", "scheduling"},
+    "diffusion": set(),
+    "algorithms": {"diffusion"},  # spaces and key names suffice
+    "edge": {"scheduling"},  # a trained policy arrives as a Scheduler
+    "service": {"scheduling", "edge"},
+}
+LEAVES = {"__init__", "names", "errors"}
+COMMAND_LINE = "cli"
+
+# Room -> packages that it must not import, besides those forbidden to all.
+FORBIDDEN = {
+    "simulator": {"torch", "ray", "gymnasium"},
+    "scheduling": {"torch", "ray", "gymnasium"},
+    "diffusion": {"ray"},
+}
+FORBIDDEN_TO_ALL = {"experiments", "benchmarks", "tests", "matplotlib", "argparse"}
+ONLY_IN = {"diffusers": "edge"}
+
+
+def imported_names(path, source):
+    """Dotted names that a file imports, anywhere in it; ``from a import b`` gives ``a`` and ``a.b``."""
+    package = path.parent.parts
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join([*base, *filter(None, [node.module])])
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def broken_rules(path, source):
+    """Imports that a file must not have; ``path`` is relative to the repository."""
+    room = path.with_suffix("").parts[1]
+    if room == COMMAND_LINE:
+        return []
+    if room not in ROOMS.keys() | LEAVES:
+        return [f"{path}: {room} has no rules; add it to the tables of this test"]
+    forbidden = FORBIDDEN_TO_ALL | FORBIDDEN.get(room, set()) | {p for p, only in ONLY_IN.items() if room != only}
+    rooms = ROOMS.keys() | {COMMAND_LINE}
+    broken = set()
+    for name in imported_names(path, source):
+        top, _, rest = name.partition(".")
+        target = rest.partition(".")[0]
+        if top in forbidden:
+            broken.add(f"{path}: {room} must not import {top}")
+        elif top == "lad_rllib" and target in rooms - {room} - ROOMS.get(room, set()):
+            broken.add(f"{path}: {room} must not import {top}.{target}")
+    return sorted(broken)
+
+
+def test_every_file_keeps_the_import_rules():
+    files = sorted((ROOT / "lad_rllib").rglob("*.py"))
+    assert files
+    assert [rule for f in files for rule in broken_rules(f.relative_to(ROOT), f.read_text(encoding="utf-8"))] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "imported"),
+    [
+        ("simulator/delays.py", "def f():\n    import torch.nn as nn", "torch"),
+        ("scheduling/rollout.py", "from ray import tune", "ray"),
+        ("diffusion/__init__.py", "from lad_rllib import simulator", "lad_rllib.simulator"),
+        ("algorithms/lad_ts/learner.py", "from ...simulator.delays import workload_gcycles", "lad_rllib.simulator"),
+        ("algorithms/__init__.py", "from .. import envs", "lad_rllib.envs"),
+        ("service/dispatch.py", "import lad_rllib.algorithms.lad_ts", "lad_rllib.algorithms"),
+        ("service/dispatch.py", "import diffusers", "diffusers"),
+        ("envs/fleet.py", "if True:\n    from matplotlib import pyplot", "matplotlib"),
+        ("names.py", "from . import simulator", "lad_rllib.simulator"),
+        ("errors.py", "import lad_rllib.cli", "lad_rllib.cli"),
+    ],
+)
+def test_a_planted_violation_is_found(path, source, imported):
+    path = Path("lad_rllib", path)
+    assert broken_rules(path, source) == [f"{path}: {path.with_suffix('').parts[1]} must not import {imported}"]
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("scheduling/heuristics.py", "from lad_rllib.simulator import delays\nfrom ..errors import ConfigurationError"),
+        ("algorithms/lad_ts/learner.py", "import ray\nfrom .losses import critic_loss\nfrom lad_rllib import names"),
+        ("edge/pipeline.py", "def f():\n    import diffusers"),
+        ("cli.py", "import argparse\nfrom lad_rllib.algorithms import lad_ts"),
+    ],
+)
+def test_imports_that_the_rules_allow_are_left_alone(path, source):
+    assert broken_rules(Path("lad_rllib", path), source) == []
+
+
+def test_a_room_without_rules_is_found():
+    assert "has no rules" in broken_rules(Path("lad_rllib/attic/box.py"), "")[0]
