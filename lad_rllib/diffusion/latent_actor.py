@@ -66,6 +66,7 @@ class LatentActionActor(nn.Module):
         sizes = (num_actions + EMBEDDING_SIZE + state_size, *hidden_sizes, num_actions)
         self.denoiser = StackedMLP(num_agents, sizes, generator)
         embeddings = torch.stack([step_embedding(step.index - 1) for step in self.steps])
+        self.embeddings: Tensor
         self.register_buffer("embeddings", embeddings, persistent=False)
 
     @property
@@ -85,7 +86,7 @@ class LatentActionActor(nn.Module):
         Returns:
             Logits, shape (G, M, A); the probabilities are their softmax.
         """
-        first_weight, first_bias = self.denoiser.weights[0], self.denoiser.biases[0]
+        first_weight, first_bias = self.denoiser.layers[0]
         split = (self.num_actions, EMBEDDING_SIZE, state.shape[-1])
         latent_weight, embedding_weight, state_weight = first_weight.split(split, dim=1)
         # What does not change between steps is computed once: the state's part, and each step's constant.
@@ -93,11 +94,10 @@ class LatentActionActor(nn.Module):
         from_step = torch.matmul(self.embeddings, embedding_weight)  # (G, I, hidden)
         x = latent
         for k, step in enumerate(self.steps):
-            hidden = torch.baddbmm(from_state + from_step[:, k : k + 1], x, latent_weight)
-            eps = self.denoiser.after_first_layer(hidden)
+            eps = self.denoiser.after_first_layer((from_state + from_step[:, k : k + 1]).baddbmm_(x, latent_weight))
             if self.softmax_output:
                 eps = torch.softmax(eps, dim=-1)
-            x = step.x_scale * x - step.noise_prediction_scale * eps
+            x = (x * step.x_scale).add_(eps, alpha=-step.noise_prediction_scale)
             if step.fresh_noise_scale > 0:
-                x = torch.add(x, noise[k], alpha=step.fresh_noise_scale)
+                x.add_(noise[k], alpha=step.fresh_noise_scale)
         return x

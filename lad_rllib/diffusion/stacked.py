@@ -18,32 +18,42 @@ class StackedMLP(nn.Module):
         num_agents: Number of networks G.
         sizes: Widths of all layers, input and output included.
         generator: Randomness of the initial weights.
-
-    Attributes:
-        weights: Layer weights, shapes (G, in, out).
-        biases: Layer biases, shapes (G, 1, out).
     """
 
     def __init__(self, num_agents: int, sizes: Sequence[int], generator: torch.Generator | None = None) -> None:
         super().__init__()
-        self.weights = nn.ParameterList()
-        self.biases = nn.ParameterList()
-        for fan_in, fan_out in zip(sizes, sizes[1:], strict=False):
+        self._layers: list[tuple[nn.Parameter, nn.Parameter]] = []
+        for layer, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
             # The distribution of torch.nn.Linear's own initialisation, for each agent by itself.
             bound = 1 / math.sqrt(fan_in)
-            for parameters, shape in (
-                (self.weights, (num_agents, fan_in, fan_out)),
-                (self.biases, (num_agents, 1, fan_out)),
-            ):
-                parameters.append(nn.Parameter(torch.empty(shape).uniform_(-bound, bound, generator=generator)))
+            weight, bias = (
+                nn.Parameter(torch.empty(shape).uniform_(-bound, bound, generator=generator))
+                for shape in ((num_agents, fan_in, fan_out), (num_agents, 1, fan_out))
+            )
+            self.register_parameter(f"weight_{layer}", weight)
+            self.register_parameter(f"bias_{layer}", bias)
+            self._layers.append((weight, bias))
+
+    @property
+    def layers(self) -> list[tuple[nn.Parameter, nn.Parameter]]:
+        """Weight (G, in, out) and bias (G, 1, out) of each layer."""
+        return self._layers
 
     def forward(self, x: Tensor) -> Tensor:
         """Evaluate all networks: (G, M, in) -> (G, M, out)."""
-        return self.after_first_layer(torch.baddbmm(self.biases[0], x, self.weights[0]))
+        weight, bias = self._layers[0]
+        return self.after_first_layer(torch.baddbmm(bias, x, weight))
 
     def after_first_layer(self, pre_activation: Tensor) -> Tensor:
-        """Go on from the first layer's output before its ReLU: (G, M, hidden) -> (G, M, out)."""
+        """Go on from the first layer's output before its ReLU, which is overwritten.
+
+        Args:
+            pre_activation: Shape (G, M, hidden).
+
+        Returns:
+            Output of the networks, shape (G, M, out).
+        """
         x = pre_activation
-        for weight, bias in zip(list(self.weights)[1:], list(self.biases)[1:], strict=True):
-            x = torch.baddbmm(bias, torch.relu(x), weight)
+        for weight, bias in self._layers[1:]:
+            x = torch.baddbmm(bias, x.relu_(), weight)
         return x

@@ -5,7 +5,7 @@ A setting is described by a plain dictionary (it travels in configurations, file
 | key | meaning | default |
 |---|---|---|
 | ``preset`` | named setting that the other keys change, see :data:`PRESETS` | ``paper`` |
-| ``name`` | name in results | the preset's |
+| ``name`` | name in results | the preset's, followed by another source if there is one |
 | ``slots`` | slots T of an episode | 60 (arXiv 2412.18212) |
 | ``slot_s`` | length of a slot [s] | 1 (arXiv 2412.18212); 20 with a trace, see ``TRACE_SLOT_S`` |
 | ``network`` | group, see :class:`~lad_rllib.simulator.setting_fields.NetworkFields` | published draws |
@@ -122,7 +122,8 @@ def build_setting(spec: Mapping[str, Any]) -> Setting:
     slot_s = merged.get("slot_s")
     if slot_s is None:
         slot_s = TRACE_SLOT_S if isinstance(arrival_fields, TraceFields) else 1.0
-    name = merged.get("name") or preset
+    is_preset_source = source == PRESETS[preset]["arrivals"]["source"]
+    name = merged.get("name") or (preset if is_preset_source else f"{preset}-{source}")
     network = network_fields.build(number("slot_s", slot_s))
     arrivals = arrival_fields.build(network)
     if isinstance(arrivals, TraceArrivals):

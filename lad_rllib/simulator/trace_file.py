@@ -7,6 +7,7 @@ All rules that turn a row into a task are fields of :class:`TraceRules`; ``docs/
 from __future__ import annotations
 
 import warnings
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
@@ -229,7 +230,7 @@ def _read_columns(path: Path, columns: list[str]) -> pd.DataFrame:
         raise ConfigurationError(f"trace file {path} is empty; it needs a header and rows") from None
     except ConfigurationError:
         raise
-    except (OSError, ValueError, EOFError, ImportError, pd.errors.ParserWarning) as error:
+    except (OSError, ValueError, EOFError, ImportError, zlib.error, pd.errors.ParserWarning) as error:
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ConfigurationError(f"trace file {path} cannot be read: {first_line}") from None
     missing = [name for name in columns if name not in table.columns]

@@ -12,12 +12,13 @@ from torch import Tensor
 class AgentwiseAdam(torch.optim.Optimizer):
     """Adam (arXiv 1412.6980) in which every agent counts its own steps.
 
-    The first axis of each parameter is the agent. ``torch.optim.Adam`` keeps one step count for a whole tensor, so
+    The first axis of each parameter is the agent, or, for k networks of each agent, network by network, k * G long.
+    ``torch.optim.Adam`` keeps one step count for a whole tensor, so
     an agent that starts later than the others would get their bias correction; here the result equals one Adam per
-    agent, whenever each of them started.
+    agent, whenever each of them started. Parameters are moved into common storage, so that a step is few operations.
 
     Args:
-        params: Parameters with a common first axis G.
+        params: Parameters with a common first axis.
         lr: Learning rate.
         betas: Decay rates of the running means of gradient and squared gradient.
         eps: Added to the denominator.
@@ -28,6 +29,7 @@ class AgentwiseAdam(torch.optim.Optimizer):
     ) -> None:
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
         self._active: Tensor | None = None
+        self._flat = [_pack(group["params"]) for group in self.param_groups]
 
     def set_active(self, active: Tensor | None) -> None:
         """Agents that take part in the next steps, bool (G,); None for all.
@@ -39,33 +41,38 @@ class AgentwiseAdam(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """Take one step with the gradients in ``.grad``."""
-        for group in self.param_groups:
-            params = [p for p in group["params"] if p.grad is not None]
-            if not params:
-                continue
-            for p in params:
-                if not self.state[p]:
-                    self.state[p] = {
-                        "step": torch.zeros(len(p), device=p.device),
-                        "exp_avg": torch.zeros_like(p),
-                        "exp_avg_sq": torch.zeros_like(p),
-                    }
-            states = [self.state[p] for p in params]
-            gradients = [p.grad for p in params]
-            means = [s["exp_avg"] for s in states]
-            squares = [s["exp_avg_sq"] for s in states]
-            steps = [s["step"] for s in states]
+        for group, flat in zip(self.param_groups, self._flat, strict=True):
+            params = group["params"]
+            state = self.state[params[0]]
+            if not state:
+                state.update(
+                    step=torch.zeros(len(flat), 1, device=flat.device),
+                    exp_avg=torch.zeros_like(flat),
+                    exp_avg_sq=torch.zeros_like(flat),
+                )
+            gradient = torch.cat([p.grad.reshape(len(flat), -1) for p in params], dim=1)
+            mean, square, count = state["exp_avg"], state["exp_avg_sq"], state["step"]
             beta1, beta2 = group["betas"]
-            torch._foreach_add_(steps, 1.0 if self._active is None else [self._active.to(steps[0])] * len(steps))
+            if self._active is None:
+                count += 1.0
+            else:
+                count += self._active.to(count).repeat(len(flat) // len(self._active))[:, None]
+            mean.lerp_(gradient, 1 - beta1)
+            square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
             # lr / (1 - beta1^t) * m / (sqrt(v / (1 - beta2^t)) + eps), with both corrections moved to the numerator.
-            count = steps[0].clamp(min=1.0)
-            correction = torch.sqrt(1 - beta2**count)
-            scale = group["lr"] * correction / (1 - beta1**count)
-            eps = group["eps"] * correction
-            torch._foreach_lerp_(means, gradients, 1 - beta1)
-            torch._foreach_mul_(squares, beta2)
-            torch._foreach_addcmul_(squares, gradients, gradients, 1 - beta2)
-            roots = torch._foreach_sqrt(squares)
-            for p, mean, root in zip(params, means, roots, strict=True):
-                per_agent = (-1, *([1] * (p.dim() - 1)))
-                p.addcdiv_(mean * scale.view(per_agent), root.add_(eps.view(per_agent)), value=-1.0)
+            started = count.clamp(min=1.0)
+            correction = torch.sqrt(1 - beta2**started)
+            scale = correction * (group["lr"] / (1 - beta1**started))
+            flat.addcdiv_(mean * scale, square.sqrt().add_(group["eps"] * correction), value=-1.0)
+
+
+def _pack(params: list[Tensor]) -> Tensor:
+    """Move parameters into one tensor, a row for each agent, of which they become views."""
+    rows = len(params[0])
+    flat = torch.cat([p.detach().reshape(rows, -1) for p in params], dim=1)
+    start = 0
+    for p in params:
+        width = p[0].numel()
+        p.data = flat[:, start : start + width].view(p.shape)
+        start += width
+    return flat

@@ -81,7 +81,7 @@ class LADTS(Algorithm):
             with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
                 self._share_weights(remote)
         self.metrics.log_value("replay_buffer_size", float(self.replay_buffer.size.mean()), window=1)
-        results = self.learner_group.foreach_learner(lambda learner: learner.metrics.reduce())
+        results = self.learner_group.foreach_learner(lambda learner: learner.reduce_metrics())
         self.metrics.aggregate([result.get() for result in results], key=LEARNER_RESULTS)
 
     def _local_rounds(self) -> Iterator[list[SlotSample]]:

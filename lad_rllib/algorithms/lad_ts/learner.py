@@ -78,8 +78,7 @@ class LADTSTorchLearner(TorchLearner):
             target_entropy=self.config.resolved_target_entropy(networks.num_servers),
             ready=active,
         )
-        total = self._diagnostics["critic_loss"] + self._diagnostics["actor_loss"] + self._diagnostics["alpha_loss"]
-        return {}, {DEFAULT_MODULE_ID: total.mean()}, {}
+        return {}, {}, {}
 
     def _gradient_step(self, name: str, loss: Tensor, active: Tensor | None) -> None:
         optimizer: AgentwiseAdam = self.get_optimizer(DEFAULT_MODULE_ID, name)
@@ -96,11 +95,14 @@ class LADTSTorchLearner(TorchLearner):
         optimizer.set_active(active)
         optimizer.step()
 
-    def after_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
-        """Log the diagnostics of the last update, averaged over stations."""
-        super().after_gradient_based_update(timesteps=timesteps)
+    def reduce_metrics(self) -> dict[str, Any]:
+        """Metrics since the last call, with the last update's diagnostics averaged over stations."""
         for key, value in self._diagnostics.items():
-            self.metrics.log_value((DEFAULT_MODULE_ID, key), value.mean(), window=1)
+            self.metrics.log_value((DEFAULT_MODULE_ID, key), float(value.mean()), window=1)
+        if self._diagnostics:
+            losses = [self._diagnostics[key].mean() for key in ("critic_loss", "actor_loss", "alpha_loss")]
+            self.metrics.log_value((DEFAULT_MODULE_ID, self.TOTAL_LOSS_KEY), float(sum(losses)), window=1)
+        return self.metrics.reduce()
 
     def get_state(
         self,

@@ -76,9 +76,9 @@ class StationNetworks(nn.Module):
         self.target_critics.requires_grad_(False)
         self.log_temperature = nn.Parameter(torch.full((num_stations,), float(initial_alpha)).log())
 
-    def q_values(self, critics: StackedMLP, state: Tensor) -> Tensor:
-        """Values of both critics: states (B, M, 2 + A) -> (2, B, M, A)."""
-        return critics(state.repeat(2, 1, 1)).unflatten(0, (2, self.num_stations))
+    def q_values(self, critics: StackedMLP, twice: Tensor) -> Tensor:
+        """Values of both critics: the same states twice (2 B, M, 2 + A) -> (2, B, M, A)."""
+        return critics(twice).unflatten(0, (2, self.num_stations))
 
     def draw_noise(self, samples: int, generator: torch.Generator | None = None) -> Tensor:
         """Fresh noise for one pass of the actor over ``samples`` states per station, shape (I - 1, B, samples, A).
@@ -86,7 +86,7 @@ class StationNetworks(nn.Module):
         A generator draws on its own device, so that a seed means the same noise wherever the networks are.
         """
         shape = (self.actor.num_noise_draws, self.num_stations, samples, self.num_servers)
-        device = self.actor.denoiser.weights[0].device
+        device = self.actor.embeddings.device
         return torch.randn(shape, generator=generator, device=generator.device if generator else device).to(device)
 
     def optimizers(self, actor_lr: float, critic_lr: float, alpha_lr: float) -> dict[str, AgentwiseAdam]:
@@ -125,23 +125,24 @@ def update_stations(
         ready: Stations that take part, bool (B,); None for all.
 
     Returns:
-        Diagnostics of each station, shape (B,): losses, Q-value of the actions taken, entropy [nat].
+        Diagnostics without gradient: losses and temperature (B,), entropy [nat] (B, M), Q-values (2, B, M, A).
     """
 
     def total(loss: Tensor) -> Tensor:
         return loss.sum() if ready is None else torch.where(ready, loss, 0.0).sum()
 
     state, temperature = batch["state"], networks.log_temperature.detach().exp()
+    state_twice = state.repeat(2, 1, 1)
     with torch.no_grad():
         next_logits = networks.actor(batch["next_state"], batch["next_latent"], noise_next)
-        next_q = networks.q_values(networks.target_critics, batch["next_state"])
+        next_q = networks.q_values(networks.target_critics, batch["next_state"].repeat(2, 1, 1))
         target = batch["reward"] + gamma * losses.soft_value(next_logits, next_q, temperature)
-    critic_loss = losses.critic_loss(networks.q_values(networks.critics, state), batch["action"], target)
+    critic_loss = losses.critic_loss(networks.q_values(networks.critics, state_twice), batch["action"], target)
     step("critic", total(critic_loss))
 
     logits = networks.actor(state, batch["latent"], noise_now)
     with torch.no_grad():
-        q_values = networks.q_values(networks.critics, state)
+        q_values = networks.q_values(networks.critics, state_twice)
     probabilities, entropy = losses.probabilities_and_entropy(logits)
     actor_loss = -losses.soft_value_of(probabilities, entropy, q_values, temperature).mean(-1)
     step("actor", total(actor_loss))
@@ -158,8 +159,8 @@ def update_stations(
         "actor_loss": actor_loss.detach(),
         "alpha_loss": alpha_loss.detach(),
         "alpha_value": temperature,
-        "qf_mean": q_values.mean((0, 2, 3)),
-        "entropy_mean": entropy.mean(-1),
+        "qf_mean": q_values,
+        "entropy_mean": entropy,
     }
 
 

@@ -200,8 +200,8 @@ class FleetReplayBuffer:
             chosen = np.argpartition(keys, batch_size, axis=1)[:, :batch_size]
         else:
             chosen = np.argsort(keys, axis=1)
-        flat = (chosen + np.arange(stations)[:, None] * self.capacity).T
-        rows = np.take(self.rows.reshape(-1, self.rows.shape[-1]), flat, axis=0)
+        flat = chosen + np.arange(stations)[:, None] * self.capacity
+        rows = np.take(self.rows.reshape(-1, self.rows.shape[-1]), flat, axis=0).transpose(1, 0, 2)
         batch: dict[str, NDArray[Any]] = {name: rows[..., columns] for name, columns in self._columns.items()}
         batch["action"] = batch["action"][..., 0].astype(np.int64)
         batch["reward"] = batch["reward"][..., 0]
