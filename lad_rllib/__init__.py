@@ -1,3 +1,7 @@
 """Learned scheduling of text-to-image requests on edge networks (LAD-TS), as an RLlib algorithm."""
 
+from lad_rllib.registry import register
+
 __version__ = "0.1.0"
+
+__all__ = ["register"]

@@ -65,7 +65,7 @@ class LatentActionActor(nn.Module):
         self.softmax_output = denoiser_output == "softmax"
         sizes = (num_actions + EMBEDDING_SIZE + state_size, *hidden_sizes, num_actions)
         self.denoiser = StackedMLP(num_agents, sizes, generator)
-        embeddings = torch.stack([step_embedding(step.index - 1) for step in self.steps])
+        embeddings = torch.stack([step_embedding(step.index - 1) for step in self.steps], dim=1)
         self.embeddings: Tensor
         self.register_buffer("embeddings", embeddings, persistent=False)
 
@@ -75,28 +75,28 @@ class LatentActionActor(nn.Module):
         return len(self.steps) - 1
 
     def forward(self, state: Tensor, latent: Tensor, noise: Tensor) -> Tensor:
-        """Denoise latent actions into action logits ``x_0``.
+        """Denoise latent actions into action logits ``x_0``, for M samples of each agent.
 
         Args:
-            state: States, shape (G, M, state_size).
-            latent: Latent actions ``x_I`` to start from, shape (G, M, A).
-            noise: Standard normal noise in the order of the steps i = I ... 2, shape (I - 1, G, M, A); more
+            state: States, shape (G, state_size, M).
+            latent: Latent actions ``x_I`` to start from, shape (G, A, M).
+            noise: Standard normal noise in the order of the steps i = I ... 2, shape (I - 1, G, A, M); more
                 entries (the published code draws one for i = 1, too, and multiplies it by 0) are ignored.
 
         Returns:
-            Logits, shape (G, M, A); the probabilities are their softmax.
+            Logits, shape (G, A, M); the probabilities are their softmax over A.
         """
         first_weight, first_bias = self.denoiser.layers[0]
-        split = (self.num_actions, EMBEDDING_SIZE, state.shape[-1])
-        latent_weight, embedding_weight, state_weight = first_weight.split(split, dim=1)
+        split = (self.num_actions, EMBEDDING_SIZE, state.shape[1])
+        latent_weight, embedding_weight, state_weight = first_weight.split(split, dim=2)
         # What does not change between steps is computed once: the state's part, and each step's constant.
-        from_state = torch.baddbmm(first_bias, state, state_weight)
-        from_step = torch.matmul(self.embeddings, embedding_weight)  # (G, I, hidden)
+        from_state = torch.baddbmm(first_bias, state_weight, state)
+        from_step = torch.matmul(embedding_weight, self.embeddings)  # (G, hidden, I)
         x = latent
         for k, step in enumerate(self.steps):
-            eps = self.denoiser.after_first_layer((from_state + from_step[:, k : k + 1]).baddbmm_(x, latent_weight))
+            eps = self.denoiser.after_first_layer((from_state + from_step[:, :, k : k + 1]).baddbmm_(latent_weight, x))
             if self.softmax_output:
-                eps = torch.softmax(eps, dim=-1)
+                eps = torch.softmax(eps, dim=1)
             x = (x * step.x_scale).add_(eps, alpha=-step.noise_prediction_scale)
             if step.fresh_noise_scale > 0:
                 x.add_(noise[k], alpha=step.fresh_noise_scale)

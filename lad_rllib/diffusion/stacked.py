@@ -12,7 +12,8 @@ from torch import Tensor, nn
 class StackedMLP(nn.Module):
     """One ReLU network per agent, with own parameters, computed together.
 
-    The result equals a loop over the agents: nothing is shared but the call.
+    The result equals a loop over the agents: nothing is shared but the call. Samples are the *last* axis: with layers
+    this narrow, products and softmax over features are up to twice as fast that way round.
 
     Args:
         num_agents: Number of networks G.
@@ -28,7 +29,7 @@ class StackedMLP(nn.Module):
             bound = 1 / math.sqrt(fan_in)
             weight, bias = (
                 nn.Parameter(torch.empty(shape).uniform_(-bound, bound, generator=generator))
-                for shape in ((num_agents, fan_in, fan_out), (num_agents, 1, fan_out))
+                for shape in ((num_agents, fan_out, fan_in), (num_agents, fan_out, 1))
             )
             self.register_parameter(f"weight_{layer}", weight)
             self.register_parameter(f"bias_{layer}", bias)
@@ -36,24 +37,24 @@ class StackedMLP(nn.Module):
 
     @property
     def layers(self) -> list[tuple[nn.Parameter, nn.Parameter]]:
-        """Weight (G, in, out) and bias (G, 1, out) of each layer."""
+        """Weight (G, out, in) and bias (G, out, 1) of each layer."""
         return self._layers
 
     def forward(self, x: Tensor) -> Tensor:
-        """Evaluate all networks: (G, M, in) -> (G, M, out)."""
+        """Evaluate all networks on M samples each: (G, in, M) -> (G, out, M)."""
         weight, bias = self._layers[0]
-        return self.after_first_layer(torch.baddbmm(bias, x, weight))
+        return self.after_first_layer(torch.baddbmm(bias, weight, x))
 
     def after_first_layer(self, pre_activation: Tensor) -> Tensor:
         """Go on from the first layer's output before its ReLU, which is overwritten.
 
         Args:
-            pre_activation: Shape (G, M, hidden).
+            pre_activation: Shape (G, hidden, M).
 
         Returns:
-            Output of the networks, shape (G, M, out).
+            Output of the networks, shape (G, out, M).
         """
         x = pre_activation
         for weight, bias in self._layers[1:]:
-            x = torch.baddbmm(bias, x.relu_(), weight)
+            x = torch.baddbmm(bias, weight, x.relu_())
         return x

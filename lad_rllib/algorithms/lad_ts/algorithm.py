@@ -130,7 +130,9 @@ class LADTS(Algorithm):
         if self.learner_group.is_local:
             # Zero-copy; remote learners make their own tensors.
             device = self.learner_group._learner.device
-            columns = {key: torch.from_numpy(np.require(value, requirements="W")).to(device) for key, value in columns.items()}
+            columns = {
+                key: torch.from_numpy(np.require(value, requirements="W")).to(device) for key, value in columns.items()
+            }
         with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
             self.learner_group.update(
                 training_data=TrainingData(
@@ -169,7 +171,9 @@ class LADTS(Algorithm):
         states = self._present_runner_states()
         return states[min(states)]["latent_memory"] if states else None
 
-    def _spread_runner_states(self, states: Mapping[int, dict[str, Any]], indices: Collection[int] | None = None) -> None:
+    def _spread_runner_states(
+        self, states: Mapping[int, dict[str, Any]], indices: Collection[int] | None = None
+    ) -> None:
         """Give runners their saved states; those without one take the first one's latent memory."""
         if not states:
             return
@@ -237,9 +241,9 @@ class LADTS(Algorithm):
         self._force_weights()
 
     def _force_weights(self) -> None:
-        weights = self.learner_group.get_state(
-            components="learner/" + COMPONENT_RL_MODULE, inference_only=True
-        )["learner"]
+        weights = self.learner_group.get_state(components="learner/" + COMPONENT_RL_MODULE, inference_only=True)[
+            "learner"
+        ]
         for group in (self.env_runner_group, self.eval_env_runner_group):
             if group is not None:
                 group.foreach_env_runner(lambda runner: _load_weights(runner, weights))

@@ -65,7 +65,10 @@ class LatentMemory:
 
     def get_state(self) -> dict[str, Any]:
         """All latent actions that were read or written so far."""
-        return {"by_slot": self._by_slot, "latents": {key: value.numpy().copy() for key, value in self._latents.items()}}
+        return {
+            "by_slot": self._by_slot,
+            "latents": {key: value.numpy().copy() for key, value in self._latents.items()},
+        }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Take over latent actions; environments beyond those saved take the first one's.
@@ -75,7 +78,9 @@ class LatentMemory:
                 servers.
         """
         if state["by_slot"] != self._by_slot:
-            raise ValueError("the saved latent memory is indexed in another way; use the latent_index it was trained with")
+            raise ValueError(
+                "the saved latent memory is indexed in another way; use the latent_index it was trained with"
+            )
         latents = {}
         for key, value in state["latents"].items():
             value = np.asarray(value)

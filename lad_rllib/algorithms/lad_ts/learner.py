@@ -59,10 +59,11 @@ class LADTSTorchLearner(TorchLearner):
 
     def _uncompiled_update(self, batch: dict[str, Any], **kwargs: Any) -> tuple[dict, dict[str, Tensor], dict]:
         networks = self._module[DEFAULT_MODULE_ID].networks
-        columns = {key: value.transpose(0, 1) for key, value in batch[DEFAULT_MODULE_ID].items()}
+        # (sample, station, ...) as RLlib shards it -> (station, ..., sample) as the networks compute.
+        columns = {key: value.movedim(0, -1) for key, value in batch[DEFAULT_MODULE_ID].items()}
         ready = columns[READY][:, 0]
         active = None if bool(ready.all()) else ready
-        samples = columns["reward"].shape[1]
+        samples = columns["reward"].shape[-1]
         index = getattr(self, "_learner_index", None) or 0
         seed = np.random.SeedSequence([self._entropy, index, self._num_updates]).generate_state(1, np.uint64)[0]
         self._generator.manual_seed(int(seed))

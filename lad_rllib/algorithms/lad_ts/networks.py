@@ -77,15 +77,15 @@ class StationNetworks(nn.Module):
         self.log_temperature = nn.Parameter(torch.full((num_stations,), float(initial_alpha)).log())
 
     def q_values(self, critics: StackedMLP, twice: Tensor) -> Tensor:
-        """Values of both critics: the same states twice (2 B, M, 2 + A) -> (2, B, M, A)."""
+        """Values of both critics: the same states twice (2 B, 2 + A, M) -> (2, B, A, M)."""
         return critics(twice).unflatten(0, (2, self.num_stations))
 
     def draw_noise(self, samples: int, generator: torch.Generator | None = None) -> Tensor:
-        """Fresh noise for one pass of the actor over ``samples`` states per station, shape (I - 1, B, samples, A).
+        """Fresh noise for one pass of the actor over ``samples`` states per station, shape (I - 1, B, A, samples).
 
         A generator draws on its own device, so that a seed means the same noise wherever the networks are.
         """
-        shape = (self.actor.num_noise_draws, self.num_stations, samples, self.num_servers)
+        shape = (self.actor.num_noise_draws, self.num_stations, self.num_servers, samples)
         device = self.actor.embeddings.device
         return torch.randn(shape, generator=generator, device=generator.device if generator else device).to(device)
 
@@ -114,9 +114,9 @@ def update_stations(
 
     Args:
         networks: Networks of all stations.
-        batch: ``state``, ``latent``, ``action``, ``reward``, ``next_state``, ``next_latent`` with the leading axes
-            (station, sample).
-        noise_next: Fresh noise of the actors' pass over the next states, shape (I - 1, B, M, A).
+        batch: ``state``, ``latent``, ``next_state``, ``next_latent``, shapes (B, features, M); ``action`` and
+            ``reward``, shapes (B, M).
+        noise_next: Fresh noise of the actors' pass over the next states, shape (I - 1, B, A, M).
         noise_now: The same for their pass over the states.
         step: Takes a gradient step; see :data:`Step`.
         gamma: Discount factor.
@@ -125,7 +125,7 @@ def update_stations(
         ready: Stations that take part, bool (B,); None for all.
 
     Returns:
-        Diagnostics without gradient: losses and temperature (B,), entropy [nat] (B, M), Q-values (2, B, M, A).
+        Diagnostics without gradient: losses and temperature (B,), entropy [nat] (B, M), Q-values (2, B, A, M).
     """
 
     def total(loss: Tensor) -> Tensor:
@@ -151,9 +151,7 @@ def update_stations(
     alpha_loss = losses.temperature_loss(networks.log_temperature, entropy, target_entropy)
     step("alpha", total(alpha_loss))
     with torch.no_grad():
-        torch._foreach_lerp_(
-            list(networks.target_critics.parameters()), list(networks.critics.parameters()), tau
-        )
+        torch._foreach_lerp_(list(networks.target_critics.parameters()), list(networks.critics.parameters()), tau)
     return {
         "critic_loss": critic_loss.detach(),
         "actor_loss": actor_loss.detach(),

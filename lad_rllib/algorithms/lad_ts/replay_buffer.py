@@ -135,9 +135,9 @@ class FleetReplayBuffer:
             correct = has_task & (opened.position >= 0)
             station = np.nonzero(correct)[1]
             alive = self.count[station] - opened.count[correct] <= self.capacity
-            self.rows[station[alive], opened.position[correct][alive], column["next_latent"]] = sample.latent[
-                :, :, 0
-            ][correct][alive]
+            self.rows[station[alive], opened.position[correct][alive], column["next_latent"]] = sample.latent[:, :, 0][
+                correct
+            ][alive]
         opened.position[has_task] = -1
         complete = (has_task & opened.waiting).T  # stations first, as _append wants them
         station, episode = np.nonzero(complete)

@@ -18,7 +18,7 @@ from lad_rllib.algorithms.lad_ts.networks import StationNetworks
 LATENT = "latent"
 """Batch key of the latent actions (E, B, N, A) to start from; standard normal noise if it is missing."""
 NOISE = "noise"
-"""Batch key of the chain's fresh noise (I - 1, B, E * N, A); drawn if it is missing."""
+"""Batch key of the chain's fresh noise (I - 1, B, A, E * N); drawn if it is missing."""
 
 
 def fleet_states(tasks: Tensor, queues: Tensor) -> Tensor:
@@ -29,11 +29,11 @@ def fleet_states(tasks: Tensor, queues: Tensor) -> Tensor:
         queues: Queues, shape (E, A).
 
     Returns:
-        Shape (B, E * N, 2 + A).
+        Shape (B, 2 + A, E * N).
     """
     episodes, stations, num_tasks, _ = tasks.shape
     queues = queues[:, None, None, :].expand(episodes, stations, num_tasks, queues.shape[-1])
-    return torch.cat([tasks, queues], -1).transpose(0, 1).reshape(stations, episodes * num_tasks, -1)
+    return torch.cat([tasks, queues], -1).permute(1, 3, 0, 2).reshape(stations, -1, episodes * num_tasks)
 
 
 class TorchServerChoice(TorchDistribution):
@@ -93,15 +93,15 @@ class LADTSTorchRLModule(TorchRLModule, InferenceOnlyAPI):
             tasks: Input size and workload, shape (E, B, N, 2).
             queues: Queues, shape (E, A).
             latent: Latent actions to start from, shape (E, B, N, A).
-            noise: Fresh noise of the chain, shape (I - 1, B, E * N, A).
+            noise: Fresh noise of the chain, shape (I - 1, B, A, E * N).
 
         Returns:
             Logits ``x_0``, shape (E, B, N, A).
         """
         episodes, stations, num_tasks, servers = latent.shape
-        latent = latent.transpose(0, 1).reshape(stations, episodes * num_tasks, servers)
+        latent = latent.permute(1, 3, 0, 2).reshape(stations, servers, episodes * num_tasks)
         logits = self.networks.actor(fleet_states(tasks, queues), latent, noise)
-        return logits.unflatten(1, (episodes, num_tasks)).transpose(0, 1)
+        return logits.unflatten(2, (episodes, num_tasks)).permute(2, 0, 3, 1)
 
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         tasks, queues = batch[Columns.OBS][names.TASKS], batch[Columns.OBS][names.QUEUES]
