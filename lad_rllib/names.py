@@ -10,7 +10,10 @@ QUEUES = "queues"  # (A,) float32: work queued at each server at the start of th
 
 # Infos of one slot.
 TASK_DELAYS = "task_delays_s"  # (B, N) float32: service delay of each task [s]; 0 where there is no task
+DELAY_PARTS = ("upload_s", "waiting_s", "computing_s", "download_s")  # one task's, a number each [s]
 SLOT_INDEX = "slot_index"  # int: slot that the observation belongs to
 
 # Metrics of one episode.
 MEAN_DELAY = "mean_service_delay_s"  # mean service delay over all tasks of an episode [s]
+ORACLE_DELAY = "greedy_oracle_delay_s"  # the greedy oracle's on the same arrivals [s]
+DELAY_OVER_ORACLE = "delay_over_oracle"  # mean service delay over the greedy oracle's

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 FLEET_ENV = "lad_rllib/EdgeFleet-v0"
+STATION_ENV = "lad_rllib/EdgeStations-v0"
 ALGORITHM = "LADTS"
 
 
 def register() -> None:
-    """Register the environment ``lad_rllib/EdgeFleet-v0`` and the algorithm ``LADTS``.
+    """Register the algorithm ``LADTS``, its environment ``lad_rllib/EdgeFleet-v0``, and ``lad_rllib/EdgeStations-v0``.
 
-    Call it once in the driver; Ray Tune and RLlib then take both by name: ``tune.Tuner("LADTS", ...)``,
+    The latter is the same problem with one agent per base station, for RLlib's other algorithms.
+    Call it once in the driver; Ray Tune and RLlib then take all by name: ``tune.Tuner("LADTS", ...)``,
     ``.environment("lad_rllib/EdgeFleet-v0", env_config={...})``.
     """
     from ray.tune import register_env, register_trainable
 
     from lad_rllib.algorithms.lad_ts import LADTS
-    from lad_rllib.envs import FleetVectorEnv
+    from lad_rllib.envs import FleetVectorEnv, StationMultiAgentEnv
 
     register_env(FLEET_ENV, FleetVectorEnv)
+    register_env(STATION_ENV, StationMultiAgentEnv)
     register_trainable(ALGORITHM, LADTS)

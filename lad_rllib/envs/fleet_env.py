@@ -12,8 +12,8 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from lad_rllib import names
-from lad_rllib.errors import ConfigurationError
-from lad_rllib.simulator import EdgeSimulator, Setting, build_setting, stack_arrivals
+from lad_rllib.envs.episodes import draw_episode, draw_seed, read_env_config
+from lad_rllib.simulator import EdgeSimulator, stack_arrivals
 
 ENV_CONFIG_KEYS = ("setting", "queue_unit", "num_envs")
 
@@ -46,18 +46,8 @@ class FleetVectorEnv(VectorEnv):
 
     def __init__(self, config: Mapping[str, Any] | None = None) -> None:
         config = dict(config or {})
-        unknown = sorted(set(config) - set(ENV_CONFIG_KEYS))
-        if unknown:
-            raise ConfigurationError(f"unknown env_config key {unknown[0]!r}; valid: {', '.join(ENV_CONFIG_KEYS)}")
-        queue_unit = config.get("queue_unit", "gcycles")
-        if queue_unit not in ("gcycles", "seconds"):
-            raise ConfigurationError(f"queue_unit must be 'gcycles' or 'seconds', got {queue_unit!r}")
-        setting = config.get("setting", "paper")
-        self.setting: Setting = build_setting({"preset": setting} if isinstance(setting, str) else dict(setting))
-        if self.setting.num_slots < 2:
-            raise ConfigurationError(f"an episode needs at least 2 slots, got {self.setting.num_slots}")
+        self.setting, self._queue_scale = read_env_config(config, ENV_CONFIG_KEYS)
         network, arrivals = self.setting.network, self.setting.arrivals
-        self._queue_scale = 1.0 / network.capacity_gcycles_per_s if queue_unit == "seconds" else 1.0
         self.num_envs = int(config.get("num_envs", 1))
         stations, tasks, servers = network.num_stations, arrivals.max_tasks, network.num_servers
         self.single_observation_space = gym.spaces.Dict(
@@ -70,7 +60,7 @@ class FleetVectorEnv(VectorEnv):
         self.single_action_space = gym.spaces.MultiDiscrete(np.full((stations, tasks), servers))
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self._seed: int = int(np.random.SeedSequence().generate_state(1)[0])
+        self._seed = draw_seed()
         self._episode = 0
         self._needs_reset = True
         self.simulator: EdgeSimulator
@@ -88,12 +78,7 @@ class FleetVectorEnv(VectorEnv):
         self.simulator = EdgeSimulator(
             self.setting.network,
             stack_arrivals(
-                [
-                    self.setting.arrivals.draw(
-                        np.random.default_rng([self._seed, index, self._episode]), self.setting.num_slots
-                    )
-                    for index in range(self.num_envs)
-                ]
+                [draw_episode(self.setting, self._seed, index, self._episode) for index in range(self.num_envs)]
             ),
         )
         self._episode += 1

@@ -21,6 +21,7 @@ from lad_rllib.simulator.settings import (
     override_spec,
     resolve_paths,
 )
+from lad_rllib.simulator.task_by_task import TaskByTask
 from lad_rllib.simulator.trace import TraceArrivals, TraceReport
 from lad_rllib.simulator.trace_file import TraceRules, read_trace, sample_trace_path
 
@@ -35,6 +36,7 @@ __all__ = [
     "SlotDelays",
     "SlotTasks",
     "TaskAttributes",
+    "TaskByTask",
     "TaskRanges",
     "TraceArrivals",
     "TraceReport",

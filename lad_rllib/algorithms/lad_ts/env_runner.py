@@ -122,8 +122,7 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
             )
             self._make_on_episode_callback("on_episode_step", index, episodes)
             if episode.is_done:
-                mean_delay = self._total_delay_s[index] / max(self._total_tasks[index], 1)
-                self.metrics.log_value(names.MEAN_DELAY, mean_delay, reduce="mean")
+                self.metrics.log_value(names.MEAN_DELAY, self.mean_delay_s[index], reduce="mean")
                 self._make_on_episode_callback("on_episode_end", index, episodes)
                 self._done_episodes_for_metrics.append(episode)
         self._observation = observation
@@ -175,6 +174,11 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
                 seed=[[self._entropy, index] for index in range(self.num_envs)],
             )
         return self._latent_memory
+
+    @property
+    def mean_delay_s(self) -> NDArray[np.float64]:
+        """Mean service delay of the present episodes so far [s], shape (E,)."""
+        return self._total_delay_s / np.maximum(self._total_tasks, 1)
 
     # -- Sampling -------------------------------------------------------------------------------------------------
 

@@ -5,11 +5,15 @@ What becomes of it (tested in ``tests/algorithms/test_latent_memory.py``):
 - It is state of the *environment runner*, one memory for each of its environments; it is not a weight.
 - It lives on from episode to episode. Every entry starts as standard normal noise.
 - **Checkpoint**: the algorithm saves the memory of every training runner, and restores it runner by runner; a
-  runner or environment without a saved one takes that of the first runner and environment.
+  runner without a saved one takes that of the first saved runner, an environment that of its runner's first one.
 - **Evaluation**: before each ``evaluate()`` the evaluation runners take a copy of the first training runner's
-  memory; what they learn to remember stays with them and is dropped at the next evaluation.
-- **Restarted runner**: takes the memory that it had after its last finished ``train()`` iteration.
+  memory; what they remember meanwhile is dropped at the next evaluation. Where training and evaluation share a
+  runner, its memory is put back afterwards. So evaluation never changes training.
+- **Restarted runner**: takes the memory that it had after its last finished episode; before the first, that of the
+  first runner that has one.
 - **Several runners or environments**: each has its own; they start from different noise.
+- **Other settings**: numbers of stations and servers must be those of the saved memory. Slots and task indices
+  beyond it start from noise; those that are not needed are dropped.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 LatentIndex = Literal["station_task", "station_slot_task"]
@@ -48,12 +53,14 @@ class LatentMemory:
         """Latent actions for the tasks of a slot, shape (E, B, N, A)."""
         key = self._key(slot)
         if key not in self._latents:
-            noise = [
-                np.random.default_rng([*seed, key]).standard_normal(self._shape[1:], dtype=np.float32)
-                for seed in self._seed
-            ]
-            self._latents[key] = torch.from_numpy(np.stack(noise))
+            self._latents[key] = torch.from_numpy(self._initial_noise(key))
         return self._latents[key]
+
+    def _initial_noise(self, key: int) -> NDArray[np.float32]:
+        shape = self._shape[1:]
+        return np.stack(
+            [np.random.default_rng([*seed, key]).standard_normal(shape, dtype=np.float32) for seed in self._seed]
+        )
 
     def write(self, slot: int, latents: Tensor, mask: Tensor) -> None:
         """Remember what the actor put out, where ``mask`` (E, B, N) says that there was a task."""
@@ -67,28 +74,30 @@ class LatentMemory:
         """All latent actions that were read or written so far."""
         return {
             "by_slot": self._by_slot,
-            "latents": {key: value.numpy().copy() for key, value in self._latents.items()},
+            "latents": {key: value.numpy().copy() for key, value in dict(self._latents).items()},
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Take over latent actions; environments beyond those saved take the first one's.
 
         Raises:
-            ValueError: if the state was saved for another indexing, or for other numbers of stations, tasks or
-                servers.
+            ValueError: if the state was saved for another indexing, or for other numbers of stations or servers.
         """
         if state["by_slot"] != self._by_slot:
             raise ValueError(
                 "the saved latent memory is indexed in another way; use the latent_index it was trained with"
             )
+        environments, stations, num_tasks, servers = self._shape
         latents = {}
         for key, value in state["latents"].items():
             value = np.asarray(value)
-            if value.shape[1:] != self._shape[1:]:
+            if (value.shape[1], value.shape[3]) != (stations, servers):
                 raise ValueError(
-                    "the saved latent memory is of another network: (stations, tasks, servers) "
-                    f"{value.shape[1:]}, here {self._shape[1:]}"
+                    "the saved latent memory is of another network: (stations, servers) "
+                    f"({value.shape[1]}, {value.shape[3]}), here ({stations}, {servers})"
                 )
-            source = np.arange(self._shape[0])
-            latents[int(key)] = torch.from_numpy(value[np.where(source < len(value), source, 0)].copy())
+            source = np.arange(environments)
+            value = value[np.where(source < len(value), source, 0), :, :num_tasks]
+            noise = self._initial_noise(int(key))[:, :, value.shape[2] :]
+            latents[int(key)] = torch.from_numpy(np.concatenate([value, noise], axis=2))
         self._latents = latents

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
+from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 from torch import Tensor
 
 from lad_rllib.algorithms.lad_ts.agentwise_adam import AgentwiseAdam
@@ -17,13 +18,14 @@ from lad_rllib.algorithms.lad_ts.networks import update_stations
 READY = "ready"
 """Batch column: stations that take part in the update, bool, shape (M, B), the same in every row."""
 NUM_UPDATES = "num_updates"
+ENTROPY = "entropy"
 
 
 class LADTSTorchLearner(TorchLearner):
     """Critic, actor, temperature and target step of every station.
 
-    A batch has the leading axes (sample, station), since RLlib shards axis 0 over learners. With several learners
-    the gradients are averaged between the critics' and the actors' step, so that all learners stay equal.
+    A batch has the leading axes (sample, station), since RLlib shards axis 0 over learners. Several learners start
+    from the first one's weights, and average the gradients of each of an update's steps, so that they stay equal.
     The noise of update ``k`` depends on the seed, the learner's index and ``k`` alone.
     """
 
@@ -32,6 +34,7 @@ class LADTSTorchLearner(TorchLearner):
         torch.set_num_threads(self.config.torch_threads)
         self._num_updates = 0
         self._diagnostics: dict[str, Tensor] = {}
+        self._active: Tensor | None = None
         self._generator = torch.Generator()
         self._entropy = int(np.random.SeedSequence(self.config.seed).generate_state(1)[0])
         super().build()
@@ -52,6 +55,12 @@ class LADTSTorchLearner(TorchLearner):
 
     def _make_modules_ddp_if_necessary(self) -> None:
         """No wrapper: gradients are averaged by hand, between steps that depend on each other."""
+        if self.config.num_learners > 1:
+            # Without a seed each learner has drawn initial weights of its own.
+            for tensor in self._module[DEFAULT_MODULE_ID].state_dict().values():
+                first = tensor.contiguous()
+                torch.distributed.broadcast(first, 0)
+                tensor.copy_(first)
 
     def compute_loss_for_module(self, *, module_id: str, config: Any, batch: Any, fwd_out: Any) -> Tensor:
         """There is no single loss: the actors' depends on the critics' step. Override ``update_stations`` instead."""
@@ -62,7 +71,7 @@ class LADTSTorchLearner(TorchLearner):
         # (sample, station, ...) as RLlib shards it -> (station, ..., sample) as the networks compute.
         columns = {key: value.movedim(0, -1) for key, value in batch[DEFAULT_MODULE_ID].items()}
         ready = columns[READY][:, 0]
-        active = None if bool(ready.all()) else ready
+        active = self._active = None if bool(ready.all()) else ready
         samples = columns["reward"].shape[-1]
         index = getattr(self, "_learner_index", None) or 0
         seed = np.random.SeedSequence([self._entropy, index, self._num_updates]).generate_state(1, np.uint64)[0]
@@ -84,26 +93,38 @@ class LADTSTorchLearner(TorchLearner):
     def _gradient_step(self, name: str, loss: Tensor, active: Tensor | None) -> None:
         optimizer: AgentwiseAdam = self.get_optimizer(DEFAULT_MODULE_ID, name)
         params = optimizer.param_groups[0]["params"]
-        for param, gradient in zip(params, torch.autograd.grad(loss, params), strict=True):
-            param.grad = gradient
-            if self.config.num_learners > 1:
-                torch.distributed.all_reduce(param.grad)
-                param.grad /= self.config.num_learners
+        gradients = torch.autograd.grad(loss, params)
+        if self.config.num_learners > 1:
+            gradients = _average_over_learners(gradients, self.config.num_learners)
         if self.config.grad_clip is not None:
-            gradients = {self.get_param_ref(param): param.grad for param in params}
-            for param, gradient in self.postprocess_gradients(gradients).items():
-                param.grad = gradient
+            gradients = clip_by_station(gradients, self.config.grad_clip, self.config.grad_clip_by)
+        for param, gradient in zip(params, gradients, strict=True):
+            param.grad = gradient
         optimizer.set_active(active)
         optimizer.step()
 
+    def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
+        """Set the learning rates for this update; a restored optimiser brings those of the run it was saved in."""
+        super().before_gradient_based_update(timesteps=timesteps)
+        for optimizer, schedule in self._optimizer_lr_schedules.items():
+            rate = schedule.update(timestep=timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0))
+            self._set_optimizer_lr(optimizer, lr=rate)
+
     def reduce_metrics(self) -> dict[str, Any]:
-        """Metrics since the last call, with the last update's diagnostics averaged over stations."""
-        for key, value in self._diagnostics.items():
-            self.metrics.log_value((DEFAULT_MODULE_ID, key), float(value.mean()), window=1)
-        if self._diagnostics:
-            losses = [self._diagnostics[key].mean() for key in ("critic_loss", "actor_loss", "alpha_loss")]
-            self.metrics.log_value((DEFAULT_MODULE_ID, self.TOTAL_LOSS_KEY), float(sum(losses)), window=1)
+        """Metrics since the last call, with the last update's diagnostics averaged over the stations it updated."""
+        self._log_trainable_parameters()
+        means = {key: float(self._of_active(value).mean()) for key, value in self._diagnostics.items()}
+        if means:
+            means[self.TOTAL_LOSS_KEY] = means["critic_loss"] + means["actor_loss"] + means["alpha_loss"]
+        for key, mean in means.items():
+            self.metrics.log_value((DEFAULT_MODULE_ID, key), mean, window=1)
         return self.metrics.reduce()
+
+    def _of_active(self, value: Tensor) -> Tensor:
+        """The part of a diagnostic, shape (B,), (B, M) or (2, B, A, M), that belongs to the updated stations."""
+        if self._active is None:
+            return value
+        return value[:, self._active] if value.ndim == 4 else value[self._active]
 
     def get_state(
         self,
@@ -112,9 +133,9 @@ class LADTSTorchLearner(TorchLearner):
         not_components: str | Collection[str] | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """State of the base class and the count of updates, on which the noise depends."""
+        """State of the base class, and seed and count of updates, on which the noise depends."""
         state = super().get_state(components, not_components=not_components, **kwargs)
-        state[NUM_UPDATES] = self._num_updates
+        state[NUM_UPDATES], state[ENTROPY] = self._num_updates, self._entropy
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -122,3 +143,29 @@ class LADTSTorchLearner(TorchLearner):
         self._weights_seq_no = 0  # or else the base class keeps weights that are newer than the state's
         super().set_state(state)
         self._num_updates = state.get(NUM_UPDATES, self._num_updates)
+        self._entropy = state.get(ENTROPY, self._entropy)
+
+
+def clip_by_station(gradients: Sequence[Tensor], limit: float, by: str) -> list[Tensor]:
+    """Clip gradients of stacked networks, shapes (networks, ...), each network's by itself.
+
+    Args:
+        gradients: Gradients of the parameters of one optimiser.
+        limit: Greatest absolute value or norm.
+        by: RLlib's ``grad_clip_by``: ``"value"``, ``"norm"`` of each parameter, or ``"global_norm"`` of all of them.
+    """
+    if by == "value":
+        return [gradient.clamp(-limit, limit) for gradient in gradients]
+    squares = [gradient.reshape(len(gradient), -1).square().sum(1) for gradient in gradients]
+    if by == "global_norm":
+        squares = [torch.stack(squares).sum(0)] * len(gradients)
+    factors = [limit / square.sqrt().clamp(min=limit) for square in squares]
+    return [g * factor.view(-1, *[1] * (g.ndim - 1)) for g, factor in zip(gradients, factors, strict=True)]
+
+
+def _average_over_learners(gradients: Sequence[Tensor], num_learners: int) -> list[Tensor]:
+    """Mean gradients of all learners, in one message."""
+    flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+    torch.distributed.all_reduce(flat)
+    parts = (flat / num_learners).split([gradient.numel() for gradient in gradients])
+    return [part.view(gradient.shape) for part, gradient in zip(parts, gradients, strict=True)]

@@ -96,9 +96,6 @@ class FleetReplayBuffer:
         """Transitions that each station holds now, shape (B,)."""
         return np.minimum(self.count, self.capacity)
 
-    def _ring(self) -> NDArray[np.int64]:
-        return self.count % self.capacity
-
     def _append(self, station: NDArray[np.int64], rows: FloatArray) -> NDArray[np.int64]:
         """Append rows, given in order of their stations; returns each row's running number in its ring."""
         new = np.bincount(station, minlength=len(self.count))
@@ -123,34 +120,39 @@ class FleetReplayBuffer:
             )
             self._open[sample.source] = opened
         has_task = sample.task_counts > 0
+        self._correct(opened, sample, has_task)
         self._complete(opened, sample, has_task)
-        self._store(opened, sample, has_task)
+        self._store(opened, sample)
         if sample.is_last:
             del self._open[sample.source]
 
-    def _complete(self, opened: _Open, sample: SlotSample, has_task: NDArray[np.bool_]) -> None:
-        """Give last transitions of earlier slots what this slot's first tasks add to them."""
-        column = self._columns
+    def _correct(self, opened: _Open, sample: SlotSample, has_task: NDArray[np.bool_]) -> None:
+        """Write what the actor put out for this slot's first tasks to the transitions that lead to them."""
         if self._after_acting:
             correct = has_task & (opened.position >= 0)
             station = np.nonzero(correct)[1]
             alive = self.count[station] - opened.count[correct] <= self.capacity
-            self.rows[station[alive], opened.position[correct][alive], column["next_latent"]] = sample.latent[:, :, 0][
-                correct
-            ][alive]
+            self.rows[station[alive], opened.position[correct][alive], self._columns["next_latent"]] = sample.latent[
+                :, :, 0
+            ][correct][alive]
         opened.position[has_task] = -1
-        complete = (has_task & opened.waiting).T  # stations first, as _append wants them
-        station, episode = np.nonzero(complete)
+
+    def _complete(self, opened: _Open, sample: SlotSample, has_task: NDArray[np.bool_]) -> None:
+        """Store last transitions of earlier slots whose station has no task now, but gets one in the next slot."""
+        complete = opened.waiting & ~has_task & (sample.next_task_counts > 0)
+        station, episode = np.nonzero(complete.T)  # stations first, as _append wants them
         if len(station):
             rows = opened.row[episode, station]
-            rows[:, column["next_state"]] = np.concatenate(
-                [sample.tasks[episode, station, 0], sample.queues[episode]], axis=1
+            rows[:, self._columns["next_state"]] = np.concatenate(
+                [sample.next_tasks[episode, station], sample.next_queues[episode]], axis=1
             )
-            rows[:, column["next_latent"]] = sample.latent[episode, station, 0]
-            self._append(station, rows)
-            opened.waiting &= ~has_task
+            rows[:, self._columns["next_latent"]] = sample.next_latent[episode, station]
+            number = self._append(station, rows)
+            opened.waiting[complete] = False
+            opened.position[episode, station] = number % self.capacity
+            opened.count[episode, station] = number
 
-    def _store(self, opened: _Open, sample: SlotSample, has_task: NDArray[np.bool_]) -> None:
+    def _store(self, opened: _Open, sample: SlotSample) -> None:
         """Store this slot's transitions; keep a station's last one open if its next slot has no task."""
         column = self._columns
         num_tasks = sample.tasks.shape[2]
@@ -193,19 +195,20 @@ class FleetReplayBuffer:
         Returns:
             Columns with the leading axes (sample, station).
         """
-        stations = len(self.count)
-        keys = rng.random((stations, self.capacity), dtype=np.float32)
-        keys[np.arange(self.capacity) >= self.size[:, None]] = 2.0
-        if batch_size < self.capacity:
-            chosen = np.argpartition(keys, batch_size, axis=1)[:, :batch_size]
-        else:
-            chosen = np.argsort(keys, axis=1)
-        flat = chosen + np.arange(stations)[:, None] * self.capacity
+        flat = self._choose(batch_size, rng) + np.arange(len(self.count))[:, None] * self.capacity
         rows = np.take(self.rows.reshape(-1, self.rows.shape[-1]), flat, axis=0).transpose(1, 0, 2)
         batch: dict[str, NDArray[Any]] = {name: rows[..., columns] for name, columns in self._columns.items()}
         batch["action"] = batch["action"][..., 0].astype(np.int64)
         batch["reward"] = batch["reward"][..., 0]
         return batch
+
+    def _choose(self, batch_size: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Positions in the rings, shape (station, sample)."""
+        keys = rng.random((len(self.count), self.capacity), dtype=np.float32)
+        keys[np.arange(self.capacity) >= self.size[:, None]] = 2.0
+        if batch_size < self.capacity:
+            return np.argpartition(keys, batch_size, axis=1)[:, :batch_size]
+        return np.argsort(keys, axis=1)
 
     def get_state(self) -> dict[str, Any]:
         """Contents and counters, between episodes."""

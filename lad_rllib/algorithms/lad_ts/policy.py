@@ -1,0 +1,164 @@
+"""A trained LAD-TS policy by itself: tasks and queues in, servers out, without RLlib's runners or a Ray cluster."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lad_rllib.algorithms.lad_ts.env_runner import choose_servers
+from lad_rllib.algorithms.lad_ts.latent_memory import LatentMemory
+from lad_rllib.algorithms.lad_ts.networks import StationNetworks
+from lad_rllib.algorithms.lad_ts.rl_module import fleet_states
+from lad_rllib.errors import ConfigurationError
+
+_MODULE = Path("learner_group/learner/rl_module/default_policy")
+
+
+class LADTSPolicy:
+    """Decides for all base stations with trained actors and a latent memory of its own.
+
+    It has the methods of :class:`lad_rllib.scheduling.Scheduler`. The memory starts each time from what training had
+    remembered, and goes on changing with every decision, as in training.
+
+    Args:
+        networks: Trained networks.
+        num_tasks: Task indices N that the latent memory knows; tasks beyond use the last one's.
+        latent_index: See :class:`LADTSConfig`.
+        latent_content: See :class:`LADTSConfig`.
+        latent_state: Latent memory to start from; None starts from noise.
+        queue_unit: Unit of the queues that the networks were trained on, ``"gcycles"`` or ``"seconds"``.
+        explore: Draw servers from the actors' probabilities; otherwise take the most probable ones.
+    """
+
+    def __init__(
+        self,
+        networks: StationNetworks,
+        num_tasks: int,
+        *,
+        latent_index: Literal["station_task", "station_slot_task"] = "station_slot_task",
+        latent_content: Literal["probabilities", "logits"] = "probabilities",
+        latent_state: Mapping[str, Any] | None = None,
+        queue_unit: str = "gcycles",
+        explore: bool = True,
+    ) -> None:
+        self.networks = networks.eval()
+        self.num_tasks = num_tasks
+        self.explore = explore
+        self.queue_unit = queue_unit
+        self._latent_index: Literal["station_task", "station_slot_task"] = latent_index
+        self._latent_content = latent_content
+        self._latent_state = latent_state
+        self._memory: LatentMemory | None = None
+
+    @classmethod
+    def from_checkpoint(cls, path: str | Path, explore: bool = True) -> LADTSPolicy:
+        """Load the policy from a checkpoint of the algorithm (a folder on this machine).
+
+        Raises:
+            ConfigurationError: if the folder is no checkpoint of LAD-TS.
+        """
+        folder = Path(path).expanduser().resolve()
+        try:
+            state = _unpickle(folder / "algorithm_state.pkl")
+            config = _unpickle(folder / "class_and_ctor_args.pkl")["ctor_args_and_kwargs"][0][0]
+            module = _unpickle(folder / _MODULE / "class_and_ctor_args.pkl")["ctor_args_and_kwargs"][1]
+            weights = _unpickle(folder / _MODULE / "module_state.pkl")
+            runners = state["runner_states"]
+        except FileNotFoundError as error:
+            raise ConfigurationError(f"{path} is not a checkpoint of LAD-TS: {Path(error.filename).name} is missing") from None
+        except (KeyError, IndexError, pickle.UnpicklingError) as error:
+            raise ConfigurationError(f"{path} is not a checkpoint of LAD-TS that this version reads: {error}") from None
+        space = module["observation_space"]
+        stations, num_tasks = space["tasks"].shape[:2]
+        networks = StationNetworks(stations, space["queues"].shape[0], inference_only=True, **module["model_config"])
+        actor = {key: torch.as_tensor(value) for key, value in weights.items() if key.startswith("networks.actor.")}
+        networks.load_state_dict({key.removeprefix("networks."): value for key, value in actor.items()})
+        return cls(
+            networks,
+            num_tasks,
+            latent_index=config["latent_index"],
+            latent_content=config["latent_content"],
+            latent_state=runners[min(runners)]["latent_memory"] if runners else None,
+            queue_unit=config["env_config"].get("queue_unit", "gcycles"),
+            explore=explore,
+        )
+
+    def reset(self, num_episodes: int) -> None:
+        """Start ``num_episodes`` episodes in lockstep, each with a copy of what training had remembered."""
+        shape = (num_episodes, self.networks.num_stations, self.num_tasks, self.networks.num_servers)
+        self._memory = LatentMemory(self._latent_index, shape, [[0, index] for index in range(num_episodes)])
+        if self._latent_state is not None:
+            self._memory.set_state(self._latent_state)
+
+    def decide(self, tasks: Any, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Choose a server for each task of a slot, given as :class:`lad_rllib.simulator.SlotTasks`."""
+        stations, servers = tasks.network.num_stations, tasks.network.num_servers
+        networks = self.networks
+        if (stations, servers) != (networks.num_stations, networks.num_servers):
+            raise ConfigurationError(
+                f"the policy was trained for {networks.num_stations} base stations and {networks.num_servers} edge "
+                f"servers, this network has {stations} and {servers}; train one for it"
+            )
+        queues = tasks.queue_gcycles
+        if self.queue_unit == "seconds":
+            queues = queues / tasks.network.capacity_gcycles_per_s
+        return self.servers(
+            np.stack([tasks.task_mbit * tasks.mask, tasks.workload_gcycles], axis=-1), tasks.mask, queues, tasks.slot, rng
+        )
+
+    @torch.no_grad()
+    def servers(
+        self,
+        tasks: NDArray[np.floating[Any]],
+        mask: NDArray[np.bool_],
+        queues: NDArray[np.floating[Any]],
+        slot: int,
+        rng: np.random.Generator,
+    ) -> NDArray[np.int64]:
+        """Choose a server for each task of a slot.
+
+        Args:
+            tasks: Input size [Mbit] and workload [Gcycle] of each task, shape (E, B, N, 2).
+            mask: True where there is a task, shape (E, B, N).
+            queues: Slot-start queues in ``queue_unit``, shape (E, A).
+            slot: Index of the slot since :meth:`reset`.
+            rng: Randomness of the diffusion chain and of the choice.
+
+        Returns:
+            Server of each task, shape (E, B, N).
+        """
+        episodes, stations, num_tasks = mask.shape
+        if num_tasks > self.num_tasks:
+            raise ConfigurationError(
+                f"a slot has room for {num_tasks} tasks per station, the policy was trained with at most "
+                f"{self.num_tasks}; raise max_tasks in training, or split the slot"
+            )
+        if self._memory is None:
+            self.reset(episodes)
+        assert self._memory is not None
+        latent = self._memory.read(slot)
+        start = latent[:, :, :num_tasks]
+        shape = (self.networks.actor.num_noise_draws, stations, self.networks.num_servers, episodes * num_tasks)
+        noise = torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
+        state = fleet_states(torch.as_tensor(tasks, dtype=torch.float32), torch.as_tensor(queues, dtype=torch.float32))
+        flat = start.permute(1, 3, 0, 2).reshape(stations, -1, episodes * num_tasks)
+        logits = self.networks.actor(state, flat, noise).unflatten(2, (episodes, num_tasks)).permute(2, 0, 3, 1)
+        uniform = torch.from_numpy(rng.random(mask.shape, dtype=np.float32)) if self.explore else None
+        servers, probabilities = choose_servers(logits, uniform)
+        put_out = latent.clone()
+        put_out[:, :, :num_tasks] = probabilities if self._latent_content == "probabilities" else logits
+        known = torch.zeros(latent.shape[:3], dtype=torch.bool)
+        known[:, :, :num_tasks] = torch.as_tensor(mask)
+        self._memory.write(slot, put_out, known)
+        return servers.numpy()
+
+
+def _unpickle(path: Path) -> Any:
+    with path.open("rb") as file:
+        return pickle.load(file)

@@ -1,0 +1,218 @@
+"""``lad-rllib evaluate``: a trained policy against the greedy oracle and simple heuristics on the same arrivals."""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from lad_rllib.cli import options as shared
+from lad_rllib.cli import plots
+from lad_rllib.errors import ConfigurationError
+from lad_rllib.scheduling import HEURISTICS, EpisodeRecord, Scheduler, make_heuristic, play
+from lad_rllib.simulator import Arrivals, Setting, TraceArrivals, build_setting, override_spec, stack_arrivals
+
+SUMMARY = "judge a checkpoint"
+DESCRIPTION = """\
+Play a trained policy, the greedy oracle and simple heuristics on the same fresh arrivals.
+
+  lad-rllib evaluate --checkpoint results/paper/checkpoint
+  lad-rllib evaluate --checkpoint results/log/checkpoint       a policy trained on a request log: its unseen rest
+  lad-rllib evaluate --setting paper                           the heuristics alone
+
+Without setting arguments the checkpoint's own setting is used. Leaves evaluation.csv (one row per scheduler),
+evaluation_servers.csv (utilisation) and evaluation.png.
+"""
+OURS = "LAD-TS"
+EVALUATION_PART = (0.7, 1.0)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the command's arguments."""
+    parser.add_argument("--checkpoint", metavar="DIR", help="checkpoint of a training run; without it, heuristics alone")
+    shared.add_setting_arguments(parser)
+    parser.set_defaults(setting=None)
+    parser.add_argument(
+        "--part",
+        type=float,
+        nargs=2,
+        metavar=("FROM", "TO"),
+        default=list(EVALUATION_PART),
+        help="request log: part to evaluate on, as fractions (0.7 1: what training does not see)",
+    )
+    run = parser.add_argument_group("run")
+    run.add_argument("--episodes", type=int, default=20, help="episodes to play (20; a request log: all its windows)")
+    run.add_argument("--seed", type=int, default=1_000_000, help="seed of arrivals and choices (default: 1000000)")
+    run.add_argument("--schedulers", nargs="*", metavar="NAME", help=f"heuristics (default: all: {', '.join(HEURISTICS)})")
+    run.add_argument("--greedy-actions", action="store_true", help="take the most probable server instead of drawing one")
+    run.add_argument("--output", metavar="DIR", help="output folder (default: beside the checkpoint, or results/evaluate)")
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Evaluate; returns the exit status."""
+    if parsed.episodes < 1:
+        raise ConfigurationError(f"--episodes must be at least 1, got {parsed.episodes}")
+    schedulers: dict[str, Scheduler] = {}
+    spec = None
+    if parsed.checkpoint:
+        from lad_rllib.algorithms.lad_ts.policy import LADTSPolicy
+
+        schedulers[OURS] = LADTSPolicy.from_checkpoint(parsed.checkpoint, explore=not parsed.greedy_actions)
+        spec = _setting_of_checkpoint(parsed)
+    chosen = HEURISTICS if parsed.schedulers is None else parsed.schedulers
+    schedulers |= {name: make_heuristic(name) for name in chosen}
+    if not schedulers:
+        raise ConfigurationError("nothing to evaluate; give --checkpoint or --schedulers")
+    if spec is None:
+        parsed.setting = parsed.setting or "paper"
+        spec = shared.setting_spec(parsed)
+    setting = build_setting(spec)
+    if isinstance(setting.arrivals, TraceArrivals):
+        setting = build_setting(override_spec(setting.spec, {"arrivals": {"part": parsed.part}}))
+    _drop_impossible(schedulers, setting)
+    default = Path(parsed.checkpoint).expanduser().resolve().parent if parsed.checkpoint else Path("results/evaluate")
+    output = shared.writable_folder(parsed.output or default)
+    arrivals = evaluation_arrivals(setting, parsed.episodes, parsed.seed)
+    if isinstance(setting.arrivals, TraceArrivals):
+        print(setting.summary())
+    records = _play_all(schedulers, setting, arrivals, parsed.seed)
+    table = comparison_table(records)
+    table.insert(0, "setting", setting.name)
+    table["command"] = shlex.join(sys.argv)
+    table.to_csv(output / "evaluation.csv", index=False)
+    server_table(records).to_csv(output / "evaluation_servers.csv", index=False)
+    title = f"{setting.name}: {len(arrivals.task_counts)} episodes, {arrivals.num_tasks} tasks, load {setting.load:.2f}"
+    plots.plot_comparison(records, output / "evaluation.png", title)
+    _print_table(table, title)
+    print(f"written: {output / 'evaluation.csv'}, {output / 'evaluation_servers.csv'}, {output / 'evaluation.png'}")
+    return 0
+
+
+def _setting_of_checkpoint(parsed: argparse.Namespace) -> dict[str, Any]:
+    """The setting that the checkpoint was trained on, with the arguments' changes on top."""
+    path = Path(parsed.checkpoint).expanduser() / "class_and_ctor_args.pkl"
+    with path.open("rb") as file:
+        trained = pickle.load(file)["ctor_args_and_kwargs"][0][0]["env_config"].get("setting", "paper")
+    if parsed.setting is not None:
+        return shared.setting_spec(parsed)
+    base = {"preset": trained} if isinstance(trained, str) else trained
+    parsed.setting = base["preset"]
+    return override_spec(base, {key: value for key, value in shared.setting_spec(parsed).items() if key != "preset"})
+
+
+def _drop_impossible(schedulers: dict[str, Scheduler], setting: Setting) -> None:
+    if "local-only" in schedulers and setting.network.home_server.min() < 0:
+        del schedulers["local-only"]
+        print("local-only left out: not every base station has an edge server", file=sys.stderr)
+
+
+def evaluation_arrivals(setting: Setting, episodes: int, seed: int) -> Arrivals:
+    """Arrivals to judge on: fresh draws, or the windows of a request log in order (at most ``episodes``)."""
+    if isinstance(setting.arrivals, TraceArrivals):
+        windows = list(setting.arrivals.windows(setting.num_slots, only_full=True))[:episodes]
+        if not windows:
+            raise ConfigurationError("the part of the request log is shorter than one episode; lower --slots or widen --part")
+        return stack_arrivals(windows)
+    return stack_arrivals(
+        [setting.arrivals.draw(np.random.default_rng([seed, k]), setting.num_slots) for k in range(episodes)]
+    )
+
+
+def _play_all(
+    schedulers: Mapping[str, Scheduler], setting: Setting, arrivals: Arrivals, seed: int
+) -> dict[str, EpisodeRecord]:
+    slots = setting.num_slots - 1
+    records = {}
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        for name, scheduler in schedulers.items():
+            task = progress.add_task(name, total=slots)
+
+            def show(done: int, task: Any = task) -> None:
+                progress.update(task, completed=done)
+
+            records[name] = play(scheduler, setting.network, arrivals, np.random.default_rng(seed), slots, show)
+    return records
+
+
+def comparison_table(records: Mapping[str, EpisodeRecord]) -> pd.DataFrame:
+    """One row per scheduler: delays over all tasks [s], parts of the mean, utilisation, ratio to the oracle."""
+    rows = []
+    oracle = records.get("greedy-oracle")
+    for name, record in records.items():
+        tasks = max(int(record.mask.sum()), 1)
+        episode_means = record.episode_mean_delay_s
+        row: dict[str, Any] = {
+            "scheduler": name,
+            "episodes": len(episode_means),
+            "tasks": tasks,
+            "mean_s": record.mean_delay_s,
+            "over_oracle": record.mean_delay_s / oracle.mean_delay_s if oracle else float("nan"),
+            "episode_sd_s": float(episode_means.std(ddof=1)) if len(episode_means) > 1 else float("nan"),
+        }
+        row |= {f"p{q}_s": record.percentile_s(q) for q in (50, 95, 99)}
+        row["max_s"] = record.percentile_s(100)
+        row |= {
+            f"{part}_s": float(getattr(record, f"{part}_s").sum() / tasks)
+            for part in ("upload", "waiting", "computing", "download")
+        }
+        row["utilisation"] = float(
+            np.average(record.utilisation, weights=record.network.capacity_gcycles_per_s)
+        )
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def server_table(records: Mapping[str, EpisodeRecord]) -> pd.DataFrame:
+    """One row per scheduler and server: capacity and the share of time that it was busy."""
+    return pd.concat(
+        [
+            pd.DataFrame(
+                {
+                    "scheduler": name,
+                    "server": np.arange(record.network.num_servers),
+                    "capacity_gcycles_per_s": record.network.capacity_gcycles_per_s,
+                    "utilisation": record.utilisation,
+                }
+            )
+            for name, record in records.items()
+        ],
+        ignore_index=True,
+    )
+
+
+def _print_table(table: pd.DataFrame, title: str) -> None:
+    columns = {
+        "scheduler": "scheduler",
+        "mean_s": "mean",
+        "over_oracle": "/oracle",
+        "p50_s": "p50",
+        "p95_s": "p95",
+        "p99_s": "p99",
+        "max_s": "max",
+        "upload_s": "upload",
+        "waiting_s": "waiting",
+        "computing_s": "comp.",
+        "download_s": "downl.",
+        "utilisation": "util.",
+    }
+    shown = Table(title=f"{title}; delays in s")
+    for key, label in columns.items():
+        shown.add_column(label, justify="left" if key == "scheduler" else "right", no_wrap=True)
+    for row in table.to_dict("records"):
+        cells = [str(row["scheduler"])]
+        for key in list(columns)[1:]:
+            digits = 3 if key in ("over_oracle", "upload_s", "download_s", "utilisation") else 2
+            cells.append(f"{row[key]:.{digits}f}")
+        shown.add_row(*cells)
+    console = Console(width=None if Console().is_terminal else 140)
+    console.print(shown)

@@ -1,0 +1,53 @@
+"""Entry point of the console command."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+
+from lad_rllib import __version__
+from lad_rllib.cli import evaluate, train
+from lad_rllib.errors import ConfigurationError
+
+COMMANDS = {"train": train, "evaluate": evaluate}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="lad-rllib", description="Train and judge schedulers of text-to-image requests on edge networks (LAD-TS)."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    for name, module in COMMANDS.items():
+        command = commands.add_parser(
+            name,
+            help=module.SUMMARY,
+            description=module.DESCRIPTION,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(command)
+    parsed = parser.parse_args(arguments)
+    return run_command(COMMANDS[parsed.command].run, parsed)
+
+
+def script_main(name: str, arguments: Sequence[str] | None = None) -> int:
+    """Run one command as a script of its own, without naming the command."""
+    return main([name, *(sys.argv[1:] if arguments is None else arguments)])
+
+
+def run_command(run: object, parsed: argparse.Namespace) -> int:
+    """Run a command; a mistake of the user's becomes one line on standard error and exit status 2."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    try:
+        return run(parsed)  # type: ignore[operator, no-any-return]
+    except ConfigurationError as error:
+        print(f"lad-rllib {parsed.command}: {error}", file=sys.stderr)
+        return 2

@@ -1,0 +1,128 @@
+"""Arguments that several commands share, and what they mean as a setting."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lad_rllib.errors import ConfigurationError
+from lad_rllib.simulator import PRESETS, load_spec, override_spec, resolve_paths
+
+
+def add_setting_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments that choose the edge network and its arrivals."""
+    group = parser.add_argument_group("setting (later ones override earlier ones)")
+    group.add_argument(
+        "--setting",
+        default="paper",
+        metavar="NAME|FILE",
+        help=f"preset ({', '.join(PRESETS)}) or a YAML/JSON settings file (default: paper)",
+    )
+    group.add_argument("--stations", type=int, metavar="B", help="base stations")
+    group.add_argument("--servers", type=int, metavar="A", help="edge servers (default: one per station)")
+    group.add_argument(
+        "--capacity",
+        type=float,
+        nargs="+",
+        metavar="GCYCLE/S",
+        help="capacity of the edge servers: one value for all, or one for each",
+    )
+    group.add_argument("--slots", type=int, metavar="T", help="slots per episode; the last is seen but not decided")
+    group.add_argument("--slot-seconds", type=float, metavar="S", help="length of a slot (1; for traces 20)")
+    group.add_argument(
+        "--arrivals",
+        metavar="paper|poisson|FILE",
+        help="where tasks come from: the setting's uniform draws, Poisson, or a request log (CSV or Parquet; "
+        "'sample' is the small made-up one that comes along)",
+    )
+    group.add_argument("--max-tasks", type=int, metavar="N", help="most tasks of a station in a slot")
+    group.add_argument("--mean-tasks", type=float, metavar="X", help="Poisson: mean tasks of a station in a slot")
+    group.add_argument("--load", type=float, metavar="X", help="request log: compress its time to this load (1.2)")
+    group.add_argument(
+        "--time-compression", type=float, metavar="X", help="request log: seconds of the log per second, instead of --load"
+    )
+
+
+def setting_spec(options: argparse.Namespace, part: tuple[float, float] | None = None) -> dict[str, Any]:
+    """The settings dictionary that the arguments describe.
+
+    Args:
+        options: Parsed arguments.
+        part: Part of a request log to use, as fractions of its slots; None leaves it to the setting.
+    """
+    is_file = options.setting not in PRESETS and Path(options.setting).suffix in (".yaml", ".yml", ".json")
+    spec = load_spec(options.setting) if is_file else {"preset": options.setting}
+    network: dict[str, Any] = _given(stations=options.stations, servers=options.servers)
+    if options.capacity is not None:
+        network["capacity_gcycles_per_s"] = options.capacity[0] if len(options.capacity) == 1 else options.capacity
+    arrivals: dict[str, Any] = _given(
+        max_tasks=options.max_tasks,
+        mean_tasks=options.mean_tasks,
+        load=options.load,
+        time_compression=options.time_compression,
+    )
+    source = {"paper": "uniform", "poisson": "poisson"}.get(options.arrivals or "")
+    if source:
+        arrivals["source"] = source
+    elif options.arrivals:
+        arrivals |= {"source": "trace", "path": options.arrivals}
+    changes = _given(slots=options.slots, slot_s=options.slot_seconds, network=network or None, arrivals=arrivals or None)
+    spec = resolve_paths(override_spec(spec, changes), Path.cwd())
+    if part is not None and spec.get("arrivals", {}).get("source") == "trace":
+        spec = override_spec(spec, {"arrivals": {"part": list(part)}})
+    return spec
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def writable_folder(path: str | Path) -> Path:
+    """Create a folder for results.
+
+    Raises:
+        ConfigurationError: if it cannot be written to.
+    """
+    folder = Path(path).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigurationError(f"cannot write to output folder {folder}: {error.strerror}; choose another with --output") from None
+    return folder
+
+
+def start_ray(address: str | None, num_cpus: int, num_gpus: int) -> None:
+    """Connect to a Ray cluster, or start one on this machine that is large enough.
+
+    Args:
+        address: Cluster address; None takes RAY_ADDRESS, and without it starts Ray here.
+        num_cpus: Logical CPUs that a Ray of our own needs.
+        num_gpus: GPUs that a Ray of our own needs.
+    """
+    import ray
+
+    if ray.is_initialized():
+        return
+    address = address or os.environ.get("RAY_ADDRESS")
+    quiet: Mapping[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address:
+        try:
+            ray.init(address=address, **quiet)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise ConfigurationError(f"no Ray cluster at {address}: {reason}; start one or leave --address out") from None
+        return
+    ray.init(
+        address="local",
+        num_cpus=max(num_cpus, os.cpu_count() or 1),
+        num_gpus=num_gpus or None,
+        include_dashboard=False,
+        object_store_memory=512 * 1024**2,
+        **quiet,
+    )

@@ -1,0 +1,69 @@
+"""Progress display of a training run: a live line on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from lad_rllib import names
+
+_LINES = 20
+
+
+class TrainingDisplay:
+    """Shows episode, mean delay, delay against the greedy oracle, and the time left.
+
+    Args:
+        total: Episodes of the whole run.
+        done: Episodes trained before.
+        quiet: Show nothing.
+    """
+
+    def __init__(self, total: int, done: int, *, quiet: bool = False) -> None:
+        self._total, self._done, self._quiet = total, done, quiet
+        self._recent: deque[dict[str, Any]] = deque(maxlen=10)
+        self._console = Console()
+        self._next_line = done
+        self._started = (time.perf_counter(), done)
+        self._live = Progress(
+            TextColumn("training"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[status]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=quiet or not self._console.is_terminal,
+        )
+        self._task = self._live.add_task("", total=total, completed=done, status="")
+
+    def __enter__(self) -> TrainingDisplay:
+        self._live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._live.stop()
+
+    def update(self, row: dict[str, Any]) -> None:
+        """Show a new row of ``progress.csv``."""
+        self._recent.append(row)
+        delay = sum(r[names.MEAN_DELAY] for r in self._recent) / len(self._recent)
+        ratio = sum(r[names.DELAY_OVER_ORACLE] for r in self._recent) / len(self._recent)
+        status = (
+            f"delay {row[names.MEAN_DELAY]:6.2f} s, {row[names.DELAY_OVER_ORACLE]:5.3f} x oracle "
+            f"(last {len(self._recent)}: {delay:6.2f} s, {ratio:5.3f} x)"
+        )
+        self._live.update(self._task, completed=min(row["episodes"], self._total), status=status)
+        if self._quiet or self._console.is_terminal:
+            return
+        done = row["episodes"]
+        if done >= self._next_line or done >= self._total:
+            since, before = self._started
+            left = (time.perf_counter() - since) / max(done - before, 1) * max(self._total - done, 0)
+            print(f"episode {done:4d}/{self._total}  {status}  left {left:5.0f} s", flush=True)
+            self._next_line = done + max(self._total // _LINES, 1)

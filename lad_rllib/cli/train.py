@@ -1,0 +1,249 @@
+"""``lad-rllib train``: train LAD-TS and leave progress, checkpoint, configuration and a learning curve."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import yaml
+
+from lad_rllib import names
+from lad_rllib.cli import options as shared
+from lad_rllib.cli import plots
+from lad_rllib.cli.progress import TrainingDisplay
+from lad_rllib.cli.run_folder import RunFolder
+from lad_rllib.errors import ConfigurationError
+from lad_rllib.simulator import TraceArrivals, build_setting
+
+SUMMARY = "train LAD-TS"
+DESCRIPTION = """\
+Train LAD-TS (latent action diffusion task scheduling) with RLlib.
+
+  lad-rllib train --episodes 100 --output results/paper          the paper's edge network
+  lad-rllib train --arrivals requests.csv --output results/log   a recorded request log, its first 70 %
+  lad-rllib train --resume --episodes 200 --output results/paper go on from the last checkpoint
+
+The output folder receives progress.csv (one row per iteration), checkpoint/, config.yaml (everything resolved) and
+learning_curve.png. Ctrl-C stops after the present episode and saves; a killed run loses at most the episodes since
+the last checkpoint.
+"""
+TRAIN_PART = (0.0, 0.7)
+TRAINING_KEYS = (
+    "preset",
+    "policy_denoising_steps",
+    "initial_alpha",
+    "actor_lr",
+    "critic_lr",
+    "alpha_lr",
+    "gamma",
+    "updates_per_slot",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the command's arguments."""
+    shared.add_setting_arguments(parser)
+    parser.add_argument(
+        "--part",
+        type=float,
+        nargs=2,
+        metavar=("FROM", "TO"),
+        help="request log: part to train on, as fractions (0 0.7); evaluate takes the rest",
+    )
+    run = parser.add_argument_group("run")
+    run.add_argument("--episodes", type=int, default=100, help="episodes to train in all (default: 100)")
+    run.add_argument("--seed", type=int, default=0, help="seed of weights, arrivals and exploration (default: 0)")
+    run.add_argument("--output", default="results/train", metavar="DIR", help="output folder (default: results/train)")
+    run.add_argument("--overwrite", action="store_true", help="replace an earlier run in the output folder")
+    run.add_argument("--resume", action="store_true", help="go on with the run in the output folder")
+    run.add_argument(
+        "--checkpoint-every", type=int, default=5, metavar="N", help="iterations between checkpoints (default: 5)"
+    )
+    run.add_argument("--quiet", action="store_true", help="no progress display")
+
+    learn = parser.add_argument_group("learning (defaults: the published settings)")
+    learn.add_argument("--preset", choices=("published_code", "paper"), help="which reading of the paper")
+    learn.add_argument("--policy-denoising-steps", type=int, metavar="I", help="denoising steps of the actor (5)")
+    learn.add_argument("--initial-alpha", type=float, metavar="X", help="temperature at the start (0.05)")
+    learn.add_argument("--actor-lr", type=float, metavar="X", help="learning rate of the actors (1e-4)")
+    learn.add_argument("--critic-lr", type=float, metavar="X", help="learning rate of the critics (1e-3)")
+    learn.add_argument("--alpha-lr", type=float, metavar="X", help="learning rate of the temperatures (3e-4)")
+    learn.add_argument("--gamma", type=float, metavar="X", help="discount factor (0.95)")
+    learn.add_argument("--updates-per-slot", type=float, metavar="X", help="updates for each slot played (1)")
+    learn.add_argument("--config", metavar="FILE", help="YAML/JSON file with arguments of LADTSConfig.training()")
+    learn.add_argument(
+        "--queue-unit",
+        choices=("gcycles", "seconds"),
+        default="gcycles",
+        help="what the agents see of the queues: work (as published), or the waiting time that it means",
+    )
+
+    scale = parser.add_argument_group("scale")
+    scale.add_argument("--num-env-runners", type=int, default=0, metavar="N", help="remote environment runners (0)")
+    scale.add_argument("--num-envs-per-env-runner", type=int, default=1, metavar="N", help="episodes in lockstep (1)")
+    scale.add_argument("--num-learners", type=int, default=0, metavar="N", help="remote learners (0)")
+    scale.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="where the learner computes; auto is the CPU, which is faster for networks this small",
+    )
+    scale.add_argument("--address", metavar="ADDR", help="Ray cluster to use (RAY_ADDRESS, else Ray starts here)")
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Train; returns the exit status."""
+    folder = RunFolder(shared.writable_folder(parsed.output))
+    if parsed.resume:
+        configuration = folder.read_configuration()
+        configuration["episodes"] = parsed.episodes
+    else:
+        configuration = _configuration(parsed)
+        folder.begin(overwrite=parsed.overwrite)
+    setting = build_setting(configuration["setting"])
+    if isinstance(setting.arrivals, TraceArrivals) and not parsed.quiet:
+        print(setting.summary())
+    config = _algorithm_config(configuration)
+    shared.start_ray(
+        parsed.address,
+        num_cpus=1 + configuration["num_env_runners"] + configuration["num_learners"],
+        num_gpus=max(configuration["num_learners"], 1) if configuration["device"] == "cuda" else 0,
+    )
+    algorithm = config.build_algo()
+    try:
+        if parsed.resume:
+            folder.restore(algorithm)
+        folder.write_configuration(configuration)
+        return _train(algorithm, folder, configuration, parsed)
+    finally:
+        algorithm.stop()
+
+
+def _configuration(parsed: argparse.Namespace) -> dict[str, Any]:
+    """Everything that the run depends on, as plain values."""
+    if parsed.episodes < 1:
+        raise ConfigurationError(f"--episodes must be at least 1, got {parsed.episodes}")
+    if parsed.checkpoint_every < 1:
+        raise ConfigurationError(f"--checkpoint-every must be at least 1, got {parsed.checkpoint_every}")
+    setting = build_setting(shared.setting_spec(parsed, part=tuple(parsed.part) if parsed.part else TRAIN_PART))
+    training = _read_training_file(parsed.config) if parsed.config else {}
+    training |= {key: getattr(parsed, key) for key in TRAINING_KEYS if getattr(parsed, key) is not None}
+    return {
+        "setting": setting.spec,
+        "training": training,
+        "queue_unit": parsed.queue_unit,
+        "episodes": parsed.episodes,
+        "seed": parsed.seed,
+        "num_env_runners": parsed.num_env_runners,
+        "num_envs_per_env_runner": parsed.num_envs_per_env_runner,
+        "num_learners": parsed.num_learners,
+        "device": "cpu" if parsed.device == "auto" else parsed.device,
+        "checkpoint_every": parsed.checkpoint_every,
+        "command": shlex.join(["lad-rllib", *sys.argv[1:]] if sys.argv[1:2] == ["train"] else sys.argv),
+    }
+
+
+def _read_training_file(path: str) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigurationError(f"cannot read --config {path}: {' '.join(str(error).split())}") from None
+    values = values.get("training", values) if isinstance(values, dict) else values
+    if not isinstance(values, dict):
+        raise ConfigurationError(f"--config {path} must hold names and values of LADTSConfig.training()")
+    return values
+
+
+def _algorithm_config(configuration: dict[str, Any]) -> Any:
+    from lad_rllib.algorithms.lad_ts import LADTSConfig
+    from lad_rllib.envs import FleetVectorEnv, YardstickCallback
+
+    config = LADTSConfig().environment(
+        FleetVectorEnv,
+        env_config={"setting": configuration["setting"], "queue_unit": configuration["queue_unit"]},
+    )
+    try:
+        config.training(**configuration["training"])
+    except TypeError as error:
+        raise ConfigurationError(f"--config: {error}".replace("LADTSConfig.training() ", "")) from None
+    config.debugging(seed=configuration["seed"], log_level="ERROR")
+    config.callbacks(YardstickCallback)
+    config.env_runners(
+        num_env_runners=configuration["num_env_runners"],
+        num_envs_per_env_runner=configuration["num_envs_per_env_runner"],
+    )
+    config.learners(
+        num_learners=configuration["num_learners"],
+        num_gpus_per_learner=1 if configuration["device"] == "cuda" else 0,
+    )
+    config.validate()
+    return config
+
+
+def _train(algorithm: Any, folder: RunFolder, configuration: dict[str, Any], parsed: argparse.Namespace) -> int:
+    """Train to the wanted number of episodes, or to a signal; save on the way and at the end."""
+    stop = _StopRequest()
+    episodes_done = folder.episodes_done
+    display = TrainingDisplay(configuration["episodes"], episodes_done, quiet=parsed.quiet)
+    saved_at = algorithm.iteration
+    with stop, display:
+        while episodes_done < configuration["episodes"] and stop.signal is None:
+            started = time.perf_counter()
+            result = algorithm.train()
+            episodes_done += int(result["env_runners"].get("num_episodes", 0))
+            row = _progress_row(result, episodes_done, time.perf_counter() - started)
+            folder.append_progress(row)
+            display.update(row)
+            if algorithm.iteration - saved_at >= configuration["checkpoint_every"]:
+                folder.save(algorithm)
+                saved_at = algorithm.iteration
+        if algorithm.iteration != saved_at:
+            folder.save(algorithm)
+    plots.plot_learning_curve(folder.progress(), folder.learning_curve, folder.title(configuration))
+    if not parsed.quiet:
+        print(folder.closing_words(interrupted=stop.signal is not None))
+    return 0 if stop.signal is None else 128 + stop.signal
+
+
+def _progress_row(result: dict[str, Any], episodes_done: int, seconds: float) -> dict[str, float]:
+    """The columns of ``progress.csv``."""
+    runners = result["env_runners"]
+    learner = result.get("learners", {}).get("default_policy", {})
+    row = {
+        "iteration": result["training_iteration"],
+        "episodes": episodes_done,
+        names.MEAN_DELAY: runners[names.MEAN_DELAY],
+        names.ORACLE_DELAY: runners[names.ORACLE_DELAY],
+        names.DELAY_OVER_ORACLE: runners[names.DELAY_OVER_ORACLE],
+        "seconds": seconds,
+    }
+    row |= {key: learner.get(key, float("nan")) for key in ("critic_loss", "actor_loss", "entropy_mean", "alpha_value")}
+    return {key: float(value) if key not in ("iteration", "episodes") else int(value) for key, value in row.items()}
+
+
+class _StopRequest:
+    """Turns the first Ctrl-C or SIGTERM into a wish to stop after the present iteration; the next one stops at once."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> _StopRequest:
+        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None:
+            raise KeyboardInterrupt
+        self.signal = number
+        print("\nstopping after this episode; once more to stop at once", file=sys.stderr)

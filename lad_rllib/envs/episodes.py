@@ -1,0 +1,42 @@
+"""What the environments share: how their configuration is read and how the arrivals of an episode are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lad_rllib.errors import ConfigurationError
+from lad_rllib.simulator import Arrivals, Setting, build_setting
+
+
+def read_env_config(config: Mapping[str, Any], valid_keys: Collection[str]) -> tuple[Setting, NDArray[np.float64]]:
+    """The setting, and the factor from each server's queue [Gcycle] to its observation, shape (A,).
+
+    Raises:
+        ConfigurationError: for an unknown key, an unknown unit or an episode too short to have a next state.
+    """
+    unknown = sorted(set(config) - set(valid_keys))
+    if unknown:
+        raise ConfigurationError(f"unknown env_config key {unknown[0]!r}; valid: {', '.join(valid_keys)}")
+    queue_unit = config.get("queue_unit", "gcycles")
+    if queue_unit not in ("gcycles", "seconds"):
+        raise ConfigurationError(f"queue_unit must be 'gcycles' or 'seconds', got {queue_unit!r}")
+    spec = config.get("setting", "paper")
+    setting = build_setting({"preset": spec} if isinstance(spec, str) else dict(spec))
+    if setting.num_slots < 2:
+        raise ConfigurationError(f"an episode needs at least 2 slots, got {setting.num_slots}")
+    capacity = setting.network.capacity_gcycles_per_s
+    return setting, 1.0 / capacity if queue_unit == "seconds" else np.ones_like(capacity)
+
+
+def draw_episode(setting: Setting, seed: int, env_index: int, episode: int) -> Arrivals:
+    """Arrivals of one episode: a function of the seed, the environment's index and the episode's number alone."""
+    return setting.arrivals.draw(np.random.default_rng([seed, env_index, episode]), setting.num_slots)
+
+
+def draw_seed() -> int:
+    """A seed from the operating system, for environments that were given none."""
+    return int(np.random.SeedSequence().generate_state(1)[0])
