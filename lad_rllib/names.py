@@ -16,4 +16,5 @@ SLOT_INDEX = "slot_index"  # int: slot that the observation belongs to
 # Metrics of one episode.
 MEAN_DELAY = "mean_service_delay_s"  # mean service delay over all tasks of an episode [s]
 ORACLE_DELAY = "greedy_oracle_delay_s"  # the greedy oracle's on the same arrivals [s]
+PROPORTIONAL_DELAY = "capacity_proportional_delay_s"  # of a random choice in proportion to capacity [s]
 DELAY_OVER_ORACLE = "delay_over_oracle"  # mean service delay over the greedy oracle's

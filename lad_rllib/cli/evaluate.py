@@ -91,7 +91,8 @@ def run(parsed: argparse.Namespace) -> int:
     table["command"] = shlex.join(sys.argv)
     table.to_csv(output / "evaluation.csv", index=False)
     server_table(records).to_csv(output / "evaluation_servers.csv", index=False)
-    title = f"{setting.name}: {len(arrivals.task_counts)} episodes, {arrivals.num_tasks} tasks, load {setting.load:.2f}"
+    first = table.iloc[0]
+    title = f"{setting.name}: {first['episodes']} episodes, {first['tasks']} tasks, load {setting.load:.2f}"
     plots.plot_comparison(records, output / "evaluation.png", title)
     _print_table(table, title)
     print(f"written: {output / 'evaluation.csv'}, {output / 'evaluation_servers.csv'}, {output / 'evaluation.png'}")

@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 
 _OURS, _ORACLE, _GREY = "#0b6fa4", "#c1440e", "#8a8a8a"
 _PART_COLOURS = {"upload": "#c9b458", "waiting": "#c1440e", "computing": "#0b6fa4", "download": "#6aa84f"}
-_SMOOTHING = 10
+_SMOOTHING = 5
 
 
 def plot_learning_curve(progress: pd.DataFrame, path: Path, title: str) -> None:
     """Mean delay of each iteration beside the greedy oracle's on the same arrivals, and their ratio.
 
-    Thin lines are single iterations, thick ones the mean of the last ten.
+    Thin lines are single iterations, thick ones the mean of the last five. Capacity-proportional random, which sees
+    and learns nothing, is drawn as well: closeness to the oracle says little without it.
     """
     import matplotlib
 
@@ -34,17 +35,20 @@ def plot_learning_curve(progress: pd.DataFrame, path: Path, title: str) -> None:
     for column, label, colour in (
         (names.MEAN_DELAY, "LAD-TS", _OURS),
         (names.ORACLE_DELAY, "greedy oracle, same arrivals", _ORACLE),
+        (names.PROPORTIONAL_DELAY, "capacity-proportional random, same arrivals", _GREY),
     ):
         delays.plot(episodes, progress[column], color=colour, alpha=0.3, linewidth=0.8)
         smooth = progress[column].rolling(_SMOOTHING, min_periods=1).mean()
         delays.plot(episodes, smooth, color=colour, linewidth=2, label=label)
     delays.set_ylabel("mean service delay [s]")
     delays.set_ylim(bottom=0)
-    delays.set_title(title)
+    delays.set_title(f"{title}\nthin: single iterations, thick: mean of the last {_SMOOTHING}")
     delays.legend()
     ratio = progress[names.DELAY_OVER_ORACLE]
     ratios.plot(episodes, ratio, color=_OURS, alpha=0.3, linewidth=0.8)
     ratios.plot(episodes, ratio.rolling(_SMOOTHING, min_periods=1).mean(), color=_OURS, linewidth=2)
+    proportional = (progress[names.PROPORTIONAL_DELAY] / progress[names.ORACLE_DELAY]).rolling(_SMOOTHING, min_periods=1)
+    ratios.plot(episodes, proportional.mean(), color=_GREY, linewidth=2)
     ratios.axhline(1.0, color=_ORACLE, linewidth=1)
     ratios.set_ylabel("delay / greedy oracle's")
     ratios.set_xlabel("episode")
@@ -76,12 +80,12 @@ def plot_comparison(records: Mapping[str, EpisodeRecord], path: Path, title: str
     parts.invert_yaxis()
     parts.set_xlabel("mean service delay [s]")
     parts.set_xlim(right=left.max() * 1.1)
-    parts.legend(loc="lower right")
+    parts.legend(ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.12), frameon=False)
     parts.set_title(title)
 
     shares = np.linspace(0, 1, 400)
     for row, (label, record) in enumerate(records.items()):
-        style = {"color": _OURS, "linewidth": 2.5} if row == 0 else {"linewidth": 1.2}
+        style = {"color": "black", "linewidth": 2.5} if row == 0 else {"linewidth": 1.2}
         distribution.plot(np.quantile(record.delay_s[record.mask], shares), shares, label=label, **style)
     distribution.set_xlabel("service delay [s]")
     distribution.set_ylabel("share of tasks served within")

@@ -56,7 +56,7 @@ class RunFolder:
         """Write everything that the run depends on, and where it ran."""
         machine = {
             "lad_rllib": __version__,
-            "commit": _commit(),
+            "commit": source_commit(),
             "python": platform.python_version(),
             "platform": platform.platform(),
             "cpus": os.cpu_count(),
@@ -136,7 +136,7 @@ class RunFolder:
         )
 
 
-def _commit() -> str | None:
+def source_commit() -> str | None:
     """Commit of the source tree that the package runs from, if it is one."""
     source = Path(__file__).resolve().parents[2]
     if not (source / ".git").exists():

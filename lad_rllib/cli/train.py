@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import shlex
 import signal
 import sys
@@ -164,6 +165,7 @@ def _algorithm_config(configuration: dict[str, Any]) -> Any:
     from lad_rllib.algorithms.lad_ts import LADTSConfig
     from lad_rllib.envs import FleetVectorEnv, YardstickCallback
 
+    logging.getLogger("ray.rllib").setLevel(logging.ERROR)  # its import has set a chattier one
     config = LADTSConfig().environment(
         FleetVectorEnv,
         env_config={"setting": configuration["setting"], "queue_unit": configuration["queue_unit"]},
@@ -220,6 +222,7 @@ def _progress_row(result: dict[str, Any], episodes_done: int, seconds: float) ->
         "episodes": episodes_done,
         names.MEAN_DELAY: runners[names.MEAN_DELAY],
         names.ORACLE_DELAY: runners[names.ORACLE_DELAY],
+        names.PROPORTIONAL_DELAY: runners[names.PROPORTIONAL_DELAY],
         names.DELAY_OVER_ORACLE: runners[names.DELAY_OVER_ORACLE],
         "seconds": seconds,
     }
