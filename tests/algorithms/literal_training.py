@@ -39,6 +39,8 @@ class Choices:
     stores_views: bool = True
     target_entropy: float = -1.0
     denoising_steps: int = 5
+    beta_min: float = 0.1
+    beta_max: float = 10.0
     hidden: int = 20
     gamma: float = 0.95
     tau: float = 0.005
@@ -130,9 +132,9 @@ def embedding(i: int) -> Tensor:
     return torch.tensor([math.sin(angle) for angle in angles] + [math.cos(angle) for angle in angles])
 
 
-def noise_schedule(steps: int) -> tuple[list[float], list[float]]:
+def noise_schedule(choices: Choices) -> tuple[list[float], list[float]]:
     """Noise ``beta_i`` of each denoising step i = 1 ... I, and the signal's share of variance left after it."""
-    beta_min, beta_max = 0.1, 10.0
+    steps, beta_min, beta_max = choices.denoising_steps, choices.beta_min, choices.beta_max
     betas = [
         1 - math.exp(-beta_min / steps - (beta_max - beta_min) * (2 * i - 1) / (2 * steps**2))
         for i in range(1, steps + 1)
@@ -150,7 +152,7 @@ class Agent:
         self.critics = [mlp(state, choices.hidden, servers) for _ in range(2)]
         self.log_temperature = torch.tensor(math.log(choices.initial_alpha), requires_grad=True)
         self.embeddings = [embedding(i) for i in range(1, choices.denoising_steps + 1)]
-        self.betas, self.alpha_bars = noise_schedule(choices.denoising_steps)
+        self.betas, self.alpha_bars = noise_schedule(choices)
         self.replay: deque = deque(maxlen=choices.replay_capacity)
 
     def start(self) -> None:
@@ -182,11 +184,10 @@ class Agent:
         with torch.no_grad():
             logits = self.logits(torch.from_numpy(latent)[None], torch.from_numpy(state)[None], noise[:, None])[0]
             probabilities = torch.softmax(logits, dim=0)
-        server, cumulative = 0, 0.0
-        for server, probability in enumerate(probabilities.tolist()):
-            cumulative += probability
-            if cumulative > uniform:
-                break
+        server, cumulative = 0, float(probabilities[0])
+        while cumulative <= uniform and server < len(probabilities) - 1:
+            server += 1
+            cumulative += float(probabilities[server])
         return server, (probabilities if self.choices.keeps_probabilities else logits).numpy()
 
     def policy(self, x: Tensor, state: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,7 @@
 """The batched training equals the paper's loops over tasks and stations, fed with the same random draws."""
 
 import math
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -10,11 +11,12 @@ from lad_rllib.algorithms.lad_ts import LADTSConfig
 from lad_rllib.envs import FleetVectorEnv
 from tests.algorithms.literal_training import Choices, LiteralTraining
 from tests.algorithms.recorded_draws import RecordedDraws, literal_parameters
-from tests.algorithms.without_cluster import build_without_cluster
 
 EPISODES = 2
-# float32 rounds at 6e-8 of a value; what two orders of summation make of it in at most 40 updates was 2e-6 at most.
-TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
+# float32 rounding alone: parameters, up to 1 in size, differ by at most 5e-7 after some 30 updates.
+TOLERANCE = {"rtol": 2e-6, "atol": 2e-6}
+# Latent actions are further from it: states of about 100 go into the networks, and outputs of about 50 come back.
+LATENT_TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
 
 SETTINGS = {
     "uniform": {"preset": "small", "slots": 12, "arrivals": {"max_tasks": 8}},
@@ -37,6 +39,9 @@ SETTINGS = {
     },
 }
 PACE = {"learning_starts": 7, "train_batch_size_per_learner": 5, "replay_capacity": 10}
+# A chain multiplies what it starts from by 1 / sqrt(alpha_bar_I), 12.5 by default. Where logits are remembered, they
+# grow with every slot until rounding is all that is compared; with this value the factor is 1.1.
+PAPER_BETA_MAX = 0.3
 
 
 def literal_choices(preset, num_servers):
@@ -50,6 +55,7 @@ def literal_choices(preset, num_servers):
         softmax_output=False,
         stores_views=False,
         target_entropy=0.5 * math.log(num_servers),
+        beta_max=PAPER_BETA_MAX,
         **pace,
     )
 
@@ -68,15 +74,17 @@ def trainings(request):
         .training(preset=preset, **PACE)
         .debugging(seed=3)
     )
-    algo = build_without_cluster(config)
+    if preset == "paper":
+        config.training(beta_max=PAPER_BETA_MAX)
+    with mock.patch("ray.put"):  # by which RLlib would start a cluster, for remote runners only
+        algo = config.build_algo()
     draws = RecordedDraws(algo)
     with draws.recording():
         for _ in range(EPISODES):
             algo.training_step()
     built = algo.env_runner.env.unwrapped.setting
-    literal = LiteralTraining(
-        built.network, built.num_slots, literal_choices(preset, built.network.num_servers), draws
-    )
+    choices = literal_choices(preset, built.network.num_servers)
+    literal = LiteralTraining(built.network, built.num_slots, choices, draws)
     decisions = [literal.train_episode() for _ in range(EPISODES)]
     yield algo, draws, literal, decisions
     algo.stop()
@@ -110,7 +118,7 @@ def test_every_parameter_agrees_after_two_episodes(trainings):
 def test_the_parameters_have_moved_far_beyond_the_tolerance(trainings):
     algo, draws, _, _ = trainings
     for key, value in algo.learner_group._learner.module["default_policy"].networks.state_dict().items():
-        assert (value - draws.weights[key]).abs().max() > 50 * TOLERANCE["atol"], key
+        assert (value - draws.weights[key]).abs().max() > 400 * TOLERANCE["atol"], key
 
 
 def test_replay_buffers_and_latent_memories_agree(trainings):
@@ -122,9 +130,9 @@ def test_replay_buffers_and_latent_memories_agree(trainings):
         rows = buffer.rows[station, np.arange(count - size, count) % buffer.capacity]
         for row, (state, action, latent, reward, next_state, next_latent) in zip(rows, agent.replay, strict=True):
             literal_row = np.concatenate([state, latent, next_state, next_latent, [action, reward]])
-            np.testing.assert_allclose(row, literal_row, **TOLERANCE)
+            np.testing.assert_allclose(row, literal_row, **LATENT_TOLERANCE)
     for slot, latents in enumerate(literal.latents):
-        np.testing.assert_allclose(memory.read(slot)[0].numpy(), latents, **TOLERANCE)
+        np.testing.assert_allclose(memory.read(slot)[0].numpy(), latents, **LATENT_TOLERANCE)
 
 
 def test_the_settings_are_hard_enough(trainings):
@@ -133,7 +141,7 @@ def test_the_settings_are_hard_enough(trainings):
     assert len(set(literal.num_updates)) > 1
     counts = np.array([sample.task_counts[0] for sample in draws.samples.values()])
     received = counts.reshape(EPISODES, -1, counts.shape[1]).sum(axis=1)
-    assert (received > PACE["replay_capacity"]).any(axis=1).all()
+    assert received.min() > PACE["replay_capacity"]
 
 
 def test_the_sparse_setting_has_slots_without_a_task(trainings, request):

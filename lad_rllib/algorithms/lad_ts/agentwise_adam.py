@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -60,9 +61,10 @@ class AgentwiseAdam(torch.optim.Optimizer):
             mean.lerp_(gradient, 1 - beta1)
             square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
             # lr / (1 - beta1^t) * m / (sqrt(v / (1 - beta2^t)) + eps), with both corrections moved to the numerator.
+            # 1 - beta^t as expm1, since beta2 is close to 1: float32 would lose four digits of the first steps.
             started = count.clamp(min=1.0)
-            correction = torch.sqrt(1 - beta2**started)
-            scale = correction * (group["lr"] / (1 - beta1**started))
+            correction = torch.expm1(started * math.log(beta2)).neg_().sqrt_()
+            scale = correction * (-group["lr"] / torch.expm1(started * math.log(beta1)))
             flat.addcdiv_(mean * scale, square.sqrt().add_(group["eps"] * correction), value=-1.0)
 
 

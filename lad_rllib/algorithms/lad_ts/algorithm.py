@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.core.learner.training_data import TrainingData
@@ -29,6 +28,7 @@ from lad_rllib.algorithms.lad_ts.config import LADTSConfig
 from lad_rllib.algorithms.lad_ts.env_runner import LADTSEnvRunner
 from lad_rllib.algorithms.lad_ts.learner import READY
 from lad_rllib.algorithms.lad_ts.replay_buffer import FleetReplayBuffer, SlotSample
+from lad_rllib.errors import ConfigurationError
 
 REPLAY_BUFFER = "replay_buffer"
 RUNNER_STATES = "runner_states"
@@ -52,7 +52,7 @@ class LADTS(Algorithm):
 
     def setup(self, config: LADTSConfig) -> None:
         """Build runners, learners and replay buffers."""
-        torch.set_num_threads(config.torch_threads if isinstance(config, LADTSConfig) else 1)
+        torch.set_num_threads(config.torch_threads)
         super().setup(config)
         observation_space, _ = self.spaces[INPUT_ENV_SINGLE_SPACES]
         self.replay_buffer = FleetReplayBuffer(
@@ -99,6 +99,7 @@ class LADTS(Algorithm):
         """Samples of all remote runners, interleaved slot by slot, until every healthy one ended its episode."""
         fragment = self.config.get_rollout_fragment_length()
         running: set[int] | None = None
+        may_restart = True
         while running is None or running:
             with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
                 results = self.env_runner_group.foreach_env_runner(
@@ -107,10 +108,14 @@ class LADTS(Algorithm):
                     remote_worker_ids=None if running is None else sorted(running),
                     timeout_seconds=self.config.sample_timeout_s,
                 )
-            if not results:  # all runners died or stalled; RLlib restarts them before the next training step
+            if not results:
+                # All runners died or stalled. Where RLlib can bring some back at once, they play the episode.
+                if running is None and may_restart and self.restore_env_runners(self.env_runner_group):
+                    may_restart = False
+                    continue
                 return
             running = set()
-            for index, samples, metrics, state in results:
+            for index, _, metrics, state in results:
                 if state is None:
                     running.add(index)
                 else:
@@ -124,15 +129,14 @@ class LADTS(Algorithm):
         ready = buffer.size > self.config.learning_starts
         if not ready.any():
             return
-        samples = self.config.train_batch_size_per_learner * max(self.config.num_learners, 1)
-        columns: dict[str, NDArray[Any]] = buffer.sample(samples, self._sampling_rng)
+        samples = self.config.total_train_batch_size
+        columns: dict[str, Any] = buffer.sample(samples, self._sampling_rng)
         columns[READY] = np.broadcast_to(ready, columns["reward"].shape)
         if self.learner_group.is_local:
             # Zero-copy; remote learners make their own tensors.
             device = self.learner_group._learner.device
-            columns = {
-                key: torch.from_numpy(np.require(value, requirements="W")).to(device) for key, value in columns.items()
-            }
+            for key, value in columns.items():
+                columns[key] = torch.from_numpy(np.require(value, requirements="W")).to(device)
         with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
             self.learner_group.update(
                 training_data=TrainingData(
@@ -158,6 +162,7 @@ class LADTS(Algorithm):
         source = self.learner_group._learner.module[DEFAULT_MODULE_ID].networks.actor
         target = self.env_runner.module.networks.actor
         torch._foreach_copy_(list(target.parameters()), list(source.parameters()))
+        self.env_runner._weights_seq_no = self.learner_group._learner._weights_seq_no
 
     # -- Latent memory --------------------------------------------------------------------------------------------
 
@@ -182,14 +187,13 @@ class LADTS(Algorithm):
 
         def restore(runner: LADTSEnvRunner) -> None:
             own = states.get(runner.worker_index or 0)
-            if own is not None:
+            if own is not None and runner.env is not None:
                 runner.set_runner_state(own)
             else:
                 runner.set_latent_memory(first)
 
-        local = self.env_runner is not None and self.env_runner.env is not None
         self.env_runner_group.foreach_env_runner(
-            restore, local_env_runner=local, remote_worker_ids=None if indices is None else list(indices)
+            restore, remote_worker_ids=None if indices is None else list(indices), local_env_runner=indices is None
         )
 
     def restore_env_runners(self, env_runner_group: Any) -> list[int]:
@@ -200,11 +204,21 @@ class LADTS(Algorithm):
         return restored
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Evaluate with a copy of the first training runner's latent memory."""
+        """Evaluate with a copy of the first training runner's latent memory; training is not touched."""
         memory = self._first_latent_memory()
         if self.eval_env_runner_group is not None and memory is not None:
             self.eval_env_runner_group.foreach_env_runner(lambda runner: runner.set_latent_memory(memory))
         return super().evaluate(*args, **kwargs)
+
+    def _evaluate_on_local_env_runner(self, env_runner: LADTSEnvRunner) -> Any:
+        if env_runner is not self.env_runner:
+            return super()._evaluate_on_local_env_runner(env_runner)
+        if env_runner.env is None:
+            raise ConfigurationError(
+                "there is no runner to evaluate on; set evaluation_interval or evaluation_num_env_runners >= 1"
+            )
+        with env_runner.evaluating(explore=self.evaluation_config.explore):
+            return super()._evaluate_on_local_env_runner(env_runner)
 
     # -- Checkpoints ----------------------------------------------------------------------------------------------
 
@@ -233,14 +247,15 @@ class LADTS(Algorithm):
             self._updates_due = state[UPDATES_DUE]
             self._runner_states = {int(index): value for index, value in state[RUNNER_STATES].items()}
             self._spread_runner_states(self._runner_states)
+        self._force_weights()
 
     def restore_from_path(self, path: str | pathlib.Path, *args: Any, **kwargs: Any) -> None:
         """Restore a checkpoint; runners take its weights even if theirs are newer."""
-        self.env_runner_group.foreach_env_runner(_forget_weights_version)
         super().restore_from_path(path, *args, **kwargs)
         self._force_weights()
 
     def _force_weights(self) -> None:
+        """Give all runners the learner's weights: by itself, RLlib leaves a runner with newer ones as it is."""
         weights = self.learner_group.get_state(components="learner/" + COMPONENT_RL_MODULE, inference_only=True)[
             "learner"
         ]
@@ -259,11 +274,7 @@ def _collect_remotely(
     return runner.worker_index, samples, runner.get_metrics(), runner.get_runner_state()
 
 
-def _forget_weights_version(runner: LADTSEnvRunner) -> None:
-    runner._weights_seq_no = 0
-
-
 def _load_weights(runner: LADTSEnvRunner, state: dict[str, Any]) -> None:
     """Load weights whatever version the runner has."""
-    _forget_weights_version(runner)
+    runner._weights_seq_no = 0
     runner.set_state(state)

@@ -7,6 +7,7 @@ from typing import Any
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.tune.result import TRIAL_INFO
 
 from lad_rllib.errors import ConfigurationError
 
@@ -39,6 +40,10 @@ _POSITIVE = ("beta_min", "beta_max", "initial_alpha", "actor_lr", "critic_lr", "
 _AT_LEAST_ONE = ("policy_denoising_steps", "replay_capacity", "train_batch_size_per_learner", "torch_threads")
 
 
+_RLLIB_KEYS = ("multiagent", "_enable_new_api_stack", TRIAL_INFO)
+"""Keys that RLlib and Ray Tune put into dictionaries beside the settings."""
+
+
 class LADTSConfig(AlgorithmConfig):
     """Configures :class:`~lad_rllib.algorithms.lad_ts.algorithm.LADTS`.
 
@@ -64,7 +69,7 @@ class LADTSConfig(AlgorithmConfig):
         # Latent action diffusion (arXiv 2412.18212, section on LADN).
         self.preset = "published_code"
         self.policy_denoising_steps = 5
-        self.hidden_sizes = (20, 20)
+        self.hidden_sizes: tuple[int, ...] = (20, 20)
         self.beta_min = 0.1
         self.beta_max = 10.0
         self.latent_index = "station_slot_task"
@@ -95,7 +100,6 @@ class LADTSConfig(AlgorithmConfig):
         self.episodes_to_numpy = True
         self.rollout_fragment_length = "auto"
         self.batch_mode = "truncate_episodes"
-        self._known_keys = frozenset(self.__dict__)
 
     def training(
         self,
@@ -141,7 +145,8 @@ class LADTSConfig(AlgorithmConfig):
             initial_alpha: Temperature at the start (0.05).
             target_entropy: Entropy [nat] that the temperature steers to; ``"auto"`` is half of that of a uniform
                 choice, log(A) / 2. The published -1 cannot be reached: there the temperature only falls.
-            actor_lr: Learning rate of the actors (1e-4), a number or an RLlib schedule.
+            actor_lr: Learning rate of the actors (1e-4), a number or an RLlib schedule over environment steps
+                (slots times environments): ``[[0, 1e-4], [30_000, 1e-5]]``.
             critic_lr: Learning rate of the critics (1e-3), likewise.
             alpha_lr: Learning rate of the temperatures (3e-4), likewise.
             replay_capacity: Transitions that each station keeps (1000).
@@ -150,7 +155,7 @@ class LADTSConfig(AlgorithmConfig):
             torch_threads: Threads of torch in the algorithm, each learner and each runner (1; with small networks
                 more threads are slower).
             **kwargs: RLlib's common keys, among them ``gamma`` (0.95), ``train_batch_size_per_learner`` (64
-                transitions of each station) and ``grad_clip`` (None).
+                transitions of each station) and ``grad_clip`` (None; clips each network by itself).
 
         Raises:
             ConfigurationError: for an unknown preset.
@@ -167,26 +172,27 @@ class LADTSConfig(AlgorithmConfig):
         return self
 
     def update_from_dict(self, config_dict: dict[str, Any]) -> LADTSConfig:
-        """Set values by name (as Ray Tune does); a ``preset`` sets its group first.
+        """Set values by name (as Ray Tune does); a ``preset`` sets its group first, other keys win over it.
 
         Raises:
             ConfigurationError: for a key that does not exist.
         """
-        own = dict(config_dict)
-        known = self._known_keys | {"_known_keys"} | set(AlgorithmConfig().__dict__)
-        unknown = [key for key in own if key not in known and not key.startswith(("__", "multiagent", "_"))]
-        unknown = [key for key in unknown if self._translate_special_keys(key, warn_deprecated=False) not in known]
-        if unknown:
-            raise ConfigurationError(f"unknown configuration key {sorted(unknown)[0]!r} for LAD-TS")
-        if own.get("preset", self.preset) != self.preset:
-            self.training(preset=own["preset"])
-        return super().update_from_dict(own)
+        for key in config_dict:
+            name = self._translate_special_keys(key, warn_deprecated=False)
+            is_setting = name in vars(self) or isinstance(getattr(type(self), name, None), property)
+            if not is_setting and name not in _RLLIB_KEYS:
+                raise ConfigurationError(f"unknown configuration key {key!r} for LAD-TS")
+        if "preset" in config_dict:
+            self.training(preset=config_dict["preset"])
+        super().update_from_dict(config_dict)
+        self.hidden_sizes = tuple(self.hidden_sizes)
+        return self
 
     def resolved_target_entropy(self, num_servers: int) -> float:
         """Target entropy [nat] for a number of servers."""
         return 0.5 * math.log(num_servers) if self.target_entropy == "auto" else float(self.target_entropy)
 
-    def get_rollout_fragment_length(self, worker_index: int = 0) -> int | None:  # type: ignore[override]
+    def get_rollout_fragment_length(self, worker_index: int = 0) -> int | None:
         """Slots between weight updates: one for a local runner, a whole episode (None) for remote ones."""
         if self.rollout_fragment_length == "auto":
             return 1 if self.num_env_runners == 0 else None
@@ -198,47 +204,62 @@ class LADTSConfig(AlgorithmConfig):
         Raises:
             ConfigurationError: names the value and what would be valid.
         """
+        self._check_process()
         super().validate()
         for key, choices in _CHOICES.items():
-            if getattr(self, key) not in choices:
-                raise ConfigurationError(f"{key} must be one of {', '.join(choices)}; got {getattr(self, key)!r}")
+            _check(getattr(self, key) in choices, key, getattr(self, key), f"one of {', '.join(choices)}")
         for key in _POSITIVE:
             value = getattr(self, key)
-            if isinstance(value, (int, float)) and not value > 0:
-                raise ConfigurationError(f"{key} must be positive, got {value}")
+            _check(not isinstance(value, (int, float)) or value > 0, key, value, "positive")
         for key in _AT_LEAST_ONE:
-            if getattr(self, key) < 1:
-                raise ConfigurationError(f"{key} must be at least 1, got {getattr(self, key)}")
+            _check(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
+        _check(0 < self.tau <= 1, "tau", self.tau, "in (0, 1]")
+        _check(0 <= self.gamma <= 1, "gamma", self.gamma, "in [0, 1]")
+        _check(self.updates_per_slot >= 0, "updates_per_slot", self.updates_per_slot, "at least 0")
+        _check(
+            not isinstance(self.target_entropy, str) or self.target_entropy == "auto",
+            "target_entropy",
+            self.target_entropy,
+            "a number or 'auto'",
+        )
+        sizes = self.hidden_sizes
+        _check(len(sizes) > 0 and min(sizes) >= 1, "hidden_sizes", sizes, "one or more widths of at least 1")
         if self.beta_min > self.beta_max:
             raise ConfigurationError(f"beta_min {self.beta_min} must not exceed beta_max {self.beta_max}")
-        if not 0 < self.tau <= 1:
-            raise ConfigurationError(f"tau must lie in (0, 1], got {self.tau}")
-        if not 0 <= self.gamma <= 1:
-            raise ConfigurationError(f"gamma must lie in [0, 1], got {self.gamma}")
-        if self.updates_per_slot < 0:
-            raise ConfigurationError(f"updates_per_slot must not be negative, got {self.updates_per_slot}")
-        if isinstance(self.target_entropy, str) and self.target_entropy != "auto":
-            raise ConfigurationError(f"target_entropy must be a number or 'auto', got {self.target_entropy!r}")
-        if not self.hidden_sizes or min(self.hidden_sizes) < 1:
-            raise ConfigurationError(f"hidden_sizes needs at least one width, none below 1; got {self.hidden_sizes}")
-        total_batch = self.train_batch_size_per_learner * max(self.num_learners, 1)
-        if total_batch > self.replay_capacity:
+        self._check_replay()
+
+    def _check_process(self) -> None:
+        """RLlib's own settings: refuse those that would be ignored or go wrong later."""
+        from lad_rllib.algorithms.lad_ts.env_runner import LADTSEnvRunner
+
+        if not self.enable_env_runner_and_connector_v2 or not self.enable_rl_module_and_learner:
+            raise ConfigurationError("LAD-TS runs on RLlib's new API stack only")
+        _check(self.framework_str == "torch", "framework", self.framework_str, "'torch'")
+        if self.is_multi_agent:
+            raise ConfigurationError("LAD-TS takes the whole fleet as one agent; leave multi_agent() out")
+        if not (isinstance(self.env_runner_cls, type) and issubclass(self.env_runner_cls, LADTSEnvRunner)):
             raise ConfigurationError(
-                f"a batch of {total_batch} transitions does not fit into replay_capacity {self.replay_capacity}; "
-                "lower train_batch_size_per_learner or raise replay_capacity"
-            )
-        if self.learning_starts < total_batch - 1 or self.learning_starts >= self.replay_capacity:
-            raise ConfigurationError(
-                f"learning_starts {self.learning_starts} must be at least the batch ({total_batch}) less one, and "
-                f"below replay_capacity {self.replay_capacity}"
+                f"LAD-TS needs a runner that keeps its latent memory: env_runner_cls must be a LADTSEnvRunner, "
+                f"got {self.env_runner_cls}"
             )
         for key in ("_env_to_module_connector", "_module_to_env_connector", "_learner_connector"):
             if getattr(self, key) is not None:
                 raise ConfigurationError(
                     f"LAD-TS does not use connectors, but {key.strip('_')} is set; preprocess in the environment"
                 )
-        if not self.enable_env_runner_and_connector_v2 or not self.enable_rl_module_and_learner:
-            raise ConfigurationError("LAD-TS runs on RLlib's new API stack only")
+
+    def _check_replay(self) -> None:
+        total_batch = self.total_train_batch_size
+        if total_batch > self.replay_capacity:
+            raise ConfigurationError(
+                f"a batch of {total_batch} transitions does not fit into replay_capacity {self.replay_capacity}; "
+                "lower train_batch_size_per_learner or raise replay_capacity"
+            )
+        if not total_batch - 1 <= self.learning_starts < self.replay_capacity:
+            raise ConfigurationError(
+                f"learning_starts {self.learning_starts} must be at least {total_batch - 1}, the batch of all learners "
+                f"less one, and below replay_capacity {self.replay_capacity}"
+            )
 
     def get_default_rl_module_spec(self) -> RLModuleSpec:
         """Module that the algorithm builds unless the user gives another."""
@@ -263,3 +284,8 @@ class LADTSConfig(AlgorithmConfig):
             "initial_alpha": self.initial_alpha,
             "seed": self.seed,
         }
+
+
+def _check(is_valid: bool, key: str, value: Any, valid: str) -> None:
+    if not is_valid:
+        raise ConfigurationError(f"{key} must be {valid}, got {value!r}")

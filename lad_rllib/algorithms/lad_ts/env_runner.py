@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from ray.rllib.callbacks.utils import make_callback
-from ray.rllib.core.columns import Columns
 from ray.rllib.env.env_runner import ENV_STEP_FAILURE
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.metrics import RLMODULE_INFERENCE_TIMER, SAMPLE_TIMER, WEIGHTS_SEQ_NO
+from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 from torch import Tensor
 
 from lad_rllib import names
@@ -53,10 +54,13 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
         torch.set_num_threads(config.torch_threads)
         self._num_slots = 0
         self._envs_made = 0
+        self._evaluations = 0
         self._env_is_seeded = False
         self._latent_memory: LatentMemory | None = None
         self._observation: Observation = {}
         self._generator = torch.Generator()
+        self.metrics: MetricsLogger
+        self._ongoing_episodes: list[SingleAgentEpisode]
         super().__init__(config=config, **kwargs)
         # RLlib gives every runner a seed of its own, evaluation runners included; without one, draw it.
         self._entropy = int(np.random.SeedSequence(self._seed).generate_state(1)[0])
@@ -73,7 +77,7 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
 
     def _reset_envs(self, episodes: list[SingleAgentEpisode], shared_data: dict, explore: bool) -> None:
         """Start new episodes. Environments are seeded once; later resets draw fresh arrivals."""
-        seed = None if self._env_is_seeded else _seed_word(self._entropy, self._envs_made)
+        seed = None if self._env_is_seeded else _seed_word(self._entropy, self._envs_made, self._num_slots)
         self._ongoing_episodes_for_metrics.clear()
         for index in range(self.num_envs):
             self._new_episode(index, episodes)
@@ -199,7 +203,7 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
                 if sample.is_last:
                     break
         if samples and samples[-1].is_last:
-            self._increase_sampled_metrics(self._ongoing_episodes[0].t * self.num_envs, self.num_envs)
+            self._increase_sampled_metrics(len(self._ongoing_episodes[0]) * self.num_envs, self.num_envs)
             make_callback(
                 "on_sample_end",
                 callbacks_objects=self._callbacks,
@@ -252,20 +256,46 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
             "environment": get_env_state() if get_env_state and self._env_is_seeded else None,
             "entropy": self._entropy,
             "num_slots": self._num_slots,
+            "envs_made": self._envs_made,
+            "evaluations": self._evaluations,
         }
 
     def set_runner_state(self, state: Mapping[str, Any]) -> None:
-        """Continue where :meth:`get_runner_state` was called, with a new episode."""
+        """Continue where :meth:`get_runner_state` was called, with a new episode.
+
+        An environment that has no ``get_state`` and ``set_state`` starts from a seed of its own.
+        """
         self.latent_memory.set_state(state["latent_memory"])
         self._entropy, self._num_slots = state["entropy"], state["num_slots"]
+        self._envs_made, self._evaluations = state["envs_made"], state["evaluations"]
         self._needs_initial_reset = True
-        if state["environment"] is not None and hasattr(self.env.unwrapped, "set_state"):
+        self._env_is_seeded = state["environment"] is not None
+        if self._env_is_seeded:
             self.env.unwrapped.set_state(state["environment"])
-            self._env_is_seeded = True
+
+    @contextlib.contextmanager
+    def evaluating(self, explore: bool) -> Iterator[None]:
+        """Lend a training runner to an evaluation: arrivals, noise and metrics of its own; all is put back after.
+
+        A training episode that is under way is given up.
+        """
+        self._evaluations += 1
+        state, metrics, training_explore = self.get_runner_state(), self.metrics, self.config.explore
+        self._entropy, self._env_is_seeded = _seed_word(self._entropy, 0, 0, self._evaluations), False
+        self._needs_initial_reset = True
+        self.metrics = MetricsLogger(stats_cls_lookup=self.config.stats_cls_lookup, root=False)
+        self.config.explore, self.config.in_evaluation = explore, True
+        try:
+            yield
+        finally:
+            self.set_runner_state(state)
+            self.metrics = metrics
+            self.config.explore, self.config.in_evaluation = training_explore, False
 
     def set_latent_memory(self, state: Mapping[str, Any]) -> None:
         """Take over a copy of another runner's latent memory, and nothing else."""
-        self.latent_memory.set_state(state)
+        if self.env is not None:  # the local runner beside remote ones has none, and nothing to remember
+            self.latent_memory.set_state(state)
 
 
 def _row(batched: Observation, index: int) -> Observation:

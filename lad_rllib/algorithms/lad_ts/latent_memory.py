@@ -98,6 +98,7 @@ class LatentMemory:
                 )
             source = np.arange(environments)
             value = value[np.where(source < len(value), source, 0), :, :num_tasks]
-            noise = self._initial_noise(int(key))[:, :, value.shape[2] :]
-            latents[int(key)] = torch.from_numpy(np.concatenate([value, noise], axis=2))
+            if value.shape[2] < num_tasks:
+                value = np.concatenate([value, self._initial_noise(int(key))[:, :, value.shape[2] :]], axis=2)
+            latents[int(key)] = torch.from_numpy(value.copy())
         self._latents = latents

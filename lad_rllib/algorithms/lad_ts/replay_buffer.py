@@ -223,8 +223,8 @@ class FleetReplayBuffer:
         rows = np.asarray(state["rows"], dtype=np.float32)
         if rows.shape != self.rows.shape:
             raise ValueError(
-                f"the saved replay buffer has shape (stations, capacity, row) {rows.shape}, this one {self.rows.shape}; "
-                "restore with the network size and replay capacity it was trained with"
+                f"the saved replay buffer has shape (stations, capacity, row) {rows.shape}, this one "
+                f"{self.rows.shape}; restore with the network size and replay capacity it was trained with"
             )
         self.rows, self.count = rows.copy(), np.asarray(state["count"], dtype=np.int64).copy()
         self._open.clear()

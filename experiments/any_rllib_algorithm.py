@@ -1,0 +1,155 @@
+"""Train one of RLlib's own algorithms on the problem of LAD-TS, with one agent per base station.
+
+A step of the environment is one task, so this takes minutes where LAD-TS takes seconds: start with --setting small.
+To try another algorithm, add its configuration to ALGORITHMS.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.algorithms.sac import SACConfig
+from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
+from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS
+
+from lad_rllib import names
+from lad_rllib.cli.options import add_setting_arguments, setting_spec, start_ray
+from lad_rllib.envs import StationCallback, StationMultiAgentEnv
+from lad_rllib.errors import ConfigurationError
+from lad_rllib.registry import STATION_ENV, register
+from lad_rllib.simulator import build_setting
+
+GAMMA = 0.95  # discount of arXiv 2412.18212
+SHARED_POLICY = "shared"
+
+
+def ppo(decisions: int, slots: int) -> AlgorithmConfig:
+    """Proximal policy optimisation; an iteration learns from all its decisions, and forgets them."""
+    return PPOConfig().training(
+        train_batch_size_per_learner=decisions,
+        minibatch_size=128,
+        num_epochs=5,
+        lr=1e-3,
+        entropy_coeff=0.01,
+        vf_clip_param=math.inf,  # RLlib's 10 is less than the returns here: it would stop the critic from learning
+    )
+
+
+def sac(decisions: int, slots: int) -> AlgorithmConfig:
+    """Discrete soft actor-critic with the rates of LAD-TS and its pace: one update per slot of an episode."""
+    batch = 64
+    return SACConfig().training(
+        train_batch_size_per_learner=batch,
+        # RLlib's updates per sampled episode: training_intensity * (runners + 1) / batch size, with fragments of 1.
+        training_intensity=batch * (slots - 1),
+        replay_buffer_config={"type": "MultiAgentEpisodeReplayBuffer", "capacity": 200_000},
+        num_steps_sampled_before_learning_starts=300,
+        initial_alpha=0.05,
+        actor_lr=1e-4,
+        critic_lr=1e-3,
+        alpha_lr=3e-4,
+        tau=0.005,
+    )
+
+
+ALGORITHMS: dict[str, Callable[[int, int], AlgorithmConfig]] = {"ppo": ppo, "sac": sac}
+
+
+def build_config(
+    algorithm: str, spec: dict[str, Any], decisions: int, shared_policy: bool, seed: int
+) -> AlgorithmConfig:
+    """RLlib's configuration of one of :data:`ALGORITHMS` on a setting."""
+    env_config = {"setting": spec, "queue_unit": "seconds"}  # waiting times: numbers that a network takes as they are
+    agents = StationMultiAgentEnv(env_config).possible_agents
+    return (
+        ALGORITHMS[algorithm](decisions, build_setting(spec).num_slots)
+        .environment(STATION_ENV, env_config=env_config)
+        .training(gamma=GAMMA)
+        # Whole episodes: cut ones would have to be carried back to each station's last decision.
+        .env_runners(num_env_runners=0, batch_mode="complete_episodes")
+        .multi_agent(
+            policies={SHARED_POLICY} if shared_policy else set(agents),
+            policy_mapping_fn=(lambda agent, *_, **__: SHARED_POLICY)
+            if shared_policy
+            else (lambda agent, *_, **__: agent),
+        )
+        .rl_module(model_config=DefaultModelConfig(fcnet_hiddens=[64, 64], fcnet_activation="relu"))
+        .callbacks(StationCallback)
+        .reporting(min_sample_timesteps_per_iteration=decisions, min_time_s_per_iteration=0)
+        .debugging(seed=seed, log_level="ERROR")
+    )
+
+
+def train(config: AlgorithmConfig, iterations: int) -> Iterator[dict[str, float]]:
+    """Train; the mean delays of each iteration's episodes [s], and its wall time [s].
+
+    Raises:
+        RuntimeError: if an iteration gives a delay that is not finite.
+    """
+    algorithm = config.build_algo()
+    try:
+        for iteration in range(1, iterations + 1):
+            start = time.perf_counter()
+            metrics = algorithm.train()[ENV_RUNNER_RESULTS]
+            row = {key: float(metrics[key]) for key in (names.MEAN_DELAY, names.ORACLE_DELAY, names.DELAY_OVER_ORACLE)}
+            if not all(map(math.isfinite, row.values())):
+                raise RuntimeError(f"iteration {iteration} gave delays that are not finite: {row}")
+            yield {
+                "iteration": iteration,
+                "episodes": metrics["num_episodes"],
+                **row,
+                "wall_s": time.perf_counter() - start,
+            }
+    finally:
+        algorithm.stop()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--algorithm", choices=ALGORITHMS, default="ppo", help="RLlib's algorithm (default: ppo)")
+    policy = parser.add_mutually_exclusive_group()
+    policy.add_argument("--policy-per-station", action="store_true", help="own networks for each station (default)")
+    policy.add_argument("--shared-policy", action="store_true", help="all stations use and train the same networks")
+    parser.add_argument("--iterations", type=int, default=20, help="training iterations (default: 20)")
+    parser.add_argument(
+        "--decisions",
+        type=int,
+        default=2000,
+        help="least number of tasks decided per iteration; whole episodes are played (default: 2000)",
+    )
+    parser.add_argument("--seed", type=int, default=1, help="seed of arrivals, networks and decisions (default: 1)")
+    add_setting_arguments(parser)
+    options = parser.parse_args(argv)
+    if options.iterations < 1 or options.decisions < 1:
+        parser.error("--iterations and --decisions must be at least 1")
+    logging.getLogger("ray.rllib").setLevel(logging.ERROR)
+    try:
+        spec = setting_spec(options)
+        print(build_setting(spec).summary())
+        register()
+        config = build_config(options.algorithm, spec, options.decisions, options.shared_policy, options.seed)
+        start_ray(None, num_cpus=1, num_gpus=0)
+        print("iteration  episodes  mean delay [s]  greedy oracle [s]  ratio  wall [s]")
+        for row in train(config, options.iterations):
+            print(
+                f"{row['iteration']:9d}  {row['episodes']:8.0f}  {row[names.MEAN_DELAY]:14.3f}  "
+                f"{row[names.ORACLE_DELAY]:17.3f}  {row[names.DELAY_OVER_ORACLE]:5.3f}  {row['wall_s']:8.1f}",
+                flush=True,
+            )
+    except (ConfigurationError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

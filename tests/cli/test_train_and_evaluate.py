@@ -1,0 +1,141 @@
+"""The main job from the command line: train, be interrupted, resume, evaluate."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from lad_rllib import names
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = ["--setting", "small", "--seed", "3", "--num-env-runners", "0"]
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture(scope="module")
+def learning_file(tmp_path_factory):
+    """Hyperparameters small enough to learn on the small setting."""
+    path = tmp_path_factory.mktemp("config") / "small.yaml"
+    path.write_text("training: {learning_starts: 20, train_batch_size_per_learner: 8, replay_capacity: 60}\n")
+    return path
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, str(ROOT / "experiments" / "train.py"), *map(str, arguments)]
+
+
+def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
+    environment.pop("RAY_ADDRESS", None)
+    return subprocess.run(arguments, capture_output=True, text=True, cwd=folder, env=environment, check=False)
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory, learning_file):
+    """Eight episodes without interruption."""
+    folder = tmp_path_factory.mktemp("whole")
+    result = run(command(*SMALL, "--config", learning_file, "--episodes", 8, "--output", "run"), folder)
+    assert result.returncode == 0, result.stderr
+    assert "8/8" in result.stdout and "x oracle" in result.stdout and "left" in result.stdout
+    return folder / "run"
+
+
+def delays(folder: Path) -> list[float]:
+    return pd.read_csv(folder / "progress.csv")[names.MEAN_DELAY].tolist()
+
+
+def test_a_run_leaves_progress_checkpoint_configuration_and_picture(whole_run):
+    progress = pd.read_csv(whole_run / "progress.csv")
+    assert progress["episodes"].tolist() == list(range(1, 9))
+    ratio = progress[names.MEAN_DELAY] / progress[names.ORACLE_DELAY]
+    assert (ratio - progress[names.DELAY_OVER_ORACLE]).abs().max() < 1e-9
+    configuration = yaml.safe_load((whole_run / "config.yaml").read_text())
+    assert configuration["setting"]["network"]["stations"] == 4
+    assert configuration["training"]["learning_starts"] == 20 and configuration["seed"] == 3
+    assert (whole_run / "checkpoint" / "algorithm_state.pkl").exists()
+    assert (whole_run / "learning_curve.png").stat().st_size > 10_000
+
+
+def test_a_killed_run_resumes_and_ends_like_one_that_was_not(whole_run, tmp_path, learning_file):
+    arguments = [*SMALL, "--config", learning_file, "--output", "run", "--checkpoint-every", 2]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
+    process = subprocess.Popen(
+        command(*arguments, "--episodes", 500),
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        wait_for_rows(tmp_path / "run" / "progress.csv", 3)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    result = run(command("--resume", "--episodes", 8, "--output", "run"), tmp_path)
+    assert result.returncode == 0, result.stderr
+    killed = delays(tmp_path / "run")
+    assert killed[:8] == delays(whole_run)
+    assert pd.read_csv(tmp_path / "run" / "progress.csv")["episodes"].is_monotonic_increasing
+
+
+def test_ctrl_c_saves_everything_and_says_so_in_the_exit_status(tmp_path, learning_file):
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
+    process = subprocess.Popen(
+        command(*SMALL, "--config", learning_file, "--output", "run", "--episodes", 5000, "--checkpoint-every", 4000),
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for_rows(tmp_path / "run" / "progress.csv", 3)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGINT
+    assert "interrupted after" in output
+    rows = len(pd.read_csv(tmp_path / "run" / "progress.csv"))
+    saved = yaml.safe_load((tmp_path / "run" / "checkpoint" / "lad_rllib_progress.yaml").read_text())
+    assert saved["episodes"] == rows
+    assert (tmp_path / "run" / "learning_curve.png").exists()
+
+
+def wait_for_rows(path: Path, rows: int, timeout_s: float = 120.0) -> None:
+    """Wait until a run has recorded so many episodes."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if path.exists() and len(path.read_text().splitlines()) > rows:
+            return
+        time.sleep(0.1)
+    raise TimeoutError(f"{path} did not reach {rows} rows")
+
+
+def test_evaluation_puts_the_checkpoint_beside_every_heuristic_on_the_same_tasks(whole_run, tmp_path):
+    script = [sys.executable, str(ROOT / "experiments" / "evaluate.py"), "--checkpoint", str(whole_run / "checkpoint")]
+    result = run([*script, "--episodes", "3", "--output", "evaluation"], tmp_path)
+    assert result.returncode == 0, result.stderr
+    table = pd.read_csv(tmp_path / "evaluation" / "evaluation.csv").set_index("scheduler")
+    assert {"LAD-TS", "greedy-oracle", "water-filling", "capacity-proportional", "local-only"} <= set(table.index)
+    assert table["tasks"].nunique() == 1
+    parts = table[["upload_s", "waiting_s", "computing_s", "download_s"]].sum(axis=1)
+    assert (parts - table["mean_s"]).abs().max() < 1e-9
+    assert table.loc["greedy-oracle", "over_oracle"] == 1.0
+    assert (table["p50_s"] <= table["p95_s"]).all() and (table["p95_s"] <= table["max_s"]).all()
+    servers = pd.read_csv(tmp_path / "evaluation" / "evaluation_servers.csv")
+    assert servers["utilisation"].between(0, 1 + 1e-9).all()
+    assert (tmp_path / "evaluation" / "evaluation.png").stat().st_size > 10_000
+
+
+def test_a_checkpoint_of_another_network_size_is_one_line(whole_run, tmp_path):
+    script = [sys.executable, str(ROOT / "experiments" / "evaluate.py"), "--checkpoint", str(whole_run / "checkpoint")]
+    result = run([*script, "--setting", "paper", "--episodes", "1", "--output", "evaluation"], tmp_path)
+    assert result.returncode == 2
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1 and "trained for 4 base stations and 4 edge servers" in lines[0], result.stderr
