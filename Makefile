@@ -26,7 +26,7 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(STAMP) ## train briefly on the paper's setting and compare with the heuristics, into results/demo
-	$(BIN)/python experiments/train.py --episodes 60 --seed 1 --output results/demo --overwrite
+	$(BIN)/python experiments/train.py --episodes 50 --seed 1 --output results/demo --overwrite
 	$(BIN)/python experiments/evaluate.py --checkpoint results/demo/checkpoint
 
 test: lint ## format, lint, types and all tests

@@ -39,7 +39,9 @@ EVALUATION_PART = (0.7, 1.0)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the command's arguments."""
-    parser.add_argument("--checkpoint", metavar="DIR", help="checkpoint of a training run; without it, heuristics alone")
+    parser.add_argument(
+        "--checkpoint", metavar="DIR", help="checkpoint of a training run; without it, heuristics alone"
+    )
     shared.add_setting_arguments(parser)
     parser.set_defaults(setting=None)
     parser.add_argument(
@@ -53,9 +55,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run = parser.add_argument_group("run")
     run.add_argument("--episodes", type=int, default=20, help="episodes to play (20; a request log: all its windows)")
     run.add_argument("--seed", type=int, default=1_000_000, help="seed of arrivals and choices (default: 1000000)")
-    run.add_argument("--schedulers", nargs="*", metavar="NAME", help=f"heuristics (default: all: {', '.join(HEURISTICS)})")
-    run.add_argument("--greedy-actions", action="store_true", help="take the most probable server instead of drawing one")
-    run.add_argument("--output", metavar="DIR", help="output folder (default: beside the checkpoint, or results/evaluate)")
+    run.add_argument(
+        "--schedulers", nargs="*", metavar="NAME", help=f"heuristics (default: all: {', '.join(HEURISTICS)})"
+    )
+    run.add_argument(
+        "--greedy-actions", action="store_true", help="take the most probable server instead of drawing one"
+    )
+    run.add_argument(
+        "--output", metavar="DIR", help="output folder (default: beside the checkpoint, or results/evaluate)"
+    )
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -122,7 +130,9 @@ def evaluation_arrivals(setting: Setting, episodes: int, seed: int) -> Arrivals:
     if isinstance(setting.arrivals, TraceArrivals):
         windows = list(setting.arrivals.windows(setting.num_slots, only_full=True))[:episodes]
         if not windows:
-            raise ConfigurationError("the part of the request log is shorter than one episode; lower --slots or widen --part")
+            raise ConfigurationError(
+                "the part of the request log is shorter than one episode; lower --slots or widen --part"
+            )
         return stack_arrivals(windows)
     return stack_arrivals(
         [setting.arrivals.draw(np.random.default_rng([seed, k]), setting.num_slots) for k in range(episodes)]
@@ -166,9 +176,7 @@ def comparison_table(records: Mapping[str, EpisodeRecord]) -> pd.DataFrame:
             f"{part}_s": float(getattr(record, f"{part}_s").sum() / tasks)
             for part in ("upload", "waiting", "computing", "download")
         }
-        row["utilisation"] = float(
-            np.average(record.utilisation, weights=record.network.capacity_gcycles_per_s)
-        )
+        row["utilisation"] = float(np.average(record.utilisation, weights=record.network.capacity_gcycles_per_s))
         rows.append(row)
     return pd.DataFrame(rows)
 

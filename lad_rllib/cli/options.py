@@ -42,7 +42,10 @@ def add_setting_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--mean-tasks", type=float, metavar="X", help="Poisson: mean tasks of a station in a slot")
     group.add_argument("--load", type=float, metavar="X", help="request log: compress its time to this load (1.2)")
     group.add_argument(
-        "--time-compression", type=float, metavar="X", help="request log: seconds of the log per second, instead of --load"
+        "--time-compression",
+        type=float,
+        metavar="X",
+        help="request log: seconds of the log per second, instead of --load",
     )
 
 
@@ -69,7 +72,9 @@ def setting_spec(options: argparse.Namespace, part: tuple[float, float] | None =
         arrivals["source"] = source
     elif options.arrivals:
         arrivals |= {"source": "trace", "path": options.arrivals}
-    changes = _given(slots=options.slots, slot_s=options.slot_seconds, network=network or None, arrivals=arrivals or None)
+    changes = _given(
+        slots=options.slots, slot_s=options.slot_seconds, network=network or None, arrivals=arrivals or None
+    )
     spec = resolve_paths(override_spec(spec, changes), Path.cwd())
     if part is not None and spec.get("arrivals", {}).get("source") == "trace":
         spec = override_spec(spec, {"arrivals": {"part": list(part)}})
@@ -93,7 +98,9 @@ def writable_folder(path: str | Path) -> Path:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise ConfigurationError(f"cannot write to output folder {folder}: {error.strerror}; choose another with --output") from None
+        raise ConfigurationError(
+            f"cannot write to output folder {folder}: {error.strerror}; choose another with --output"
+        ) from None
     return folder
 
 
@@ -116,7 +123,9 @@ def start_ray(address: str | None, num_cpus: int, num_gpus: int) -> None:
             ray.init(address=address, **quiet)
         except (ConnectionError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
-            raise ConfigurationError(f"no Ray cluster at {address}: {reason}; start one or leave --address out") from None
+            raise ConfigurationError(
+                f"no Ray cluster at {address}: {reason}; start one or leave --address out"
+            ) from None
         return
     ray.init(
         address="local",

@@ -47,7 +47,9 @@ def plot_learning_curve(progress: pd.DataFrame, path: Path, title: str) -> None:
     ratio = progress[names.DELAY_OVER_ORACLE]
     ratios.plot(episodes, ratio, color=_OURS, alpha=0.3, linewidth=0.8)
     ratios.plot(episodes, ratio.rolling(_SMOOTHING, min_periods=1).mean(), color=_OURS, linewidth=2)
-    proportional = (progress[names.PROPORTIONAL_DELAY] / progress[names.ORACLE_DELAY]).rolling(_SMOOTHING, min_periods=1)
+    proportional = (progress[names.PROPORTIONAL_DELAY] / progress[names.ORACLE_DELAY]).rolling(
+        _SMOOTHING, min_periods=1
+    )
     ratios.plot(episodes, proportional.mean(), color=_GREY, linewidth=2)
     ratios.axhline(1.0, color=_ORACLE, linewidth=1)
     ratios.set_ylabel("delay / greedy oracle's")

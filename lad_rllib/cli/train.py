@@ -20,7 +20,7 @@ from lad_rllib.cli import plots
 from lad_rllib.cli.progress import TrainingDisplay
 from lad_rllib.cli.run_folder import RunFolder
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.simulator import TraceArrivals, build_setting
+from lad_rllib.simulator import Setting, TraceArrivals, build_setting
 
 SUMMARY = "train LAD-TS"
 DESCRIPTION = """\
@@ -80,9 +80,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     learn.add_argument("--config", metavar="FILE", help="YAML/JSON file with arguments of LADTSConfig.training()")
     learn.add_argument(
         "--queue-unit",
-        choices=("gcycles", "seconds"),
-        default="gcycles",
-        help="what the agents see of the queues: work (as published), or the waiting time that it means",
+        choices=("auto", "gcycles", "seconds"),
+        default="auto",
+        help="what the agents see of the queues: work (published), or the waiting time that it means; auto is work, "
+        "and waiting time for request logs, whose queues are longer by orders of magnitude",
     )
 
     scale = parser.add_argument_group("scale")
@@ -138,7 +139,7 @@ def _configuration(parsed: argparse.Namespace) -> dict[str, Any]:
     return {
         "setting": setting.spec,
         "training": training,
-        "queue_unit": parsed.queue_unit,
+        "queue_unit": _queue_unit(parsed.queue_unit, setting),
         "episodes": parsed.episodes,
         "seed": parsed.seed,
         "num_env_runners": parsed.num_env_runners,
@@ -148,6 +149,12 @@ def _configuration(parsed: argparse.Namespace) -> dict[str, Any]:
         "checkpoint_every": parsed.checkpoint_every,
         "command": shlex.join(["lad-rllib", *sys.argv[1:]] if sys.argv[1:2] == ["train"] else sys.argv),
     }
+
+
+def _queue_unit(wish: str, setting: Setting) -> str:
+    if wish != "auto":
+        return wish
+    return "seconds" if isinstance(setting.arrivals, TraceArrivals) else "gcycles"
 
 
 def _read_training_file(path: str) -> dict[str, Any]:
