@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from lad_rllib import __version__
 from lad_rllib.cli import evaluate, train
@@ -40,14 +40,14 @@ def script_main(name: str, arguments: Sequence[str] | None = None) -> int:
     return main([name, *(sys.argv[1:] if arguments is None else arguments)])
 
 
-def run_command(run: object, parsed: argparse.Namespace) -> int:
+def run_command(run: Callable[[argparse.Namespace], int], parsed: argparse.Namespace) -> int:
     """Run a command; a mistake of the user's becomes one line on standard error and exit status 2."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     logging.getLogger("ray").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     try:
-        return run(parsed)  # type: ignore[operator, no-any-return]
+        return run(parsed)
     except ConfigurationError as error:
         print(f"lad-rllib {parsed.command}: {error}", file=sys.stderr)
         return 2

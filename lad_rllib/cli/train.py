@@ -112,6 +112,7 @@ def run(parsed: argparse.Namespace) -> int:
     if isinstance(setting.arrivals, TraceArrivals) and not parsed.quiet:
         print(setting.summary())
     config = _algorithm_config(configuration)
+    _check_device(configuration["device"], parsed.address)
     shared.start_ray(
         parsed.address,
         num_cpus=1 + configuration["num_env_runners"] + configuration["num_learners"],
@@ -149,6 +150,13 @@ def _configuration(parsed: argparse.Namespace) -> dict[str, Any]:
         "checkpoint_every": parsed.checkpoint_every,
         "command": shlex.join(["lad-rllib", *sys.argv[1:]] if sys.argv[1:2] == ["train"] else sys.argv),
     }
+
+
+def _check_device(device: str, address: str | None) -> None:
+    import torch
+
+    if device == "cuda" and not address and not torch.cuda.is_available():
+        raise ConfigurationError("--device cuda: torch finds no GPU here; use --device cpu, or --address of a cluster")
 
 
 def _queue_unit(wish: str, setting: Setting) -> str:

@@ -74,7 +74,7 @@ class FleetVectorEnv(VectorEnv):
         environment among E in lockstep sees what it would see alone.
         """
         if seed is not None:
-            self._seed, self._episode = int(seed if np.isscalar(seed) else np.ravel(seed)[0]), 0
+            self._seed, self._episode = int(np.ravel(seed)[0]), 0
         self.simulator = EdgeSimulator(
             self.setting.network,
             stack_arrivals(

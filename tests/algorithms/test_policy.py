@@ -1,0 +1,99 @@
+"""A trained policy by itself: it decides as the runner that trained it would."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from lad_rllib.algorithms.lad_ts.latent_memory import LatentMemory
+from lad_rllib.algorithms.lad_ts.networks import StationNetworks
+from lad_rllib.algorithms.lad_ts.policy import LADTSPolicy
+from lad_rllib.errors import ConfigurationError
+from lad_rllib.scheduling import Scheduler, play
+from lad_rllib.simulator import EdgeSimulator, build_setting, stack_arrivals
+
+NETWORK = {"stations": 3, "capacity_gcycles_per_s": [10, 20, 30, 40, 50], "link_rate_mbit_per_s": 450}
+SETTING = build_setting({"preset": "small", "network": NETWORK})
+
+
+def policy(**changes) -> LADTSPolicy:
+    networks = StationNetworks(3, 5, hidden_sizes=(8, 8), inference_only=True, seed=1)
+    return LADTSPolicy(networks, SETTING.arrivals.max_tasks, **changes)
+
+
+def arrivals(episodes: int):
+    draws = [SETTING.arrivals.draw(np.random.default_rng(k), SETTING.num_slots) for k in range(episodes)]
+    return stack_arrivals(draws)
+
+
+def test_it_is_a_scheduler_and_sends_every_task_to_a_server_that_exists():
+    scheduler = policy()
+    assert isinstance(scheduler, Scheduler)
+    record = play(scheduler, SETTING.network, arrivals(2), np.random.default_rng(0), 5)
+    sent = record.action[record.mask]
+    assert sent.min() >= 0 and sent.max() < 5
+
+
+def test_the_same_randomness_gives_the_same_decisions():
+    records = [play(policy(), SETTING.network, arrivals(2), np.random.default_rng(7)) for _ in range(2)]
+    assert np.array_equal(records[0].action, records[1].action)
+
+
+def test_a_decision_is_one_pass_of_the_actor_from_what_is_remembered():
+    scheduler = policy(explore=False)
+    scheduler.reset(1)
+    rng, tasks, queues = np.random.default_rng(3), np.random.rand(1, 3, 6, 2), np.random.rand(1, 5) * 9
+    mask = np.ones((1, 3, 6), dtype=bool)
+    start = LatentMemory("station_slot_task", (1, 3, 6, 5), [[0, 0]]).read(0)[0]
+    expected = np.empty((3, 6), dtype=int)
+    noise = torch.from_numpy(np.random.default_rng(3).standard_normal((4, 3, 5, 6), dtype=np.float32))
+    for station in range(3):
+        for task in range(6):
+            state = torch.zeros(3, 7, 1)
+            state[station, :, 0] = torch.tensor([*tasks[0, station, task], *queues[0]])
+            latent = torch.zeros(3, 5, 1)
+            latent[station, :, 0] = start[station, task]
+            logits = scheduler.networks.actor(state, latent, noise[..., task : task + 1])
+            expected[station, task] = int(logits[station, :, 0].argmax())
+    assert np.array_equal(scheduler.servers(tasks, mask, queues, 0, rng)[0], expected)
+
+
+def test_what_it_put_out_is_where_it_starts_from_next_time():
+    scheduler = policy(latent_index="station_task")
+    scheduler.reset(1)
+    tasks, queues = np.random.rand(1, 3, 6, 2), np.random.rand(1, 5)
+    mask = np.arange(6) < np.array([2, 6, 0])[None, :, None]
+    before = scheduler._memory.read(0).clone()
+    scheduler.servers(tasks, mask, queues, 0, np.random.default_rng(0))
+    after = scheduler._memory.read(1)
+    assert torch.equal(after[0, 2], before[0, 2])  # no task, no change
+    assert torch.allclose(after[0, 1].sum(-1), torch.ones(6))  # probabilities
+    assert torch.equal(after[0, 0, 2:], before[0, 0, 2:])
+
+
+def test_queues_reach_the_actor_in_the_unit_it_was_trained_with(monkeypatch):
+    seen = {}
+    for unit in ("gcycles", "seconds"):
+        scheduler = policy(queue_unit=unit)
+        monkeypatch.setattr(scheduler, "servers", lambda t, mask, queues, *rest, u=unit: seen.update({u: queues}))
+        tasks = EdgeSimulator(SETTING.network, arrivals(1)).tasks
+        scheduler.decide(replace(tasks, queue_gcycles=np.full((1, 5), 60.0)), np.random.default_rng(0))
+    assert seen["gcycles"].tolist() == [[60.0] * 5]
+    assert seen["seconds"][0] == pytest.approx([6.0, 3.0, 2.0, 1.5, 1.2])
+
+
+def test_another_network_is_refused_in_one_line():
+    other = build_setting({"preset": "small"})
+    draws = stack_arrivals([other.arrivals.draw(np.random.default_rng(0), other.num_slots)])
+    with pytest.raises(
+        ConfigurationError, match="trained for 3 base stations and 5 edge servers, this network has 4 and 4"
+    ):
+        play(policy(), other.network, draws, np.random.default_rng(0))
+
+
+def test_more_tasks_than_it_knows_are_refused_in_one_line():
+    with pytest.raises(ConfigurationError, match="at most 6"):
+        policy().servers(
+            np.zeros((1, 3, 9, 2)), np.ones((1, 3, 9), bool), np.zeros((1, 5)), 0, np.random.default_rng(0)
+        )
