@@ -17,6 +17,7 @@ from typing import Any
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.algorithms.sac import SACConfig
+from ray.rllib.connectors.env_to_module import MeanStdFilter
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS
 
@@ -37,7 +38,7 @@ def ppo(decisions: int, slots: int) -> AlgorithmConfig:
         train_batch_size_per_learner=decisions,
         minibatch_size=128,
         num_epochs=5,
-        lr=1e-3,
+        lr=3e-4,
         entropy_coeff=0.01,
         vf_clip_param=math.inf,  # RLlib's 10 is less than the returns here: it would stop the critic from learning
     )
@@ -67,21 +68,28 @@ def build_config(
     algorithm: str, spec: dict[str, Any], decisions: int, shared_policy: bool, seed: int
 ) -> AlgorithmConfig:
     """RLlib's configuration of one of :data:`ALGORITHMS` on a setting."""
-    env_config = {"setting": spec, "queue_unit": "seconds"}  # waiting times: numbers that a network takes as they are
+    env_config = {"setting": spec, "queue_unit": "seconds"}
     agents = StationMultiAgentEnv(env_config).possible_agents
     return (
         ALGORITHMS[algorithm](decisions, build_setting(spec).num_slots)
         .environment(STATION_ENV, env_config=env_config)
         .training(gamma=GAMMA)
         # Whole episodes: cut ones would have to be carried back to each station's last decision.
-        .env_runners(num_env_runners=0, batch_mode="complete_episodes")
+        .env_runners(
+            num_env_runners=0,
+            batch_mode="complete_episodes",
+            # Without it an untrained network prefers one server strongly, whose queue then grows without bound.
+            env_to_module_connector=lambda env, spaces, device: MeanStdFilter(multi_agent=True),
+        )
         .multi_agent(
             policies={SHARED_POLICY} if shared_policy else set(agents),
             policy_mapping_fn=(lambda agent, *_, **__: SHARED_POLICY)
             if shared_policy
             else (lambda agent, *_, **__: agent),
         )
-        .rl_module(model_config=DefaultModelConfig(fcnet_hiddens=[64, 64], fcnet_activation="relu"))
+        .rl_module(
+            model_config=DefaultModelConfig(fcnet_hiddens=[64, 64], fcnet_activation="relu", vf_share_layers=False)
+        )
         .callbacks(StationCallback)
         .reporting(min_sample_timesteps_per_iteration=decisions, min_time_s_per_iteration=0)
         .debugging(seed=seed, log_level="ERROR")

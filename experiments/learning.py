@@ -66,7 +66,9 @@ def train_all(options: argparse.Namespace) -> pd.DataFrame:
         for future in futures:
             future.result()
             progress.advance(task)
-    frames = [pd.read_csv(run_folder(options, seed) / "progress.csv").assign(seed=seed) for seed in range(options.seeds)]
+    frames = [
+        pd.read_csv(run_folder(options, seed) / "progress.csv").assign(seed=seed) for seed in range(options.seeds)
+    ]
     columns = ["seed", "episodes", names.MEAN_DELAY, names.ORACLE_DELAY, names.DELAY_OVER_ORACLE, "seconds"]
     curves = pd.concat(frames, ignore_index=True)[columns]
     return curves[curves["episodes"] <= options.episodes]

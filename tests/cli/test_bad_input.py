@@ -105,5 +105,3 @@ def test_help_names_every_option_and_what_is_left_behind(command, capsys):
     assert ended.value.code == 0
     text = capsys.readouterr().out
     assert "--setting" in text and "--arrivals" in text and ".csv" in text and ".png" in text
-
-
