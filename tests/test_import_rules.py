@@ -16,6 +16,7 @@ ROOMS = {
     "algorithms": {"diffusion"},  # spaces and key names suffice
     "edge": {"scheduling"},  # a trained policy arrives as a Scheduler
     "service": {"scheduling", "edge"},
+    "registry": {"algorithms", "envs"},  # gives both a name; imports them only when called
 }
 LEAVES = {"__init__", "names", "errors"}
 COMMAND_LINE = "cli"
