@@ -22,7 +22,7 @@ BATCH, LEARNING_STARTS, CAPACITY = 64, 300, 1000
 class BareLoop:
     """Trains on a setting with the published defaults, one environment, one process."""
 
-    def __init__(self, setting: str | dict, seed: int = 1) -> None:
+    def __init__(self, setting: dict, seed: int = 1) -> None:
         self.env = FleetVectorEnv({"setting": setting})
         network, tasks = self.env.setting.network, self.env.setting.arrivals.max_tasks
         stations, servers = network.num_stations, network.num_servers

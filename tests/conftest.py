@@ -5,12 +5,12 @@ import pytest
 
 @pytest.fixture(scope="session")
 def ray_cluster():
-    """A small local Ray cluster, shared by all tests that need one; four logical CPUs on however many there are."""
+    """A small local Ray cluster, shared by all tests that need one; it pretends to have more CPUs than there are."""
     import ray
 
     ray.init(
         address="local",
-        num_cpus=4,
+        num_cpus=16,  # logical: actors wait for one another otherwise; most are idle
         include_dashboard=False,
         object_store_memory=150_000_000,
         log_to_driver=False,

@@ -43,7 +43,8 @@ def test_the_same_randomness_gives_the_same_decisions():
 def test_a_decision_is_one_pass_of_the_actor_from_what_is_remembered():
     scheduler = policy(explore=False)
     scheduler.reset(1)
-    rng, tasks, queues = np.random.default_rng(3), np.random.rand(1, 3, 6, 2), np.random.rand(1, 5) * 9
+    inputs, rng = np.random.default_rng(0), np.random.default_rng(3)
+    tasks, queues = inputs.random((1, 3, 6, 2)), inputs.random((1, 5)) * 9
     mask = np.ones((1, 3, 6), dtype=bool)
     start = LatentMemory("station_slot_task", (1, 3, 6, 5), [[0, 0]]).read(0)[0]
     expected = np.empty((3, 6), dtype=int)
@@ -62,7 +63,8 @@ def test_a_decision_is_one_pass_of_the_actor_from_what_is_remembered():
 def test_what_it_put_out_is_where_it_starts_from_next_time():
     scheduler = policy(latent_index="station_task")
     scheduler.reset(1)
-    tasks, queues = np.random.rand(1, 3, 6, 2), np.random.rand(1, 5)
+    inputs = np.random.default_rng(0)
+    tasks, queues = inputs.random((1, 3, 6, 2)), inputs.random((1, 5))
     mask = np.arange(6) < np.array([2, 6, 0])[None, :, None]
     before = scheduler._memory.read(0).clone()
     scheduler.servers(tasks, mask, queues, 0, np.random.default_rng(0))

@@ -113,7 +113,9 @@ def test_state_dictionaries_do_what_checkpoints_do():
 def state_actor(state):
     """Actor weights in a state of the algorithm, flat."""
     module = state["learner_group"]["learner"]["rl_module"]["default_policy"]
-    return np.concatenate([np.ravel(v) for k, v in module.items() if k.startswith("networks.actor.") and "network" in k])
+    return np.concatenate(
+        [np.ravel(v) for k, v in module.items() if k.startswith("networks.actor.") and "network" in k]
+    )
 
 
 def test_a_checkpoint_restores_through_trainable_and_algorithm_too(tmp_path):

@@ -11,21 +11,18 @@ local = pytest.mark.usefixtures("no_cluster")
 
 
 class Arrivals(RLlibCallback):
-    """Keeps what arrived in the first slot of each episode, and which actions were taken in it."""
+    """Keeps what arrived in the first slot of each episode."""
 
     training: list[np.ndarray] = []
     evaluation: list[np.ndarray] = []
-    evaluation_actions: list[np.ndarray] = []
 
     def on_episode_end(self, *, episode, env_runner, **kwargs):
         kept = self.evaluation if env_runner.config.in_evaluation else self.training
         kept.append(episode.get_observations(0)["tasks"])
-        if env_runner.config.in_evaluation:
-            self.evaluation_actions.append(np.array(episode.get_actions()))
 
 
 def evaluating_config(**evaluation):
-    Arrivals.training, Arrivals.evaluation, Arrivals.evaluation_actions = [], [], []
+    Arrivals.training, Arrivals.evaluation = [], []
     return small_config().evaluation(evaluation_duration=2, **evaluation).callbacks(Arrivals)
 
 
@@ -44,11 +41,8 @@ def test_evaluating_leaves_the_training_curve_as_it_is(interval, explore):
     ).build_algo()
     delays = []
     for _ in range(4):
-        results = [result := algo.train()]
-        if interval is None:
-            results = [algo.evaluate(), algo.evaluate()]
-        else:
-            results = [result["evaluation"], algo.evaluate()]
+        result = algo.train()
+        results = [result["evaluation"] if interval else algo.evaluate(), algo.evaluate()]
         delays.append(delay(result))
         for evaluation in results:
             assert np.isfinite(delay(evaluation))
@@ -64,19 +58,19 @@ def test_evaluating_leaves_the_training_curve_as_it_is(interval, explore):
 
 @local
 @pytest.mark.parametrize("interval", [None, 1], ids=["on the training runner", "on a runner of its own"])
-def test_without_exploration_the_actors_first_choice_is_taken(interval):
-    """With one denoising step there is no noise in the chain, so that choices repeat on the same arrivals."""
-    actions = {}
-    for explore in (True, False):
-        config = evaluating_config(evaluation_interval=interval, evaluation_config={"explore": explore})
-        algo = config.training(policy_denoising_steps=1).build_algo()
-        for _ in range(2):
-            Arrivals.evaluation_actions.clear()
-            algo.evaluate()
-            actions[explore, _] = np.stack(Arrivals.evaluation_actions)
-        runner = algo.env_runner
-        assert runner.config.explore and not runner.config.in_evaluation
-    assert not np.array_equal(actions[True, 0], actions[False, 0])
+def test_the_evaluation_config_says_whether_to_explore(interval):
+    algo = evaluating_config(evaluation_interval=interval, evaluation_config={"explore": False}).build_algo()
+    runner = algo.eval_env_runner or algo.env_runner
+    chosen, decide = [], runner._decide
+
+    def record(observation, slot, explore):
+        chosen.append(explore)
+        return decide(observation, slot, explore)
+
+    runner._decide = record
+    algo.evaluate()
+    assert chosen == [False] * 2 * NUM_SLOTS
+    assert algo.env_runner.config.explore and not algo.env_runner.config.in_evaluation
 
 
 @local
@@ -129,11 +123,13 @@ def test_a_checkpoint_keeps_evaluations_from_repeating_their_arrivals(tmp_path):
 
 
 @pytest.mark.cluster
-@pytest.mark.parametrize("explore", [True, False])
-def test_a_remote_evaluation_runner_leaves_training_as_it_is(ray_cluster, explore):
+def test_a_remote_evaluation_runner_leaves_training_as_it_is(ray_cluster):
     expected = curve(small_config().build_algo(), 3)
     config = small_config().evaluation(
-        evaluation_interval=1, evaluation_num_env_runners=1, evaluation_duration=2, evaluation_config={"explore": explore}
+        evaluation_interval=1,
+        evaluation_num_env_runners=1,
+        evaluation_duration=2,
+        evaluation_config={"explore": False},
     )
     algo = config.build_algo()
     results = [algo.train() for _ in range(3)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import time
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -35,6 +36,9 @@ RUNNER_STATES = "runner_states"
 SAMPLING_RNG = "sampling_rng"
 UPDATES_DUE = "updates_due"
 
+RESTART_WAIT_S = 120.0
+"""How long a training step waits for a runner to come back when all have died [s]."""
+
 
 class LADTS(Algorithm):
     """Learns where to send each task: one latent action diffusion actor and soft actor-critic per base station.
@@ -65,12 +69,15 @@ class LADTS(Algorithm):
         self._updates_due = 0.0
         self._runner_states: dict[int, dict[str, Any]] = {}
 
+    @property
+    def _has_remote_runners(self) -> bool:
+        return bool(self.env_runner_group.num_remote_env_runners())
+
     # -- Training -------------------------------------------------------------------------------------------------
 
     def training_step(self) -> None:
         """Play one episode in every environment; store, learn and share weights on the way."""
-        remote = self.env_runner_group.num_remote_env_runners() > 0
-        rounds = self._remote_rounds() if remote else self._local_rounds()
+        rounds = self._remote_rounds() if self._has_remote_runners else self._local_rounds()
         for samples in rounds:
             for sample in samples:
                 self.replay_buffer.add(sample)
@@ -79,7 +86,7 @@ class LADTS(Algorithm):
                     self._updates_due -= 1
                     self._update()
             with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
-                self._share_weights(remote)
+                self._share_weights()
         self.metrics.log_value("replay_buffer_size", float(self.replay_buffer.size.mean()), window=1)
         results = self.learner_group.foreach_learner(lambda learner: learner.reduce_metrics())
         self.metrics.aggregate([result.get() for result in results], key=LEARNER_RESULTS)
@@ -98,8 +105,8 @@ class LADTS(Algorithm):
     def _remote_rounds(self) -> Iterator[list[SlotSample]]:
         """Samples of all remote runners, interleaved slot by slot, until every healthy one ended its episode."""
         fragment = self.config.get_rollout_fragment_length()
-        running: set[int] | None = None
-        may_restart = True
+        running: set[int] | None = None  # all
+        may_wait = True
         while running is None or running:
             with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
                 results = self.env_runner_group.foreach_env_runner(
@@ -108,21 +115,32 @@ class LADTS(Algorithm):
                     remote_worker_ids=None if running is None else sorted(running),
                     timeout_seconds=self.config.sample_timeout_s,
                 )
-            if not results:
-                # All runners died or stalled. Where RLlib can bring some back at once, they play the episode.
-                if running is None and may_restart and self.restore_env_runners(self.env_runner_group):
-                    may_restart = False
-                    continue
-                return
+            if not results and may_wait and self._wait_for_restarted_runners():
+                running, may_wait = None, False
+                continue
             running = set()
             for index, _, metrics, state in results:
                 if state is None:
                     running.add(index)
                 else:
+                    may_wait = False
                     self._runner_states[index] = state
                     self.metrics.aggregate([metrics], key=ENV_RUNNER_RESULTS)
             by_runner = [samples for _, samples, _, _ in results]
-            yield [samples[k] for k in range(max(map(len, by_runner))) for samples in by_runner if k < len(samples)]
+            longest = max(map(len, by_runner), default=0)
+            yield [samples[k] for k in range(longest) for samples in by_runner if k < len(samples)]
+
+    def _wait_for_restarted_runners(self) -> bool:
+        """If all remote runners died, wait for Ray to bring one back, lest an iteration ends without an episode."""
+        group, deadline = self.env_runner_group, time.monotonic() + RESTART_WAIT_S
+        while not group.num_healthy_remote_env_runners() and time.monotonic() < deadline:
+            if restored := self.restore_env_runners(group):
+                self._make_on_env_runners_recreated_callbacks(
+                    config=self.config, env_runner_group=group, restored_env_runner_indices=restored
+                )
+                return True
+            time.sleep(0.5)
+        return False
 
     def _update(self) -> None:
         buffer = self.replay_buffer
@@ -150,8 +168,8 @@ class LADTS(Algorithm):
                 _no_metrics_reduce=True,
             )
 
-    def _share_weights(self, remote: bool) -> None:
-        if remote or self.learner_group.is_remote:
+    def _share_weights(self) -> None:
+        if self._has_remote_runners or self.learner_group.is_remote:
             self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group, inference_only=True)
         else:
             self._copy_actor()
@@ -168,9 +186,9 @@ class LADTS(Algorithm):
 
     def _present_runner_states(self) -> dict[int, dict[str, Any]]:
         """State of every training runner, by index; a local one is asked, remote ones' are of their last episode."""
-        if self.env_runner is not None and self.env_runner.env is not None:
-            return {0: self.env_runner.get_runner_state()}
-        return dict(self._runner_states)
+        if self._has_remote_runners:
+            return dict(self._runner_states)
+        return {0: self.env_runner.get_runner_state()}
 
     def _first_latent_memory(self) -> dict[str, Any] | None:
         states = self._present_runner_states()
@@ -217,7 +235,10 @@ class LADTS(Algorithm):
             raise ConfigurationError(
                 "there is no runner to evaluate on; set evaluation_interval or evaluation_num_env_runners >= 1"
             )
+        memory = self._first_latent_memory()
         with env_runner.evaluating(explore=self.evaluation_config.explore):
+            if memory is not None:
+                env_runner.set_latent_memory(memory)
             return super()._evaluate_on_local_env_runner(env_runner)
 
     # -- Checkpoints ----------------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ from typing import Any
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
-from ray.tune.result import TRIAL_INFO
 
 from lad_rllib.errors import ConfigurationError
 
@@ -40,8 +39,8 @@ _POSITIVE = ("beta_min", "beta_max", "initial_alpha", "actor_lr", "critic_lr", "
 _AT_LEAST_ONE = ("policy_denoising_steps", "replay_capacity", "train_batch_size_per_learner", "torch_threads")
 
 
-_RLLIB_KEYS = ("multiagent", "_enable_new_api_stack", TRIAL_INFO)
-"""Keys that RLlib and Ray Tune put into dictionaries beside the settings."""
+_RLLIB_KEYS = ("multiagent", "_enable_new_api_stack")
+"""Keys of RLlib's dictionaries that are no attributes. Those that Ray Tune adds begin with two underscores."""
 
 
 class LADTSConfig(AlgorithmConfig):
@@ -180,7 +179,7 @@ class LADTSConfig(AlgorithmConfig):
         for key in config_dict:
             name = self._translate_special_keys(key, warn_deprecated=False)
             is_setting = name in vars(self) or isinstance(getattr(type(self), name, None), property)
-            if not is_setting and name not in _RLLIB_KEYS:
+            if not is_setting and name not in _RLLIB_KEYS and not name.startswith("__"):
                 raise ConfigurationError(f"unknown configuration key {key!r} for LAD-TS")
         if "preset" in config_dict:
             self.training(preset=config_dict["preset"])

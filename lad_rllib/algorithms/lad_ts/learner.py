@@ -56,11 +56,13 @@ class LADTSTorchLearner(TorchLearner):
     def _make_modules_ddp_if_necessary(self) -> None:
         """No wrapper: gradients are averaged by hand, between steps that depend on each other."""
         if self.config.num_learners > 1:
-            # Without a seed each learner has drawn initial weights of its own.
-            for tensor in self._module[DEFAULT_MODULE_ID].state_dict().values():
+            # Without a seed each learner has drawn one of its own, and other initial weights.
+            entropy = torch.tensor(self._entropy)
+            for tensor in (entropy, *self._module[DEFAULT_MODULE_ID].state_dict().values()):
                 first = tensor.contiguous()
                 torch.distributed.broadcast(first, 0)
                 tensor.copy_(first)
+            self._entropy = int(entropy)
 
     def compute_loss_for_module(self, *, module_id: str, config: Any, batch: Any, fwd_out: Any) -> Tensor:
         """There is no single loss: the actors' depends on the critics' step. Override ``update_stations`` instead."""

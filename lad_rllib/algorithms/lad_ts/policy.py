@@ -71,7 +71,9 @@ class LADTSPolicy:
             weights = _unpickle(folder / _MODULE / "module_state.pkl")
             runners = state["runner_states"]
         except FileNotFoundError as error:
-            raise ConfigurationError(f"{path} is not a checkpoint of LAD-TS: {Path(error.filename).name} is missing") from None
+            raise ConfigurationError(
+                f"{path} is not a checkpoint of LAD-TS: {Path(error.filename).name} is missing"
+            ) from None
         except (KeyError, IndexError, pickle.UnpicklingError) as error:
             raise ConfigurationError(f"{path} is not a checkpoint of LAD-TS that this version reads: {error}") from None
         space = module["observation_space"]
@@ -109,7 +111,11 @@ class LADTSPolicy:
         if self.queue_unit == "seconds":
             queues = queues / tasks.network.capacity_gcycles_per_s
         return self.servers(
-            np.stack([tasks.task_mbit * tasks.mask, tasks.workload_gcycles], axis=-1), tasks.mask, queues, tasks.slot, rng
+            np.stack([tasks.task_mbit * tasks.mask, tasks.workload_gcycles], axis=-1),
+            tasks.mask,
+            queues,
+            tasks.slot,
+            rng,
         )
 
     @torch.no_grad()

@@ -7,9 +7,9 @@ from typing import Any
 import gymnasium as gym
 import torch
 from ray.rllib.core.columns import Columns
+from ray.rllib.core.distribution.torch.torch_distribution import TorchDistribution
 from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
 from ray.rllib.core.rl_module.torch import TorchRLModule
-from ray.rllib.core.distribution.torch.torch_distribution import TorchDistribution
 from torch import Tensor
 
 from lad_rllib import names

@@ -1,0 +1,220 @@
+"""LADTSConfig: every value arrives where it is used, and what cannot work is refused in one line."""
+
+import numpy as np
+import pytest
+import torch
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.connectors.env_to_module import FlattenObservations
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
+
+from lad_rllib.algorithms.lad_ts import LADTSConfig, LADTSTorchRLModule
+from lad_rllib.algorithms.lad_ts.config import PRESETS
+from lad_rllib.algorithms.lad_ts.learner import clip_by_station
+from lad_rllib.errors import ConfigurationError
+from tests.algorithms.small import NUM_SLOTS, curve, small_config
+
+built = pytest.mark.usefixtures("no_cluster")
+
+
+@built
+def test_every_hyperparameter_reaches_where_it_is_used():
+    algo = small_config(
+        policy_denoising_steps=3,
+        hidden_sizes=[7, 9],
+        beta_min=0.2,
+        beta_max=5.0,
+        denoiser_output="linear",
+        initial_alpha=0.3,
+        latent_index="station_task",
+        replay_latent="before_acting",
+        tau=0.5,
+        actor_lr=2e-4,
+        critic_lr=2e-3,
+        alpha_lr=0.02,
+        target_entropy="auto",
+        replay_capacity=123,
+    ).build_algo()
+    learner = algo.learner_group._learner
+    networks, actor = learner.module["default_policy"].networks, algo.env_runner.module.networks.actor
+    assert actor.num_noise_draws == networks.actor.num_noise_draws == 2
+    assert {7, 9} <= {size for p in networks.critics.parameters() for size in p.shape}
+    assert {7, 9} <= {size for p in networks.actor.parameters() for size in p.shape}
+    torch.testing.assert_close(networks.log_temperature.exp(), torch.full((4,), 0.3))
+    rates = {name: learner._get_optimizer_lr(o) for name, o in learner.get_optimizers_for_module("default_policy")}
+    assert rates == {"actor": 2e-4, "critic": 2e-3, "alpha": 0.02}
+    assert algo.config.resolved_target_entropy(4) == pytest.approx(np.log(4) / 2)
+    assert algo.replay_buffer.capacity == 123
+    assert algo.env_runner.latent_memory._by_slot is False
+    assert algo.env_runner.config.replay_latent == "before_acting"
+    curve(algo, 2)
+    assert len(algo.env_runner.latent_memory.get_state()["latents"]) == 1
+    assert float(networks.log_temperature.exp().mean()) > 0.3  # a reachable target entropy: the temperature rises
+
+
+@built
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"gamma": 0.1},
+        {"tau": 0.9},
+        {"initial_alpha": 2.0},
+        {"actor_lr": 1e-2},
+        {"critic_lr": 1e-1},
+        {"beta_min": 0.5},
+        {"beta_max": 2.0},
+        {"policy_denoising_steps": 2},
+        {"hidden_sizes": (8,)},
+        {"latent_index": "station_task"},
+        {"latent_content": "logits"},
+        {"denoiser_output": "linear"},
+        {"replay_latent": "before_acting"},
+        {"updates_per_slot": 0.5},
+        {"learning_starts": 15},
+        {"train_batch_size_per_learner": 9},
+        {"grad_clip": 0.01},
+    ],
+    ids=lambda values: next(iter(values)),
+)
+def test_every_hyperparameter_changes_what_is_learned(values, unchanged):
+    algo = small_config(**values).build_algo()
+    curve(algo, 3)
+    state = algo.learner_group._learner.module["default_policy"].state_dict()
+    assert any(state[key].shape != unchanged[key].shape or not torch.equal(state[key], unchanged[key]) for key in state)
+
+
+@pytest.fixture(scope="module")
+def unchanged():
+    """Weights after three episodes with the default values."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ray.put", lambda value: value)
+        algo = small_config().build_algo()
+        curve(algo, 3)
+        return algo.learner_group._learner.module["default_policy"].state_dict()
+
+
+@built
+def test_learning_rate_schedules_follow_the_slots():
+    algo = small_config(actor_lr=[[0, 1e-4], [2 * NUM_SLOTS, 1e-5]], critic_lr=[(0, 1e-3), (7000, 1e-3)]).build_algo()
+    learner = algo.learner_group._learner
+    rates = []
+    for _ in range(4):
+        algo.train()
+        rates.append(learner._get_optimizer_lr(learner.get_optimizer("default_policy", "actor")))
+    # An episode learns with the rate at its start.
+    assert rates == pytest.approx([1e-4, 5.5e-5, 1e-5, 1e-5])
+    with pytest.raises(ValueError, match="first timestep must be 0"):
+        small_config(actor_lr=[[5, 1e-4], [10, 1e-5]]).build_algo()
+
+
+def test_gradients_are_clipped_for_each_network_by_itself():
+    one, two = torch.tensor([[[3.0]], [[30.0]]]), torch.tensor([[4.0], [0.4]])
+    clipped = clip_by_station([one, two], 1.0, "global_norm")
+    torch.testing.assert_close(torch.stack([clipped[0][0, 0, 0], clipped[1][0, 0]]), torch.tensor([0.6, 0.8]))
+    norms = torch.cat([gradient.reshape(2, -1) for gradient in clipped], 1).norm(dim=1)
+    torch.testing.assert_close(norms, torch.ones(2))
+    torch.testing.assert_close(clip_by_station([one], 100.0, "norm")[0], one)
+    torch.testing.assert_close(clip_by_station([one], 5.0, "norm")[0], torch.tensor([[[3.0]], [[5.0]]]))
+    torch.testing.assert_close(clip_by_station([two], 1.0, "value")[0], torch.tensor([[1.0], [0.4]]))
+
+
+def test_a_preset_sets_its_group_and_what_stands_beside_it_wins():
+    config = LADTSConfig().training(preset="paper", denoiser_output="softmax")
+    expected = PRESETS["paper"] | {"denoiser_output": "softmax"}
+    assert {key: getattr(config, key) for key in expected} == expected
+    config.training(preset="published_code")
+    assert {key: getattr(config, key) for key in expected} == PRESETS["published_code"]
+    by_dict = LADTSConfig().update_from_dict({"denoiser_output": "softmax", "preset": "paper"})
+    assert {key: getattr(by_dict, key) for key in expected} == expected
+    assert {key: getattr(LADTSConfig(), key) for key in expected} == PRESETS["published_code"]
+    with pytest.raises(ConfigurationError, match="unknown preset 'papers'; choose from published_code, paper"):
+        LADTSConfig().training(preset="papers")
+
+
+def test_unknown_keys_are_refused():
+    with pytest.raises(TypeError, match="actor_learning_rate"):
+        LADTSConfig().training(actor_learning_rate=1e-3)
+    for unknown in ("actor_learning_rate", "training", "_no_such_key"):
+        with pytest.raises(ConfigurationError, match=f"unknown configuration key '{unknown}' for LAD-TS"):
+            LADTSConfig().update_from_dict({unknown: 1})
+    known = {"num_workers": 0, "train_batch_size_per_learner": 32, "framework": "torch"}
+    assert LADTSConfig().update_from_dict(known).train_batch_size_per_learner == 32
+
+
+def test_copies_dictionaries_and_states_hold_the_same_values():
+    config = small_config(preset="paper", hidden_sizes=(7,), actor_lr=[[0, 1e-3], [10, 1e-4]], gamma=0.8)
+    config.env_runners(num_envs_per_env_runner=3)
+    copies = [
+        config.copy(),
+        LADTSConfig.from_dict(config.to_dict()),
+        LADTSConfig().update_from_dict(config.to_dict()),
+        AlgorithmConfig.from_state(config.get_state()),
+    ]
+    for copy in copies:
+        assert isinstance(copy, LADTSConfig)
+        assert vars(copy).keys() - {"class"} == vars(config).keys()
+        assert copy.to_dict() | {"class": None} == config.to_dict() | {"class": None}
+        copy.validate()
+    changed = config.copy().training(gamma=0.5)
+    assert (changed.gamma, config.gamma) == (0.5, 0.8)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"latent_index": "task"}, "latent_index must be one of station_slot_task, station_task, got 'task'"),
+        ({"denoiser_output": "relu"}, "denoiser_output must be one of softmax, linear, got 'relu'"),
+        ({"initial_alpha": 0.0}, "initial_alpha must be positive, got 0.0"),
+        ({"critic_lr": -1.0}, "critic_lr must be positive, got -1.0"),
+        ({"policy_denoising_steps": 0}, "policy_denoising_steps must be at least 1, got 0"),
+        ({"beta_min": 11.0}, "beta_min 11.0 must not exceed beta_max 10.0"),
+        ({"tau": 1.5}, r"tau must be in \(0, 1\], got 1.5"),
+        ({"gamma": -0.1}, r"gamma must be in \[0, 1\], got -0.1"),
+        ({"updates_per_slot": -1.0}, "updates_per_slot must be at least 0, got -1.0"),
+        ({"target_entropy": "automatic"}, "target_entropy must be a number or 'auto', got 'automatic'"),
+        ({"hidden_sizes": ()}, r"hidden_sizes must be one or more widths of at least 1, got \(\)"),
+        ({"train_batch_size_per_learner": 300}, "a batch of 300 transitions does not fit into replay_capacity 200"),
+        ({"learning_starts": 200}, "learning_starts 200 must be at least 7, .* and below replay_capacity 200"),
+        ({"learning_starts": 6}, "learning_starts 6 must be at least 7"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_values_that_cannot_be_used_are_refused_in_one_line(values, message):
+    with pytest.raises(ConfigurationError, match=message) as error:
+        small_config(**values).validate()
+    assert "\n" not in str(error.value)
+
+
+def test_settings_of_rllib_that_do_not_go_together_with_lad_ts_are_refused():
+    refused = {
+        "framework must be 'torch', got 'tf2'": lambda c: c.framework("tf2"),
+        "one agent": lambda c: c.multi_agent(policies={"p0", "p1"}),
+        "LADTSEnvRunner": lambda c: c.env_runners(env_runner_cls=SingleAgentEnvRunner),
+        "connectors": lambda c: c.env_runners(
+            env_to_module_connector=lambda env, spaces, device: FlattenObservations()
+        ),
+        "new API stack": lambda c: c.api_stack(
+            enable_rl_module_and_learner=False, enable_env_runner_and_connector_v2=False
+        ),
+        "a batch of 256": lambda c: c.learners(num_learners=32),
+    }
+    for message, change in refused.items():
+        with pytest.raises(ConfigurationError, match=message):
+            change(small_config()).validate()
+
+
+class WiderModule(LADTSTorchRLModule):
+    """A user's own module."""
+
+
+@built
+def test_a_module_given_by_the_user_is_taken():
+    config = small_config().rl_module(
+        rl_module_spec=RLModuleSpec(module_class=WiderModule), model_config={"hidden_sizes": (5,)}
+    )
+    algo = config.build_algo()
+    for module in (algo.get_module(), algo.learner_group._learner.module["default_policy"]):
+        assert isinstance(module, WiderModule)
+        assert module.model_config["hidden_sizes"] == (5,)
+        assert module.model_config["policy_denoising_steps"] == 5
+    assert np.isfinite(curve(algo, 2)).all()
