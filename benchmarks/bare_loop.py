@@ -81,9 +81,8 @@ class BareLoop:
         ready = torch.from_numpy(self.buffer.size > LEARNING_STARTS)
         if not ready.any():
             return
-        batch = {
-            key: torch.from_numpy(value).movedim(0, -1) for key, value in self.buffer.sample(BATCH, self.rng).items()
-        }
+        columns = self.buffer.sample(BATCH, self.rng)
+        batch = {key: torch.from_numpy(value).movedim(0, -1).contiguous() for key, value in columns.items()}
         active = None if ready.all() else ready
         update_stations(
             self.networks,

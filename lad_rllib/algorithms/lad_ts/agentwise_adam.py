@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import torch
 from torch import Tensor
+
+_Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 class AgentwiseAdam(torch.optim.Optimizer):
     """Adam (arXiv 1412.6980) in which every agent counts its own steps.
 
     The first axis of each parameter is the agent, or, for k networks of each agent, network by network, k * G long.
-    ``torch.optim.Adam`` keeps one step count for a whole tensor, so
-    an agent that starts later than the others would get their bias correction; here the result equals one Adam per
-    agent, whenever each of them started. Parameters are moved into common storage, so that a step is few operations.
+    ``torch.optim.Adam`` keeps one step count for a whole tensor, so that an agent that starts later than the others
+    would get their bias correction; here the result equals one Adam per agent, whenever each of them started.
+    Parameters are moved into common storage, a row for each network, so that a step is few operations.
 
     Args:
         params: Parameters with a common first axis.
@@ -31,41 +34,97 @@ class AgentwiseAdam(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
         self._active: Tensor | None = None
         self._flat = [_pack(group["params"]) for group in self.param_groups]
+        self._rows: list[_Rows | None] = [None] * len(self._flat)
 
     def set_active(self, active: Tensor | None) -> None:
-        """Agents that take part in the next steps, bool (G,); None for all.
-
-        The gradient of an agent that does not take part must be zero, and it must not have taken part before.
-        """
+        """Agents that take part in the next steps, bool (G,); None for all. The others stay where they are."""
         self._active = active
 
-    @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """Take one step with the gradients in ``.grad``."""
-        for group, flat in zip(self.param_groups, self._flat, strict=True):
-            params = group["params"]
-            state = self.state[params[0]]
-            if not state:
-                state.update(
-                    step=torch.zeros(len(flat), 1, device=flat.device),
-                    exp_avg=torch.zeros_like(flat),
-                    exp_avg_sq=torch.zeros_like(flat),
-                )
-            gradient = torch.cat([p.grad.reshape(len(flat), -1) for p in params], dim=1)
-            mean, square, count = state["exp_avg"], state["exp_avg_sq"], state["step"]
-            beta1, beta2 = group["betas"]
-            if self._active is None:
-                count += 1.0
-            else:
-                count += self._active.to(count).repeat(len(flat) // len(self._active))[:, None]
-            mean.lerp_(gradient, 1 - beta1)
-            square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-            # lr / (1 - beta1^t) * m / (sqrt(v / (1 - beta2^t)) + eps), with both corrections moved to the numerator.
-            # 1 - beta^t as expm1, since beta2 is close to 1: float32 would lose four digits of the first steps.
-            started = count.clamp(min=1.0)
-            correction = torch.expm1(started * math.log(beta2)).neg_().sqrt_()
-            scale = correction * (-group["lr"] / torch.expm1(started * math.log(beta1)))
-            flat.addcdiv_(mean * scale, square.sqrt().add_(group["eps"] * correction), value=-1.0)
+        for index, group in enumerate(self.param_groups):
+            self.apply_gradients([p.grad for p in group["params"]], index)
+
+    @torch.no_grad()
+    def apply_gradients(self, gradients: Sequence[Tensor], index: int = 0) -> None:
+        """Take one step with these gradients, without the hooks and the profiling that torch wraps around ``step``.
+
+        Args:
+            gradients: One for each parameter.
+            index: Parameter group.
+        """
+        group, flat, rows = self.param_groups[index], self._flat[index], self._rows[index]
+        state = self.state[group["params"][0]]
+        if not state:
+            state.update(
+                # On the CPU, where reading a count never waits for a GPU.
+                step=torch.zeros(len(flat), 1),
+                exp_avg=torch.zeros_like(flat),
+                exp_avg_sq=torch.zeros_like(flat),
+            )
+        if rows is None or rows.state is not state:
+            rows = self._rows[index] = _Rows.of(flat, state)
+        gradient = torch.cat([g.reshape(len(flat), -1) for g in gradients], dim=1)
+        if self._active is None:
+            state["step"].add_(1.0)
+            rows.step(group, gradient.unbind())
+        else:
+            active = self._active.cpu().repeat(len(flat) // len(self._active))
+            state["step"].add_(active[:, None])
+            rows.only(active).step(group, gradient[active.to(gradient.device)].unbind())
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Views of one row for each network: what torch's fused Adam takes for parameters with step counts of their own.
+
+    Attributes:
+        state: The state whose rows they are.
+        params: Parameters.
+        means: Running means of the gradient.
+        squares: Running means of the squared gradient.
+        counts: Steps taken, this one included.
+    """
+
+    state: dict[str, Tensor]
+    params: _Tensors
+    means: _Tensors
+    squares: _Tensors
+    counts: _Tensors
+
+    @classmethod
+    def of(cls, flat: Tensor, state: dict[str, Tensor]) -> _Rows:
+        return cls(
+            state, flat.unbind(), state["exp_avg"].unbind(), state["exp_avg_sq"].unbind(), state["step"][:, 0].unbind()
+        )
+
+    def only(self, active: Tensor) -> _Rows:
+        """Those of the networks that take part."""
+        keep = active.tolist()
+        return _Rows(
+            self.state, *(list(compress(c, keep)) for c in (self.params, self.means, self.squares, self.counts))
+        )
+
+    def step(self, group: dict[str, Any], gradients: _Tensors) -> None:
+        """Take one step of torch's fused Adam."""
+        if not self.params:
+            return
+        device = self.params[0].device
+        torch._fused_adam_(
+            self.params,
+            gradients,
+            self.means,
+            self.squares,
+            [],
+            self.counts if device.type == "cpu" else [count.to(device) for count in self.counts],
+            lr=group["lr"],
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            eps=group["eps"],
+            weight_decay=0.0,
+            amsgrad=False,
+            maximize=False,
+        )
 
 
 def _pack(params: list[Tensor]) -> Tensor:

@@ -71,7 +71,7 @@ class LADTSTorchLearner(TorchLearner):
     def _uncompiled_update(self, batch: dict[str, Any], **kwargs: Any) -> tuple[dict, dict[str, Tensor], dict]:
         networks = self._module[DEFAULT_MODULE_ID].networks
         # (sample, station, ...) as RLlib shards it -> (station, ..., sample) as the networks compute.
-        columns = {key: value.movedim(0, -1) for key, value in batch[DEFAULT_MODULE_ID].items()}
+        columns = {key: value.movedim(0, -1).contiguous() for key, value in batch[DEFAULT_MODULE_ID].items()}
         ready = columns[READY][:, 0]
         active = self._active = None if bool(ready.all()) else ready
         samples = columns["reward"].shape[-1]
@@ -100,10 +100,8 @@ class LADTSTorchLearner(TorchLearner):
             gradients = _average_over_learners(gradients, self.config.num_learners)
         if self.config.grad_clip is not None:
             gradients = clip_by_station(gradients, self.config.grad_clip, self.config.grad_clip_by)
-        for param, gradient in zip(params, gradients, strict=True):
-            param.grad = gradient
         optimizer.set_active(active)
-        optimizer.step()
+        optimizer.apply_gradients(gradients)
 
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
         """Set the learning rates for this update; a restored optimiser brings those of the run it was saved in."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -162,15 +162,12 @@ def update_stations(
     }
 
 
-def optimizer_step(optimizers: dict[str, Any], ready: Tensor | None = None) -> Step:
+def optimizer_step(optimizers: dict[str, AgentwiseAdam], ready: Tensor | None = None) -> Step:
     """A :data:`Step` that uses these optimisers directly (no RLlib, one learner)."""
 
     def step(name: str, loss: Tensor) -> None:
         optimizer = optimizers[name]
-        params = optimizer.param_groups[0]["params"]
-        for param, gradient in zip(params, torch.autograd.grad(loss, params), strict=True):
-            param.grad = gradient
         optimizer.set_active(ready)
-        optimizer.step()
+        optimizer.apply_gradients(torch.autograd.grad(loss, optimizer.param_groups[0]["params"]))
 
     return step

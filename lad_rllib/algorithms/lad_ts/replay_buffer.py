@@ -193,22 +193,21 @@ class FleetReplayBuffer:
         stations out of the update.
 
         Returns:
-            Columns with the leading axes (sample, station).
+            Columns with the leading axes (sample, station): views of one array whose last axis in memory is the sample,
+            as the networks want it.
         """
         flat = self._choose(batch_size, rng) + np.arange(len(self.count))[:, None] * self.capacity
-        rows = np.take(self.rows.reshape(-1, self.rows.shape[-1]), flat, axis=0).transpose(1, 0, 2)
-        batch: dict[str, NDArray[Any]] = {name: rows[..., columns] for name, columns in self._columns.items()}
+        rows = np.take(self.rows.reshape(-1, self.rows.shape[-1]), flat, axis=0)
+        features_first = np.ascontiguousarray(rows.transpose(0, 2, 1)).transpose(2, 0, 1)
+        batch: dict[str, NDArray[Any]] = {name: features_first[..., columns] for name, columns in self._columns.items()}
         batch["action"] = batch["action"][..., 0].astype(np.int64)
         batch["reward"] = batch["reward"][..., 0]
         return batch
 
     def _choose(self, batch_size: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """Positions in the rings, shape (station, sample)."""
-        keys = rng.random((len(self.count), self.capacity), dtype=np.float32)
-        keys[np.arange(self.capacity) >= self.size[:, None]] = 2.0
-        if batch_size < self.capacity:
-            return np.argpartition(keys, batch_size, axis=1)[:, :batch_size]
-        return np.argsort(keys, axis=1)
+        sizes = np.maximum(self.size, batch_size)
+        return np.stack([rng.choice(size, batch_size, replace=False, shuffle=False) for size in sizes])
 
     def get_state(self) -> dict[str, Any]:
         """Contents and counters, between episodes."""
