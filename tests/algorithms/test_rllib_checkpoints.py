@@ -11,7 +11,8 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from lad_rllib.algorithms.lad_ts import LADTS, LADTSTorchRLModule
-from tests.algorithms.small import NUM_SLOTS, actor_weights, assert_same, curve, learner_state, small_config
+from lad_rllib.errors import ConfigurationError
+from tests.algorithms.small import NUM_SLOTS, SERVERS, actor_weights, assert_same, curve, learner_state, small_config
 
 pytestmark = pytest.mark.usefixtures("no_cluster")
 
@@ -22,6 +23,7 @@ import numpy as np
 import ray
 ray.put = lambda value: value  # no cluster
 from lad_rllib.algorithms.lad_ts import LADTS
+from lad_rllib.errors import ConfigurationError
 from tests.algorithms.small import curve, learner_state
 algo = LADTS.from_checkpoint(sys.argv[1])
 episode = algo.training_iteration
@@ -173,3 +175,12 @@ def test_the_module_alone_comes_out_of_a_checkpoint_and_decides(tmp_path):
     learner_weights = learner_state(algo)
     for name, value in module.state_dict().items():
         np.testing.assert_array_equal(value.numpy(), learner_weights[f"weights.{name}"])
+
+
+def test_a_checkpoint_of_another_network_size_is_refused_in_one_line(tmp_path):
+    checkpoint = small_config().build_algo().save_to_path(tmp_path / "checkpoint")
+    network = {"servers": SERVERS + 3, "capacity_gcycles_per_s": {"range": [10, 30]}, "home_server": None}
+    config = small_config().environment(env_config={"setting": {"preset": "small", "network": network}})
+    with pytest.raises(ConfigurationError, match="another network size") as error:
+        config.build_algo().restore_from_path(checkpoint)
+    assert "\n" not in str(error.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from lad_rllib import names
 from lad_rllib.algorithms.lad_ts.networks import StationNetworks
+from lad_rllib.errors import ConfigurationError
 
 LATENT = "latent"
 """Batch key of the latent actions (E, B, N, A) to start from; standard normal noise if it is missing."""
@@ -85,6 +87,20 @@ class LADTSTorchRLModule(TorchRLModule, InferenceOnlyAPI):
     def get_non_inference_attributes(self) -> list[str]:
         """What environment runners do not need."""
         return ["networks.critics", "networks.target_critics", "networks.log_temperature"]
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Load weights.
+
+        Raises:
+            ConfigurationError: if they are of networks of another size.
+        """
+        for name, own in self.state_dict().items():
+            if name in state and tuple(state[name].shape) != tuple(own.shape):
+                raise ConfigurationError(
+                    f"the checkpoint is of another network size: {name} is {tuple(state[name].shape)} there, "
+                    f"{tuple(own.shape)} here; restore with the setting and hidden_sizes that it was trained with"
+                )
+        super().set_state(state)
 
     def act(self, tasks: Tensor, queues: Tensor, latent: Tensor, noise: Tensor) -> Tensor:
         """Action logits for all tasks of E slots.
