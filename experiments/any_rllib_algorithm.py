@@ -61,6 +61,7 @@ def sac(decisions: int, slots: int) -> AlgorithmConfig:
     )
 
 
+COLUMNS = (names.MEAN_DELAY, *names.YARDSTICKS.values(), names.DELAY_OVER_ORACLE)
 ALGORITHMS: dict[str, Callable[[int, int], AlgorithmConfig]] = {"ppo": ppo, "sac": sac}
 
 
@@ -107,7 +108,7 @@ def train(config: AlgorithmConfig, iterations: int) -> Iterator[dict[str, float]
         for iteration in range(1, iterations + 1):
             start = time.perf_counter()
             metrics = algorithm.train()[ENV_RUNNER_RESULTS]
-            row = {key: float(metrics[key]) for key in (names.MEAN_DELAY, names.ORACLE_DELAY, names.DELAY_OVER_ORACLE)}
+            row = {key: float(metrics[key]) for key in COLUMNS}
             if not all(map(math.isfinite, row.values())):
                 raise RuntimeError(f"iteration {iteration} gave delays that are not finite: {row}")
             yield {
@@ -146,11 +147,12 @@ def main(argv: list[str] | None = None) -> int:
         register()
         config = build_config(options.algorithm, spec, options.decisions, options.shared_policy, options.seed)
         start_ray(None, num_cpus=1, num_gpus=0)
-        print("iteration  episodes  mean delay [s]  greedy oracle [s]  ratio  wall [s]")
+        print("iteration  episodes  " + "  ".join(COLUMNS) + "  wall_s")
         for row in train(config, options.iterations):
             print(
-                f"{row['iteration']:9d}  {row['episodes']:8.0f}  {row[names.MEAN_DELAY]:14.3f}  "
-                f"{row[names.ORACLE_DELAY]:17.3f}  {row[names.DELAY_OVER_ORACLE]:5.3f}  {row['wall_s']:8.1f}",
+                f"{row['iteration']:9d}  {row['episodes']:8.0f}  "
+                + "  ".join(f"{row[key]:{len(key)}.3f}" for key in COLUMNS)
+                + f"  {row['wall_s']:6.1f}",
                 flush=True,
             )
     except (ConfigurationError, RuntimeError) as error:

@@ -69,7 +69,7 @@ def train_all(options: argparse.Namespace) -> pd.DataFrame:
     frames = [
         pd.read_csv(run_folder(options, seed) / "progress.csv").assign(seed=seed) for seed in range(options.seeds)
     ]
-    columns = ["seed", "episodes", names.MEAN_DELAY, names.ORACLE_DELAY, names.DELAY_OVER_ORACLE, "seconds"]
+    columns = ["seed", "episodes", names.MEAN_DELAY, *names.YARDSTICKS.values(), names.DELAY_OVER_ORACLE, "seconds"]
     curves = pd.concat(frames, ignore_index=True)[columns]
     return curves[curves["episodes"] <= options.episodes]
 
@@ -98,7 +98,7 @@ def summary(curves: pd.DataFrame) -> pd.DataFrame:
         window = curves[curves["episodes"].between(first, last)]
         if window.empty:
             continue
-        by_seed = window.groupby("seed")[[names.MEAN_DELAY, names.ORACLE_DELAY]].mean()
+        by_seed = window.groupby("seed")[[names.MEAN_DELAY, *names.YARDSTICKS.values()]].mean()
         ratio = by_seed[names.MEAN_DELAY] / by_seed[names.ORACLE_DELAY]
         rows.append(
             {
@@ -106,7 +106,7 @@ def summary(curves: pd.DataFrame) -> pd.DataFrame:
                 "seeds": len(by_seed),
                 "mean_service_delay_s": by_seed[names.MEAN_DELAY].mean(),
                 "mean_service_delay_sd_s": by_seed[names.MEAN_DELAY].std(),
-                "greedy_oracle_delay_s": by_seed[names.ORACLE_DELAY].mean(),
+                **by_seed[list(names.YARDSTICKS.values())].mean(),
                 "delay_over_oracle": ratio.mean(),
                 "delay_over_oracle_sd": ratio.std(),
                 "published_code_over_oracle": published,
@@ -120,22 +120,24 @@ def describe(table: pd.DataFrame, options: argparse.Namespace) -> str:
     lines = [
         f"# Learning on the paper's edge network, preset `{options.preset}`",
         "",
-        "Mean over seeds +- sd; delay over the greedy oracle's on the same arrivals.",
+        "Mean over seeds ± sd. All schedulers had the same arrivals; water-filling and capacity-proportional choose at",
+        "random and learn nothing. Ratio: LAD-TS over the greedy oracle.",
         "",
-        "| episodes | seeds | mean delay, s | greedy oracle, s | ratio | published code, one run |",
-        "|---|---|---|---|---|---|",
+        "| episodes | seeds | LAD-TS, s | greedy oracle, s | water-filling, s | capacity-proportional, s | ratio "
+        "| ratio of the published code, one run |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in table.to_dict("records"):
         lines.append(
             f"| {row['episodes']} | {row['seeds']} "
             f"| {row['mean_service_delay_s']:.2f} ± {row['mean_service_delay_sd_s']:.2f} "
-            f"| {row['greedy_oracle_delay_s']:.2f} "
-            f"| {row['delay_over_oracle']:.3f} ± {row['delay_over_oracle_sd']:.3f} "
+            + "".join(f"| {row[column]:.2f} " for column in names.YARDSTICKS.values())
+            + f"| {row['delay_over_oracle']:.3f} ± {row['delay_over_oracle_sd']:.3f} "
             f"| {row['published_code_over_oracle']:.2f} |"
         )
     lines += [
         "",
-        f"Command: `python {shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}`; commit {source_commit()}; "
+        f"Command: `python {shlex.join(['experiments/learning.py', *sys.argv[1:]])}`; commit {source_commit()}; "
         f"{platform.machine()}, Python {platform.python_version()}.",
         "",
     ]
@@ -151,6 +153,10 @@ def plot(curves: pd.DataFrame, path: Path, options: argparse.Namespace) -> None:
     axes.plot(table.index, mean, color="#0b6fa4", linewidth=2, label=f"LAD-TS, mean of {table.shape[1]} seeds ± sd")
     axes.fill_between(table.index, mean - sd, mean + sd, color="#0b6fa4", alpha=0.15)
     axes.axhline(1.0, color="#c1440e", label="greedy oracle (Opt-TS), same arrivals")
+    ratios = curves.groupby("episodes")[list(names.YARDSTICKS.values())].mean().rolling(10, min_periods=1).mean()
+    for column, colour in ((names.WATER_FILLING_DELAY, "#6aa84f"), (names.PROPORTIONAL_DELAY, "#8a8a8a")):
+        label = f"{column.removesuffix('_delay_s').replace('_', ' ')}, mean of ten episodes"
+        axes.plot(ratios.index, ratios[column] / ratios[names.ORACLE_DELAY], color=colour, label=label)
     axes.set_xlabel("episode")
     axes.set_ylabel("mean delay / greedy oracle's")
     axes.set_title(f"LAD-TS ({options.preset}) on the paper's edge network")

@@ -16,5 +16,13 @@ SLOT_INDEX = "slot_index"  # int: slot that the observation belongs to
 # Metrics of one episode.
 MEAN_DELAY = "mean_service_delay_s"  # mean service delay over all tasks of an episode [s]
 ORACLE_DELAY = "greedy_oracle_delay_s"  # the greedy oracle's on the same arrivals [s]
+WATER_FILLING_DELAY = "water_filling_delay_s"  # of a random choice that levels the queues seen at slot start [s]
 PROPORTIONAL_DELAY = "capacity_proportional_delay_s"  # of a random choice in proportion to capacity [s]
 DELAY_OVER_ORACLE = "delay_over_oracle"  # mean service delay over the greedy oracle's
+
+# Heuristics that every learning curve and table has beside it, on the same arrivals.
+YARDSTICKS = {
+    "greedy-oracle": ORACLE_DELAY,
+    "water-filling": WATER_FILLING_DELAY,
+    "capacity-proportional": PROPORTIONAL_DELAY,
+}

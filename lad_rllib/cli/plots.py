@@ -14,7 +14,7 @@ from lad_rllib import names
 if TYPE_CHECKING:
     from lad_rllib.scheduling import EpisodeRecord
 
-_OURS, _ORACLE, _GREY = "#0b6fa4", "#c1440e", "#8a8a8a"
+_OURS, _ORACLE, _GREEN, _GREY = "#0b6fa4", "#c1440e", "#6aa84f", "#8a8a8a"
 _PART_COLOURS = {"upload": "#c9b458", "waiting": "#c1440e", "computing": "#0b6fa4", "download": "#6aa84f"}
 _SMOOTHING = 5
 
@@ -22,8 +22,8 @@ _SMOOTHING = 5
 def plot_learning_curve(progress: pd.DataFrame, path: Path, title: str) -> None:
     """Mean delay of each iteration beside the greedy oracle's on the same arrivals, and their ratio.
 
-    Thin lines are single iterations, thick ones the mean of the last five. Capacity-proportional random, which sees
-    and learns nothing, is drawn as well: closeness to the oracle says little without it.
+    Thin lines are single iterations, thick ones the mean of the last five. Water-filling and capacity-proportional
+    random, which learn nothing, are drawn as well: closeness to the oracle says little without them.
     """
     import matplotlib
 
@@ -35,6 +35,7 @@ def plot_learning_curve(progress: pd.DataFrame, path: Path, title: str) -> None:
     for column, label, colour in (
         (names.MEAN_DELAY, "LAD-TS", _OURS),
         (names.ORACLE_DELAY, "greedy oracle, same arrivals", _ORACLE),
+        (names.WATER_FILLING_DELAY, "water-filling, same arrivals", _GREEN),
         (names.PROPORTIONAL_DELAY, "capacity-proportional random, same arrivals", _GREY),
     ):
         delays.plot(episodes, progress[column], color=colour, alpha=0.3, linewidth=0.8)
@@ -47,10 +48,9 @@ def plot_learning_curve(progress: pd.DataFrame, path: Path, title: str) -> None:
     ratio = progress[names.DELAY_OVER_ORACLE]
     ratios.plot(episodes, ratio, color=_OURS, alpha=0.3, linewidth=0.8)
     ratios.plot(episodes, ratio.rolling(_SMOOTHING, min_periods=1).mean(), color=_OURS, linewidth=2)
-    proportional = (progress[names.PROPORTIONAL_DELAY] / progress[names.ORACLE_DELAY]).rolling(
-        _SMOOTHING, min_periods=1
-    )
-    ratios.plot(episodes, proportional.mean(), color=_GREY, linewidth=2)
+    for column, colour in ((names.WATER_FILLING_DELAY, _GREEN), (names.PROPORTIONAL_DELAY, _GREY)):
+        yardstick = (progress[column] / progress[names.ORACLE_DELAY]).rolling(_SMOOTHING, min_periods=1)
+        ratios.plot(episodes, yardstick.mean(), color=colour, linewidth=1.5)
     ratios.axhline(1.0, color=_ORACLE, linewidth=1)
     ratios.set_ylabel("delay / greedy oracle's")
     ratios.set_xlabel("episode")

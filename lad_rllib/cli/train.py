@@ -236,8 +236,7 @@ def _progress_row(result: dict[str, Any], episodes_done: int, seconds: float) ->
         "iteration": result["training_iteration"],
         "episodes": episodes_done,
         names.MEAN_DELAY: runners[names.MEAN_DELAY],
-        names.ORACLE_DELAY: runners[names.ORACLE_DELAY],
-        names.PROPORTIONAL_DELAY: runners[names.PROPORTIONAL_DELAY],
+        **{column: runners[column] for column in names.YARDSTICKS.values()},
         names.DELAY_OVER_ORACLE: runners[names.DELAY_OVER_ORACLE],
         "seconds": seconds,
     }

@@ -15,20 +15,24 @@ from lad_rllib.simulator import Arrivals
 class YardstickCallback(RLlibCallback):
     """Logs, at the end of each episode of a ``FleetVectorEnv``, what yardsticks need on the same arrivals.
 
-    Under ``env_runners/``: ``greedy_oracle_delay_s`` and ``capacity_proportional_delay_s``, mean service delays [s]
-    of the greedy oracle and of a random choice in proportion to capacity, and ``delay_over_oracle``, the episode's
-    own over the oracle's. Below 1 the learned scheduler is better.
+    Under ``env_runners/``: ``greedy_oracle_delay_s``, ``water_filling_delay_s`` and ``capacity_proportional_delay_s``,
+    mean service delays [s] of the greedy oracle and of two heuristics that choose at random and learn nothing, and
+    ``delay_over_oracle``, the episode's own over the oracle's. Below 1 the learned scheduler is better.
     """
 
     def on_episode_end(self, *, env_runner: Any, env: Any, env_index: int, metrics_logger: Any, **kwargs: Any) -> None:
         """Play the yardsticks on the arrivals of the episode that just ended."""
-        oracle_s = yardstick_delay_s("greedy-oracle", env, env_index)
-        proportional_s = yardstick_delay_s("capacity-proportional", env, env_index)
-        own_s = env_runner.mean_delay_s[env_index]
-        metrics_logger.log_value(names.ORACLE_DELAY, oracle_s, reduce="mean")
-        metrics_logger.log_value(names.PROPORTIONAL_DELAY, proportional_s, reduce="mean")
-        # An episode without a task has no delay to compare.
-        metrics_logger.log_value(names.DELAY_OVER_ORACLE, own_s / oracle_s if oracle_s > 0 else 1.0, reduce="mean")
+        log_yardsticks(metrics_logger, env_runner.mean_delay_s[env_index], env, env_index)
+
+
+def log_yardsticks(metrics_logger: Any, own_s: float, env: Any, env_index: int = 0) -> None:
+    """Log the yardsticks' mean delays on an environment's present episode, and ``own_s`` over the oracle's."""
+    delays = {key: yardstick_delay_s(scheduler, env, env_index) for scheduler, key in names.YARDSTICKS.items()}
+    oracle_s = delays[names.ORACLE_DELAY]
+    # An episode without a task has no delay to compare.
+    delays[names.DELAY_OVER_ORACLE] = own_s / oracle_s if oracle_s > 0 else 1.0
+    for key, value in delays.items():
+        metrics_logger.log_value(key, value, reduce="mean")
 
 
 def yardstick_delay_s(scheduler: str, env: Any, env_index: int = 0) -> float:

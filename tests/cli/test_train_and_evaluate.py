@@ -56,6 +56,7 @@ def test_a_run_leaves_progress_checkpoint_configuration_and_picture(whole_run):
     assert progress["episodes"].tolist() == list(range(1, 9))
     ratio = progress[names.MEAN_DELAY] / progress[names.ORACLE_DELAY]
     assert (ratio - progress[names.DELAY_OVER_ORACLE]).abs().max() < 1e-9
+    assert (progress[list(names.YARDSTICKS.values())] > 0).all(axis=None)
     configuration = yaml.safe_load((whole_run / "config.yaml").read_text())
     assert configuration["setting"]["network"]["stations"] == 4
     assert configuration["training"]["learning_starts"] == 20 and configuration["seed"] == 3

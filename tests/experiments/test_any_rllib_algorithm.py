@@ -15,10 +15,11 @@ def test_smoke_two_iterations_give_finite_delays_that_the_oracle_undercuts(algor
     assert main(arguments) == 0
     rows = [list(map(float, line.split())) for line in capsys.readouterr().out.splitlines()[-2:]]
     assert [row[0] for row in rows] == [1, 2]
-    for _, _, delay_s, oracle_s, ratio, _ in rows:
+    for _, _, delay_s, oracle_s, *yardsticks_s, ratio, _ in rows:
         assert math.isfinite(delay_s)
         assert 0 < oracle_s < delay_s
         assert ratio > 1
+        assert len(yardsticks_s) == 2 and min(yardsticks_s) > 0
     assert rows[0][3] != rows[1][3]  # other arrivals in each iteration
 
 
