@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from lad_rllib.diffusion.noise_schedule import reverse_steps
+from lad_rllib.diffusion.noise_schedule import ReverseStep, reverse_steps
 from lad_rllib.diffusion.stacked import StackedMLP
 
 EMBEDDING_SIZE = 16
@@ -29,6 +29,19 @@ def step_embedding(step_index: int, size: int = EMBEDDING_SIZE) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()])
 
 
+def clipped_mean(x: Tensor, eps: Tensor, step: ReverseStep, limit: float) -> Tensor:
+    """Mean of a reverse step whose estimate of ``x_0`` is clamped to [-limit, limit], elementwise.
+
+    Args:
+        x: ``x_i``.
+        eps: Predicted noise, same shape.
+        step: Coefficients of step i.
+        limit: Greatest magnitude of the estimate; also that of ``x_0`` itself, after the last step.
+    """
+    clean = (x * step.clean_x_scale).sub_(eps, alpha=step.clean_noise_scale).clamp(-limit, limit)
+    return (x * step.mean_x_scale).add_(clean, alpha=step.mean_clean_scale)
+
+
 class LatentActionActor(nn.Module):
     """Reverse diffusion that starts from a latent action instead of Gaussian noise, for G agents at once.
 
@@ -44,6 +57,8 @@ class LatentActionActor(nn.Module):
         denoiser_output: What the denoiser's last layer is: ``"softmax"`` (published code) or ``"linear"`` (paper).
         beta_min: Least noise rate of the schedule.
         beta_max: Greatest noise rate of the schedule.
+        clip_denoised: Limit L to which each step clamps its estimate of ``x_0``, so that logits are in [-L, L], as
+            implementations of DDPM do; None for no limit.
         generator: Randomness of the initial weights.
     """
 
@@ -57,11 +72,13 @@ class LatentActionActor(nn.Module):
         denoiser_output: Literal["softmax", "linear"] = "softmax",
         beta_min: float = 0.1,
         beta_max: float = 10.0,
+        clip_denoised: float | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         self.num_actions = num_actions
         self.steps = reverse_steps(num_steps, beta_min, beta_max)
+        self.clip_denoised = clip_denoised
         self.softmax_output = denoiser_output == "softmax"
         sizes = (num_actions + EMBEDDING_SIZE + state_size, *hidden_sizes, num_actions)
         self.denoiser = StackedMLP(num_agents, sizes, generator)
@@ -97,7 +114,10 @@ class LatentActionActor(nn.Module):
             eps = self.denoiser.after_first_layer((from_state + from_step[:, :, k : k + 1]).baddbmm_(latent_weight, x))
             if self.softmax_output:
                 eps = torch.softmax(eps, dim=1)
-            x = (x * step.x_scale).add_(eps, alpha=-step.noise_prediction_scale)
+            if self.clip_denoised is None:
+                x = (x * step.x_scale).add_(eps, alpha=-step.noise_prediction_scale)
+            else:
+                x = clipped_mean(x, eps, step, self.clip_denoised)
             if step.fresh_noise_scale > 0:
                 x.add_(noise[k], alpha=step.fresh_noise_scale)
         return x

@@ -16,6 +16,10 @@ class ReverseStep:
 
     ``x_{i-1} = x_scale * x_i - noise_prediction_scale * eps + fresh_noise_scale * noise``
 
+    The same in two parts, for what is done to the estimate of ``x_0`` between them:
+    ``x0 = clean_x_scale * x_i - clean_noise_scale * eps``,
+    ``x_{i-1} = mean_clean_scale * x0 + mean_x_scale * x_i + fresh_noise_scale * noise``.
+
     Attributes:
         index: Step number i, from I down to 1.
         beta: Noise added by forward step i.
@@ -23,6 +27,10 @@ class ReverseStep:
         x_scale: Factor of ``x_i``.
         noise_prediction_scale: Factor of the predicted noise.
         fresh_noise_scale: Standard deviation of the fresh noise; 0 in the last step (i = 1).
+        clean_x_scale: Factor of ``x_i`` in the estimate of ``x_0``.
+        clean_noise_scale: Factor of the predicted noise in it.
+        mean_clean_scale: Factor of the estimate in the step; 1 in the last one.
+        mean_x_scale: Factor of ``x_i`` beside it; 0 in the last step.
     """
 
     index: int
@@ -31,6 +39,10 @@ class ReverseStep:
     x_scale: float
     noise_prediction_scale: float
     fresh_noise_scale: float
+    clean_x_scale: float
+    clean_noise_scale: float
+    mean_clean_scale: float
+    mean_x_scale: float
 
 
 def reverse_steps(num_steps: int, beta_min: float = 0.1, beta_max: float = 10.0) -> tuple[ReverseStep, ...]:
@@ -45,7 +57,7 @@ def reverse_steps(num_steps: int, beta_min: float = 0.1, beta_max: float = 10.0)
         ValueError: if there is no step, or the rates are not 0 < beta_min <= beta_max.
 
     >>> [round(step.beta, 4) for step in reverse_steps(5)][::-1]
-    [0.1959, 0.4588, 0.6358, 0.7549, 0.8351]
+    [0.1959, 0.4588, 0.6358, 0.7549, 0.835]
     """
     if num_steps < 1:
         raise ValueError(f"the policy needs at least one denoising step, got {num_steps}")
@@ -68,6 +80,10 @@ def reverse_steps(num_steps: int, beta_min: float = 0.1, beta_max: float = 10.0)
                 x_scale=c1 / math.sqrt(alpha_bar) + c2,
                 noise_prediction_scale=c1 * math.sqrt(1 / alpha_bar - 1),
                 fresh_noise_scale=math.sqrt(beta * (1 - alpha_bar_before) / (1 - alpha_bar)) if i > 1 else 0.0,
+                clean_x_scale=1 / math.sqrt(alpha_bar),
+                clean_noise_scale=math.sqrt(1 / alpha_bar - 1),
+                mean_clean_scale=c1,
+                mean_x_scale=c2,
             )
         )
         alpha_bar_before = alpha_bar

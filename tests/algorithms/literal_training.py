@@ -28,6 +28,7 @@ class Choices:
         latent_of_slot: A latent action belongs to (station, slot, task index), not to (station, task index).
         keeps_probabilities: The latent memory keeps the probabilities, not ``x_0``.
         softmax_output: The denoiser's last layer is a softmax.
+        clip_denoised: Greatest magnitude of each denoising step's estimate of ``x_0``.
         stores_views: The replay buffer holds views into the latent memory, which are written over when the actor
             acts; otherwise copies of what the actor started from.
         target_entropy: Entropy [nat] that the temperature steers to.
@@ -36,6 +37,7 @@ class Choices:
     latent_of_slot: bool = True
     keeps_probabilities: bool = True
     softmax_output: bool = True
+    clip_denoised: float = math.inf
     stores_views: bool = True
     target_entropy: float = -1.0
     denoising_steps: int = 5
@@ -172,6 +174,7 @@ class Agent:
             if self.choices.softmax_output:
                 eps = torch.softmax(eps, dim=1)
             clean = x / math.sqrt(alpha_bar) - math.sqrt(1 / alpha_bar - 1) * eps
+            clean = torch.clamp(clean, -self.choices.clip_denoised, self.choices.clip_denoised)
             mean = (
                 beta * math.sqrt(before) / (1 - alpha_bar) * clean
                 + (1 - before) * math.sqrt(1 - beta) / (1 - alpha_bar) * x

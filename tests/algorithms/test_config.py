@@ -25,6 +25,7 @@ def test_every_hyperparameter_reaches_where_it_is_used():
         beta_min=0.2,
         beta_max=5.0,
         denoiser_output="linear",
+        clip_denoised=50.0,
         initial_alpha=0.3,
         latent_index="station_task",
         replay_latent="before_acting",
@@ -38,6 +39,7 @@ def test_every_hyperparameter_reaches_where_it_is_used():
     learner = algo.learner_group._learner
     networks, actor = learner.module["default_policy"].networks, algo.env_runner.module.networks.actor
     assert actor.num_noise_draws == networks.actor.num_noise_draws == 2
+    assert actor.clip_denoised == networks.actor.clip_denoised == 50.0
     assert {7, 9} <= {size for p in networks.critics.parameters() for size in p.shape}
     assert {7, 9} <= {size for p in networks.actor.parameters() for size in p.shape}
     torch.testing.assert_close(networks.log_temperature.exp(), torch.full((4,), 0.3))
@@ -68,6 +70,7 @@ def test_every_hyperparameter_reaches_where_it_is_used():
         {"latent_index": "station_task"},
         {"latent_content": "logits"},
         {"denoiser_output": "linear"},
+        {"clip_denoised": 0.5},
         {"replay_latent": "before_acting"},
         {"updates_per_slot": 0.5},
         {"learning_starts": 15},
@@ -166,6 +169,8 @@ def test_copies_dictionaries_and_states_hold_the_same_values():
         ({"denoiser_output": "relu"}, "denoiser_output must be one of softmax, linear, got 'relu'"),
         ({"initial_alpha": 0.0}, "initial_alpha must be positive, got 0.0"),
         ({"critic_lr": -1.0}, "critic_lr must be positive, got -1.0"),
+        ({"clip_denoised": 0.0}, "clip_denoised must be positive, or None for no limit, got 0.0"),
+        ({"clip_denoised": "auto"}, "clip_denoised must be positive, or None for no limit, got 'auto'"),
         ({"policy_denoising_steps": 0}, "policy_denoising_steps must be at least 1, got 0"),
         ({"beta_min": 11.0}, "beta_min 11.0 must not exceed beta_max 10.0"),
         ({"tau": 1.5}, r"tau must be in \(0, 1\], got 1.5"),

@@ -7,8 +7,19 @@ import numpy as np
 import pytest
 import torch
 
+from lad_rllib.algorithms.lad_ts import LADTSConfig
 from lad_rllib.algorithms.lad_ts.latent_memory import LatentMemory
-from tests.algorithms.small import NUM_SLOTS, SERVERS, STATIONS, TASKS, assert_same, curve, small_config
+from lad_rllib.envs import FleetVectorEnv
+from tests.algorithms.small import (
+    NUM_SLOTS,
+    SERVERS,
+    STATIONS,
+    TASKS,
+    assert_same,
+    curve,
+    learner_state,
+    small_config,
+)
 
 
 def memory(index="station_slot_task", environments=2, tasks=3, seed=0):
@@ -120,3 +131,16 @@ def test_what_is_remembered_is_what_the_actor_put_out(preset):
     else:
         assert list(runner.latent_memory.get_state()["latents"]) == [0]
         assert not is_distribution[had_task].all()
+
+
+@pytest.mark.usefixtures("no_cluster")
+def test_the_papers_preset_stays_finite_on_the_papers_setting():
+    """Its logits are where the next slot starts from: without a limit they overflow within the first episode."""
+    config = LADTSConfig().environment(FleetVectorEnv, env_config={"setting": "paper"}).training(preset="paper")
+    algo = config.debugging(seed=0).build_algo()
+    delays = curve(algo, 2)
+    assert np.isfinite(delays).all() and delays[1] < delays[0]
+    assert algo.replay_buffer.size.min() > 300  # every station has been updated
+    for name, value in learner_state(algo).items():
+        assert np.isfinite(value).all(), name
+    assert float(algo.env_runner.latent_memory.read(0).abs().max()) < 5.0  # logits up to 3, or the noise of the start

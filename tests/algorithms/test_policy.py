@@ -12,6 +12,7 @@ from lad_rllib.algorithms.lad_ts.policy import LADTSPolicy
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.scheduling import Scheduler, play
 from lad_rllib.simulator import EdgeSimulator, build_setting, stack_arrivals
+from tests.algorithms.small import curve, small_config
 
 NETWORK = {"stations": 3, "capacity_gcycles_per_s": [10, 20, 30, 40, 50], "link_rate_mbit_per_s": 450}
 SETTING = build_setting({"preset": "small", "network": NETWORK})
@@ -72,6 +73,20 @@ def test_what_it_put_out_is_where_it_starts_from_next_time():
     assert torch.equal(after[0, 2], before[0, 2])  # no task, no change
     assert torch.allclose(after[0, 1].sum(-1), torch.ones(6))  # probabilities
     assert torch.equal(after[0, 0, 2:], before[0, 0, 2:])
+
+
+@pytest.mark.usefixtures("no_cluster")
+def test_a_checkpoint_decides_with_the_preset_it_was_trained_with(tmp_path):
+    algo = small_config(preset="paper", clip_denoised=2.0).build_algo()
+    curve(algo, 1)
+    algo.save_to_path(str(tmp_path))
+    loaded = LADTSPolicy.from_checkpoint(tmp_path)
+    loaded.reset(1)
+    rng = np.random.default_rng(0)
+    loaded.servers(rng.random((1, 4, 6, 2)), np.ones((1, 4, 6), bool), rng.random((1, 4)) * 50, 0, rng)
+    remembered = loaded._memory.read(1)
+    assert loaded.networks.actor.clip_denoised == 2.0
+    assert float(remembered.abs().max()) <= 2.0 and not torch.allclose(remembered.sum(-1), torch.ones(1, 4, 6))
 
 
 def test_queues_reach_the_actor_in_the_unit_it_was_trained_with(monkeypatch):

@@ -12,7 +12,7 @@ from lad_rllib.diffusion.latent_actor import step_embedding
 AGENTS, STATE, ACTIONS, SAMPLES = 3, 5, 4, 7
 
 
-def written_out(actor, agent, state, latent, noise, softmax):
+def written_out(actor, agent, state, latent, noise, softmax, limit=np.inf):
     """``x_0`` of one agent in float64 NumPy; state (M, S), latent (M, A), noise (I - 1, M, A)."""
     layers = [
         (w[agent].detach().double().numpy(), b[agent, :, 0].detach().double().numpy()) for w, b in actor.denoiser.layers
@@ -32,7 +32,7 @@ def written_out(actor, agent, state, latent, noise, softmax):
             h = np.maximum(h, 0) if layer < len(layers) - 1 else h
         eps = np.exp(h) / np.exp(h).sum(1, keepdims=True) if softmax else h
         a, before = alpha_bar[i - 1], alpha_bar[i - 2] if i > 1 else 1.0
-        clean = x / math.sqrt(a) - math.sqrt(1 / a - 1) * eps
+        clean = np.clip(x / math.sqrt(a) - math.sqrt(1 / a - 1) * eps, -limit, limit)
         b = beta[i - 1]
         x = b * math.sqrt(before) / (1 - a) * clean + (1 - before) * math.sqrt(1 - b) / (1 - a) * x
         if i > 1:
@@ -48,14 +48,31 @@ def inputs(steps, seed=0):
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
 @pytest.mark.parametrize("output", ["softmax", "linear"])
-def test_a_chain_is_the_equations_written_out(steps, output):
-    actor = LatentActionActor(AGENTS, STATE, ACTIONS, (6, 5), steps, output, generator=torch.Generator().manual_seed(1))
+@pytest.mark.parametrize("limit", [None, 0.8])
+def test_a_chain_is_the_equations_written_out(steps, output, limit):
+    generator = torch.Generator().manual_seed(1)
+    actor = LatentActionActor(AGENTS, STATE, ACTIONS, (6, 5), steps, output, clip_denoised=limit, generator=generator)
     state, latent, noise = inputs(steps)
     with torch.no_grad():
         logits = actor(state, latent, noise)
     for agent in range(AGENTS):
-        expected = written_out(actor, agent, state[agent].T, latent[agent].T, noise[:, agent].mT, output == "softmax")
+        given = state[agent].T, latent[agent].T, noise[:, agent].mT
+        expected = written_out(actor, agent, *given, output == "softmax", limit or np.inf)
         np.testing.assert_allclose(logits[agent].T.numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_chain_that_is_fed_back_grows_without_a_limit_and_stays_within_it_otherwise():
+    state, latent, noise = inputs(5)
+    greatest = {}
+    for limit in (None, 2.0):
+        actor = LatentActionActor(AGENTS, STATE, ACTIONS, denoiser_output="linear", clip_denoised=limit)
+        x = latent
+        with torch.no_grad():
+            for _ in range(20):
+                x = actor(state, x, noise)
+        greatest[limit] = float(x.abs().max())
+    assert greatest[None] > 1e15
+    assert greatest[2.0] == pytest.approx(2.0)
 
 
 def test_noise_of_the_last_step_is_ignored():
@@ -65,8 +82,9 @@ def test_noise_of_the_last_step_is_ignored():
     assert torch.equal(actor(state, latent, noise), actor(state, latent, with_last))
 
 
-def test_gradients_run_through_all_denoising_steps():
-    actor = LatentActionActor(AGENTS, STATE, ACTIONS, (6, 5), 5).double()
+@pytest.mark.parametrize("limit", [None, 0.8])
+def test_gradients_run_through_all_denoising_steps(limit):
+    actor = LatentActionActor(AGENTS, STATE, ACTIONS, (6, 5), 5, clip_denoised=limit).double()
     state, latent, noise = (value.double() for value in inputs(5))
     latent.requires_grad_()
     state.requires_grad_()

@@ -36,6 +36,10 @@ def test_a_reverse_step_is_the_posterior_mean_and_spread_written_out(num_steps):
         result = step.x_scale * x - step.noise_prediction_scale * eps + step.fresh_noise_scale * noise
         assert step.beta == pytest.approx(beta[step.index - 1], rel=1e-12)
         assert result == pytest.approx(expected[step.index - 1], rel=1e-9)
+        estimate = step.clean_x_scale * x - step.clean_noise_scale * eps
+        in_two_parts = step.mean_clean_scale * estimate + step.mean_x_scale * x + step.fresh_noise_scale * noise
+        assert estimate == pytest.approx(clean[step.index - 1], rel=1e-9)
+        assert in_two_parts == pytest.approx(result, rel=1e-9)
 
 
 def test_a_chain_that_is_told_the_true_noise_ends_at_the_clean_signal():

@@ -15,6 +15,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "latent_index": "station_slot_task",
         "latent_content": "probabilities",
         "denoiser_output": "softmax",
+        "clip_denoised": None,
         "replay_latent": "after_acting",
         "target_entropy": -1.0,
     },
@@ -22,6 +23,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "latent_index": "station_task",
         "latent_content": "logits",
         "denoiser_output": "linear",
+        "clip_denoised": 3.0,
         "replay_latent": "before_acting",
         "target_entropy": "auto",
     },
@@ -74,6 +76,7 @@ class LADTSConfig(AlgorithmConfig):
         self.latent_index = "station_slot_task"
         self.latent_content = "probabilities"
         self.denoiser_output = "softmax"
+        self.clip_denoised: float | None = None
         self.replay_latent = "after_acting"
         # Discrete soft actor-critic.
         self.gamma = 0.95
@@ -111,6 +114,7 @@ class LADTSConfig(AlgorithmConfig):
         latent_index: str = NotProvided,
         latent_content: str = NotProvided,
         denoiser_output: str = NotProvided,
+        clip_denoised: float | None = NotProvided,
         replay_latent: str = NotProvided,
         tau: float = NotProvided,
         initial_alpha: float = NotProvided,
@@ -128,7 +132,7 @@ class LADTSConfig(AlgorithmConfig):
 
         Args:
             preset: ``"published_code"`` (default; gives the published curves) or ``"paper"``: sets
-                ``latent_index``, ``latent_content``, ``denoiser_output``, ``replay_latent`` and
+                ``latent_index``, ``latent_content``, ``denoiser_output``, ``clip_denoised``, ``replay_latent`` and
                 ``target_entropy``; those given beside it win.
             policy_denoising_steps: Denoising steps I of the actor (5).
             hidden_sizes: Widths of the hidden layers of denoiser and critics ((20, 20)).
@@ -138,6 +142,9 @@ class LADTSConfig(AlgorithmConfig):
                 episode) or ``"station_task"`` (carried from slot to slot).
             latent_content: What is remembered: ``"probabilities"`` or ``"logits"`` (x_0).
             denoiser_output: The denoiser's last layer: ``"softmax"`` or ``"linear"``.
+            clip_denoised: Limit L to which each denoising step clamps its estimate of x_0, so that logits are in
+                [-L, L]; None (published code) for no limit, 3 with preset ``"paper"``, whose logits would grow from
+                slot to slot without it. No server's probability is then below exp(-2 L) times another's.
             replay_latent: What the replay buffer holds as latent: the actor's output (``"after_acting"``) or what
                 it started from (``"before_acting"``).
             tau: Share of the critics that goes into their targets at each update (0.005).
@@ -221,6 +228,9 @@ class LADTSConfig(AlgorithmConfig):
             self.target_entropy,
             "a number or 'auto'",
         )
+        limit = self.clip_denoised
+        is_limit = limit is None or (isinstance(limit, (int, float)) and limit > 0)
+        _check(is_limit, "clip_denoised", limit, "positive, or None for no limit")
         sizes = self.hidden_sizes
         _check(len(sizes) > 0 and min(sizes) >= 1, "hidden_sizes", sizes, "one or more widths of at least 1")
         if self.beta_min > self.beta_max:
@@ -280,6 +290,7 @@ class LADTSConfig(AlgorithmConfig):
             "denoiser_output": self.denoiser_output,
             "beta_min": self.beta_min,
             "beta_max": self.beta_max,
+            "clip_denoised": self.clip_denoised,
             "initial_alpha": self.initial_alpha,
             "seed": self.seed,
         }

@@ -30,6 +30,7 @@ class StationNetworks(nn.Module):
         denoiser_output: Last layer of the denoiser, ``"softmax"`` or ``"linear"``.
         beta_min: Least noise rate of the diffusion.
         beta_max: Greatest noise rate of the diffusion.
+        clip_denoised: Greatest magnitude of each denoising step's estimate of ``x_0``; None for no limit.
         initial_alpha: Temperature ``xi`` at the start.
         seed: Seed of the initial weights; None draws one.
     """
@@ -45,6 +46,7 @@ class StationNetworks(nn.Module):
         denoiser_output: Literal["softmax", "linear"] = "softmax",
         beta_min: float = 0.1,
         beta_max: float = 10.0,
+        clip_denoised: float | None = None,
         initial_alpha: float = 0.05,
         seed: int | None = None,
     ) -> None:
@@ -65,6 +67,7 @@ class StationNetworks(nn.Module):
             denoiser_output,
             beta_min,
             beta_max,
+            clip_denoised,
             generator,
         )
         if inference_only:
