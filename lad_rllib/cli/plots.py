@@ -32,15 +32,15 @@ def plot_learning_curve(progress: pd.DataFrame, path: Path, title: str) -> None:
 
     episodes = progress["episodes"]
     figure, (delays, ratios) = pyplot.subplots(2, 1, figsize=(8, 7), sharex=True, height_ratios=(3, 2))
-    for column, label, colour in (
-        (names.MEAN_DELAY, "LAD-TS", _OURS),
-        (names.ORACLE_DELAY, "greedy oracle, same arrivals", _ORACLE),
-        (names.WATER_FILLING_DELAY, "water-filling, same arrivals", _GREEN),
-        (names.PROPORTIONAL_DELAY, "capacity-proportional random, same arrivals", _GREY),
+    for column, label, colour, style in (
+        (names.MEAN_DELAY, "LAD-TS", _OURS, "-"),
+        (names.ORACLE_DELAY, "greedy oracle, same arrivals", _ORACLE, "-"),
+        (names.WATER_FILLING_DELAY, "water-filling, same arrivals", _GREEN, "--"),
+        (names.PROPORTIONAL_DELAY, "capacity-proportional random, same arrivals", _GREY, ":"),
     ):
         delays.plot(episodes, progress[column], color=colour, alpha=0.3, linewidth=0.8)
         smooth = progress[column].rolling(_SMOOTHING, min_periods=1).mean()
-        delays.plot(episodes, smooth, color=colour, linewidth=2, label=label)
+        delays.plot(episodes, smooth, style, color=colour, linewidth=2, label=label)
     delays.set_ylabel("mean service delay [s]")
     delays.set_ylim(bottom=0)
     delays.set_title(f"{title}\nthin: single iterations, thick: mean of the last {_SMOOTHING}")
@@ -48,9 +48,9 @@ def plot_learning_curve(progress: pd.DataFrame, path: Path, title: str) -> None:
     ratio = progress[names.DELAY_OVER_ORACLE]
     ratios.plot(episodes, ratio, color=_OURS, alpha=0.3, linewidth=0.8)
     ratios.plot(episodes, ratio.rolling(_SMOOTHING, min_periods=1).mean(), color=_OURS, linewidth=2)
-    for column, colour in ((names.WATER_FILLING_DELAY, _GREEN), (names.PROPORTIONAL_DELAY, _GREY)):
+    for column, colour, style in ((names.WATER_FILLING_DELAY, _GREEN, "--"), (names.PROPORTIONAL_DELAY, _GREY, ":")):
         yardstick = (progress[column] / progress[names.ORACLE_DELAY]).rolling(_SMOOTHING, min_periods=1)
-        ratios.plot(episodes, yardstick.mean(), color=colour, linewidth=1.5)
+        ratios.plot(episodes, yardstick.mean(), style, color=colour, linewidth=2)
     ratios.axhline(1.0, color=_ORACLE, linewidth=1)
     ratios.set_ylabel("delay / greedy oracle's")
     ratios.set_xlabel("episode")
