@@ -1,0 +1,83 @@
+"""Edge servers: a bounded queue in front of an image engine, emulated or real, in this process or as a Ray actor.
+
+Importing this room imports neither torch nor diffusers nor ray; the names that need them load them when first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from lad_rllib.edge.emulated import EmulatedEngine
+from lad_rllib.edge.engine import Engine, EngineDescription, EngineOutput
+from lad_rllib.edge.errors import (
+    EDGE_ERRORS,
+    DeadlineExceeded,
+    EdgeError,
+    GenerationFailed,
+    InvalidRequest,
+    ModelLoadFailed,
+    OutOfMemory,
+    QueueFull,
+    ServerUnavailable,
+    TaskCancelled,
+)
+from lad_rllib.edge.fit import DelayFit, DelayModel, fit_delay
+from lad_rllib.edge.memory import MEMORY_PROFILES
+from lad_rllib.edge.profiles import DeviceProfile, get_profile, load_profiles
+from lad_rllib.edge.record import TaskRecord, TaskResult
+from lad_rllib.edge.server import EdgeServer
+from lad_rllib.edge.status import ServerHealth, ServerStatus, TaskProgress
+from lad_rllib.edge.task import ImageTask
+
+if TYPE_CHECKING:
+    from lad_rllib.edge.actor import RemoteEdgeServer, edge_error, edge_server_actor
+    from lad_rllib.edge.diffusers_engine import DiffusersEngine
+
+_LATE = {
+    "DiffusersEngine": "lad_rllib.edge.diffusers_engine",
+    "RemoteEdgeServer": "lad_rllib.edge.actor",
+    "edge_error": "lad_rllib.edge.actor",
+    "edge_server_actor": "lad_rllib.edge.actor",
+}
+
+__all__ = [
+    "EDGE_ERRORS",
+    "MEMORY_PROFILES",
+    "DeadlineExceeded",
+    "DelayFit",
+    "DelayModel",
+    "DeviceProfile",
+    "DiffusersEngine",
+    "EdgeError",
+    "EdgeServer",
+    "EmulatedEngine",
+    "Engine",
+    "EngineDescription",
+    "EngineOutput",
+    "GenerationFailed",
+    "ImageTask",
+    "InvalidRequest",
+    "ModelLoadFailed",
+    "OutOfMemory",
+    "QueueFull",
+    "RemoteEdgeServer",
+    "ServerHealth",
+    "ServerStatus",
+    "ServerUnavailable",
+    "TaskCancelled",
+    "TaskProgress",
+    "TaskRecord",
+    "TaskResult",
+    "edge_error",
+    "edge_server_actor",
+    "fit_delay",
+    "get_profile",
+    "load_profiles",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name in _LATE:
+        return getattr(import_module(_LATE[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

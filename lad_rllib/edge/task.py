@@ -1,0 +1,93 @@
+"""What an edge server is asked for: one image from one prompt."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from lad_rllib.edge.errors import InvalidRequest
+
+MAX_DENOISING_STEPS = 1000
+"""More steps than any image model was trained with."""
+
+SIZE_MULTIPLE = 8
+"""Image sides are multiples of this many pixels: every latent image model reduces by at least as much."""
+
+REQUEST_OVERHEAD_BYTES = 2048
+"""Bytes of a request beside its prompt, as in the rules for recorded requests (docs/traces.md)."""
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+@dataclass(frozen=True)
+class ImageTask:
+    """One text-to-image request (an AIGC task).
+
+    Attributes:
+        task_id: Name of the task, unique on a server while it is there.
+        prompt: What to draw.
+        denoising_steps: Denoising steps of the image model ``z`` (the quality demand), 1 to 1000.
+        width: Width [pixel], a positive multiple of 8; None takes the server's.
+        height: Height [pixel], likewise.
+        seed: The same seed, prompt, size and steps give the same image on every server with the same model and dtype.
+        guidance: Guidance scale; None takes the server's. Above 1 a denoising step costs twice as much.
+        deadline_s: Seconds after submission at which the image is of no use any more; None: no deadline.
+        station: Base station at which the task arrived.
+        input_mbit: Size of the request ``d`` [Mbit]; None: the prompt in UTF-8 and 2048 bytes.
+
+    Raises:
+        InvalidRequest: for a value that no server can serve.
+    """
+
+    task_id: str
+    prompt: str
+    denoising_steps: int
+    width: int | None = None
+    height: int | None = None
+    seed: int = 0
+    guidance: float | None = None
+    deadline_s: float | None = None
+    station: int = 0
+    input_mbit: float | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.task_id, str) or not self.task_id:
+            raise InvalidRequest(f"task_id must be a text that is not empty, got {self.task_id!r}")
+        if not isinstance(self.prompt, str) or not self.prompt.strip():
+            self._refuse("prompt is empty; say what to draw")
+        if not _is_whole(self.denoising_steps) or not 1 <= self.denoising_steps <= MAX_DENOISING_STEPS:
+            self._refuse(f"denoising_steps must be 1 to {MAX_DENOISING_STEPS}, got {self.denoising_steps!r}")
+        for name in ("width", "height"):
+            side = getattr(self, name)
+            if side is not None and not (_is_whole(side) and side > 0 and side % SIZE_MULTIPLE == 0):
+                self._refuse(f"{name} must be a positive multiple of {SIZE_MULTIPLE} pixels, got {side!r}")
+        if not _is_whole(self.seed) or not 0 <= self.seed < 2**63:
+            self._refuse(f"seed must be a whole number from 0 to 2**63 - 1, got {self.seed!r}")
+        if not _is_whole(self.station) or self.station < 0:
+            self._refuse(f"station must be a whole number of at least 0, got {self.station!r}")
+        for name in ("guidance", "input_mbit"):
+            value = getattr(self, name)
+            if value is not None and not (_is_number(value) and value >= 0):
+                self._refuse(f"{name} must be a number of at least 0, got {value!r}")
+        if self.deadline_s is not None and not (_is_number(self.deadline_s) and self.deadline_s > 0):
+            self._refuse(f"deadline_s must be a positive number of seconds, got {self.deadline_s!r}")
+
+    def _refuse(self, message: str) -> None:
+        raise InvalidRequest(f"{message} (task {self.task_id})", task_id=self.task_id)
+
+    @property
+    def upload_mbit(self) -> float:
+        """Size of the request [Mbit], stated or from the prompt.
+
+        >>> ImageTask("a", "x" * 452, 1).upload_mbit
+        0.02
+        """
+        if self.input_mbit is not None:
+            return self.input_mbit
+        return (len(self.prompt.encode()) + REQUEST_OVERHEAD_BYTES) * 8 / 1e6
