@@ -1,0 +1,342 @@
+"""A real engine: any text-to-image pipeline of diffusers, one image at a time, every part timed."""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import io
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lad_rllib.edge.embedding_cache import EmbeddingCache
+from lad_rllib.edge.engine import EngineDescription, EngineOutput, StepCallback
+from lad_rllib.edge.errors import EdgeError, InvalidRequest, OutOfMemory, one_line
+from lad_rllib.edge.memory import check_memory_profile, memory_profile
+from lad_rllib.edge.pipeline_loading import denoiser_of, load_pipeline
+from lad_rllib.edge.task import SIZE_MULTIPLE, ImageTask
+from lad_rllib.errors import ConfigurationError
+
+DTYPES = ("auto", "float32", "float16", "bfloat16")
+
+
+class DiffusersEngine:
+    """Generates images with a diffusers pipeline.
+
+    The same prompt, seed, steps, size and guidance give the same image in every process with the same model, dtype and
+    kind of device: each image has a generator of its own, on the CPU.
+
+    Args:
+        model: Folder of a pipeline, or a name of the Hugging Face hub.
+        dtype: Number format; ``auto`` is float16 on CUDA (as the paper) and float32 on a CPU.
+        device: torch device; ``auto`` is CUDA where there is one.
+        memory_profile: One of :data:`~lad_rllib.edge.memory.MEMORY_PROFILES`.
+        guidance: Guidance scale of tasks that name none; None: the pipeline's default.
+        negative_prompt: What images should not show.
+        width: Width of tasks that name none [pixel]; None: the model's own.
+        height: Height likewise.
+        max_sequence_length: Tokens of T5 for SD3; None: 0 without T5 (its place would only be filled with zeros that
+            every step has to process), else the pipeline's default.
+        embedding_cache_size: Prompts whose embeddings are kept (SD3 pipelines).
+
+    Raises:
+        ConfigurationError: for an unknown or impossible memory profile, dtype or device, before anything is loaded.
+    """
+
+    time_scale = 1.0
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        dtype: str = "auto",
+        device: str = "auto",
+        memory_profile: str = "full",
+        guidance: float | None = None,
+        negative_prompt: str = "",
+        width: int | None = None,
+        height: int | None = None,
+        max_sequence_length: int | None = None,
+        embedding_cache_size: int = 64,
+    ) -> None:
+        if dtype not in DTYPES:
+            raise ConfigurationError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+        self.model = str(model)
+        self.device = _device(device)
+        self.memory_profile = _checked_profile(memory_profile, self.device)
+        self.dtype = dtype if dtype != "auto" else "float16" if self.device.startswith("cuda") else "float32"
+        self.guidance = guidance
+        self.negative_prompt = negative_prompt
+        self.width, self.height = width, height
+        self.max_sequence_length = max_sequence_length
+        self.pipeline: Any = None
+        self.embeddings: EmbeddingCache[tuple[Any, Any]] = EmbeddingCache(embedding_cache_size)
+        self._accepted: frozenset[str] = frozenset()
+        self._multiple, self._largest = SIZE_MULTIPLE, 0
+
+    def load(self) -> None:
+        """Load the pipeline and lay it out.
+
+        Raises:
+            ModelLoadFailed: one line that says why.
+        """
+        import torch
+
+        self.pipeline = pipeline = load_pipeline(
+            self.model, self.memory_profile, self.device, getattr(torch, self.dtype)
+        )
+        call = inspect.signature(pipeline.__call__).parameters
+        self._accepted = frozenset(call)
+        if self.guidance is None and "guidance_scale" in call:
+            self.guidance = call["guidance_scale"].default
+        denoiser = denoiser_of(pipeline)
+        config = getattr(denoiser, "config", None)
+        scale, patch = getattr(pipeline, "vae_scale_factor", 8), getattr(config, "patch_size", None) or 1
+        side = getattr(config, "sample_size", None)
+        if isinstance(side, int):
+            self.width, self.height = self.width or side * scale, self.height or side * scale
+        self._multiple = max(SIZE_MULTIPLE, scale * patch)
+        self._largest = (getattr(config, "pos_embed_max_size", None) or 0) * scale * patch
+
+    def warm_up(self, sizes: Sequence[tuple[int, int]] | None = None) -> None:
+        """Generate one image of one step per size (width, height); None: the model's own size."""
+        for width, height in sizes if sizes is not None else [(self.width, self.height)]:
+            self.generate(ImageTask("warm-up", "warm-up", 1, width, height), lambda step: None)
+
+    def check(self, task: ImageTask) -> None:
+        """Refuse a size that the model cannot make (known once it is loaded)."""
+        for name, side in (("width", task.width), ("height", task.height)):
+            if side is not None and side % self._multiple:
+                raise InvalidRequest(f"{name} must be a multiple of {self._multiple} for this model, got {side}")
+            if side is not None and self._largest and side > self._largest:
+                raise InvalidRequest(f"{name} must be at most {self._largest} for this model, got {side}")
+
+    def generate(self, task: ImageTask, on_step: StepCallback) -> EngineOutput:
+        """Generate the task's image; after running out of memory once more with empty caches.
+
+        Raises:
+            InvalidRequest: for a size that the model cannot make.
+            OutOfMemory: if the second attempt does not fit either.
+            EdgeError: what ``on_step`` raises.
+        """
+        self.check(task)
+        for attempt in (1, 2):
+            try:
+                return self._generate(task, on_step, attempt)
+            except EdgeError:
+                self._free(keep_cache=True)
+                raise
+            except Exception as error:
+                self._free(keep_cache=not is_out_of_memory(error))
+                if not is_out_of_memory(error):
+                    raise
+                reason = one_line(error)
+        width, height = task.width or self.width, task.height or self.height
+        raise OutOfMemory(f"{width}x{height} does not fit into the memory of {self.device}, ask for less: {reason}")
+
+    def _generate(self, task: ImageTask, on_step: StepCallback, attempt: int) -> EngineOutput:
+        self._reset_peak()
+        begin_s = time.perf_counter()
+        arguments = self._arguments(task) | self._prompt_arguments(task)
+        encoded_s = last_step_s = time.perf_counter()
+        calls = 0
+
+        def after_step() -> None:
+            nonlocal last_step_s, calls
+            self._synchronise()
+            last_step_s, calls = time.perf_counter(), calls + 1
+            on_step(self._steps(calls))
+
+        with _observed_steps(self.pipeline, self._accepted, after_step) as callback:
+            image = self.pipeline(**arguments, **callback).images[0]
+        decoded_s = time.perf_counter()
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG")
+        png = buffer.getvalue()
+        return EngineOutput(
+            png=png,
+            image_mbit=len(png) * 8 / 1e6,
+            width=image.width,
+            height=image.height,
+            steps_done=self._steps(calls),
+            dtype=self.dtype,
+            encode_s=encoded_s - begin_s,
+            denoise_s=last_step_s - encoded_s,
+            decode_s=decoded_s - last_step_s,
+            png_s=time.perf_counter() - decoded_s,
+            peak_memory_mib=self._peak_mib(),
+            attempt=attempt,
+        )
+
+    def _steps(self, calls: int) -> int:
+        """Denoising steps that so many calls of the noise schedule make; one of second order is called twice a step."""
+        order = getattr(self.pipeline.scheduler, "order", 1)
+        return -(-calls // order)
+
+    def _arguments(self, task: ImageTask) -> dict[str, Any]:
+        """Arguments of the pipeline's call besides prompt and callback."""
+        import torch
+
+        steps = task.denoising_steps
+        arguments: dict[str, Any] = {
+            "num_inference_steps": steps,
+            "generator": torch.Generator("cpu").manual_seed(task.seed),
+            "width": task.width or self.width,
+            "height": task.height or self.height,
+            "guidance_scale": self._guidance(task),
+            "output_type": "pil",
+            "sigmas": flow_match_sigmas(self.pipeline.scheduler, steps),
+            "max_sequence_length": self._sequence_length() if self._is_sd3() else self.max_sequence_length,
+        }
+        return {name: value for name, value in arguments.items() if name in self._accepted and value is not None}
+
+    def _prompt_arguments(self, task: ImageTask) -> dict[str, Any]:
+        """The prompt, as embeddings from the cache where the pipeline is known well enough."""
+        if not self._is_sd3():
+            negative = {"negative_prompt": self.negative_prompt} if self.negative_prompt else {}
+            return {"prompt": task.prompt} | (negative if "negative_prompt" in self._accepted else {})
+        embeds, pooled = self.embeddings.get(task.prompt, self._encode)
+        arguments = {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
+        if (self._guidance(task) or 0) > 1:
+            embeds, pooled = self.embeddings.get(self.negative_prompt, self._encode)
+            arguments |= {"negative_prompt_embeds": embeds, "negative_pooled_prompt_embeds": pooled}
+        return arguments
+
+    def _encode(self, text: str) -> tuple[Any, Any]:
+        import torch
+
+        with torch.no_grad():
+            embeds, _, pooled, _ = self.pipeline.encode_prompt(
+                prompt=text,
+                prompt_2=None,
+                prompt_3=None,
+                do_classifier_free_guidance=False,
+                max_sequence_length=self._sequence_length(),
+            )
+        self._synchronise()
+        return embeds, pooled
+
+    def _guidance(self, task: ImageTask) -> float | None:
+        return self.guidance if task.guidance is None else task.guidance
+
+    def _sequence_length(self) -> int:
+        default = 0 if self.pipeline.text_encoder_3 is None else 256
+        return default if self.max_sequence_length is None else self.max_sequence_length
+
+    def _is_sd3(self) -> bool:
+        return type(self.pipeline).__name__ == "StableDiffusion3Pipeline"
+
+    def _synchronise(self) -> None:
+        """Wait for the device, so that times and cancellation belong to the step that has just been done."""
+        if self.device.startswith("cuda"):
+            import torch
+
+            torch.cuda.synchronize(self.device)
+
+    def _reset_peak(self) -> None:
+        if self.device.startswith("cuda"):
+            import torch
+
+            torch.cuda.reset_peak_memory_stats(self.device)
+
+    def _peak_mib(self) -> float:
+        if self.device.startswith("cuda"):
+            import torch
+
+            return torch.cuda.max_memory_allocated(self.device) / 2**20
+        unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+    def _free(self, keep_cache: bool) -> None:
+        """Leave nothing of an image that failed on the device."""
+        self.pipeline.maybe_free_model_hooks()
+        if not keep_cache:
+            self.embeddings.clear()
+            gc.collect()
+            if self.device.startswith("cuda"):
+                import torch
+
+                torch.cuda.empty_cache()
+
+    def describe(self) -> EngineDescription:
+        """Model, device, number format, memory profile and default size (None before ``load`` if it decides)."""
+        return EngineDescription(
+            kind="diffusers",
+            model=self.model,
+            device=self.device,
+            dtype=self.dtype,
+            memory_profile=self.memory_profile.name,
+            width=self.width,
+            height=self.height,
+        )
+
+
+def _device(device: str) -> str:
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigurationError(f"device {device} asked for, but torch finds no CUDA device; take device auto or cpu")
+    return device
+
+
+def _checked_profile(name: str, device: str) -> Any:
+    profile = memory_profile(name)
+    check_memory_profile(profile, device)
+    return profile
+
+
+def flow_match_sigmas(scheduler: Any, denoising_steps: int) -> list[float] | None:
+    """Noise levels at which the N steps start: 1, (N - 1)/N, ..., 1/N; None for other noise schedules than flow match.
+
+    The schedule's own default ends at its least noise level instead, so that the last of N steps does nearly nothing.
+    """
+    if type(scheduler).__name__ != "FlowMatchEulerDiscreteScheduler":
+        return None
+    return [1.0 - step / denoising_steps for step in range(denoising_steps)]
+
+
+@contextmanager
+def _observed_steps(
+    pipeline: Any, accepted: frozenset[str], after_step: Callable[[], None]
+) -> Iterator[dict[str, Any]]:
+    """Call ``after_step`` after each denoising step: by the pipeline's callback, or by its noise schedule."""
+    if "callback_on_step_end" in accepted:
+
+        def callback(pipe: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+            after_step()
+            return tensors  # the pipeline goes on with these
+
+        yield {"callback_on_step_end": callback}
+        return
+    original = pipeline.scheduler.step
+
+    def step(*arguments: Any, **named: Any) -> Any:
+        output = original(*arguments, **named)
+        after_step()
+        return output
+
+    pipeline.scheduler.step = step
+    try:
+        yield {}
+    finally:
+        del pipeline.scheduler.step
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the device or the machine has no memory left.
+
+    >>> is_out_of_memory(RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"))
+    True
+    """
+    text = str(error).lower()
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text))
+    )
