@@ -1,0 +1,261 @@
+# ruff: noqa: D102  (the actor's methods are described where EdgeServer has them)
+"""An edge server as a Ray actor, and a client that talks to one as if it were a local server.
+
+The actor is asynchronous: a waiting ``generate`` call costs no thread, so any number of callers may wait, tasks enter
+the queue in the order in which their calls arrive, and control calls are answered while an image is generated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import ray
+
+from lad_rllib.edge.engine import Engine, EngineDescription, EngineOutput, StepCallback
+from lad_rllib.edge.errors import (
+    EdgeError,
+    GenerationFailed,
+    ModelLoadFailed,
+    ServerUnavailable,
+    TaskCancelled,
+    one_line,
+)
+from lad_rllib.edge.fit import DelayFit
+from lad_rllib.edge.record import TaskResult
+from lad_rllib.edge.server import EdgeServer
+from lad_rllib.edge.status import ServerHealth, ServerStatus, TaskProgress
+from lad_rllib.edge.task import ImageTask
+
+WAITING_CALLS = 10_000
+"""``generate`` calls that Ray lets in at once: far more than any queue limit, so that the queue refuses, not Ray."""
+
+CONTROL_CALLS = 64
+"""Control calls at once; only those that wait (``warm_up``, ``profile``, ``drain``) stay longer than a moment."""
+
+
+class _NoEngine:
+    """Stands in for an engine that could not be built, so that the actor lives to say why."""
+
+    time_scale = 1.0
+
+    def __init__(self, error: Exception) -> None:
+        self._message = one_line(error)
+
+    def load(self) -> None:
+        raise ModelLoadFailed(self._message)
+
+    def warm_up(self, sizes: Sequence[tuple[int, int]] | None = None) -> None:
+        raise ModelLoadFailed(self._message)
+
+    def check(self, task: ImageTask) -> None:
+        pass
+
+    def generate(self, task: ImageTask, on_step: StepCallback) -> EngineOutput:
+        raise ModelLoadFailed(self._message)
+
+    def describe(self) -> EngineDescription:
+        return EngineDescription("none", "none", "none", "none", "none", None, None, note=self._message)
+
+
+class EdgeServerActor:
+    """The methods of :class:`~lad_rllib.edge.server.EdgeServer`, asynchronous; see there."""
+
+    def __init__(self, name: str, make_engine: Callable[[], Engine], settings: dict[str, Any]) -> None:
+        try:
+            engine = make_engine()
+        except Exception as error:
+            engine = _NoEngine(error)
+        self._server = EdgeServer(name, engine, **settings)
+
+    async def generate(self, task: ImageTask) -> TaskResult:
+        # Nothing is awaited before submit: calls enter the queue in order of arrival.
+        return await asyncio.wrap_future(self._server.submit(task))
+
+    async def cancel(self, task_id: str) -> bool:
+        return self._server.cancel(task_id)
+
+    async def status(self) -> ServerStatus:
+        return self._server.status()
+
+    async def progress(self, task_id: str) -> TaskProgress:
+        return self._server.progress(task_id)
+
+    async def health(self) -> ServerHealth:
+        return self._server.health()
+
+    async def describe(self) -> EngineDescription:
+        return self._server.describe()
+
+    async def fit(self, size: tuple[int, int] | None = None) -> DelayFit | None:
+        return self._server.fit(size)
+
+    async def predict_computing_s(self, task: ImageTask) -> float | None:
+        return self._server.predict_computing_s(task)
+
+    async def warm_up(self, sizes: Sequence[tuple[int, int]] | None = None) -> None:
+        await asyncio.to_thread(self._server.warm_up, sizes)
+
+    async def profile(self, *arguments: Any, **named: Any) -> DelayFit:
+        return await asyncio.to_thread(self._server.profile, *arguments, **named)
+
+    async def drain(self, timeout_s: float | None = None) -> bool:
+        return await asyncio.to_thread(self._server.drain, timeout_s)
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._server.close)
+
+
+CONTROL = ("cancel", "status", "progress", "health", "describe", "fit", "predict_computing_s")
+SLOW_CONTROL = ("warm_up", "profile", "drain", "close")
+
+ray.method(concurrency_group="generate")(EdgeServerActor.generate)
+for _name in CONTROL + SLOW_CONTROL:
+    ray.method(concurrency_group="control")(getattr(EdgeServerActor, _name))
+
+
+def edge_server_actor(
+    name: str,
+    make_engine: Callable[[], Engine],
+    *,
+    num_cpus: float = 1,
+    num_gpus: float = 0,
+    actor_options: dict[str, Any] | None = None,
+    **settings: Any,
+) -> Any:
+    """Start an edge server as a Ray actor.
+
+    Args:
+        name: Name of the server.
+        make_engine: Builds the engine, in the actor's process: a class with arguments
+            (``functools.partial(DiffusersEngine, path)``) or a function. If it fails, the actor lives in state
+            ``failed`` and every task gets ``ModelLoadFailed`` with the reason.
+        num_cpus: CPUs that Ray reserves.
+        num_gpus: GPUs that Ray reserves. A fraction limits nothing: the engine may use all memory of the device.
+        actor_options: Further options of the actor (``max_restarts``, ``resources``, ``scheduling_strategy``, ...).
+            A restarted actor has lost its queue and what it learned.
+        **settings: Arguments of :class:`~lad_rllib.edge.server.EdgeServer` besides name and engine.
+
+    Returns:
+        Handle of the actor. Its methods are those of ``EdgeServer`` but ``submit``; wrap it in
+        :class:`RemoteEdgeServer` to get that too, and errors by their names. ``ray.kill`` ends it.
+    """
+    actor = ray.remote(concurrency_groups={"generate": WAITING_CALLS, "control": CONTROL_CALLS})(EdgeServerActor)
+    options = {"num_cpus": num_cpus, "num_gpus": num_gpus, **(actor_options or {})}
+    return actor.options(**options).remote(name, make_engine, settings)
+
+
+def edge_error(error: BaseException, server: str | None = None) -> EdgeError:
+    """Any error of a call to an edge server under one of the room's names.
+
+    Errors that the server raised keep their name; a lost process or node, a timeout of ``ray.get`` and a closed
+    connection are ``ServerUnavailable`` (retryable: the task may or may not have been executed).
+    """
+    if isinstance(error, ray.exceptions.RayTaskError):
+        error = error.cause if isinstance(error.cause, Exception) else error
+    if isinstance(error, EdgeError):
+        return error
+    if isinstance(error, ray.exceptions.TaskCancelledError):
+        return TaskCancelled("the call to the server was cancelled", server=server)
+    lost = (ray.exceptions.RayError, ConnectionError, TimeoutError)
+    if isinstance(error, lost) and not isinstance(error, ray.exceptions.RayTaskError):
+        message = f"edge server {server or ''} does not answer ({one_line(error)}); send the task to another server"
+        return ServerUnavailable(message, server=server)
+    return GenerationFailed(one_line(error), server=server)
+
+
+class RemoteEdgeServer:
+    """A client with the methods of ``EdgeServer``, for an actor on any node. Errors are ``EdgeError`` by name.
+
+    Args:
+        name: Name of the server, for messages.
+        actor: Handle from :func:`edge_server_actor`.
+        control_timeout_s: Longest wait for an answer to a question [s]: Ray itself takes up to a minute to notice a
+            lost node. Beyond it, ``ServerUnavailable``.
+    """
+
+    def __init__(self, name: str, actor: Any, control_timeout_s: float = 5.0) -> None:
+        self.name = name
+        self.actor = actor
+        self.control_timeout_s = control_timeout_s
+
+    def submit(self, task: ImageTask) -> Future[TaskResult]:
+        """Hand in a task; the future fails with a named ``EdgeError``."""
+        result: Future[TaskResult] = Future()
+        result.set_running_or_notify_cancel()
+
+        def forward(answer: Future[TaskResult]) -> None:
+            error = answer.exception()
+            if error is None:
+                result.set_result(answer.result())
+            else:
+                result.set_exception(edge_error(error, self.name))
+
+        try:
+            self.actor.generate.remote(task).future().add_done_callback(forward)
+        except Exception as error:
+            result.set_exception(edge_error(error, self.name))
+        return result
+
+    def generate(self, task: ImageTask) -> TaskResult:
+        """Hand in a task and wait for its image, however long; raises a named ``EdgeError``."""
+        return self.submit(task).result()
+
+    def cancel(self, task_id: str) -> bool:
+        """As ``EdgeServer.cancel``."""
+        return self._ask("cancel", task_id)
+
+    def status(self) -> ServerStatus:
+        """As ``EdgeServer.status``."""
+        return self._ask("status")
+
+    def progress(self, task_id: str) -> TaskProgress:
+        """As ``EdgeServer.progress``."""
+        return self._ask("progress", task_id)
+
+    def health(self) -> ServerHealth:
+        """As ``EdgeServer.health``; a server that does not answer is not healthy."""
+        try:
+            return self._ask("health")
+        except ServerUnavailable as error:
+            return ServerHealth(False, str(error), 0.0)
+
+    def describe(self) -> EngineDescription:
+        """As ``EdgeServer.describe``."""
+        return self._ask("describe")
+
+    def fit(self, size: tuple[int, int] | None = None) -> DelayFit | None:
+        """As ``EdgeServer.fit``."""
+        return self._ask("fit", size)
+
+    def predict_computing_s(self, task: ImageTask) -> float | None:
+        """As ``EdgeServer.predict_computing_s``."""
+        return self._ask("predict_computing_s", task)
+
+    def warm_up(self, sizes: Sequence[tuple[int, int]] | None = None) -> None:
+        """As ``EdgeServer.warm_up``."""
+        self._ask("warm_up", sizes)
+
+    def profile(self, *arguments: Any, **named: Any) -> DelayFit:
+        """As ``EdgeServer.profile``."""
+        return self._ask("profile", *arguments, **named)
+
+    def drain(self, timeout_s: float | None = None) -> bool:
+        """As ``EdgeServer.drain``."""
+        return self._ask("drain", timeout_s)
+
+    def close(self) -> None:
+        """Close the server and end its process."""
+        try:
+            self._ask("close")
+        finally:
+            ray.kill(self.actor)
+
+    def _ask(self, method: str, *arguments: Any, **named: Any) -> Any:
+        timeout_s = None if method in SLOW_CONTROL else self.control_timeout_s
+        try:
+            return ray.get(getattr(self.actor, method).remote(*arguments, **named), timeout=timeout_s)
+        except Exception as error:
+            raise edge_error(error, self.name) from error
