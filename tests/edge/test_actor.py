@@ -1,0 +1,122 @@
+"""An edge server as a Ray actor: errors by name, questions during an image, order, and a lost process."""
+
+import os
+import signal
+import time
+from functools import partial
+
+import pytest
+import ray
+
+from lad_rllib.edge import (
+    DeviceProfile,
+    DiffusersEngine,
+    EmulatedEngine,
+    GenerationFailed,
+    ModelLoadFailed,
+    QueueFull,
+    RemoteEdgeServer,
+    ServerUnavailable,
+    TaskCancelled,
+    edge_error,
+    edge_server_actor,
+)
+from tests.edge.engines import task
+
+pytestmark = pytest.mark.cluster
+
+BOX = DeviceProfile("box", 0.5, 0.5, "assumption", "for tests", width=64, height=64)
+IMAGE_STEPS = 60  # 30 s: far longer than anything that a test waits for
+ANSWER_S = 5.0
+"""Answers come in milliseconds; an answer within this time did not wait for the image of 30 s."""
+
+
+@pytest.fixture
+def start(ray_cluster):
+    """Start servers that are closed at the end of the test."""
+    servers = []
+
+    def start_one(make_engine, **settings):
+        server = RemoteEdgeServer("s1", edge_server_actor("s1", make_engine, num_cpus=0.1, **settings), 60.0)
+        servers.append(server)
+        return server
+
+    yield start_one
+    for server in servers:
+        ray.kill(server.actor)
+
+
+def wait_for(condition, limit_s=60):
+    limit = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+
+
+def test_tasks_run_in_order_and_a_full_queue_is_told_by_name(start):
+    server = start(partial(EmulatedEngine, BOX, time_scale=0.05), queue_limit=20)
+    server.status()
+    futures = [server.submit(task(f"t{i:02}")) for i in range(30)]
+    errors = [future.exception(60) for future in futures]
+    served = [future.result().record for future, error in zip(futures, errors, strict=True) if error is None]
+    refused = [error for error in errors if error is not None]
+    assert len(served) >= 21 and refused and all(type(error) is QueueFull for error in refused)
+    assert refused[0].retryable and refused[0].server == "s1" and refused[0].task_id.startswith("t")
+    assert [r.task_id for r in sorted(served, key=lambda r: r.started)] == [r.task_id for r in served]
+
+
+def test_questions_are_answered_and_tasks_cancelled_while_an_image_is_generated(start):
+    server = start(partial(EmulatedEngine, BOX), queue_limit=100)
+    running = server.submit(task("running", steps=IMAGE_STEPS))
+    waiting = [server.submit(task(f"w{i}", steps=IMAGE_STEPS)) for i in range(50)]
+    wait_for(lambda: server.progress("running").step >= 1 and server.status().tasks_queued == 50)
+    begin = time.monotonic()
+    assert server.status().running_task_id == "running"
+    assert server.health().healthy and server.describe().model == "box"
+    assert server.progress("w7").tasks_ahead == 8
+    assert server.cancel("w7") and isinstance(waiting[7].exception(ANSWER_S), TaskCancelled)
+    assert server.cancel("running") and isinstance(running.exception(ANSWER_S), TaskCancelled)
+    assert time.monotonic() - begin < ANSWER_S
+    assert server.predict_computing_s(task(steps=3)) == 2.0 and server.fit().origin == "profile"
+
+
+def test_a_killed_process_makes_its_pending_call_unavailable(start):
+    server = start(partial(EmulatedEngine, BOX))
+    pending = server.submit(task("pending", steps=IMAGE_STEPS))
+    wait_for(lambda: server.progress("pending").state == "running")
+    pid = ray.get(server.actor.__ray_call__.remote(lambda actor: os.getpid()))
+    os.kill(pid, signal.SIGKILL)
+    error = pending.exception(60)
+    assert type(error) is ServerUnavailable and error.retryable and "\n" not in str(error)
+    assert type(server.submit(task("late")).exception(60)) is ServerUnavailable
+    assert not server.health().healthy
+
+
+def test_an_engine_that_cannot_be_built_tells_every_task_why(start):
+    server = start(partial(EmulatedEngine, "no-such-device"))
+    error = server.submit(task()).exception(60)
+    assert type(error) is ModelLoadFailed and "no profile no-such-device" in str(error)
+    assert server.status().state == "failed"
+
+
+def test_a_real_pipeline_runs_in_an_actor_and_makes_the_image_that_it_makes_here(start, tiny_folder):
+    server = start(partial(DiffusersEngine, tiny_folder, device="cpu"))
+    here = DiffusersEngine(tiny_folder, device="cpu")
+    here.load()
+    image = server.submit(task(steps=2, seed=4)).result(120)
+    assert image.png == here.generate(task(steps=2, seed=4), lambda step: None).png
+    assert server.profile([1, 2, 4]).per_step_s > 0
+    assert server.drain(30) and type(server.submit(task("late")).exception(30)) is ServerUnavailable
+
+
+def test_the_plain_handle_raises_the_named_error_too(start):
+    server = start(partial(EmulatedEngine, BOX), allowed_sizes=[(64, 64)])
+    with pytest.raises(ray.exceptions.RayTaskError) as caught:
+        ray.get(server.actor.generate.remote(task(width=8)))
+    assert edge_error(caught.value).name == "invalid_request"
+
+
+def test_a_call_that_takes_too_long_is_a_server_that_does_not_answer(ray_cluster):
+    assert type(edge_error(ray.exceptions.GetTimeoutError("late"), "s1")) is ServerUnavailable
+    assert type(edge_error(ray.exceptions.ActorUnavailableError("gone", None), "s1")) is ServerUnavailable
+    assert type(edge_error(ValueError("odd"), "s1")) is GenerationFailed
