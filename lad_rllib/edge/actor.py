@@ -1,13 +1,15 @@
 # ruff: noqa: D102  (the actor's methods are described where EdgeServer has them)
 """An edge server as a Ray actor, and a client that talks to one as if it were a local server.
 
-The actor is asynchronous: a waiting ``generate`` call costs no thread, so any number of callers may wait, tasks enter
-the queue in the order in which their calls arrive, and control calls are answered while an image is generated.
+Ray keeps calls in order only within one thread of a threaded actor (asynchronous actors take them as they arrive, and
+measurably out of order). So handing in a task and waiting for its image are two calls: ``enqueue`` has a thread of its
+own, which keeps first in, first out for each caller; ``result`` waits in a pool of threads with room for a full queue;
+questions have threads of their own and are answered while an image is generated.
 """
 
 from __future__ import annotations
 
-import asyncio
+import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -28,12 +30,10 @@ from lad_rllib.edge.record import TaskResult
 from lad_rllib.edge.server import EdgeServer
 from lad_rllib.edge.status import ServerHealth, ServerStatus, TaskProgress
 from lad_rllib.edge.task import ImageTask
+from lad_rllib.errors import ConfigurationError
 
-WAITING_CALLS = 10_000
-"""``generate`` calls that Ray lets in at once: far more than any queue limit, so that the queue refuses, not Ray."""
-
-CONTROL_CALLS = 64
-"""Control calls at once; only those that wait (``warm_up``, ``profile``, ``drain``) stay longer than a moment."""
+SPARE_THREADS = 32
+"""Threads that wait for images, beside one for each place in the queue: for the running task and for downloads."""
 
 
 class _NoEngine:
@@ -61,7 +61,7 @@ class _NoEngine:
 
 
 class EdgeServerActor:
-    """The methods of :class:`~lad_rllib.edge.server.EdgeServer`, asynchronous; see there."""
+    """The methods of :class:`~lad_rllib.edge.server.EdgeServer` in threads of a Ray actor; see there."""
 
     def __init__(self, name: str, make_engine: Callable[[], Engine], settings: dict[str, Any]) -> None:
         try:
@@ -69,51 +69,70 @@ class EdgeServerActor:
         except Exception as error:
             engine = _NoEngine(error)
         self._server = EdgeServer(name, engine, **settings)
+        self._futures: dict[str, Future[TaskResult]] = {}
 
-    async def generate(self, task: ImageTask) -> TaskResult:
-        # Nothing is awaited before submit: calls enter the queue in order of arrival.
-        return await asyncio.wrap_future(self._server.submit(task))
+    def enqueue(self, task: ImageTask) -> str:
+        """Hand in a task; returns the ticket for ``result``, or raises if the server refuses the task."""
+        future = self._server.submit(task)
+        if future.done() and (error := future.exception()) is not None:
+            raise error
+        ticket = uuid.uuid4().hex
+        self._futures[ticket] = future
+        return ticket
 
-    async def cancel(self, task_id: str) -> bool:
+    def result(self, ticket: str) -> TaskResult:
+        """Wait for the image of a ticket; each ticket is good for one call."""
+        return self._futures.pop(ticket).result()
+
+    def generate(self, task: ImageTask) -> TaskResult:
+        """Both in one call, for callers who wait for one image at a time."""
+        return self._server.generate(task)
+
+    def cancel(self, task_id: str) -> bool:
         return self._server.cancel(task_id)
 
-    async def status(self) -> ServerStatus:
+    def status(self) -> ServerStatus:
         return self._server.status()
 
-    async def progress(self, task_id: str) -> TaskProgress:
+    def progress(self, task_id: str) -> TaskProgress:
         return self._server.progress(task_id)
 
-    async def health(self) -> ServerHealth:
+    def health(self) -> ServerHealth:
         return self._server.health()
 
-    async def describe(self) -> EngineDescription:
+    def describe(self) -> EngineDescription:
         return self._server.describe()
 
-    async def fit(self, size: tuple[int, int] | None = None) -> DelayFit | None:
+    def fit(self, size: tuple[int, int] | None = None) -> DelayFit | None:
         return self._server.fit(size)
 
-    async def predict_computing_s(self, task: ImageTask) -> float | None:
+    def predict_computing_s(self, task: ImageTask) -> float | None:
         return self._server.predict_computing_s(task)
 
-    async def warm_up(self, sizes: Sequence[tuple[int, int]] | None = None) -> None:
-        await asyncio.to_thread(self._server.warm_up, sizes)
+    def warm_up(self, sizes: Sequence[tuple[int, int]] | None = None) -> None:
+        self._server.warm_up(sizes)
 
-    async def profile(self, *arguments: Any, **named: Any) -> DelayFit:
-        return await asyncio.to_thread(self._server.profile, *arguments, **named)
+    def profile(self, *arguments: Any, **named: Any) -> DelayFit:
+        return self._server.profile(*arguments, **named)
 
-    async def drain(self, timeout_s: float | None = None) -> bool:
-        return await asyncio.to_thread(self._server.drain, timeout_s)
+    def drain(self, timeout_s: float | None = None) -> bool:
+        return self._server.drain(timeout_s)
 
-    async def close(self) -> None:
-        await asyncio.to_thread(self._server.close)
+    def close(self) -> None:
+        self._server.close()
 
 
-CONTROL = ("cancel", "status", "progress", "health", "describe", "fit", "predict_computing_s")
-SLOW_CONTROL = ("warm_up", "profile", "drain", "close")
+GROUPS = {
+    "enqueue": ("enqueue",),
+    "generate": ("generate", "result"),
+    "control": ("cancel", "status", "progress", "health", "describe", "fit", "predict_computing_s"),
+    "life": ("warm_up", "profile", "drain", "close"),  # these wait for images
+}
+"""Concurrency group of each method."""
 
-ray.method(concurrency_group="generate")(EdgeServerActor.generate)
-for _name in CONTROL + SLOW_CONTROL:
-    ray.method(concurrency_group="control")(getattr(EdgeServerActor, _name))
+for _group, _methods in GROUPS.items():
+    for _method in _methods:
+        ray.method(concurrency_group=_group)(getattr(EdgeServerActor, _method))
 
 
 def edge_server_actor(
@@ -139,10 +158,18 @@ def edge_server_actor(
         **settings: Arguments of :class:`~lad_rllib.edge.server.EdgeServer` besides name and engine.
 
     Returns:
-        Handle of the actor. Its methods are those of ``EdgeServer`` but ``submit``; wrap it in
-        :class:`RemoteEdgeServer` to get that too, and errors by their names. ``ray.kill`` ends it.
+        Handle of the actor. Wrap it in :class:`RemoteEdgeServer` to get the interface of ``EdgeServer``: tasks in
+        order, errors by their names. With the plain handle, ``generate`` calls that are in flight together may
+        overtake one another, and errors need :func:`edge_error`. ``ray.kill`` ends it.
+
+    Raises:
+        ConfigurationError: for a queue limit below 1.
     """
-    actor = ray.remote(concurrency_groups={"generate": WAITING_CALLS, "control": CONTROL_CALLS})(EdgeServerActor)
+    queue_limit = settings.setdefault("queue_limit", 64)
+    if queue_limit < 1:
+        raise ConfigurationError(f"queue_limit must be at least 1, got {queue_limit}")
+    groups = {"enqueue": 1, "generate": queue_limit + SPARE_THREADS, "control": 4, "life": 4}
+    actor = ray.remote(concurrency_groups=groups)(EdgeServerActor)
     options = {"num_cpus": num_cpus, "num_gpus": num_gpus, **(actor_options or {})}
     return actor.options(**options).remote(name, make_engine, settings)
 
@@ -194,7 +221,8 @@ class RemoteEdgeServer:
                 result.set_exception(edge_error(error, self.name))
 
         try:
-            self.actor.generate.remote(task).future().add_done_callback(forward)
+            ticket = self.actor.enqueue.remote(task)
+            self.actor.result.remote(ticket).future().add_done_callback(forward)
         except Exception as error:
             result.set_exception(edge_error(error, self.name))
         return result
@@ -254,7 +282,7 @@ class RemoteEdgeServer:
             ray.kill(self.actor)
 
     def _ask(self, method: str, *arguments: Any, **named: Any) -> Any:
-        timeout_s = None if method in SLOW_CONTROL else self.control_timeout_s
+        timeout_s = None if method in GROUPS["life"] else self.control_timeout_s
         try:
             return ray.get(getattr(self.actor, method).remote(*arguments, **named), timeout=timeout_s)
         except Exception as error:
