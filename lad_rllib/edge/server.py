@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import Future
 from itertools import count
 
 from lad_rllib.edge.clock import ScaledClock
-from lad_rllib.edge.engine import Engine, EngineDescription
+from lad_rllib.edge.engine import Engine
 from lad_rllib.edge.errors import (
     EdgeError,
     InvalidRequest,
@@ -19,15 +18,14 @@ from lad_rllib.edge.errors import (
     TaskCancelled,
 )
 from lad_rllib.edge.fit import LEAST_STEP_COUNTS, DelayFit, fit_delay
+from lad_rllib.edge.questions import Questions
 from lad_rllib.edge.record import TaskResult
-from lad_rllib.edge.serving_loop import ServingLoop
-from lad_rllib.edge.status import ServerHealth, ServerStatus, TaskProgress
 from lad_rllib.edge.task import ImageTask
 from lad_rllib.edge.task_queue import QueuedTask, link_delay_s
 from lad_rllib.errors import ConfigurationError
 
 
-class EdgeServer(ServingLoop):
+class EdgeServer(Questions):
     """Serves image requests one at a time, in order of arrival.
 
     All methods may be called from any thread. Only ``generate``, ``warm_up``, ``profile`` and ``drain`` wait for
@@ -131,78 +129,6 @@ class EdgeServer(ServingLoop):
             self._fail(entry, error)
         return True
 
-    # Questions.
-
-    def status(self) -> ServerStatus:
-        """The server at this moment: state, queue, running task, counts and delay model."""
-        with self._changed:
-            running = self._running
-            steps = sum(entry.task.denoising_steps for entry in self._queue)
-            if running is not None:
-                steps += max(0, running.task.denoising_steps - running.step)
-            return ServerStatus(
-                name=self.name,
-                state=self._state,
-                reason=self._reason,
-                tasks_queued=len(self._queue),
-                queue_limit=self.queue_limit,
-                work_queued_steps=steps,
-                work_queued_s=self._work_queued_s(),
-                running_task_id=running.task.task_id if running else None,
-                running_step=running.step if running else 0,
-                running_steps=running.task.denoising_steps if running else 0,
-                tasks_served=self._served,
-                tasks_failed=self._failed,
-                since=self._since,
-                time=time.time(),
-                fit=self.fit(),
-            )
-
-    def progress(self, task_id: str) -> TaskProgress:
-        """Where a task is; state ``unknown`` if the server does not know it (any more)."""
-        with self._changed:
-            running = self._running
-            if running is not None and running.task.task_id == task_id:
-                return TaskProgress(task_id, "running", 0, running.step, running.task.denoising_steps)
-            entry = self._queue.find(task_id)
-            if entry is not None:
-                ahead = self._queue.ahead_of(entry) + (running is not None)
-                return TaskProgress(task_id, "queued", ahead, 0, entry.task.denoising_steps)
-            if any(entry.task.task_id == task_id for entry in self._sending):
-                return TaskProgress(task_id, "sending")
-            if task_id not in self._outcomes:
-                return TaskProgress(task_id, "unknown")
-            error = self._outcomes[task_id]
-            return TaskProgress(task_id, "failed" if error else "done", error=error)
-
-    def health(self) -> ServerHealth:
-        """Whether the server should get tasks: ready, its thread alive, and its running task not stuck."""
-        with self._changed:
-            running = self._running
-            idle_s = 0.0 if running is None else self.clock.now_s() - running.progress_s
-            if self._state != "ready":
-                reason = f"{self.name} is {self._state}" + (f": {self._reason}" if self._reason else "")
-            elif not self._worker.is_alive():
-                reason = f"{self.name} has lost its thread; restart it"
-            elif running is not None and idle_s > self.stall_s:
-                reason = f"{self.name}: task {running.task.task_id} did no step for {idle_s:.0f} s; restart the server"
-            else:
-                reason = ""
-            return ServerHealth(not reason, reason, idle_s)
-
-    def describe(self) -> EngineDescription:
-        """What the server's engine is."""
-        return self.engine.describe()
-
-    def fit(self, size: tuple[int, int] | None = None) -> DelayFit | None:
-        """Computing delay as learned from the images served so far; for the engine's default size if none is named."""
-        return self._delays.fit(size or self._size_of(None))
-
-    def predict_computing_s(self, task: ImageTask) -> float | None:
-        """Predicted computing delay of a task on this server [s]; None before anything is known."""
-        fit = self.fit(self._size_of(task))
-        return None if fit is None else fit.predict_s(task.denoising_steps)
-
     # Life.
 
     def warm_up(self, sizes: Sequence[tuple[int, int]] | None = None) -> None:
@@ -305,21 +231,6 @@ class EdgeServer(ServingLoop):
             raise ModelLoadFailed(f"{self.name} has no model: {self._reason}")
         if self._state not in ("starting", "ready"):
             raise ServerUnavailable(f"edge server {self.name} is {self._state}; send the task to another server")
-
-    def _size_of(self, task: ImageTask | None) -> tuple[int, int]:
-        """Width and height [pixel] with the engine's defaults filled in; 0 where even the engine knows none yet."""
-        engine = self.engine.describe()
-        width, height = (None, None) if task is None else (task.width, task.height)
-        return (width or engine.width or 0, height or engine.height or 0)
-
-    def _work_queued_s(self) -> float | None:
-        waiting = [self.predict_computing_s(entry.task) for entry in self._queue]
-        running = self._running
-        if running is not None:
-            rest_s = self.predict_computing_s(running.task)
-            elapsed_s = self.clock.now_s() - running.started_s if running.started_s else 0.0
-            waiting.append(None if rest_s is None else max(0.0, rest_s - elapsed_s))
-        return None if None in waiting else sum((s for s in waiting if s is not None), 0.0)
 
     def _predicted_delay_s(self, task: ImageTask, upload_s: float) -> float | None:
         queued_s, computing_s = self._work_queued_s(), self.predict_computing_s(task)
