@@ -31,13 +31,14 @@ from lad_rllib.edge.status import ServerHealth, ServerStatus, TaskProgress
 from lad_rllib.edge.task import ImageTask
 
 if TYPE_CHECKING:
-    from lad_rllib.edge.actor import RemoteEdgeServer, edge_error, edge_server_actor
+    from lad_rllib.edge.actor import edge_server_actor
     from lad_rllib.edge.diffusers_engine import DiffusersEngine
+    from lad_rllib.edge.remote import RemoteEdgeServer, edge_error
 
 _LATE = {
     "DiffusersEngine": "lad_rllib.edge.diffusers_engine",
-    "RemoteEdgeServer": "lad_rllib.edge.actor",
-    "edge_error": "lad_rllib.edge.actor",
+    "RemoteEdgeServer": "lad_rllib.edge.remote",
+    "edge_error": "lad_rllib.edge.remote",
     "edge_server_actor": "lad_rllib.edge.actor",
 }
 

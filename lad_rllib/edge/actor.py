@@ -1,5 +1,5 @@
 # ruff: noqa: D102  (the actor's methods are described where EdgeServer has them)
-"""An edge server as a Ray actor, and a client that talks to one as if it were a local server.
+"""An edge server as a Ray actor; :mod:`lad_rllib.edge.remote` is the client that makes it look like a local one.
 
 Ray keeps calls in order only within one thread of a threaded actor (asynchronous actors take them as they arrive, and
 measurably out of order). So handing in a task and waiting for its image are two calls: ``enqueue`` has a thread of its
@@ -18,11 +18,7 @@ import ray
 
 from lad_rllib.edge.engine import Engine, EngineDescription, EngineOutput, StepCallback
 from lad_rllib.edge.errors import (
-    EdgeError,
-    GenerationFailed,
     ModelLoadFailed,
-    ServerUnavailable,
-    TaskCancelled,
     one_line,
 )
 from lad_rllib.edge.fit import DelayFit
@@ -158,9 +154,10 @@ def edge_server_actor(
         **settings: Arguments of :class:`~lad_rllib.edge.server.EdgeServer` besides name and engine.
 
     Returns:
-        Handle of the actor. Wrap it in :class:`RemoteEdgeServer` to get the interface of ``EdgeServer``: tasks in
-        order, errors by their names. With the plain handle, ``generate`` calls that are in flight together may
-        overtake one another, and errors need :func:`edge_error`. ``ray.kill`` ends it.
+        Handle of the actor. Wrap it in :class:`~lad_rllib.edge.remote.RemoteEdgeServer` to get the interface of
+        ``EdgeServer``: tasks in order, errors by their names. With the plain handle, ``generate`` calls that are in
+        flight together may overtake one another, and errors need :func:`~lad_rllib.edge.remote.edge_error`.
+        ``ray.kill`` ends it.
 
     Raises:
         ConfigurationError: for a queue limit below 1.
@@ -172,118 +169,3 @@ def edge_server_actor(
     actor = ray.remote(concurrency_groups=groups)(EdgeServerActor)
     options = {"num_cpus": num_cpus, "num_gpus": num_gpus, **(actor_options or {})}
     return actor.options(**options).remote(name, make_engine, settings)
-
-
-def edge_error(error: BaseException, server: str | None = None) -> EdgeError:
-    """Any error of a call to an edge server under one of the room's names.
-
-    Errors that the server raised keep their name; a lost process or node, a timeout of ``ray.get`` and a closed
-    connection are ``ServerUnavailable`` (retryable: the task may or may not have been executed).
-    """
-    if isinstance(error, ray.exceptions.RayTaskError):
-        error = error.cause if isinstance(error.cause, Exception) else error
-    if isinstance(error, EdgeError):
-        return error
-    if isinstance(error, ray.exceptions.TaskCancelledError):
-        return TaskCancelled("the call to the server was cancelled", server=server)
-    lost = (ray.exceptions.RayError, ConnectionError, TimeoutError)
-    if isinstance(error, lost) and not isinstance(error, ray.exceptions.RayTaskError):
-        message = f"edge server {server or ''} does not answer ({one_line(error)}); send the task to another server"
-        return ServerUnavailable(message, server=server)
-    return GenerationFailed(one_line(error), server=server)
-
-
-class RemoteEdgeServer:
-    """A client with the methods of ``EdgeServer``, for an actor on any node. Errors are ``EdgeError`` by name.
-
-    Args:
-        name: Name of the server, for messages.
-        actor: Handle from :func:`edge_server_actor`.
-        control_timeout_s: Longest wait for an answer to a question [s]: Ray itself takes up to a minute to notice a
-            lost node. Beyond it, ``ServerUnavailable``.
-    """
-
-    def __init__(self, name: str, actor: Any, control_timeout_s: float = 5.0) -> None:
-        self.name = name
-        self.actor = actor
-        self.control_timeout_s = control_timeout_s
-
-    def submit(self, task: ImageTask) -> Future[TaskResult]:
-        """Hand in a task; the future fails with a named ``EdgeError``."""
-        result: Future[TaskResult] = Future()
-        result.set_running_or_notify_cancel()
-
-        def forward(answer: Future[TaskResult]) -> None:
-            error = answer.exception()
-            if error is None:
-                result.set_result(answer.result())
-            else:
-                result.set_exception(edge_error(error, self.name))
-
-        try:
-            ticket = self.actor.enqueue.remote(task)
-            self.actor.result.remote(ticket).future().add_done_callback(forward)
-        except Exception as error:
-            result.set_exception(edge_error(error, self.name))
-        return result
-
-    def generate(self, task: ImageTask) -> TaskResult:
-        """Hand in a task and wait for its image, however long; raises a named ``EdgeError``."""
-        return self.submit(task).result()
-
-    def cancel(self, task_id: str) -> bool:
-        """As ``EdgeServer.cancel``."""
-        return self._ask("cancel", task_id)
-
-    def status(self) -> ServerStatus:
-        """As ``EdgeServer.status``."""
-        return self._ask("status")
-
-    def progress(self, task_id: str) -> TaskProgress:
-        """As ``EdgeServer.progress``."""
-        return self._ask("progress", task_id)
-
-    def health(self) -> ServerHealth:
-        """As ``EdgeServer.health``; a server that does not answer is not healthy."""
-        try:
-            return self._ask("health")
-        except ServerUnavailable as error:
-            return ServerHealth(False, str(error), 0.0)
-
-    def describe(self) -> EngineDescription:
-        """As ``EdgeServer.describe``."""
-        return self._ask("describe")
-
-    def fit(self, size: tuple[int, int] | None = None) -> DelayFit | None:
-        """As ``EdgeServer.fit``."""
-        return self._ask("fit", size)
-
-    def predict_computing_s(self, task: ImageTask) -> float | None:
-        """As ``EdgeServer.predict_computing_s``."""
-        return self._ask("predict_computing_s", task)
-
-    def warm_up(self, sizes: Sequence[tuple[int, int]] | None = None) -> None:
-        """As ``EdgeServer.warm_up``."""
-        self._ask("warm_up", sizes)
-
-    def profile(self, *arguments: Any, **named: Any) -> DelayFit:
-        """As ``EdgeServer.profile``."""
-        return self._ask("profile", *arguments, **named)
-
-    def drain(self, timeout_s: float | None = None) -> bool:
-        """As ``EdgeServer.drain``."""
-        return self._ask("drain", timeout_s)
-
-    def close(self) -> None:
-        """Close the server and end its process."""
-        try:
-            self._ask("close")
-        finally:
-            ray.kill(self.actor)
-
-    def _ask(self, method: str, *arguments: Any, **named: Any) -> Any:
-        timeout_s = None if method in GROUPS["life"] else self.control_timeout_s
-        try:
-            return ray.get(getattr(self.actor, method).remote(*arguments, **named), timeout=timeout_s)
-        except Exception as error:
-            raise edge_error(error, self.name) from error

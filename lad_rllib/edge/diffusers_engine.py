@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 import inspect
 import io
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lad_rllib.edge.device import DeviceMemory, find_device, is_out_of_memory
 from lad_rllib.edge.embedding_cache import EmbeddingCache
 from lad_rllib.edge.engine import EngineDescription, EngineOutput, StepCallback
 from lad_rllib.edge.errors import EdgeError, InvalidRequest, OutOfMemory, one_line
@@ -66,7 +64,8 @@ class DiffusersEngine:
         if dtype not in DTYPES:
             raise ConfigurationError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
         self.model = str(model)
-        self.device = _device(device)
+        self.device = find_device(device)
+        self._memory = DeviceMemory(self.device)
         self.memory_profile = _checked_profile(memory_profile, self.device)
         self.dtype = dtype if dtype != "auto" else "float16" if self.device.startswith("cuda") else "float32"
         self.guidance = guidance
@@ -139,7 +138,7 @@ class DiffusersEngine:
         raise OutOfMemory(f"{width}x{height} does not fit into the memory of {self.device}, ask for less: {reason}")
 
     def _generate(self, task: ImageTask, on_step: StepCallback, attempt: int) -> EngineOutput:
-        self._reset_peak()
+        self._memory.reset_peak()
         begin_s = time.perf_counter()
         arguments = self._arguments(task) | self._prompt_arguments(task)
         encoded_s = last_step_s = time.perf_counter()
@@ -147,7 +146,7 @@ class DiffusersEngine:
 
         def after_step() -> None:
             nonlocal last_step_s, calls
-            self._synchronise()
+            self._memory.synchronise()
             last_step_s, calls = time.perf_counter(), calls + 1
             on_step(self._steps(calls))
 
@@ -168,7 +167,7 @@ class DiffusersEngine:
             denoise_s=last_step_s - encoded_s,
             decode_s=decoded_s - last_step_s,
             png_s=time.perf_counter() - decoded_s,
-            peak_memory_mib=self._peak_mib(),
+            peak_memory_mib=self._memory.peak_mib(),
             attempt=attempt,
         )
 
@@ -217,7 +216,7 @@ class DiffusersEngine:
                 do_classifier_free_guidance=False,
                 max_sequence_length=self._sequence_length(),
             )
-        self._synchronise()
+        self._memory.synchronise()
         return embeds, pooled
 
     def _guidance(self, task: ImageTask) -> float | None:
@@ -230,37 +229,12 @@ class DiffusersEngine:
     def _is_sd3(self) -> bool:
         return type(self.pipeline).__name__ == "StableDiffusion3Pipeline"
 
-    def _synchronise(self) -> None:
-        """Wait for the device, so that times and cancellation belong to the step that has just been done."""
-        if self.device.startswith("cuda"):
-            import torch
-
-            torch.cuda.synchronize(self.device)
-
-    def _reset_peak(self) -> None:
-        if self.device.startswith("cuda"):
-            import torch
-
-            torch.cuda.reset_peak_memory_stats(self.device)
-
-    def _peak_mib(self) -> float:
-        if self.device.startswith("cuda"):
-            import torch
-
-            return torch.cuda.max_memory_allocated(self.device) / 2**20
-        unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
-
     def _free(self, keep_cache: bool) -> None:
         """Leave nothing of an image that failed on the device."""
         self.pipeline.maybe_free_model_hooks()
         if not keep_cache:
             self.embeddings.clear()
-            gc.collect()
-            if self.device.startswith("cuda"):
-                import torch
-
-                torch.cuda.empty_cache()
+            self._memory.free()
 
     def describe(self) -> EngineDescription:
         """Model, device, number format, memory profile and default size (None before ``load`` if it decides)."""
@@ -273,16 +247,6 @@ class DiffusersEngine:
             width=self.width,
             height=self.height,
         )
-
-
-def _device(device: str) -> str:
-    import torch
-
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigurationError(f"device {device} asked for, but torch finds no CUDA device; take device auto or cpu")
-    return device
 
 
 def _checked_profile(name: str, device: str) -> Any:
@@ -326,17 +290,3 @@ def _observed_steps(
         yield {}
     finally:
         del pipeline.scheduler.step
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that the device or the machine has no memory left.
-
-    >>> is_out_of_memory(RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"))
-    True
-    """
-    text = str(error).lower()
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or (isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text))
-    )

@@ -127,8 +127,7 @@ class ServingLoop:
                 self._state, self._reason = "failed", str(named)
             waiting = self._queue.clear()
             self._changed.notify_all()
-        for entry in waiting:
-            self._fail(entry, self._named(named, ModelLoadFailed, entry))
+        self._fail_waiting(waiting, named)
 
     def _serve(self, entry: QueuedTask) -> None:
         entry.started_s = entry.progress_s = self.clock.now_s()
@@ -238,6 +237,11 @@ class ServingLoop:
             self._note(entry, error.name)
         entry.future.set_exception(error)
 
+    def _fail_waiting(self, entries: Sequence[QueuedTask], error: EdgeError) -> None:
+        for entry in entries:
+            if entry.future.set_running_or_notify_cancel():  # else its owner has cancelled the future
+                self._fail(entry, self._named(error, GenerationFailed, entry))
+
     def _note(self, entry: QueuedTask, error: str) -> None:
         """Remember how a task ended: an error's name, or nothing."""
         self._outcomes[entry.task.task_id] = error
@@ -264,8 +268,7 @@ class ServingLoop:
             if self._running is not None and self._running.stop is None:
                 self._running.stop = closed
             self._changed.notify_all()
-        for entry in waiting:
-            self._fail(entry, self._named(closed, ServerUnavailable, entry))
+        self._fail_waiting(waiting, closed)
         for future in jobs:
             future.set_exception(self._named(closed, ServerUnavailable))
         for timer, deliver in sending:

@@ -21,9 +21,11 @@ from lad_rllib.edge import (
     OutOfMemory,
     TaskCancelled,
 )
-from lad_rllib.edge.diffusers_engine import flow_match_sigmas, is_out_of_memory
+from lad_rllib.edge.device import is_out_of_memory
+from lad_rllib.edge.diffusers_engine import flow_match_sigmas
 from lad_rllib.errors import ConfigurationError
 from tests.edge.engines import task
+from tests.edge.tiny_pipeline import make_tiny_unet_pipeline
 
 
 def ignore(step):
@@ -279,3 +281,17 @@ def test_a_hub_model_that_is_not_here_fails_in_one_line(monkeypatch):
     with pytest.raises(ModelLoadFailed, match="nobody/no-such-pipeline.*is the name right") as caught:
         engine.load()
     assert "\n" not in str(caught.value)
+
+
+def test_a_pipeline_of_another_kind_and_order_is_served_by_its_prompt(tmp_path):
+    with EdgeServer("s1", DiffusersEngine(make_tiny_unet_pipeline(tmp_path), device="cpu")) as server:
+        result = server.generate(task(steps=3, seed=1))
+        assert (result.record.steps_done, result.record.width, result.record.height) == (3, 16, 16)
+        assert result.png == server.generate(task("b", steps=3, seed=1)).png
+        assert server.describe().width == 16
+
+
+def test_a_cuda_device_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ConfigurationError, match="torch finds no CUDA device"):
+        DiffusersEngine("nowhere/nothing", device="cuda:0")

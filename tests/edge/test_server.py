@@ -133,6 +133,17 @@ def test_an_engine_that_raises_fails_its_task_alone(server, engine):
     assert (server.status().tasks_served, server.status().tasks_failed) == (1, 1)
 
 
+def test_closing_leaves_a_future_alone_that_its_owner_has_cancelled(engine):
+    server = EdgeServer("s1", engine)
+    server.submit(task("running"))
+    mine, other = server.submit(task("mine")), server.submit(task("other"))
+    engine.wait_until_running()
+    assert mine.cancel()
+    engine.permit(1)
+    server.close()
+    assert mine.cancelled() and isinstance(error_of(other), ServerUnavailable)
+
+
 @pytest.mark.parametrize("load_at_start", [True, False])
 def test_a_model_that_cannot_be_loaded_fails_those_who_wait_and_those_who_come(load_at_start):
     engine = SteppedEngine(load_error=OSError("no such file"))
