@@ -9,7 +9,6 @@ questions have threads of their own and are answered while an image is generated
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -17,16 +16,16 @@ from typing import Any
 import ray
 
 from lad_rllib.edge.engine import Engine, EngineDescription, EngineOutput, StepCallback
-from lad_rllib.edge.errors import (
-    ModelLoadFailed,
-    one_line,
-)
+from lad_rllib.edge.errors import ModelLoadFailed, ServerUnavailable, one_line
 from lad_rllib.edge.fit import DelayFit
 from lad_rllib.edge.record import TaskResult
 from lad_rllib.edge.server import EdgeServer
 from lad_rllib.edge.status import ServerHealth, ServerStatus, TaskProgress
 from lad_rllib.edge.task import ImageTask
 from lad_rllib.errors import ConfigurationError
+
+TICKET_WAIT_S = 30.0
+"""Longest wait for a task whose ``result`` call is here already [wall seconds]; they are sent milliseconds apart."""
 
 SPARE_THREADS = 32
 """Threads that wait for images, beside one for each place in the queue: for the running task and for downloads."""
@@ -65,20 +64,22 @@ class EdgeServerActor:
         except Exception as error:
             engine = _NoEngine(error)
         self._server = EdgeServer(name, engine, **settings)
-        self._futures: dict[str, Future[TaskResult]] = {}
+        self._tickets: dict[str, Future[Future[TaskResult]]] = {}  # made by whichever of the two calls comes first
 
-    def enqueue(self, task: ImageTask) -> str:
-        """Hand in a task; returns the ticket for ``result``, or raises if the server refuses the task."""
-        future = self._server.submit(task)
-        if future.done() and (error := future.exception()) is not None:
-            raise error
-        ticket = uuid.uuid4().hex
-        self._futures[ticket] = future
-        return ticket
+    def enqueue(self, ticket: str, task: ImageTask) -> None:
+        """Hand in a task under a ticket, a name that nobody has used before; never waits and never raises."""
+        self._tickets.setdefault(ticket, Future()).set_result(self._server.submit(task))
 
     def result(self, ticket: str) -> TaskResult:
-        """Wait for the image of a ticket; each ticket is good for one call."""
-        return self._futures.pop(ticket).result()
+        """Wait for the image of a ticket; each ticket is good for one call. May arrive before its ``enqueue``."""
+        try:
+            future = self._tickets.setdefault(ticket, Future()).result(TICKET_WAIT_S)
+        except TimeoutError:
+            message = f"{self._server.name} never got the task, it may have restarted; send the task again"
+            raise ServerUnavailable(message, server=self._server.name) from None
+        finally:
+            self._tickets.pop(ticket, None)
+        return future.result()
 
     def generate(self, task: ImageTask) -> TaskResult:
         """Both in one call, for callers who wait for one image at a time."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -64,7 +65,8 @@ class RemoteEdgeServer:
                 result.set_exception(edge_error(error, self.name))
 
         try:
-            ticket = self.actor.enqueue.remote(task)
+            ticket = uuid.uuid4().hex
+            self.actor.enqueue.remote(ticket, task)
             self.actor.result.remote(ticket).future().add_done_callback(forward)
         except Exception as error:
             result.set_exception(edge_error(error, self.name))

@@ -21,6 +21,7 @@ from lad_rllib.edge import (
     edge_error,
     edge_server_actor,
 )
+from lad_rllib.edge.actor import EdgeServerActor
 from tests.edge.engines import task
 
 pytestmark = pytest.mark.cluster
@@ -114,6 +115,16 @@ def test_the_plain_handle_raises_the_named_error_too(start):
     with pytest.raises(ray.exceptions.RayTaskError) as caught:
         ray.get(server.actor.generate.remote(task(width=8)))
     assert edge_error(caught.value).name == "invalid_request"
+
+
+def test_waiting_for_a_task_that_a_restarted_server_never_got_ends(monkeypatch):
+    monkeypatch.setattr("lad_rllib.edge.actor.TICKET_WAIT_S", 0.01)
+    actor = EdgeServerActor("s1", partial(EmulatedEngine, BOX, time_scale=0.001), {})
+    with pytest.raises(ServerUnavailable, match="never got the task"):
+        actor.result("lost")
+    actor.enqueue("ticket", task())
+    assert actor.result("ticket").record.task_id == "a"
+    actor.close()
 
 
 def test_a_call_that_takes_too_long_is_a_server_that_does_not_answer(ray_cluster):
