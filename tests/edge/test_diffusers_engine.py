@@ -58,6 +58,7 @@ def test_the_same_prompt_seed_and_steps_give_the_identical_png_on_two_servers(ti
     assert first != server.generate(task("c", steps=4, seed=7)).png
 
 
+@pytest.mark.slow
 def test_the_image_is_the_same_in_another_process(tiny_folder, engine):
     code = (
         "import hashlib, sys; from lad_rllib.edge import DiffusersEngine; from tests.edge.engines import task;"
