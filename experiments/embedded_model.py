@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 from lad_rllib.edge.embedded import embedded_model_path  # noqa: E402
 
-ITERATIONS = 4500
+ITERATIONS = 4000
 STEPS = (1, 2, 4, 8, 15, 30)
 
 
@@ -62,7 +62,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     evaluate.add_argument("--model", type=Path, default=embedded_model_path(), help="default: the embedded model")
     evaluate.add_argument("--steps", type=int, nargs="+", default=STEPS, help="denoising steps (default: %(default)s)")
     evaluate.add_argument("--guidance", type=float, default=2.0, help="classifier-free guidance (default: 2)")
-    evaluate.add_argument("--pictures", type=int, default=2100, help="generated for each row (default: %(default)s)")
+    evaluate.add_argument("--pictures", type=int, default=1400, help="generated for each row (default: %(default)s)")
     evaluate.add_argument("--seed", type=int, default=0, help="of the real pictures (default: 0)")
     evaluate.add_argument(
         "--output",

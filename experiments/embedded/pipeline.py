@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderTiny, FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import pre_tokenizers
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
 
 from experiments.embedded.pictures import PICTURE_SIZE
 
 PROMPT_TOKENS = 28  # longer prompts are cut; every token costs time in the transformer
-_VOCABULARY = 900
+_VOCABULARY = 900  # at most
+_END = "</w>"  # marks the last letter of a word
 _HALVINGS = 2  # 32x32 pixels become 8x8 latents
 _TEXT_WIDTH = 32  # of each of the two text encoders
 _WIDTH, _LAYERS, _HEADS, _PATCH = 64, 4, 4, 2  # of the transformer
@@ -22,25 +26,52 @@ _WIDTH, _LAYERS, _HEADS, _PATCH = 64, 4, 4, 2  # of the transformer
 
 def make_tokenizer(prompts: list[str]) -> CLIPTokenizer:
     """CLIP's byte-level tokenizer with a vocabulary learned from the prompts; any text can be encoded."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    ends = [f"{letter}</w>" for letter in alphabet]
     stock = CLIPTokenizer()._tokenizer
-    learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
-    learner.normalizer, learner.pre_tokenizer = stock.normalizer, stock.pre_tokenizer
-    trainer = trainers.BpeTrainer(
-        vocab_size=_VOCABULARY - len(ends),
-        initial_alphabet=alphabet,
-        end_of_word_suffix="</w>",
-        min_frequency=2,
-        show_progress=False,
-    )
-    learner.train_from_iterator(prompts, trainer)
-    model = json.loads(learner.to_str())["model"]
-    vocabulary = dict(model["vocab"])
-    for token in [*ends, "<|startoftext|>", "<|endoftext|>"]:
-        vocabulary.setdefault(token, len(vocabulary))
-    merges = [tuple(merge) for merge in model["merges"]]
+    words: Counter[str] = Counter()
+    for prompt in prompts:
+        split = stock.pre_tokenizer.pre_tokenize_str(stock.normalizer.normalize_str(prompt))
+        words.update(word for word, _ in split)
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    letters = [*alphabet, *(letter + _END for letter in alphabet)]
+    merges = learn_merges(words, _VOCABULARY - len(letters) - 2)
+    tokens = [*letters, *("".join(merge) for merge in merges), "<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {token: n for n, token in enumerate(dict.fromkeys(tokens))}
     return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=PROMPT_TOKENS)
+
+
+def learn_merges(words: Counter[str], limit: int) -> list[tuple[str, str]]:
+    """Byte-pair encoding (arXiv 1508.07909): join the most frequent pair of neighbours, again and again.
+
+    ``tokenizers`` has a trainer, whose vocabulary differs from run to run. Here ties are broken by spelling.
+
+    Args:
+        words: How often each word occurs; words that occur less than ten times are left out.
+        limit: Most merges to learn.
+    """
+    frequent = {word: times for word, times in words.items() if times >= 10}
+    spelled = {word: [*word[:-1], word[-1] + _END] for word in frequent}
+    merges: list[tuple[str, str]] = []
+    while len(merges) < limit:
+        pairs: Counter[tuple[str, str]] = Counter()
+        for word, times in frequent.items():
+            for pair in pairwise(spelled[word]):
+                pairs[pair] += times
+        if not pairs:
+            break
+        best = max(pairs, key=lambda pair: (pairs[pair], pair))
+        merges.append(best)
+        spelled = {word: _joined(parts, best) for word, parts in spelled.items()}
+    return merges
+
+
+def _joined(parts: list[str], pair: tuple[str, str]) -> list[str]:
+    """The parts of a word with every occurrence of a pair made one part, from the left."""
+    result, n = [], 0
+    while n < len(parts):
+        joined = tuple(parts[n : n + 2]) == pair
+        result.append("".join(pair) if joined else parts[n])
+        n += 2 if joined else 1
+    return result
 
 
 def make_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModelWithProjection:
@@ -147,9 +178,16 @@ def save(pipeline: StableDiffusion3Pipeline, folder: Path) -> None:
         part.half()
     pipeline.save_pretrained(folder, safe_serialization=True)
     # diffusers loads in single precision unless told otherwise, transformers in what this file says.
-    for file in folder.glob("text_encoder*/config.json"):
-        config = json.loads(file.read_text(encoding="utf-8"))
-        file.write_text(json.dumps(config | {"dtype": "float32"}, indent=2) + "\n", encoding="utf-8")
+    for part in ("text_encoder", "text_encoder_2"):
+        _edit_config(folder / part, lambda config: config | {"dtype": "float32"})
+    # AutoencoderTiny writes this field, works it out again when loaded, and complains about it in between.
+    _edit_config(folder / "vae", lambda config: {k: v for k, v in config.items() if k != "block_out_channels"})
+
+
+def _edit_config(folder: Path, change: Callable[[dict[str, object]], dict[str, object]]) -> None:
+    file = folder / "config.json"
+    config = change(json.loads(file.read_text(encoding="utf-8")))
+    file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def load(folder: Path) -> StableDiffusion3Pipeline:

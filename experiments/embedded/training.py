@@ -33,7 +33,7 @@ class TrainingSettings:
     """
 
     seed: int = 0
-    iterations: int = 4500
+    iterations: int = 4000
     batch_size: int = 64
     learning_rate: float = 2e-3
     warm_up: int = 50
