@@ -15,7 +15,7 @@ ROOMS = {
     "diffusion": set(),
     "algorithms": {"diffusion"},  # spaces and key names suffice
     "edge": {"scheduling"},  # a trained policy arrives as a Scheduler
-    "service": {"scheduling", "edge"},
+    "service": {"scheduling", "edge", "simulator"},  # a fleet is described in the simulator's units
     "registry": {"algorithms", "envs"},  # gives both a name; imports them only when called
     "__init__": {"registry"},
 }

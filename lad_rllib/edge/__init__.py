@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from lad_rllib.edge.embedded import embedded_model_path
 from lad_rllib.edge.emulated import EmulatedEngine
 from lad_rllib.edge.engine import Engine, EngineDescription, EngineOutput
 from lad_rllib.edge.errors import (
@@ -72,6 +73,7 @@ __all__ = [
     "TaskResult",
     "edge_error",
     "edge_server_actor",
+    "embedded_model_path",
     "fit_delay",
     "get_profile",
     "load_profiles",

@@ -1,0 +1,346 @@
+"""Sends each task to the server that a scheduler chooses, and sees to it that every task ends exactly once."""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from lad_rllib.edge.errors import (
+    DeadlineExceeded,
+    EdgeError,
+    GenerationFailed,
+    InvalidRequest,
+    ServerUnavailable,
+    one_line,
+)
+from lad_rllib.edge.record import TaskResult
+from lad_rllib.edge.status import ServerHealth
+from lad_rllib.edge.task import ImageTask
+from lad_rllib.errors import ConfigurationError
+from lad_rllib.scheduling import Scheduler
+from lad_rllib.service.books import ServerBook
+from lad_rllib.service.delivery import Delivery
+from lad_rllib.service.health import HealthWatch
+from lad_rllib.service.slots import check_station, rounds_of, slot_tasks
+from lad_rllib.service.work_model import WorkModel
+from lad_rllib.simulator import EdgeNetwork
+
+MOST_ATTEMPTS = 2
+"""A task is sent to one server, and once more to another if that one fails it."""
+
+
+class Server(Protocol):
+    """What a dispatcher needs of an edge server: :class:`EdgeServer` in this process, or a client of an actor."""
+
+    name: str
+
+    def submit(self, task: ImageTask) -> Future[TaskResult]:
+        """Hand in a task without waiting; the future fails with a named ``EdgeError``."""
+        ...
+
+    def cancel(self, task_id: str) -> bool:
+        """Cancel a task that waits or runs."""
+        ...
+
+    def health(self) -> ServerHealth:
+        """How it is; must come back by itself within a second or so if the server is dead."""
+        ...
+
+
+@dataclass
+class _Pending:
+    """A task that has not ended."""
+
+    task: ImageTask
+    slot: int
+    submitted_s: float
+    future: Future[Delivery] = field(default_factory=Future)
+    attempts: int = 0
+    server: int = -1
+    ticket: int = -1  # of the present attempt
+    tried: set[int] = field(default_factory=set)
+
+
+class Dispatcher:
+    """Dispatches image tasks over edge servers.
+
+    Tasks handed in together are one slot: the scheduler decides for all of them on the servers' predicted queues. A
+    server that does not answer is taken out of the choice within two seconds, and its tasks are sent to another server,
+    once; it is a choice again as soon as it says that it is well. The first answer to a task ends it, and what comes
+    later is dropped: nothing is lost, and nothing is delivered twice.
+
+    If a scheduler chooses a server that is out, the task goes to the living one that would be done with it first.
+
+    One thread does all the bookkeeping; methods may be called from any thread. Close it, or use it in a ``with``.
+
+    Args:
+        servers: The edge servers, in the order of the network's.
+        network: The fleet in the simulator's units (:func:`~lad_rllib.service.work_model.fit_fleet`).
+        work: Work of a task in the same units.
+        scheduler: Chooses servers. One that has ``num_tasks`` decides for at most so many tasks per station at a time.
+        seed: Seed of the scheduler's randomness; None draws one.
+        time_scale: Wall seconds per second of the fleet, as its servers have it.
+        slots_per_episode: Number the slots modulo this, for policies that remember by slot; None: number on.
+        health_period_s: Time between two questions to a server how it is [s, wall clock]; None asks none.
+    """
+
+    def __init__(
+        self,
+        servers: Sequence[Server],
+        network: EdgeNetwork,
+        work: WorkModel,
+        scheduler: Scheduler,
+        *,
+        seed: int | None = None,
+        time_scale: float = 1.0,
+        slots_per_episode: int | None = None,
+        health_period_s: float | None = 0.3,
+    ) -> None:
+        if len(servers) != network.num_servers:
+            raise ConfigurationError(
+                f"{len(servers)} edge servers were given, the network has {network.num_servers}; make them equal"
+            )
+        self.servers, self.network, self.work, self.scheduler = list(servers), network, work, scheduler
+        self.time_scale = time_scale
+        self.duplicates_dropped = 0
+        self._slots_per_episode = slots_per_episode
+        self._rng = np.random.default_rng(seed)
+        self._books = [ServerBook(server.name) for server in servers]
+        self._pending: dict[str, _Pending] = {}
+        self._by_ticket: dict[int, _Pending] = {}
+        self._tickets = itertools.count()
+        self._slot = 0
+        self._closed = False
+        self._events: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._errands = ThreadPoolExecutor(4, thread_name_prefix="cancel")
+        self._thread = threading.Thread(target=self._work, name="dispatcher", daemon=True)
+        scheduler.reset(1)
+        self._thread.start()
+        self._watch = HealthWatch(servers, self._heard, health_period_s) if health_period_s is not None else None
+
+    def __enter__(self) -> Dispatcher:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    # Tasks.
+
+    def submit(self, tasks: Sequence[ImageTask]) -> list[Future[Delivery]]:
+        """Hand in the tasks of a slot; never waits.
+
+        Returns:
+            A future of each task's :class:`Delivery`, in the same order. It never fails: errors are in the delivery.
+        """
+        now_s = self._now_s()
+        pending = [_Pending(task, -1, now_s) for task in tasks]
+        for entry in pending:
+            entry.future.set_running_or_notify_cancel()  # a future that is cancelled would not stop the task
+        if pending:
+            self._do(lambda: self._dispatch(pending))
+        return [entry.future for entry in pending]
+
+    def run(self, tasks: Sequence[ImageTask], timeout_s: float | None = None) -> list[Delivery]:
+        """Hand in the tasks of a slot and wait for all of them, at most ``timeout_s`` for each [s, wall clock]."""
+        return [future.result(timeout_s) for future in self.submit(tasks)]
+
+    def cancel(self, task_id: str) -> None:
+        """Cancel a task, wherever it is; it ends with ``TaskCancelled`` unless its image is there first."""
+        self._do(lambda: self._cancel(task_id))
+
+    @property
+    def queue_s(self) -> np.ndarray:
+        """Predicted time until a task sent now would start on each server [s], shape (A,)."""
+        return self._ask(self._queue_s)
+
+    @property
+    def alive(self) -> list[bool]:
+        """Which servers are a choice at present."""
+        return [book.alive for book in self._books]
+
+    def close(self) -> None:
+        """Stop. Tasks that have not ended end with ``ServerUnavailable``; the servers are left as they are."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._watch is not None:
+            self._watch.close()
+        self._events.put(self._give_up_all)
+        self._events.put(None)
+        self._thread.join()
+        self._errands.shutdown(wait=False, cancel_futures=True)
+
+    # The bookkeeping thread. Everything below runs there, unless it says otherwise.
+
+    def _work(self) -> None:
+        while (event := self._events.get()) is not None:
+            event()
+
+    def _do(self, event: Callable[[], None]) -> None:
+        """Have it done by the thread; called from any."""
+        if self._closed:
+            raise ConfigurationError("the dispatcher is closed; make another one")
+        self._events.put(event)
+
+    def _ask(self, question: Callable[[], Any]) -> Any:
+        answer: Future[Any] = Future()
+        self._do(lambda: answer.set_result(question()))
+        return answer.result()
+
+    def _now_s(self) -> float:
+        return time.perf_counter() / self.time_scale
+
+    def _queue_s(self) -> np.ndarray:
+        now_s = self._now_s()
+        return np.array([book.queue_s(now_s) for book in self._books])
+
+    def _dispatch(self, pending: list[_Pending]) -> None:
+        """Decide for all tasks of a slot, round by round, and send them."""
+        good = []
+        for entry in pending:
+            try:
+                check_station(entry.task, self.network.num_stations)
+                if entry.task.task_id in self._pending:
+                    raise InvalidRequest(f"task_id {entry.task.task_id} is already on its way; give each its own")
+                self._pending[entry.task.task_id] = entry
+                good.append(entry)
+            except EdgeError as error:
+                self._end(entry, error=error)
+        tasks = [entry.task for entry in good]
+        for places in rounds_of(tasks, self.network.num_stations, getattr(self.scheduler, "num_tasks", None)):
+            slot = self._slot if self._slots_per_episode is None else self._slot % self._slots_per_episode
+            try:
+                observed = slot_tasks(tasks, places, slot, self.network, self.work, self._queue_s(), None)
+                chosen = self.scheduler.decide(observed, self._rng)[0]
+            except Exception as error:  # a scheduler that fails must not lose tasks
+                for position, _, _ in places:
+                    self._end(good[position], error=GenerationFailed(f"the scheduler failed: {one_line(error)}"))
+                continue
+            for position, station, index in places:
+                good[position].slot = self._slot
+                self._send(good[position], int(chosen[station, index]))
+            self._slot += 1
+
+    def _send(self, entry: _Pending, server: int) -> None:
+        """Send a task to a server, or to another one if it is out."""
+        if server in entry.tried or not self._books[server].alive:
+            others = [i for i, book in enumerate(self._books) if book.alive and i not in entry.tried]
+            if not others:
+                reasons = "; ".join(book.reason for book in self._books if book.reason) or "all were tried"
+                self._end(entry, error=ServerUnavailable(f"no edge server is left for the task ({reasons})"))
+                return
+            waits = self._queue_s()
+            server = min(others, key=lambda i: waits[i] + self._computing_s(entry.task, i))
+        left_s = self._deadline_left_s(entry)
+        if left_s is not None and left_s <= 0:
+            self._end(entry, error=DeadlineExceeded(f"its deadline of {entry.task.deadline_s} s passed"))
+            return
+        entry.attempts += 1
+        entry.server, entry.ticket = server, next(self._tickets)
+        entry.tried.add(server)
+        self._by_ticket[entry.ticket] = entry
+        self._books[server].sent(entry.ticket, self._computing_s(entry.task, server), self._now_s())
+        task = entry.task if left_s is None else replace(entry.task, deadline_s=left_s)
+        future = self.servers[server].submit(task)
+        ticket = entry.ticket
+        future.add_done_callback(lambda answer: self._events.put(lambda: self._answered(ticket, server, answer)))
+
+    def _computing_s(self, task: ImageTask, server: int) -> float:
+        workload = self.work.workload_gcycles(task.denoising_steps)
+        return workload / float(self.network.capacity_gcycles_per_s[server])
+
+    def _deadline_left_s(self, entry: _Pending) -> float | None:
+        if entry.task.deadline_s is None:
+            return None
+        return entry.task.deadline_s - (self._now_s() - entry.submitted_s)
+
+    def _answered(self, ticket: int, server: int, answer: Future[TaskResult]) -> None:
+        """A server answered an attempt, maybe one that was given up."""
+        self._books[server].answered(ticket, self._now_s())
+        entry = self._by_ticket.pop(ticket)
+        error = answer.exception()
+        if entry.future.done():
+            self.duplicates_dropped += error is None
+        elif error is None:
+            if ticket != entry.ticket:  # the attempt that was given up came through: the other one is not needed
+                self._errands.submit(self.servers[entry.server].cancel, entry.task.task_id)
+            self._end(entry, result=answer.result(), server=server)
+        elif ticket == entry.ticket:
+            if isinstance(error, ServerUnavailable):
+                self._lose(server, str(error))
+            self._failed(entry, server, error if isinstance(error, EdgeError) else GenerationFailed(one_line(error)))
+
+    def _failed(self, entry: _Pending, server: int, error: EdgeError) -> None:
+        """The present attempt of a task failed: send it to another server, or end it."""
+        if error.retryable and entry.attempts < MOST_ATTEMPTS and self._other_server(entry):
+            self._send(entry, server)
+        else:
+            self._end(entry, error=error, server=server)
+
+    def _other_server(self, entry: _Pending) -> bool:
+        return any(book.alive and i not in entry.tried for i, book in enumerate(self._books))
+
+    def _heard(self, server: int, health: ServerHealth) -> None:
+        """How a server is; called from the watch's threads."""
+        self._events.put(lambda: self._judge(server, health))
+
+    def _judge(self, server: int, health: ServerHealth) -> None:
+        book = self._books[server]
+        if health.healthy:
+            book.alive, book.reason = True, ""
+        elif book.alive:
+            self._lose(server, health.reason)
+
+    def _lose(self, server: int, reason: str) -> None:
+        """Take a server out of the choice, and send elsewhere what it owes."""
+        book = self._books[server]
+        book.alive, book.reason = False, reason
+        for ticket in book.forget():
+            entry = self._by_ticket[ticket]
+            if entry.ticket == ticket and not entry.future.done():
+                self._failed(entry, server, ServerUnavailable(reason, server=book.name, task_id=entry.task.task_id))
+
+    def _cancel(self, task_id: str) -> None:
+        entry = self._pending.get(task_id)
+        if entry is not None and entry.server >= 0:
+            self._errands.submit(self.servers[entry.server].cancel, task_id)
+
+    def _give_up_all(self) -> None:
+        for entry in list(self._pending.values()):
+            self._end(entry, error=ServerUnavailable("the dispatcher was closed before the task ended"))
+
+    def _end(
+        self,
+        entry: _Pending,
+        *,
+        result: TaskResult | None = None,
+        error: EdgeError | None = None,
+        server: int | None = None,
+    ) -> None:
+        """The one end of a task."""
+        if self._pending.get(entry.task.task_id) is entry:
+            del self._pending[entry.task.task_id]
+        answered_by = entry.server if server is None else server
+        name = self.servers[answered_by].name if answered_by >= 0 else ""
+        if error is not None:
+            error.server, error.task_id = error.server or name or None, entry.task.task_id
+        entry.future.set_result(
+            Delivery(
+                task=entry.task,
+                slot=entry.slot,
+                server=name,
+                attempts=entry.attempts,
+                service_delay_s=self._now_s() - entry.submitted_s,
+                record=result.record if result else None,
+                png=result.png if result else None,
+                error=error,
+            )
+        )

@@ -1,0 +1,82 @@
+"""Tasks that arrived together, as the slot of the simulator that schedulers know."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lad_rllib.edge.errors import InvalidRequest
+from lad_rllib.edge.task import ImageTask
+from lad_rllib.service.work_model import WorkModel
+from lad_rllib.simulator import EdgeNetwork, SlotTasks
+
+
+def rounds_of(
+    tasks: Sequence[ImageTask], num_stations: int, most_per_station: int | None
+) -> list[list[tuple[int, int, int]]]:
+    """Split tasks into decision rounds with at most so many tasks of one station.
+
+    Returns:
+        For each round, ``(position in tasks, station, index at the station)`` of each of its tasks.
+    """
+    counts = [0] * num_stations
+    rounds: list[list[tuple[int, int, int]]] = []
+    for position, task in enumerate(tasks):
+        number, index = divmod(counts[task.station], most_per_station or len(tasks))
+        counts[task.station] += 1
+        while len(rounds) <= number:
+            rounds.append([])
+        rounds[number].append((position, task.station, index))
+    return rounds
+
+
+def slot_tasks(
+    tasks: Sequence[ImageTask],
+    places: Sequence[tuple[int, int, int]],
+    slot: int,
+    network: EdgeNetwork,
+    work: WorkModel,
+    queue_s: NDArray[np.float64],
+    num_tasks: int | None,
+) -> SlotTasks:
+    """The observation of a decision round, with one episode (E = 1).
+
+    Args:
+        tasks: All tasks.
+        places: Those of the round, from :func:`rounds_of`.
+        slot: Number of the round.
+        network: The fleet in the simulator's units.
+        work: Work of a task.
+        queue_s: Predicted time until a task sent now would start on each server [s], shape (A,).
+        num_tasks: Padded number of tasks per station N; None: as many as there are.
+    """
+    counts = np.zeros((1, network.num_stations), dtype=np.int64)
+    for _, station, _ in places:
+        counts[0, station] += 1
+    shape = (1, network.num_stations, num_tasks or int(counts.max()))
+    task_mbit, workload = np.zeros(shape), np.zeros(shape)
+    for position, station, index in places:
+        task_mbit[0, station, index] = tasks[position].upload_mbit
+        workload[0, station, index] = work.workload_gcycles(tasks[position].denoising_steps)
+    return SlotTasks(
+        slot=slot,
+        network=network,
+        queue_gcycles=(queue_s * network.capacity_gcycles_per_s)[None],
+        task_counts=counts,
+        mask=np.arange(shape[2]) < counts[..., None],
+        task_mbit=task_mbit,
+        workload_gcycles=workload,
+        result_mbit=np.full(shape, work.result_mbit),
+    )
+
+
+def check_station(task: ImageTask, num_stations: int) -> None:
+    """Raise ``InvalidRequest`` for a station that the network does not have."""
+    if task.station >= num_stations:
+        raise InvalidRequest(
+            f"station {task.station} does not exist; the fleet has stations 0 to {num_stations - 1} "
+            f"(task {task.task_id})",
+            task_id=task.task_id,
+        )

@@ -1,0 +1,95 @@
+"""Small fleets in this process, and servers that misbehave on purpose."""
+
+import time
+from concurrent.futures import Future
+
+import numpy as np
+
+from lad_rllib.edge import DeviceProfile, EdgeServer, EmulatedEngine, ImageTask, ServerHealth, ServerUnavailable
+from lad_rllib.service import WorkModel
+from lad_rllib.simulator import EdgeNetwork
+
+WORK = WorkModel(density_gcycles_per_step=1.0)
+STATIONS = 3
+
+
+def network(capacities, stations=STATIONS):
+    """Servers that do so many denoising steps a second."""
+    return EdgeNetwork(stations, np.array(capacities, float), np.full(len(capacities), 1e9))
+
+
+def emulated(name, steps_per_s, **settings):
+    """An emulated server without overhead."""
+    profile = DeviceProfile(name, 0.0, 1 / steps_per_s, "assumption", "made up for a test")
+    return EdgeServer(name, EmulatedEngine(profile, make_png=False), **settings)
+
+
+def tasks(number, steps=2, **attributes):
+    """Tasks that arrive at the stations in turn."""
+    return [ImageTask(f"task-{i}", "a red seven", steps, station=i % STATIONS, **attributes) for i in range(number)]
+
+
+class Fixed:
+    """A scheduler that always names the same server."""
+
+    def __init__(self, server):
+        self.server, self.seen = server, []
+
+    def reset(self, num_episodes):
+        """Nothing to forget."""
+
+    def decide(self, tasks, rng):
+        """Note what was seen."""
+        self.seen.append(tasks)
+        return np.full(tasks.mask.shape, self.server)
+
+
+class Wrapped:
+    """An edge server that can be told to die, to hang, or to hold its answers back."""
+
+    def __init__(self, server):
+        self.inner, self.name = server, server.name
+        self.dead = self.hung = False
+        self.held = []  # answers that are kept back: (future, answer)
+
+    def submit(self, task):
+        """As the server; while it hangs, no answer comes through."""
+        future = Future()
+        if self.dead:
+            future.set_exception(ServerUnavailable(f"{self.name} has lost its process"))
+            return future
+
+        def forward(answer):
+            if self.hung:
+                self.held.append((future, answer))
+            else:
+                self.give(future, answer)
+
+        self.inner.submit(task).add_done_callback(forward)
+        return future
+
+    def give(self, future, answer):
+        """Let an answer through, or what a lost process leaves of it."""
+        if self.dead:
+            future.set_exception(ServerUnavailable(f"{self.name} has lost its process"))
+        elif answer.exception() is not None:
+            future.set_exception(answer.exception())
+        else:
+            future.set_result(answer.result())
+
+    def release(self):
+        """The server goes on, and so do its answers."""
+        self.hung = False
+        for future, answer in self.held:
+            self.give(future, answer)
+
+    def cancel(self, task_id):
+        """As the server."""
+        return self.inner.cancel(task_id)
+
+    def health(self):
+        """As the server; one that is gone runs into a timeout."""
+        if self.dead or self.hung:
+            time.sleep(0.2)
+            return ServerHealth(False, f"{self.name} does not answer", 0.0)
+        return self.inner.health()
