@@ -19,6 +19,7 @@ from lad_rllib.edge.errors import (
     GenerationFailed,
     InvalidRequest,
     ServerUnavailable,
+    TaskCancelled,
     one_line,
 )
 from lad_rllib.edge.record import TaskResult
@@ -67,6 +68,7 @@ class _Pending:
     server: int = -1
     ticket: int = -1  # of the present attempt
     tried: set[int] = field(default_factory=set)
+    cancelled: bool = False
 
 
 class Dispatcher:
@@ -191,6 +193,8 @@ class Dispatcher:
         self._events.put(event)
 
     def _ask(self, question: Callable[[], Any]) -> Any:
+        if threading.current_thread() is self._thread:  # from a callback of a delivery
+            return question()
         answer: Future[Any] = Future()
         self._do(lambda: answer.set_result(question()))
         return answer.result()
@@ -280,6 +284,8 @@ class Dispatcher:
 
     def _failed(self, entry: _Pending, server: int, error: EdgeError) -> None:
         """The present attempt of a task failed: send it to another server, or end it."""
+        if entry.cancelled:
+            error = TaskCancelled(f"task {entry.task.task_id} was cancelled")
         if error.retryable and entry.attempts < MOST_ATTEMPTS and self._other_server(entry):
             self._send(entry, server)
         else:
@@ -310,7 +316,8 @@ class Dispatcher:
 
     def _cancel(self, task_id: str) -> None:
         entry = self._pending.get(task_id)
-        if entry is not None and entry.server >= 0:
+        if entry is not None:
+            entry.cancelled = True  # in case its server is lost before it hears of it
             self._errands.submit(self.servers[entry.server].cancel, task_id)
 
     def _give_up_all(self) -> None:

@@ -139,6 +139,28 @@ def test_deadline_invalid_station_repeated_name_and_cancel_end_with_their_names(
     assert names == ["cancelled", "deadline_exceeded", "invalid_request", "invalid_request", "cancelled"]
 
 
+def test_a_task_that_was_cancelled_is_not_tried_again_when_its_server_is_lost():
+    with fleet([50, 50], Fixed(0)) as (dispatcher, (victim, other)):
+        victim.hung = True
+        future = dispatcher.submit([ImageTask("one", "x", 200)])[0]
+        dispatcher.cancel("one")
+        delivery = future.result(20)
+        assert other.inner.status().tasks_served == 0
+    assert (delivery.error.name, delivery.attempts) == ("cancelled", 1)
+
+
+def test_a_callback_of_a_delivery_may_ask_the_dispatcher_and_hand_in_more():
+    with fleet([500], Fixed(0)) as (dispatcher, _):
+        more = []
+
+        def on_delivery(future):
+            more.append((dispatcher.queue_s[0], dispatcher.submit([ImageTask("second", "x", 2)])[0]))
+
+        dispatcher.submit([ImageTask("first", "x", 2)])[0].add_done_callback(on_delivery)
+        until(lambda: more)
+        assert more[0][0] == 0.0 and more[0][1].result(20).error is None
+
+
 def test_a_scheduler_that_raises_loses_no_task():
     class Broken(Fixed):
         def decide(self, tasks, rng):
