@@ -8,8 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -30,45 +30,13 @@ from lad_rllib.scheduling import Scheduler
 from lad_rllib.service.books import ServerBook
 from lad_rllib.service.delivery import Delivery
 from lad_rllib.service.health import HealthWatch
+from lad_rllib.service.pending import PendingTask, Server
 from lad_rllib.service.slots import check_station, rounds_of, slot_tasks
 from lad_rllib.service.work_model import WorkModel
 from lad_rllib.simulator import EdgeNetwork
 
 MOST_ATTEMPTS = 2
 """A task is sent to one server, and once more to another if that one fails it."""
-
-
-class Server(Protocol):
-    """What a dispatcher needs of an edge server: :class:`EdgeServer` in this process, or a client of an actor."""
-
-    name: str
-
-    def submit(self, task: ImageTask) -> Future[TaskResult]:
-        """Hand in a task without waiting; the future fails with a named ``EdgeError``."""
-        ...
-
-    def cancel(self, task_id: str) -> bool:
-        """Cancel a task that waits or runs."""
-        ...
-
-    def health(self) -> ServerHealth:
-        """How it is; must come back by itself within a second or so if the server is dead."""
-        ...
-
-
-@dataclass
-class _Pending:
-    """A task that has not ended."""
-
-    task: ImageTask
-    slot: int
-    submitted_s: float
-    future: Future[Delivery] = field(default_factory=Future)
-    attempts: int = 0
-    server: int = -1
-    ticket: int = -1  # of the present attempt
-    tried: set[int] = field(default_factory=set)
-    cancelled: bool = False
 
 
 class Dispatcher:
@@ -116,8 +84,8 @@ class Dispatcher:
         self._slots_per_episode = slots_per_episode
         self._rng = np.random.default_rng(seed)
         self._books = [ServerBook(server.name) for server in servers]
-        self._pending: dict[str, _Pending] = {}
-        self._by_ticket: dict[int, _Pending] = {}
+        self._pending: dict[str, PendingTask] = {}
+        self._by_ticket: dict[int, PendingTask] = {}
         self._tickets = itertools.count()
         self._slot = 0
         self._closed = False
@@ -143,7 +111,7 @@ class Dispatcher:
             A future of each task's :class:`Delivery`, in the same order. It never fails: errors are in the delivery.
         """
         now_s = self._now_s()
-        pending = [_Pending(task, -1, now_s) for task in tasks]
+        pending = [PendingTask(task, now_s) for task in tasks]
         for entry in pending:
             entry.future.set_running_or_notify_cancel()  # a future that is cancelled would not stop the task
         if pending:
@@ -206,7 +174,7 @@ class Dispatcher:
         now_s = self._now_s()
         return np.array([book.queue_s(now_s) for book in self._books])
 
-    def _dispatch(self, pending: list[_Pending]) -> None:
+    def _dispatch(self, pending: list[PendingTask]) -> None:
         """Decide for all tasks of a slot, round by round, and send them."""
         good = []
         for entry in pending:
@@ -222,21 +190,22 @@ class Dispatcher:
         for places in rounds_of(tasks, self.network.num_stations, getattr(self.scheduler, "num_tasks", None)):
             slot = self._slot if self._slots_per_episode is None else self._slot % self._slots_per_episode
             try:
-                observed = slot_tasks(tasks, places, slot, self.network, self.work, self._queue_s(), None)
+                observed = slot_tasks(tasks, places, slot, self.network, self.work, self._queue_s())
                 chosen = self.scheduler.decide(observed, self._rng)[0]
+                servers = [range(len(self.servers))[chosen[station, index]] for _, station, index in places]
             except Exception as error:  # a scheduler that fails must not lose tasks
                 for position, _, _ in places:
                     self._end(good[position], error=GenerationFailed(f"the scheduler failed: {one_line(error)}"))
                 continue
-            for position, station, index in places:
+            for (position, _, _), server in zip(places, servers, strict=True):
                 good[position].slot = self._slot
-                self._send(good[position], int(chosen[station, index]))
+                self._send(good[position], server)
             self._slot += 1
 
-    def _send(self, entry: _Pending, server: int) -> None:
+    def _send(self, entry: PendingTask, server: int) -> None:
         """Send a task to a server, or to another one if it is out."""
         if server in entry.tried or not self._books[server].alive:
-            others = [i for i, book in enumerate(self._books) if book.alive and i not in entry.tried]
+            others = self._others(entry)
             if not others:
                 reasons = "; ".join(book.reason for book in self._books if book.reason) or "all were tried"
                 self._end(entry, error=ServerUnavailable(f"no edge server is left for the task ({reasons})"))
@@ -261,7 +230,7 @@ class Dispatcher:
         workload = self.work.workload_gcycles(task.denoising_steps)
         return workload / float(self.network.capacity_gcycles_per_s[server])
 
-    def _deadline_left_s(self, entry: _Pending) -> float | None:
+    def _deadline_left_s(self, entry: PendingTask) -> float | None:
         if entry.task.deadline_s is None:
             return None
         return entry.task.deadline_s - (self._now_s() - entry.submitted_s)
@@ -282,17 +251,18 @@ class Dispatcher:
                 self._lose(server, str(error))
             self._failed(entry, server, error if isinstance(error, EdgeError) else GenerationFailed(one_line(error)))
 
-    def _failed(self, entry: _Pending, server: int, error: EdgeError) -> None:
+    def _failed(self, entry: PendingTask, server: int, error: EdgeError) -> None:
         """The present attempt of a task failed: send it to another server, or end it."""
         if entry.cancelled:
             error = TaskCancelled(f"task {entry.task.task_id} was cancelled")
-        if error.retryable and entry.attempts < MOST_ATTEMPTS and self._other_server(entry):
+        if error.retryable and entry.attempts < MOST_ATTEMPTS and self._others(entry):
             self._send(entry, server)
         else:
             self._end(entry, error=error, server=server)
 
-    def _other_server(self, entry: _Pending) -> bool:
-        return any(book.alive and i not in entry.tried for i, book in enumerate(self._books))
+    def _others(self, entry: PendingTask) -> list[int]:
+        """Living servers that a task was not yet sent to."""
+        return [i for i, book in enumerate(self._books) if book.alive and i not in entry.tried]
 
     def _heard(self, server: int, health: ServerHealth) -> None:
         """How a server is; called from the watch's threads."""
@@ -326,7 +296,7 @@ class Dispatcher:
 
     def _end(
         self,
-        entry: _Pending,
+        entry: PendingTask,
         *,
         result: TaskResult | None = None,
         error: EdgeError | None = None,

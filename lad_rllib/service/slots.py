@@ -39,7 +39,6 @@ def slot_tasks(
     network: EdgeNetwork,
     work: WorkModel,
     queue_s: NDArray[np.float64],
-    num_tasks: int | None,
 ) -> SlotTasks:
     """The observation of a decision round, with one episode (E = 1).
 
@@ -50,12 +49,11 @@ def slot_tasks(
         network: The fleet in the simulator's units.
         work: Work of a task.
         queue_s: Predicted time until a task sent now would start on each server [s], shape (A,).
-        num_tasks: Padded number of tasks per station N; None: as many as there are.
     """
     counts = np.zeros((1, network.num_stations), dtype=np.int64)
     for _, station, _ in places:
         counts[0, station] += 1
-    shape = (1, network.num_stations, num_tasks or int(counts.max()))
+    shape = (1, network.num_stations, int(counts.max()))
     task_mbit, workload = np.zeros(shape), np.zeros(shape)
     for position, station, index in places:
         task_mbit[0, station, index] = tasks[position].upload_mbit

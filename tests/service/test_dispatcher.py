@@ -171,6 +171,13 @@ def test_a_scheduler_that_raises_loses_no_task():
     assert {str(d.error) for d in deliveries} == {"the scheduler failed: ValueError: no idea"}
 
 
+def test_a_scheduler_that_names_a_server_that_does_not_exist_loses_no_task():
+    with fleet([100], Fixed(5)) as (dispatcher, _):
+        deliveries = dispatcher.run(tasks(4), timeout_s=30)
+    assert [d.error.name for d in deliveries] == ["generation_failed"] * 4
+    assert "IndexError" in str(deliveries[0].error)
+
+
 def test_without_any_server_left_a_task_ends_with_server_unavailable():
     with fleet([100, 100], Fixed(0)) as (dispatcher, servers):
         for server in servers:

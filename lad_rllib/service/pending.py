@@ -1,0 +1,57 @@
+"""A task on its way, and what a dispatcher needs of the servers that it may go to."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from lad_rllib.edge.record import TaskResult
+from lad_rllib.edge.status import ServerHealth
+from lad_rllib.edge.task import ImageTask
+from lad_rllib.service.delivery import Delivery
+
+
+class Server(Protocol):
+    """What a dispatcher needs of an edge server: :class:`EdgeServer` in this process, or a client of an actor."""
+
+    name: str
+
+    def submit(self, task: ImageTask) -> Future[TaskResult]:
+        """Hand in a task without waiting; the future fails with a named ``EdgeError``."""
+        ...
+
+    def cancel(self, task_id: str) -> bool:
+        """Cancel a task that waits or runs."""
+        ...
+
+    def health(self) -> ServerHealth:
+        """How it is; must come back by itself within a second or so if the server is dead."""
+        ...
+
+
+@dataclass
+class PendingTask:
+    """A task that has not ended.
+
+    Attributes:
+        task: What was asked for.
+        submitted_s: When it was handed in, by the fleet's clock [s].
+        future: Its one end.
+        slot: Decision round; -1 before.
+        attempts: Servers that it was sent to so far.
+        server: Index of the last of them; -1 before.
+        ticket: Number of the present attempt; -1 before.
+        tried: Indices of all of them.
+        cancelled: Somebody wants it no more; it is not sent again.
+    """
+
+    task: ImageTask
+    submitted_s: float
+    future: Future[Delivery] = field(default_factory=Future)
+    slot: int = -1
+    attempts: int = 0
+    server: int = -1
+    ticket: int = -1
+    tried: set[int] = field(default_factory=set)
+    cancelled: bool = False
