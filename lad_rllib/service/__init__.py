@@ -1,10 +1,26 @@
 """Prompts in, images out: dispatch over edge servers by any scheduler."""
 
 from lad_rllib.service.books import ServerBook
+from lad_rllib.service.contact_sheet import save_contact_sheet
 from lad_rllib.service.delivery import Delivery
 from lad_rllib.service.dispatcher import Dispatcher
 from lad_rllib.service.health import HealthWatch
+from lad_rllib.service.live_run import LiveRun, serve
 from lad_rllib.service.pending import Server
+from lad_rllib.service.prompts import image_tasks, read_prompts
 from lad_rllib.service.work_model import WorkModel, fit_fleet
 
-__all__ = ["Delivery", "Dispatcher", "HealthWatch", "Server", "ServerBook", "WorkModel", "fit_fleet"]
+__all__ = [
+    "Delivery",
+    "Dispatcher",
+    "HealthWatch",
+    "LiveRun",
+    "Server",
+    "ServerBook",
+    "WorkModel",
+    "fit_fleet",
+    "image_tasks",
+    "read_prompts",
+    "save_contact_sheet",
+    "serve",
+]
