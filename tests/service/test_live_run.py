@@ -73,12 +73,10 @@ def test_a_file_without_prompts_and_a_missing_one_are_named(tmp_path):
 
 def test_the_contact_sheet_has_a_tile_for_every_task_and_shows_the_image(tmp_path):
     profile = DeviceProfile("device", 0.0, 0.001, "assumption", "made up for a test", width=64, height=64)
-    with (
-        EdgeServer("s0", EmulatedEngine(profile)) as server,
-        Dispatcher([server], network([1000]), WORK, make_heuristic("random")) as dispatcher,
-    ):
+    with EdgeServer("s0", EmulatedEngine(profile)) as server:
         server.warm_up()
-        run = serve(dispatcher, [[*made_tasks(6), *made_tasks(1, deadline_s=1e-6, name="late")]])
+        with Dispatcher([server], network([1000]), WORK, make_heuristic("random")) as dispatcher:
+            run = serve(dispatcher, [[*made_tasks(6), *made_tasks(1, deadline_s=1e-6, name="late")]])
     save_contact_sheet(run.deliveries, tmp_path / "sheet.png", columns=5)
     with Image.open(tmp_path / "sheet.png") as page:
         assert page.size == (8 + 5 * 168, 8 + 2 * 234)
