@@ -31,7 +31,7 @@ from lad_rllib.service.books import ServerBook
 from lad_rllib.service.delivery import Delivery
 from lad_rllib.service.health import HealthWatch
 from lad_rllib.service.pending import PendingTask, Server
-from lad_rllib.service.slots import check_station, rounds_of, slot_tasks
+from lad_rllib.service.slots import check_station, checked_servers, rounds_of, slot_tasks
 from lad_rllib.service.work_model import WorkModel
 from lad_rllib.simulator import EdgeNetwork
 
@@ -47,7 +47,7 @@ class Dispatcher:
     once; it is a choice again as soon as it says that it is well. The first answer to a task ends it, and what comes
     later is dropped: nothing is lost, and nothing is delivered twice.
 
-    If a scheduler chooses a server that is out, the task goes to the living one that would be done with it first.
+    If a server is chosen that is out, the task goes to the living one that would be done with it first.
 
     One thread does all the bookkeeping; methods may be called from any thread. Close it, or use it in a ``with``.
 
@@ -56,6 +56,7 @@ class Dispatcher:
         network: The fleet in the simulator's units (:func:`~lad_rllib.service.work_model.fit_fleet`).
         work: Work of a task in the same units.
         scheduler: Chooses servers. One that has ``num_tasks`` decides for at most so many tasks per station at a time.
+            None: whoever hands in tasks names their servers.
         seed: Seed of the scheduler's randomness; None draws one.
         time_scale: Wall seconds per second of the fleet, as its servers have it.
         slots_per_episode: Number the slots modulo this, for policies that remember by slot; None: number on.
@@ -67,7 +68,7 @@ class Dispatcher:
         servers: Sequence[Server],
         network: EdgeNetwork,
         work: WorkModel,
-        scheduler: Scheduler,
+        scheduler: Scheduler | None,
         *,
         seed: int | None = None,
         time_scale: float = 1.0,
@@ -92,7 +93,8 @@ class Dispatcher:
         self._events: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._errands = ThreadPoolExecutor(4, thread_name_prefix="cancel")
         self._thread = threading.Thread(target=self._work, name="dispatcher", daemon=True)
-        scheduler.reset(1)
+        if scheduler is not None:
+            scheduler.reset(1)
         self._thread.start()
         self._watch = HealthWatch(servers, self._heard, health_period_s) if health_period_s is not None else None
 
@@ -104,23 +106,35 @@ class Dispatcher:
 
     # Tasks.
 
-    def submit(self, tasks: Sequence[ImageTask]) -> list[Future[Delivery]]:
+    def submit(self, tasks: Sequence[ImageTask], servers: Sequence[int] | None = None) -> list[Future[Delivery]]:
         """Hand in the tasks of a slot; never waits.
+
+        Args:
+            tasks: The tasks.
+            servers: Index of the server that each is to go to; None: the scheduler chooses.
 
         Returns:
             A future of each task's :class:`Delivery`, in the same order. It never fails: errors are in the delivery.
+
+        Raises:
+            ConfigurationError: for servers that do not fit the tasks or the fleet, or if nobody chooses them.
         """
+        if servers is None and self.scheduler is None:
+            raise ConfigurationError("the dispatcher has no scheduler; give it one, or name a server for each task")
+        named = [None] * len(tasks) if servers is None else checked_servers(servers, len(tasks), len(self.servers))
         now_s = self._now_s()
-        pending = [PendingTask(task, now_s) for task in tasks]
+        pending = [PendingTask(task, now_s, server) for task, server in zip(tasks, named, strict=True)]
         for entry in pending:
             entry.future.set_running_or_notify_cancel()  # a future that is cancelled would not stop the task
         if pending:
             self._do(lambda: self._dispatch(pending))
         return [entry.future for entry in pending]
 
-    def run(self, tasks: Sequence[ImageTask], timeout_s: float | None = None) -> list[Delivery]:
+    def run(
+        self, tasks: Sequence[ImageTask], timeout_s: float | None = None, servers: Sequence[int] | None = None
+    ) -> list[Delivery]:
         """Hand in the tasks of a slot and wait for all of them, at most ``timeout_s`` for each [s, wall clock]."""
-        return [future.result(timeout_s) for future in self.submit(tasks)]
+        return [future.result(timeout_s) for future in self.submit(tasks, servers)]
 
     def cancel(self, task_id: str) -> None:
         """Cancel a task, wherever it is; it ends with ``TaskCancelled`` unless its image is there first."""
@@ -175,32 +189,47 @@ class Dispatcher:
         return np.array([book.queue_s(now_s) for book in self._books])
 
     def _dispatch(self, pending: list[PendingTask]) -> None:
-        """Decide for all tasks of a slot, round by round, and send them."""
-        good = []
-        for entry in pending:
+        """Send the tasks of a slot where they are to go; without named servers decide first, round by round."""
+        good = [entry for entry in pending if self._admit(entry)]
+        if not good or good[0].named is not None:
+            self._send_round(good, [entry.named for entry in good if entry.named is not None])
+            return
+        tasks, most = [entry.task for entry in good], getattr(self.scheduler, "num_tasks", None)
+        for places in rounds_of(tasks, self.network.num_stations, most):
+            entries = [good[position] for position, _, _ in places]
             try:
-                check_station(entry.task, self.network.num_stations)
-                if entry.task.task_id in self._pending:
-                    raise InvalidRequest(f"task_id {entry.task.task_id} is already on its way; give each its own")
-                self._pending[entry.task.task_id] = entry
-                good.append(entry)
-            except EdgeError as error:
-                self._end(entry, error=error)
-        tasks = [entry.task for entry in good]
-        for places in rounds_of(tasks, self.network.num_stations, getattr(self.scheduler, "num_tasks", None)):
-            slot = self._slot if self._slots_per_episode is None else self._slot % self._slots_per_episode
-            try:
-                observed = slot_tasks(tasks, places, slot, self.network, self.work, self._queue_s())
-                chosen = self.scheduler.decide(observed, self._rng)[0]
-                servers = [range(len(self.servers))[chosen[station, index]] for _, station, index in places]
+                chosen = self._decide(tasks, places)
             except Exception as error:  # a scheduler that fails must not lose tasks
-                for position, _, _ in places:
-                    self._end(good[position], error=GenerationFailed(f"the scheduler failed: {one_line(error)}"))
-                continue
-            for (position, _, _), server in zip(places, servers, strict=True):
-                good[position].slot = self._slot
-                self._send(good[position], server)
-            self._slot += 1
+                for entry in entries:
+                    self._end(entry, error=GenerationFailed(f"the scheduler failed: {one_line(error)}"))
+            else:
+                self._send_round(entries, chosen)
+
+    def _admit(self, entry: PendingTask) -> bool:
+        """Whether a task may go on its way; one that may not is ended."""
+        try:
+            check_station(entry.task, self.network.num_stations)
+            if entry.task.task_id in self._pending:
+                raise InvalidRequest(f"task_id {entry.task.task_id} is already on its way; give each its own")
+        except EdgeError as error:
+            self._end(entry, error=error)
+            return False
+        self._pending[entry.task.task_id] = entry
+        return True
+
+    def _decide(self, tasks: list[ImageTask], places: list[tuple[int, int, int]]) -> list[int]:
+        """The scheduler's server for each task of a round."""
+        assert self.scheduler is not None  # submit has seen to it
+        slot = self._slot if self._slots_per_episode is None else self._slot % self._slots_per_episode
+        observed = slot_tasks(tasks, places, slot, self.network, self.work, self._queue_s())
+        chosen = self.scheduler.decide(observed, self._rng)[0]
+        return [range(len(self.servers))[chosen[station, index]] for _, station, index in places]
+
+    def _send_round(self, entries: list[PendingTask], servers: list[int]) -> None:
+        for entry, server in zip(entries, servers, strict=True):
+            entry.slot = self._slot
+            self._send(entry, server)
+        self._slot += bool(entries)
 
     def _send(self, entry: PendingTask, server: int) -> None:
         """Send a task to a server, or to another one if it is out."""
@@ -212,7 +241,7 @@ class Dispatcher:
                 return
             waits = self._queue_s()
             server = min(others, key=lambda i: waits[i] + self._computing_s(entry.task, i))
-        left_s = self._deadline_left_s(entry)
+        left_s = entry.deadline_left_s(self._now_s())
         if left_s is not None and left_s <= 0:
             self._end(entry, error=DeadlineExceeded(f"its deadline of {entry.task.deadline_s} s passed"))
             return
@@ -229,11 +258,6 @@ class Dispatcher:
     def _computing_s(self, task: ImageTask, server: int) -> float:
         workload = self.work.workload_gcycles(task.denoising_steps)
         return workload / float(self.network.capacity_gcycles_per_s[server])
-
-    def _deadline_left_s(self, entry: PendingTask) -> float | None:
-        if entry.task.deadline_s is None:
-            return None
-        return entry.task.deadline_s - (self._now_s() - entry.submitted_s)
 
     def _answered(self, ticket: int, server: int, answer: Future[TaskResult]) -> None:
         """A server answered an attempt, maybe one that was given up."""
@@ -309,15 +333,4 @@ class Dispatcher:
         name = self.servers[answered_by].name if answered_by >= 0 else ""
         if error is not None:
             error.server, error.task_id = error.server or name or None, entry.task.task_id
-        entry.future.set_result(
-            Delivery(
-                task=entry.task,
-                slot=entry.slot,
-                server=name,
-                attempts=entry.attempts,
-                service_delay_s=self._now_s() - entry.submitted_s,
-                record=result.record if result else None,
-                png=result.png if result else None,
-                error=error,
-            )
-        )
+        entry.end(name, self._now_s(), result, error)

@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from lad_rllib.edge.errors import EdgeError
 from lad_rllib.edge.record import TaskResult
 from lad_rllib.edge.status import ServerHealth
 from lad_rllib.edge.task import ImageTask
@@ -37,6 +38,7 @@ class PendingTask:
     Attributes:
         task: What was asked for.
         submitted_s: When it was handed in, by the fleet's clock [s].
+        named: Index of the server that it is to go to; None: the scheduler chooses.
         future: Its one end.
         slot: Decision round; -1 before.
         attempts: Servers that it was sent to so far.
@@ -48,6 +50,7 @@ class PendingTask:
 
     task: ImageTask
     submitted_s: float
+    named: int | None = None
     future: Future[Delivery] = field(default_factory=Future)
     slot: int = -1
     attempts: int = 0
@@ -55,3 +58,22 @@ class PendingTask:
     ticket: int = -1
     tried: set[int] = field(default_factory=set)
     cancelled: bool = False
+
+    def deadline_left_s(self, now_s: float) -> float | None:
+        """Time until the image is of no use any more [s]; None without a deadline."""
+        return None if self.task.deadline_s is None else self.task.deadline_s - (now_s - self.submitted_s)
+
+    def end(self, server: str, now_s: float, result: TaskResult | None, error: EdgeError | None) -> None:
+        """Deliver the result or the error, from the server of that name."""
+        self.future.set_result(
+            Delivery(
+                task=self.task,
+                slot=self.slot,
+                server=server,
+                attempts=self.attempts,
+                service_delay_s=now_s - self.submitted_s,
+                record=result.record if result else None,
+                png=result.png if result else None,
+                error=error,
+            )
+        )

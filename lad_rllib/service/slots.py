@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from lad_rllib.edge.errors import InvalidRequest
 from lad_rllib.edge.task import ImageTask
+from lad_rllib.errors import ConfigurationError
 from lad_rllib.service.work_model import WorkModel
 from lad_rllib.simulator import EdgeNetwork, SlotTasks
 
@@ -78,3 +80,24 @@ def check_station(task: ImageTask, num_stations: int) -> None:
             f"(task {task.task_id})",
             task_id=task.task_id,
         )
+
+
+def checked_servers(servers: Sequence[int], num_tasks: int, num_servers: int) -> list[int]:
+    """The server named for each task, if there is one for each and all of them exist.
+
+    Raises:
+        ConfigurationError: if not.
+
+    >>> checked_servers([2, 0], num_tasks=2, num_servers=3)
+    [2, 0]
+    """
+    if len(servers) != num_tasks:
+        raise ConfigurationError(f"{len(servers)} servers were named for {num_tasks} tasks; name one for each task")
+    try:
+        indices = [operator.index(server) for server in servers]
+    except TypeError:
+        raise ConfigurationError(f"servers must be whole numbers, got {list(servers)}") from None
+    wrong = [index for index in indices if not 0 <= index < num_servers]
+    if wrong:
+        raise ConfigurationError(f"server {wrong[0]} does not exist; the fleet has servers 0 to {num_servers - 1}")
+    return indices

@@ -41,6 +41,44 @@ def test_every_task_gets_an_image_from_the_server_that_the_scheduler_chose():
     assert [d.server for d in deliveries] == [f"s{(d.task.station + i // 3) % 3}" for i, d in enumerate(deliveries)]
 
 
+def test_named_servers_get_their_tasks_without_any_scheduler_and_in_one_slot():
+    named = [2, 0, 0, 1, np.int64(2)]
+    with fleet([1000, 1000, 1000], None) as (dispatcher, _):
+        first = dispatcher.run(tasks(5), timeout_s=60, servers=named)
+        assert dispatcher.run([], servers=[]) == []
+        second = dispatcher.run([ImageTask("late", "x", 1)], timeout_s=60, servers=np.array([1]))
+    assert [d.server for d in first + second] == ["s2", "s0", "s0", "s1", "s2", "s1"]
+    assert [d.slot for d in first + second] == [0] * 5 + [1]
+
+
+def test_named_servers_go_before_the_scheduler_and_are_left_if_they_are_out():
+    scheduler = Fixed(0)
+    with fleet([1000, 1000, 1000], scheduler) as (dispatcher, (_, victim, _)):
+        named = dispatcher.run(tasks(2), timeout_s=60, servers=[2, 1])
+        victim.dead = True
+        lost = dispatcher.run(tasks(3), timeout_s=60, servers=[1, 1, 1])
+    assert scheduler.seen == []
+    assert [d.server for d in named] == ["s2", "s1"]
+    assert all(d.error is None and d.server in ("s0", "s2") for d in lost)
+
+
+@pytest.mark.parametrize(
+    ("servers", "message"),
+    [
+        ([0], "1 servers were named for 2 tasks"),
+        ([0, 2], "server 2 does not exist; the fleet has servers 0 to 1"),
+        ([-1, 0], "server -1 does not exist"),
+        ([0, 0.5], "servers must be whole numbers"),
+        (None, "the dispatcher has no scheduler"),
+    ],
+)
+def test_servers_that_cannot_be_are_refused_before_anything_is_sent(servers, message):
+    with fleet([1000, 1000], None) as (dispatcher, edge_servers):
+        with pytest.raises(ConfigurationError, match=message):
+            dispatcher.submit(tasks(2), servers)
+        assert all(server.inner.status().tasks_served == 0 for server in edge_servers)
+
+
 def test_the_delay_is_the_servers_record_and_little_else():
     with fleet([100]) as (dispatcher, _):
         deliveries = dispatcher.run(tasks(5, steps=20), timeout_s=60)
