@@ -11,11 +11,12 @@ ROOT = Path(__file__).parents[1]
 ROOMS = {
     "simulator": set(),
     "scheduling": {"simulator"},
-    "envs": {"simulator", "scheduling"},
+    "envs": {"simulator", "scheduling", "edge", "service", "fleet"},  # live ones run on a fleet
     "diffusion": set(),
     "algorithms": {"diffusion"},  # spaces and key names suffice
     "edge": {"scheduling"},  # a trained policy arrives as a Scheduler
     "service": {"scheduling", "edge", "simulator"},  # a fleet is described in the simulator's units
+    "fleet": {"edge", "service", "simulator", "scheduling"},
     "registry": {"algorithms", "envs"},  # gives both a name; imports them only when called
     "__init__": {"registry"},
 }
@@ -27,6 +28,7 @@ FORBIDDEN = {
     "simulator": {"torch", "ray", "gymnasium"},
     "scheduling": {"torch", "ray", "gymnasium"},
     "diffusion": {"ray"},
+    "fleet": {"torch"},  # a process of emulated servers must not load it
 }
 FORBIDDEN_TO_ALL = {"experiments", "benchmarks", "tests", "matplotlib", "argparse"}
 ONLY_IN = {"diffusers": "edge"}
@@ -81,6 +83,8 @@ def test_every_file_keeps_the_import_rules():
         ("algorithms/__init__.py", "from .. import envs", "lad_rllib.envs"),
         ("service/dispatch.py", "import lad_rllib.algorithms.lad_ts", "lad_rllib.algorithms"),
         ("service/dispatch.py", "import diffusers", "diffusers"),
+        ("fleet/fleet.py", "from lad_rllib import algorithms", "lad_rllib.algorithms"),
+        ("envs/live_env.py", "import diffusers", "diffusers"),
         ("envs/fleet.py", "if True:\n    from matplotlib import pyplot", "matplotlib"),
         ("names.py", "from . import simulator", "lad_rllib.simulator"),
         ("errors.py", "import lad_rllib.cli", "lad_rllib.cli"),

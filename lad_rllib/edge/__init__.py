@@ -25,6 +25,7 @@ from lad_rllib.edge.errors import (
 )
 from lad_rllib.edge.fit import DelayFit, DelayModel, fit_delay
 from lad_rllib.edge.memory import MEMORY_PROFILES
+from lad_rllib.edge.paced import PacedEngine
 from lad_rllib.edge.profiles import DeviceProfile, get_profile, load_profiles
 from lad_rllib.edge.record import TaskRecord, TaskResult
 from lad_rllib.edge.server import EdgeServer
@@ -62,6 +63,7 @@ __all__ = [
     "InvalidRequest",
     "ModelLoadFailed",
     "OutOfMemory",
+    "PacedEngine",
     "QueueFull",
     "RemoteEdgeServer",
     "ServerHealth",

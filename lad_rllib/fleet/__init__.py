@@ -1,0 +1,25 @@
+"""Fleets: edge servers described in a file and started together, over a Ray cluster or in this process.
+
+Importing this room imports neither torch nor diffusers nor ray; :class:`Fleet` loads ray when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from lad_rllib.fleet.server_spec import ServerSpec
+from lad_rllib.fleet.spec import SHIPPED_FLEETS, FleetSpec, load_fleet
+
+if TYPE_CHECKING:
+    from lad_rllib.fleet.fleet import Fleet
+
+_LATE = {"Fleet": "lad_rllib.fleet.fleet"}
+
+__all__ = ["SHIPPED_FLEETS", "Fleet", "FleetSpec", "ServerSpec", "load_fleet"]
+
+
+def __getattr__(name: str) -> object:
+    if name in _LATE:
+        return getattr(import_module(_LATE[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

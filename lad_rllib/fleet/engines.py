@@ -1,0 +1,67 @@
+"""From a server's description to its engine; called in the process that is to compute."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lad_rllib.edge import EdgeServer, EmulatedEngine, Engine, PacedEngine, embedded_model_path
+from lad_rllib.fleet.server_spec import EMBEDDED, ServerSpec
+from lad_rllib.fleet.spec import FleetSpec
+
+
+def make_engine(server: ServerSpec, time_scale: float) -> Engine:
+    """The engine of a server.
+
+    Args:
+        server: The server.
+        time_scale: Wall seconds per second of an emulated server; a real one always has 1.
+
+    Raises:
+        ConfigurationError: for a device or memory profile that this machine does not have.
+    """
+    if server.kind == "emulated":
+        assert server.profile is not None, "load_fleet gives each emulated server its profile"
+        return EmulatedEngine(
+            server.profile,
+            time_scale=time_scale,
+            seed=server.seed,
+            cold_start=server.cold_start,
+            make_png=server.make_png,
+        )
+    engine = _diffusers_engine(server)
+    return engine if server.slowdown == 1 else PacedEngine(engine, server.slowdown)
+
+
+def _diffusers_engine(server: ServerSpec) -> Engine:
+    from lad_rllib.edge import DiffusersEngine
+
+    return DiffusersEngine(
+        embedded_model_path() if server.model == EMBEDDED else server.model,
+        dtype=server.dtype,
+        device=server.device,
+        memory_profile=server.memory_profile,
+        guidance=server.guidance,
+        negative_prompt=server.negative_prompt,
+        width=server.width,
+        height=server.height,
+        max_sequence_length=server.max_sequence_length,
+    )
+
+
+def server_settings(spec: FleetSpec, index: int) -> dict[str, Any]:
+    """Arguments of :class:`~lad_rllib.edge.EdgeServer` for one server, besides name and engine."""
+    server = spec.servers[index]
+    return {
+        "queue_limit": server.queue_limit,
+        "link_rate_mbit_per_s": server.link_rate_mbit_per_s,
+        "home_station": spec.home_station(index),
+        "allowed_sizes": server.allowed_sizes,
+        "warm_up_sizes": server.warm_up_sizes,
+        "stall_s": server.stall_s,
+    }
+
+
+def start_here(spec: FleetSpec, index: int) -> EdgeServer:
+    """One server in this process; its model is loaded by a thread of its own."""
+    server = spec.servers[index]
+    return EdgeServer(server.name, make_engine(server, spec.time_scale), **server_settings(spec, index))

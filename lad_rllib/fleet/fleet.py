@@ -1,0 +1,229 @@
+"""A running fleet: started from its description, waited for, measured and ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from lad_rllib.edge import DelayFit, EdgeServer, RemoteEdgeServer, edge_server_actor
+from lad_rllib.errors import ConfigurationError
+from lad_rllib.fleet.engines import make_engine, server_settings, start_here
+from lad_rllib.fleet.placement import Reservation, release, release_shared, reserve
+from lad_rllib.fleet.profiling import profile_servers
+from lad_rllib.fleet.server_spec import ServerSpec
+from lad_rllib.fleet.spec import FleetSpec, load_fleet
+from lad_rllib.fleet.waiting import Report, wait_until_ready
+
+NAMESPACE = "lad_rllib"
+"""Ray namespace of shared fleets; a server's name there is ``fleet/server``."""
+
+CONTROL_TIMEOUT_S = 0.7
+"""Longest wait for an answer to a question [s], so that two missed ones show a dead server within 2 s."""
+
+
+class Fleet:
+    """Edge servers that run together; from :meth:`start` or :meth:`attach`. Use it as a context manager, or close it.
+
+    Attributes:
+        spec: What the fleet is.
+        servers: The servers in the order of ``spec.servers``: ``RemoteEdgeServer``, or ``EdgeServer`` in this process.
+    """
+
+    def __init__(
+        self,
+        spec: FleetSpec,
+        servers: Sequence[EdgeServer | RemoteEdgeServer],
+        reservations: list[Reservation] | None = None,
+        *,
+        is_owner: bool = True,
+    ) -> None:
+        self.spec = spec
+        self.servers = list(servers)
+        self._reservations = reservations or []
+        self._is_owner = is_owner
+
+    @classmethod
+    def start(
+        cls,
+        spec: FleetSpec | str | Path | Mapping[str, Any],
+        in_process: bool = False,
+        shared: bool = False,
+        timeout_s: float = 600.0,
+        report: Report | None = None,
+    ) -> Fleet:
+        """Start every server and return when all are warm. If one fails, everything started so far is ended.
+
+        Args:
+            spec: The fleet, or whatever :func:`load_fleet` takes.
+            in_process: Run the servers in threads of this process, without Ray; what they reserve is not looked at.
+            shared: Let the servers outlive this process under names that :meth:`attach` finds.
+            timeout_s: Longest wait for models to load and warm up [wall seconds]; that for nodes comes on top and is
+                the fleet's ``placement_timeout_s``.
+            report: Called with name and state of a server whenever its state changes.
+
+        Raises:
+            ConfigurationError: if Ray is not running, a shared fleet of this name runs already, or no node can take a
+                server (named, with what is missing).
+            ModelLoadFailed: at once, if a server cannot load its model.
+            ServerUnavailable: if a server's process is lost, or not ready in time.
+        """
+        spec = load_fleet(spec)
+        if in_process and shared:
+            raise ConfigurationError("a fleet in this process cannot be shared; leave out in_process or shared")
+        fleet = cls(spec, [])
+        try:
+            if in_process:
+                for index in range(len(spec.servers)):
+                    fleet.servers.append(start_here(spec, index))
+            else:
+                fleet._start_actors(shared)
+            for server in spec.servers:
+                if report is not None:
+                    report(server.name, "placed")
+            wait_until_ready(spec.name, fleet.servers, timeout_s, report)
+        except BaseException:
+            fleet.close()
+            raise
+        return fleet
+
+    @classmethod
+    def attach(cls, spec: FleetSpec | str | Path | Mapping[str, Any]) -> Fleet:
+        """The fleet that somebody started with ``shared=True``; closing what this returns leaves the servers alone.
+
+        Raises:
+            ConfigurationError: if Ray is not running, or a server of this fleet is not there.
+        """
+        spec = load_fleet(spec)
+        _check_ray()
+        servers = []
+        for server in spec.servers:
+            actor = _find_shared(spec, server)
+            if actor is None:
+                raise ConfigurationError(
+                    f"fleet {spec.name} does not run here: no server {server.name}; start it with shared=True, or "
+                    "lad-rllib fleet up"
+                )
+            servers.append(RemoteEdgeServer(server.name, actor, CONTROL_TIMEOUT_S))
+        return cls(spec, servers, is_owner=False)
+
+    def wait_until_ready(self, timeout_s: float = 600.0, report: Report | None = None) -> None:
+        """Return when every server is ready; see :func:`~lad_rllib.fleet.waiting.wait_until_ready` for errors."""
+        wait_until_ready(self.spec.name, self.servers, timeout_s, report)
+
+    def profile(
+        self, step_counts: Sequence[int] = (1, 4, 8, 16), repeats: int = 3, size: tuple[int, int] | None = None
+    ) -> list[DelayFit]:
+        """Measure every server's delay model: overhead and time per step, with residuals.
+
+        Emulated servers are measured together, then real ones: those on one node one after the other, since they
+        would slow one another down.
+
+        Args:
+            step_counts: At least three different numbers of denoising steps.
+            repeats: Images per step count.
+            size: Width and height [pixel]; None: each server's default.
+
+        Returns:
+            One fit per server, in their order; in seconds of the server, not of the wall.
+
+        Raises:
+            ConfigurationError: for fewer than three different step counts.
+            EdgeError: if an image fails.
+        """
+        return profile_servers(self.spec, self.servers, step_counts, repeats, size)
+
+    def close(self) -> None:
+        """End every server that this object started, and give its room back. May be called twice."""
+        servers, self.servers = self.servers, []
+        reservations, self._reservations = self._reservations, []
+        if not self._is_owner:
+            return
+        for server in servers:
+            if isinstance(server, EdgeServer):
+                server.close()
+            elif ray.is_initialized():
+                ray.kill(server.actor)
+        if ray.is_initialized():
+            release(reservations)
+
+    def __enter__(self) -> Fleet:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _start_actors(self, shared: bool) -> None:
+        spec = self.spec
+        _check_ray()
+        if shared:
+            _check_not_running(spec)
+        self._reservations = reserve(spec, shared)
+        place = {server.name: found for found in self._reservations for server in found.servers}
+        for index, server in enumerate(spec.servers):
+            options: dict[str, Any] = {
+                "resources": server.resources or None,
+                "scheduling_strategy": place[server.name].strategy_of(server),
+                "max_restarts": server.max_restarts,
+                "max_task_retries": 0,  # a task must never be run again unasked: who sent it decides
+            }
+            if shared:
+                options |= {"name": shared_name(spec, server), "namespace": NAMESPACE, "lifetime": "detached"}
+            actor = edge_server_actor(
+                server.name,
+                partial(make_engine, server, spec.time_scale),
+                num_cpus=server.num_cpus,
+                num_gpus=server.num_gpus,
+                actor_options=options,
+                **server_settings(spec, index),
+            )
+            self.servers.append(RemoteEdgeServer(server.name, actor, CONTROL_TIMEOUT_S))
+
+
+def shared_name(spec: FleetSpec, server: ServerSpec) -> str:
+    """Name of a shared fleet's server in Ray's namespace ``lad_rllib``."""
+    return f"{spec.name}/{server.name}"
+
+
+def end_shared(spec: FleetSpec) -> list[str]:
+    """End a shared fleet, whoever started it and however much of it still lives.
+
+    Returns:
+        Names of the servers that were still there.
+
+    Raises:
+        ConfigurationError: if Ray is not running.
+    """
+    _check_ray()
+    ended = []
+    for server in spec.servers:
+        actor = _find_shared(spec, server)
+        if actor is not None:
+            ray.kill(actor)
+            ended.append(server.name)
+    release_shared(spec.name)
+    return ended
+
+
+def _find_shared(spec: FleetSpec, server: ServerSpec) -> Any:
+    try:
+        return ray.get_actor(shared_name(spec, server), namespace=NAMESPACE)
+    except ValueError:
+        return None
+
+
+def _check_not_running(spec: FleetSpec) -> None:
+    for server in spec.servers:
+        if _find_shared(spec, server) is not None:
+            raise ConfigurationError(
+                f"fleet {spec.name} runs already: server {server.name} is there; attach to it, end it with lad-rllib "
+                "fleet down, or give this one another name"
+            )
+
+
+def _check_ray() -> None:
+    if not ray.is_initialized():
+        raise ConfigurationError("no Ray cluster; call ray.init() first, or start the fleet with in_process=True")

@@ -1,0 +1,83 @@
+"""Waiting until every server of a fleet has loaded its model and is warm."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import ray
+
+from lad_rllib.edge import EdgeServer, ModelLoadFailed, RemoteEdgeServer, ServerUnavailable, edge_error
+from lad_rllib.edge.status import ServerStatus
+
+Report = Callable[[str, str], None]
+"""Called with a server's name and its new state (``placed``, then the states of a server) whenever that changes."""
+
+ASK_AGAIN_S = 0.1
+
+
+def wait_until_ready(
+    fleet: str, servers: Sequence[EdgeServer | RemoteEdgeServer], timeout_s: float, report: Report | None = None
+) -> None:
+    """Return when every server is ready.
+
+    Args:
+        fleet: Name of the fleet, for messages.
+        servers: Its servers.
+        timeout_s: Longest wait [wall seconds].
+        report: Told about every change of a server's state.
+
+    Raises:
+        ModelLoadFailed: at once, if a server cannot load its model.
+        ServerUnavailable: at once, if a server's process is lost for good; or when the time is up, naming who is late.
+    """
+    limit = time.monotonic() + timeout_s
+    states = {server.name: "not started" for server in servers}
+    questions = {server.name: _Question(server) for server in servers}
+    while questions:
+        for name, question in list(questions.items()):
+            status = question.answer()
+            if status is None:
+                continue
+            if status.state != states[name]:
+                states[name] = status.state
+                if report is not None:
+                    report(name, status.state)
+            if status.state == "failed":
+                raise ModelLoadFailed(f"fleet {fleet}, server {name}: {status.reason}", server=name)
+            if status.state not in ("starting", "ready"):
+                raise ServerUnavailable(f"fleet {fleet}, server {name} is {status.state}; start it again", server=name)
+            if status.state == "ready":
+                del questions[name]
+        if questions and time.monotonic() > limit:
+            late = ", ".join(f"{name} ({states[name]})" for name in questions)
+            raise ServerUnavailable(f"fleet {fleet}: not ready after {timeout_s:g} s: {late}")
+        if questions:
+            time.sleep(ASK_AGAIN_S)
+
+
+class _Question:
+    """One question about a server's status at a time: a process that still starts answers late, so nobody waits."""
+
+    def __init__(self, server: EdgeServer | RemoteEdgeServer) -> None:
+        self._server = server
+        self._pending: Future[ServerStatus] | None = None
+
+    def answer(self) -> ServerStatus | None:
+        """The status, or None if it is not known yet; raises if the server is gone for good."""
+        if isinstance(self._server, EdgeServer):
+            return self._server.status()
+        if self._pending is None:
+            reference: Any = self._server.actor.status.remote()
+            self._pending = reference.future()
+        if not self._pending.done():
+            return None
+        error, pending = self._pending.exception(), self._pending
+        self._pending = None
+        if error is None:
+            return pending.result()
+        if isinstance(error, ray.exceptions.ActorUnavailableError):
+            return None  # it is restarted
+        raise edge_error(error, self._server.name)

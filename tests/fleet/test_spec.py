@@ -1,0 +1,166 @@
+"""A fleet's file: what it means, and one line for everything that can be wrong with it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from lad_rllib.edge.profiles import shipped_profiles_path
+from lad_rllib.errors import ConfigurationError
+from lad_rllib.fleet import SHIPPED_FLEETS, load_fleet
+from lad_rllib.fleet.spec import shipped_fleets_path
+
+EMULATED = {"name": "a", "kind": "emulated", "profile": "h100"}
+REAL = {"name": "b", "kind": "diffusers"}
+
+
+def error_of(fleet):
+    """The one line of complaint about a fleet."""
+    with pytest.raises(ConfigurationError) as caught:
+        load_fleet(fleet)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def one(**changes):
+    """A fleet of one emulated server with changes."""
+    return {"name": "f", "servers": [{**EMULATED, **changes}]}
+
+
+def real(**changes):
+    """A fleet of one real server with changes."""
+    return {"name": "f", "servers": [{**REAL, **changes}]}
+
+
+@pytest.mark.parametrize("name", SHIPPED_FLEETS)
+def test_a_shipped_fleet_is_valid_and_survives_the_way_through_json(name):
+    spec = load_fleet(name)
+    assert spec.name == name and len(spec.servers) == spec.stations == 5
+    assert load_fleet(json.loads(json.dumps(spec.to_dict()))) == spec
+
+
+def test_every_fleet_file_of_the_package_is_listed():
+    assert {path.stem for path in shipped_fleets_path().glob("*")} == set(SHIPPED_FLEETS)
+
+
+def test_count_makes_servers_with_names_and_seeds_of_their_own():
+    spec = load_fleet({"servers": [{**EMULATED, "name": "x"}, {**EMULATED, "name": "y", "count": 3, "seed": 10}]})
+    assert [(server.name, server.seed) for server in spec.servers] == [("x", 0), ("y-0", 10), ("y-1", 11), ("y-2", 12)]
+
+
+def test_servers_stand_at_the_stations_in_order_until_either_ends():
+    assert load_fleet(one()).home_server == [0]
+    fleet = load_fleet({**one(count=2), "stations": 4})
+    assert fleet.home_server == [0, 1, -1, -1]
+    assert load_fleet({**one(count=3), "stations": 2}).home_server == [0, 1]
+    moved = load_fleet({**one(count=2), "stations": 3, "home_server": [-1, 1, -1]})
+    assert (moved.home_station(0), moved.home_station(1)) == (None, 1)
+
+
+def test_paths_in_a_file_start_from_its_folder(tmp_path):
+    profiles = yaml.safe_load(shipped_profiles_path().read_text())
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump({"box": {**profiles["h100"], "per_step_s": 7.0}}))
+    servers = [{**EMULATED, "profile": "box", "profiles": "own.yaml"}, {**REAL, "model": "./pipeline"}]
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump({"servers": servers}))
+    spec = load_fleet(file)
+    assert spec.name == "mine" and spec.servers[0].profile.per_step_s == 7.0
+    assert spec.servers[1].model == str(tmp_path / "pipeline")
+    assert load_fleet(spec.to_dict()) == spec
+
+
+def test_a_hub_name_stays_a_hub_name():
+    assert load_fleet(real(model="owner/model")).servers[0].model == "owner/model"
+
+
+def test_an_own_profile_needs_its_times_only():
+    profile = load_fleet(one(profile={"overhead_s": 1.0, "per_step_s": 0.5})).servers[0].profile
+    assert (profile.name, profile.origin, profile.width) == ("a", "assumption", 512)
+
+
+@pytest.mark.parametrize(
+    ("fleet", "words"),
+    [
+        ({"servers": []}, ["servers", "at least one"]),
+        ({"servers": None}, ["servers", "None"]),
+        ({**one(), "server": 1}, ["'server'", "time_scale", "servers"]),
+        (one(count=0), ["server a", "count", "0"]),
+        (one(kind="real"), ["server a", "kind", "emulated, diffusers", "'real'"]),
+        ({"servers": [{"name": "a"}]}, ["server a", "kind", "None"]),
+        ({"servers": ["a"]}, ["server number 0", "'a'"]),
+        (one(queue=3), ["server a", "'queue'", "queue_limit"]),
+        (one(slowdown=2), ["server a", "'slowdown'", "kind emulated", "profile"]),
+        (real(profile="h100"), ["server b", "'profile'", "kind diffusers", "memory_profile"]),
+        (real(profiles="own.yaml"), ["server b", "'profiles'", "kind diffusers"]),
+        (one(profile="h1000"), ["server a", "h1000", "jetson-agx-orin"]),
+        (one(profile=None), ["server a", "profile", "None"]),
+        (one(profile={"overhead_s": 1.0}), ["server a", "per_step_s"]),
+        (one(profile={"overhead_s": 1.0, "per_step_s": -1}), ["server a", "per_step_s", "-1"]),
+        (one(profile={"per_step": 1.0}), ["server a", "'per_step'", "per_step_s"]),
+        (one(profiles="nowhere.yaml"), ["server a", "nowhere.yaml"]),
+        (real(memory_profile="no-t5"), ["server b", "memory_profile", "no_t5", "'no-t5'"]),
+        (real(memory_profile="model_offload", device="cpu"), ["server b", "model_offload", "cpu"]),
+        (real(memory_profile="model_offload"), ["server b", "model_offload", "num_gpus is 0"]),
+        (real(device="cuda"), ["server b", "device cuda", "num_gpus is 0"]),
+        (real(dtype="half"), ["server b", "dtype", "float16"]),
+        (real(slowdown=0.5), ["server b", "slowdown", "0.5"]),
+        (real(width=30), ["server b", "width", "30"]),
+        (real(allowed_sizes=[[512]]), ["server b", "allowed_sizes", "[512]"]),
+        (real(allowed_sizes=[]), ["server b", "allowed_sizes"]),
+        (one(num_cpus="2"), ["server a", "num_cpus", "'2'"]),
+        (one(num_cpus=0), ["server a", "num_cpus 0", "reserves nothing"]),
+        (one(num_gpus=-1), ["server a", "num_gpus", "-1"]),
+        (one(resources={"CPU": 1}), ["server a", "CPU", "num_cpus"]),
+        (one(resources=["edge-a"]), ["server a", "resources"]),
+        (one(labels={"zone": 3}), ["server a", "labels.zone", "quotes"]),
+        (one(link_rate_mbit_per_s=0), ["server a", "link_rate_mbit_per_s", "0"]),
+        (one(queue_limit=0), ["server a", "queue_limit", "0"]),
+        (one(queue_limit=True), ["server a", "queue_limit", "True"]),
+        (one(make_png="no"), ["server a", "make_png", "true or false"]),
+        (one(seed=1.5), ["server a", "seed", "1.5"]),
+        (one(name=""), ["name", "''"]),
+        (one(name="a/b"), ["slash", "a/b"]),
+        ({"servers": [EMULATED, EMULATED]}, ["called a"]),
+        ({"servers": [{**EMULATED, "name": "a-0"}, {**EMULATED, "count": 2}]}, ["called a-0"]),
+        ({**one(), "stations": 0}, ["stations", "0"]),
+        ({**one(), "home_server": [0, 0]}, ["home_server", "1 servers"]),
+        ({**one(), "stations": 2, "home_server": [0, 0]}, ["home_server", "server 0", "one station"]),
+        ({**one(), "home_server": [1]}, ["home_server", "server 1"]),
+        ({**one(), "placement": "random"}, ["placement", "strict_spread", "'random'"]),
+        ({**one(), "time_scale": 0}, ["time_scale", "0"]),
+        ({**real(), "time_scale": 0.5}, ["time_scale is 0.5", "server b", "real pipeline"]),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_it_and_what_is_valid(fleet, words):
+    message = error_of(fleet)
+    assert [word for word in words if word not in message] == [], message
+
+
+def test_a_mistake_in_a_file_names_the_file(tmp_path):
+    file = tmp_path / "mine.yaml"
+    assert "mine.yaml" in error_of(file) and "No such file" in error_of(file)
+    file.write_text("servers: [")
+    assert "mine.yaml" in error_of(file)
+    file.write_text("just text")
+    assert "mine.yaml" in error_of(file) and "'just text'" in error_of(file)
+    file.write_text(yaml.safe_dump(one(queue=3)))
+    assert "mine.yaml, server a: " in error_of(file)
+    file.with_suffix(".json").write_text("{")
+    assert "mine.json" in error_of(file.with_suffix(".json"))
+
+
+def test_an_unknown_name_lists_the_shipped_fleets():
+    message = error_of("digit")
+    assert "'digit'" in message and all(name in message for name in SHIPPED_FLEETS)
+
+
+def test_describing_and_emulating_a_fleet_loads_neither_torch_nor_diffusers():
+    code = (
+        "import sys\nfrom lad_rllib.fleet import load_fleet\nload_fleet('digits')\nassert 'ray' not in sys.modules\n"
+        "from lad_rllib.fleet import Fleet\nFleet.start('emulated', in_process=True).close()\n"
+        "print(sorted({'torch', 'diffusers', 'transformers', 'gymnasium'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
