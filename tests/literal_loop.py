@@ -63,7 +63,8 @@ def play_literally(network: EdgeNetwork, arrivals: Arrivals, decide: Decide, num
     for t in range(num_slots):
         for b in range(network.num_stations):
             for n in range(int(arrivals.task_counts[t, b])):
-                work = arrivals.density_gcycles_per_step[t, b, n] * arrivals.denoising_steps[t, b, n]
+                steps = arrivals.denoising_steps[t, b, n] + arrivals.overhead_steps
+                work = arrivals.density_gcycles_per_step[t, b, n] * steps
                 sizes = arrivals.task_mbit[t, b, n], work, arrivals.result_mbit[t, b, n]
                 options = [servers.delay_s(b, a, *sizes) for a in range(network.num_servers)]
                 a = decide(t, b, n, options)

@@ -38,14 +38,7 @@ def log_yardsticks(metrics_logger: Any, own_s: float, env: Any, env_index: int =
 def yardstick_delay_s(scheduler: str, env: Any, env_index: int = 0) -> float:
     """Mean service delay [s] of a heuristic on the arrivals of an environment's present episode."""
     arrivals: Arrivals = env.simulator.arrivals
-    only = slice(env_index, env_index + 1)
-    one = Arrivals(
-        arrivals.task_counts[only],
-        arrivals.task_mbit[only],
-        arrivals.denoising_steps[only],
-        arrivals.density_gcycles_per_step[only],
-        arrivals.result_mbit[only],
-    )
+    one = arrivals.episodes(slice(env_index, env_index + 1))
     rng = np.random.default_rng(env_index)
     record = play(make_heuristic(scheduler), env.setting.network, one, rng, env.setting.num_slots - 1)
     return record.mean_delay_s

@@ -9,6 +9,7 @@ import numpy as np
 
 from lad_rllib.edge.fit import DelayFit
 from lad_rllib.errors import ConfigurationError
+from lad_rllib.simulator.delays import workload_gcycles
 
 REFERENCE_DENSITY = 0.2
 """Computing density that stands for one denoising step [Gcycle]: the mean of the setting of arXiv 2412.18212. Only the
@@ -35,7 +36,7 @@ class WorkModel:
         >>> WorkModel(0.5, overhead_steps=2.0).workload_gcycles(8)
         5.0
         """
-        return self.density_gcycles_per_step * (denoising_steps + self.overhead_steps)
+        return float(workload_gcycles(self.density_gcycles_per_step, denoising_steps, self.overhead_steps))
 
 
 def fit_fleet(fits: Sequence[DelayFit], typical_steps: float = 10.0) -> tuple[WorkModel, np.ndarray]:

@@ -5,15 +5,18 @@ Axes: E episodes, T slots, B base stations, N tasks of one station in one slot (
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.simulator.delays import workload_gcycles
+
+ARRAYS = ("task_counts", "task_mbit", "denoising_steps", "density_gcycles_per_step", "result_mbit")
+"""Attributes of :class:`Arrivals` with an axis for slots."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class Arrivals:
         denoising_steps: Quality demand ``z``, shape (T, B, N).
         density_gcycles_per_step: Computing density ``rho`` [Gcycle/step], shape (T, B, N).
         result_mbit: Result size [Mbit], shape (T, B, N).
+        overhead_steps: What every image costs besides its steps, in denoising steps.
 
     Values at ``n >= task_counts`` have no meaning. Attributes may be broadcast views; do not write to them.
     """
@@ -35,6 +39,7 @@ class Arrivals:
     denoising_steps: NDArray[np.float64]
     density_gcycles_per_step: NDArray[np.float64]
     result_mbit: NDArray[np.float64]
+    overhead_steps: float = 0.0
 
     @property
     def num_slots(self) -> int:
@@ -54,23 +59,23 @@ class Arrivals:
     @cached_property
     def workload_gcycles(self) -> NDArray[np.float64]:
         """Work ``w`` of each task [Gcycle], 0 where there is no task, shape (T, B, N)."""
-        return np.where(self.mask, workload_gcycles(self.density_gcycles_per_step, self.denoising_steps), 0.0)
+        work = workload_gcycles(self.density_gcycles_per_step, self.denoising_steps, self.overhead_steps)
+        return np.where(self.mask, work, 0.0)
 
     @property
     def num_tasks(self) -> int:
         """Number of tasks of all slots (and episodes)."""
         return int(self.task_counts.sum())
 
+    def episodes(self, index: int | slice) -> Arrivals:
+        """Some of E episodes: one without the leading axis (an index), or several with it (a slice)."""
+        return replace(self, **{name: getattr(self, name)[index] for name in ARRAYS})
+
 
 def stack_arrivals(episodes: list[Arrivals]) -> Arrivals:
-    """Put single episodes of equal shape side by side: a leading axis E on every array."""
-    return Arrivals(
-        task_counts=np.stack([e.task_counts for e in episodes]),
-        task_mbit=np.stack([e.task_mbit for e in episodes]),
-        denoising_steps=np.stack([e.denoising_steps for e in episodes]),
-        density_gcycles_per_step=np.stack([e.density_gcycles_per_step for e in episodes]),
-        result_mbit=np.stack([e.result_mbit for e in episodes]),
-    )
+    """Put single episodes of equal shape and overhead side by side: a leading axis E on every array."""
+    stacked: dict[str, Any] = {name: np.stack([getattr(e, name) for e in episodes]) for name in ARRAYS}
+    return replace(episodes[0], **stacked)
 
 
 @runtime_checkable
@@ -151,10 +156,10 @@ class TaskRanges:
         if self.density_gcycles_per_step[0] <= 0:
             raise ConfigurationError("density_gcycles_per_step must be positive")
 
-    @property
-    def mean_work_gcycles(self) -> float:
+    def mean_work_gcycles(self, overhead_steps: float = 0.0) -> float:
         """Expected work of one task [Gcycle]."""
-        return float(np.mean(self.density_gcycles_per_step) * np.mean(self.denoising_steps))
+        density, steps = np.mean(self.density_gcycles_per_step), np.mean(self.denoising_steps)
+        return float(workload_gcycles(density, steps, overhead_steps))
 
 
 def draw_task_attributes(
@@ -183,12 +188,14 @@ class _SyntheticArrivals:
         max_tasks: Most tasks of one station in one slot, N.
         ranges: Uniform ranges of the task properties.
         attributes: Per-index properties (the published setting); None draws them anew for every task.
+        overhead_steps: What every image costs besides its steps, in denoising steps; 0 in the published setting.
     """
 
     num_stations: int = 20
     max_tasks: int = 50
     ranges: TaskRanges = TaskRanges()
     attributes: TaskAttributes | None = None
+    overhead_steps: float = 0.0
 
     def __post_init__(self) -> None:
         if self.num_stations < 1 or self.max_tasks < 1:
@@ -200,6 +207,8 @@ class _SyntheticArrivals:
                 f"attributes describe {len(self.attributes.denoising_steps)} task indices, "
                 f"max_tasks is {self.max_tasks}; give both the same number"
             )
+        if not (np.isfinite(self.overhead_steps) and self.overhead_steps >= 0):
+            raise ConfigurationError(f"overhead_steps must be at least 0, got {self.overhead_steps}")
 
     def _counts(self, rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.int64]:
         raise TypeError(f"{type(self).__name__} does not say how many tasks arrive")
@@ -220,7 +229,7 @@ class _SyntheticArrivals:
                     self.attributes.result_mbit,
                 )
             )
-        return Arrivals(counts, task_mbit, steps, density, result)
+        return Arrivals(counts, task_mbit, steps, density, result, self.overhead_steps)
 
     def _index_probability(self) -> NDArray[np.float64]:
         """Chance that a task with each index arrives at a station in a slot, shape (N,)."""
@@ -230,9 +239,12 @@ class _SyntheticArrivals:
         """Expected work that arrives in one slot, over all stations [Gcycle]."""
         present = self._index_probability()
         if self.attributes is None:
-            work = np.full(self.max_tasks, self.ranges.mean_work_gcycles)
+            work = np.full(self.max_tasks, self.ranges.mean_work_gcycles(self.overhead_steps))
         else:
-            work = workload_gcycles(self.attributes.density_gcycles_per_step, self.attributes.denoising_steps)
+            attributes = self.attributes
+            work = workload_gcycles(
+                attributes.density_gcycles_per_step, attributes.denoising_steps, self.overhead_steps
+            )
         return float(self.num_stations * (present * work).sum())
 
 

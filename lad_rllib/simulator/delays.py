@@ -14,20 +14,24 @@ from numpy.typing import ArrayLike, NDArray
 FloatArray = NDArray[np.float64]
 
 
-def workload_gcycles(density_gcycles_per_step: ArrayLike, denoising_steps: ArrayLike) -> FloatArray:
-    """Work of a task: computing density times the number of denoising steps, ``w = rho * z``.
+def workload_gcycles(
+    density_gcycles_per_step: ArrayLike, denoising_steps: ArrayLike, overhead_steps: ArrayLike = 0.0
+) -> FloatArray:
+    """Work of a task: computing density times the number of denoising steps, ``w = rho * (z + z0)``.
 
     Args:
         density_gcycles_per_step: Computing density ``rho`` [Gcycle per denoising step].
         denoising_steps: Denoising steps of the image model ``z`` (the quality demand).
+        overhead_steps: What an image costs besides its steps (encoding, decoding) ``z0``, in denoising steps. 0 in
+            arXiv 2412.18212; real pipelines have some.
 
     Returns:
         Workload [Gcycle], broadcast shape of the arguments.
 
-    >>> float(workload_gcycles(0.25, 8))
-    2.0
+    >>> float(workload_gcycles(0.25, 8)), float(workload_gcycles(0.25, 8, overhead_steps=4))
+    (2.0, 3.0)
     """
-    return np.multiply(density_gcycles_per_step, denoising_steps)
+    return np.multiply(density_gcycles_per_step, np.add(denoising_steps, overhead_steps))
 
 
 def upload_delay_s(task_mbit: ArrayLike, link_rate_mbit_per_s: ArrayLike, is_local: ArrayLike) -> FloatArray:

@@ -153,6 +153,7 @@ class _SyntheticFields:
         density_gcycles_per_step: Range of the computing density [Gcycle/step]; null: [0.1024, 0.3072]. Not with
             ``published``.
         result_mbit: Range of the result size [Mbit]; null: [0.6, 1]. Not with ``published``.
+        overhead_steps: What every image costs besides its steps, in denoising steps (0).
     """
 
     max_tasks: int = 50
@@ -161,6 +162,7 @@ class _SyntheticFields:
     denoising_steps: list[int] | None = None
     density_gcycles_per_step: list[float] | None = None
     result_mbit: list[float] | None = None
+    overhead_steps: float = 0.0
 
     def common(self, network: EdgeNetwork) -> dict[str, Any]:
         """Arguments that both synthetic sources share."""
@@ -171,6 +173,7 @@ class _SyntheticFields:
             "max_tasks": max_tasks,
             "ranges": ranges,
             "attributes": self._attributes(max_tasks, ranges),
+            "overhead_steps": number("arrivals.overhead_steps", self.overhead_steps),
         }
 
     def _ranges(self) -> TaskRanges:

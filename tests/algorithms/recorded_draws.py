@@ -52,7 +52,7 @@ class RecordedDraws:
         def recorded_reset(env, **kwargs):
             result = reset(env, **kwargs)
             arrivals = env.simulator.arrivals
-            self._arrivals.append(Arrivals(**{key: getattr(arrivals, key)[0] for key in Arrivals.__annotations__}))
+            self._arrivals.append(arrivals.episodes(0))
             return result
 
         def recorded_noise(networks, *args):

@@ -1,6 +1,6 @@
 """The simulator against the published code's numbers, a literal loop, and properties that any network has."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from lad_rllib.simulator import (
     draw_network,
     stack_arrivals,
 )
+from lad_rllib.simulator.arrivals import ARRAYS
 from tests.literal_loop import play_literally
 from tests.parity import GivenActions, published_episode
 
@@ -28,14 +29,15 @@ def random_setting(seed, num_slots=6, episodes=1):
         rng, num_stations=stations, num_servers=servers, capacity_range=(1, 5), slot_s=rng.uniform(0.5, 2)
     )
     network = replace(network, home_server=rng.integers(-1, servers, size=stations))
-    source = PoissonArrivals(num_stations=stations, max_tasks=6, mean_tasks=rng.uniform(1, 4))
+    means = {"mean_tasks": rng.uniform(1, 4), "overhead_steps": rng.uniform(0, 4)}
+    source = PoissonArrivals(num_stations=stations, max_tasks=6, **means)
     arrivals = stack_arrivals([source.draw(rng, num_slots) for _ in range(episodes)])
     return network, arrivals, rng.integers(servers, size=arrivals.mask.shape)
 
 
 def apply_to_arrays(arrivals, function):
     """Arrivals with ``function`` applied to each of their arrays."""
-    return replace(arrivals, **{field.name: function(getattr(arrivals, field.name)) for field in fields(arrivals)})
+    return replace(arrivals, **{name: function(getattr(arrivals, name)) for name in ARRAYS})
 
 
 @pytest.mark.parametrize("setting", ["small", "paper"])
