@@ -13,10 +13,11 @@ from lad_rllib.fleet.spec import SHIPPED_FLEETS, FleetSpec, load_fleet
 
 if TYPE_CHECKING:
     from lad_rllib.fleet.fleet import Fleet
+    from lad_rllib.fleet.model import FleetModel
 
-_LATE = {"Fleet": "lad_rllib.fleet.fleet"}
+_LATE = {"Fleet": "lad_rllib.fleet.fleet", "FleetModel": "lad_rllib.fleet.model"}
 
-__all__ = ["SHIPPED_FLEETS", "Fleet", "FleetSpec", "ServerSpec", "load_fleet"]
+__all__ = ["SHIPPED_FLEETS", "Fleet", "FleetModel", "FleetSpec", "ServerSpec", "load_fleet"]
 
 
 def __getattr__(name: str) -> object:
