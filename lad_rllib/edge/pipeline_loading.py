@@ -29,17 +29,21 @@ def hub_offline() -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the libraries from drawing progress bars: a server has no screen."""
+    """Keep the libraries from drawing progress bars and from advice about packages: a server has no screen."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
-    for library in (diffusers_logging, transformers_logging):
+    libraries = (diffusers_logging, transformers_logging)
+    before = [library.get_verbosity() for library in libraries]
+    for library in libraries:
         library.disable_progress_bar()
+        library.set_verbosity_error()
     try:
         yield
     finally:
-        for library in (diffusers_logging, transformers_logging):
+        for library, verbosity in zip(libraries, before, strict=True):
             library.enable_progress_bar()
+            library.set_verbosity(verbosity)
 
 
 def looks_like_folder(model: str) -> bool:
