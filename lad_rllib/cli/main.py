@@ -10,10 +10,10 @@ import warnings
 from collections.abc import Callable, Sequence
 
 from lad_rllib import __version__
-from lad_rllib.cli import evaluate, train
+from lad_rllib.cli import evaluate, fleet, train
 from lad_rllib.errors import ConfigurationError
 
-COMMANDS = {"train": train, "evaluate": evaluate}
+COMMANDS = {"train": train, "evaluate": evaluate, "fleet": fleet}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

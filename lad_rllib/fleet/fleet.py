@@ -12,7 +12,7 @@ import ray
 from lad_rllib.edge import DelayFit, EdgeServer, RemoteEdgeServer, edge_server_actor
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet.engines import make_engine, server_settings, start_here
-from lad_rllib.fleet.placement import Reservation, release, release_shared, reserve
+from lad_rllib.fleet.placement import Reservation, check_same_description, release, release_shared, reserve
 from lad_rllib.fleet.profiling import profile_servers
 from lad_rllib.fleet.server_spec import ServerSpec
 from lad_rllib.fleet.spec import FleetSpec, load_fleet
@@ -95,19 +95,21 @@ class Fleet:
         """The fleet that somebody started with ``shared=True``; closing what this returns leaves the servers alone.
 
         Raises:
-            ConfigurationError: if Ray is not running, or a server of this fleet is not there.
+            ConfigurationError: if Ray is not running, a server of this fleet is not there, or the fleet was started
+                from another description than this one.
         """
         spec = load_fleet(spec)
-        _check_ray()
+        check_ray()
         servers = []
         for server in spec.servers:
-            actor = _find_shared(spec, server)
-            if actor is None:
+            found = find_shared(spec, server)
+            if found is None:
                 raise ConfigurationError(
                     f"fleet {spec.name} does not run here: no server {server.name}; start it with shared=True, or "
                     "lad-rllib fleet up"
                 )
-            servers.append(RemoteEdgeServer(server.name, actor, CONTROL_TIMEOUT_S))
+            servers.append(found)
+        check_same_description(spec)
         return cls(spec, servers, is_owner=False)
 
     def wait_until_ready(self, timeout_s: float = 600.0, report: Report | None = None) -> None:
@@ -158,7 +160,7 @@ class Fleet:
 
     def _start_actors(self, shared: bool) -> None:
         spec = self.spec
-        _check_ray()
+        check_ray()
         if shared:
             _check_not_running(spec)
         self._reservations = reserve(spec, shared)
@@ -172,14 +174,18 @@ class Fleet:
             }
             if shared:
                 options |= {"name": shared_name(spec, server), "namespace": NAMESPACE, "lifetime": "detached"}
-            actor = edge_server_actor(
-                server.name,
-                partial(make_engine, server, spec.time_scale),
-                num_cpus=server.num_cpus,
-                num_gpus=server.num_gpus,
-                actor_options=options,
-                **server_settings(spec, index),
-            )
+            try:
+                actor = edge_server_actor(
+                    server.name,
+                    partial(make_engine, server, spec.time_scale),
+                    num_cpus=server.num_cpus,
+                    num_gpus=server.num_gpus,
+                    actor_options=options,
+                    **server_settings(spec, index),
+                )
+            except ValueError as error:  # what Ray alone can know: a name that somebody took just now, odd numbers
+                reason = " ".join(str(error).split())
+                raise ConfigurationError(f"fleet {spec.name}, server {server.name}: {reason}") from None
             self.servers.append(RemoteEdgeServer(server.name, actor, CONTROL_TIMEOUT_S))
 
 
@@ -197,33 +203,36 @@ def end_shared(spec: FleetSpec) -> list[str]:
     Raises:
         ConfigurationError: if Ray is not running.
     """
-    _check_ray()
+    check_ray()
     ended = []
     for server in spec.servers:
-        actor = _find_shared(spec, server)
-        if actor is not None:
-            ray.kill(actor)
+        found = find_shared(spec, server)
+        if found is not None:
+            ray.kill(found.actor)
             ended.append(server.name)
     release_shared(spec.name)
     return ended
 
 
-def _find_shared(spec: FleetSpec, server: ServerSpec) -> Any:
+def find_shared(spec: FleetSpec, server: ServerSpec) -> RemoteEdgeServer | None:
+    """One server of a shared fleet, or None if it is not there."""
     try:
-        return ray.get_actor(shared_name(spec, server), namespace=NAMESPACE)
+        actor = ray.get_actor(shared_name(spec, server), namespace=NAMESPACE)
     except ValueError:
         return None
+    return RemoteEdgeServer(server.name, actor, CONTROL_TIMEOUT_S)
 
 
 def _check_not_running(spec: FleetSpec) -> None:
     for server in spec.servers:
-        if _find_shared(spec, server) is not None:
+        if find_shared(spec, server) is not None:
             raise ConfigurationError(
                 f"fleet {spec.name} runs already: server {server.name} is there; attach to it, end it with lad-rllib "
                 "fleet down, or give this one another name"
             )
 
 
-def _check_ray() -> None:
+def check_ray() -> None:
+    """Refuse to go on without a cluster."""
     if not ray.is_initialized():
         raise ConfigurationError("no Ray cluster; call ray.init() first, or start the fleet with in_process=True")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -75,7 +77,7 @@ def _reserve(spec: FleetSpec, servers: tuple[ServerSpec, ...], shared: bool, num
         group = placement_group(
             [needs_of(server) for server in servers],
             strategy="PACK" if len(servers) == 1 else spec.placement.upper(),
-            name=f"{GROUP_PREFIX}/{spec.name}/{number}" if shared else "",
+            name=f"{GROUP_PREFIX}/{spec.name}/{_fingerprint(spec)}/{number}" if shared else "",
             lifetime="detached" if shared else None,
             bundle_label_selector=[dict(servers[0].labels)] if servers[0].labels else None,
         )
@@ -93,14 +95,39 @@ def release(reservations: list[Reservation]) -> None:
 
 def release_shared(fleet: str) -> int:
     """Give back the room of a shared fleet, whoever reserved it; returns the number of placement groups."""
-    found = [
-        PlacementGroup(ray.PlacementGroupID.from_hex(hexadecimal))
+    found = _shared_groups(fleet)
+    for hexadecimal in found:
+        remove_placement_group(PlacementGroup(ray.PlacementGroupID.from_hex(hexadecimal)))
+    return len(found)
+
+
+def check_same_description(spec: FleetSpec) -> None:
+    """Refuse a shared fleet that was started from another description, say before its file was changed.
+
+    Raises:
+        ConfigurationError: naming the fleet.
+    """
+    if any(name.split("/")[2] != _fingerprint(spec) for name in _shared_groups(spec.name).values()):
+        raise ConfigurationError(
+            f"fleet {spec.name} runs, but was started from another description than this one; end it with lad-rllib "
+            "fleet down and start it again, or give this one another name"
+        )
+
+
+def _shared_groups(fleet: str) -> dict[str, str]:
+    """Id and name of every placement group that a shared fleet has."""
+    return {
+        hexadecimal: entry["name"]
         for hexadecimal, entry in placement_group_table().items()
         if entry["name"].startswith(f"{GROUP_PREFIX}/{fleet}/") and entry["state"] != "REMOVED"
-    ]
-    for group in found:
-        remove_placement_group(group)
-    return len(found)
+    }
+
+
+def _fingerprint(spec: FleetSpec) -> str:
+    """The same for the same servers."""
+    plain = spec.to_dict()
+    del plain["placement_timeout_s"]  # matters to who starts it only
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _why_not(spec: FleetSpec, servers: tuple[ServerSpec, ...]) -> str:

@@ -1,0 +1,96 @@
+"""An engine slowed down on purpose: the same images, parts that add up, and a stop at each step."""
+
+import time
+
+import pytest
+
+from lad_rllib.edge import (
+    DiffusersEngine,
+    EdgeServer,
+    EmulatedEngine,
+    EngineDescription,
+    EngineOutput,
+    PacedEngine,
+    TaskCancelled,
+    embedded_model_path,
+)
+from lad_rllib.errors import ConfigurationError
+from tests.edge.engines import task
+
+ENCODE_S, STEP_S, DECODE_S, PNG_S = 0.02, 0.03, 0.015, 0.005
+
+
+class BusyEngine:
+    """Takes a fixed time for each part after the one before, as a device that computes."""
+
+    time_scale = 1.0
+
+    def load(self):
+        pass
+
+    def warm_up(self, sizes=None):
+        pass
+
+    def check(self, task):
+        pass
+
+    def generate(self, task, on_step):
+        time.sleep(ENCODE_S)
+        begin_s = last_s = time.perf_counter()
+        for step in range(1, task.denoising_steps + 1):
+            time.sleep(STEP_S)
+            last_s = time.perf_counter()  # as the real engine: what comes after a step counts as decoding
+            on_step(step)
+        time.sleep(DECODE_S)
+        decoded_s = time.perf_counter()
+        time.sleep(PNG_S)
+        png_s = time.perf_counter() - decoded_s
+        return EngineOutput(
+            b"png", 0.8, 64, 64, task.denoising_steps, "none", ENCODE_S, last_s - begin_s, decoded_s - last_s, png_s
+        )
+
+    def describe(self):
+        return EngineDescription("busy", "busy", "cpu", "none", "none", 64, 64)
+
+
+def test_every_part_is_slower_by_the_same_factor_and_the_parts_add_up():
+    engine, slowdown, steps = PacedEngine(BusyEngine(), 4.0), 4.0, 3
+    begin_s = time.perf_counter()
+    output = engine.generate(task(steps=steps), lambda step: None)
+    total_s = time.perf_counter() - begin_s
+    assert output.encode_s + output.denoise_s + output.decode_s + output.png_s == pytest.approx(total_s, rel=0.01)
+    expected_s = {"encode_s": ENCODE_S, "denoise_s": steps * STEP_S, "decode_s": DECODE_S, "png_s": PNG_S}
+    for part, alone_s in expected_s.items():
+        assert slowdown * alone_s * 0.99 <= getattr(output, part) <= slowdown * alone_s * 1.5, part
+
+
+def test_a_slowed_down_image_is_stopped_at_its_next_step():
+    with EdgeServer("s1", PacedEngine(BusyEngine(), 4.0)) as server:
+        future = server.submit(task("a", steps=500))  # 60 s
+        while server.progress("a").step < 1:
+            time.sleep(0.01)
+        begin_s = time.perf_counter()
+        assert server.cancel("a")
+        assert type(future.exception(30)) is TaskCancelled
+        assert time.perf_counter() - begin_s < 10 * 4 * STEP_S
+
+
+def test_the_embedded_model_draws_the_same_image_slower():
+    plain = DiffusersEngine(embedded_model_path(), device="cpu")
+    with EdgeServer("plain", plain) as server:
+        quick = server.generate(task(steps=6, seed=3))
+    with EdgeServer("paced", PacedEngine(DiffusersEngine(embedded_model_path(), device="cpu"), 10.0)) as server:
+        slow = server.generate(task(steps=6, seed=3))
+        note = server.describe().note
+    assert slow.png == quick.png and "slowed down 10 times" in note
+    record = slow.record
+    assert record.computing_s > 2 * quick.record.computing_s  # ten times on a quiet machine
+    parts_s = record.load_s + record.encode_s + record.denoise_s + record.decode_s + record.png_s
+    assert parts_s == pytest.approx(record.computing_s, rel=0.02)
+
+
+def test_a_slowdown_that_makes_no_sense_is_refused():
+    with pytest.raises(ConfigurationError, match="at least 1"):
+        PacedEngine(BusyEngine(), 0.5)
+    with pytest.raises(ConfigurationError, match="time_scale 0.1"):
+        PacedEngine(EmulatedEngine("h100", time_scale=0.1), 2.0)
