@@ -1,6 +1,7 @@
 """A fleet in this process, without Ray."""
 
 import threading
+import time
 
 import pytest
 
@@ -50,6 +51,28 @@ def test_the_measured_delays_are_those_of_the_profiles_in_the_servers_own_order(
         slow, quick = running.profile(step_counts=(1, 4, 8), repeats=2)
     assert slow.origin == quick.origin == "fitted" and slow.num_points == 6
     assert slow.per_step_s == pytest.approx(0.03, rel=0.25) and quick.per_step_s == pytest.approx(0.01, rel=0.25)
+
+
+@pytest.mark.slow
+def test_real_servers_of_one_machine_are_measured_one_after_the_other_and_emulated_ones_together(monkeypatch):
+    spans = {}
+    profile = EdgeServer.profile
+
+    def timed(server, *arguments):
+        begin_s = time.perf_counter()
+        fit = profile(server, *arguments)
+        spans[server.name] = (begin_s, time.perf_counter())
+        return fit
+
+    monkeypatch.setattr(EdgeServer, "profile", timed)
+    with Fleet.start("mixed", in_process=True) as running:
+        fits = dict(zip([server.name for server in running.spec.servers], running.profile(repeats=2), strict=True))
+    first, second = sorted([spans["digits-x2"], spans["digits-x4"]])
+    emulated = [spans[name] for name in ("quick", "medium", "slow")]
+    assert first[1] <= second[0]
+    assert max(begin for begin, _ in emulated) < min(end for _, end in emulated)
+    assert max(end for _, end in emulated) <= first[0]
+    assert 0 < fits["quick"].per_step_s < fits["slow"].per_step_s and fits["digits-x2"].per_step_s > 0
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_start_with_the_servers_name(tmp_path):
