@@ -153,41 +153,44 @@ def server_specs(where: str, entry: object, position: int, folder: Path) -> list
     Raises:
         ConfigurationError: one line for the first thing that is wrong.
     """
-    name = entry.get("name") if isinstance(entry, Mapping) else None
-    where = f"{where}, server {name if name is not None else f'number {position}'}"
-    known = {key: None for keys in _KEYS.values() for key in keys}
-    values = checks.check_keys(where, entry, ("name", "kind", "count", "profiles", *known))
-    kind = checks.choice(f"{where}: kind", values.pop("kind", None), KINDS)
-    count = checks.whole(f"{where}: count", values.pop("count", 1), 1)
-    name = checks.text(f"{where}: name", values.pop("name", f"{kind}-{position}"))
-    if "/" in name:
-        raise ConfigurationError(f"{where}: name must not have a slash, got {name!r}")
-    path = values.pop("profiles", None)
+    if not isinstance(entry, Mapping):
+        raise ConfigurationError(f"{where}, server number {position} must map keys to values, got {entry!r}")
+    where = f"{where}, server {entry.get('name', f'number {position}')}"
+    kind = checks.choice(f"{where}: kind", entry.get("kind"), KINDS)
     valid = _KEYS[kind]
-    if path is not None and kind == "emulated":
-        path = folder / Path(checks.text(f"{where}: profiles", path)).expanduser()
-    elif path is not None:
-        values["profiles"] = path
-    checks.check_keys(where, values, [*valid, *(("profiles",) if kind == "emulated" else ())], f"key of kind {kind}")
-    for key, value in values.items():
-        if value is not None or key not in _NULLABLE:
-            values[key] = valid[key](f"{where}: {key}", value)
-    values.setdefault("num_cpus", DEFAULT_NUM_CPUS[kind])
-    _finish(where, kind, values, path, folder, name)
+    extra = ("name", "kind", "count", *(("profiles",) if kind == "emulated" else ()))
+    values = checks.check_keys(where, entry, (*extra, *valid), f"key of kind {kind}")
+    given = {key: values.pop(key) for key in extra if key in values}
+    values = {
+        key: None if value is None and key in _NULLABLE else valid[key](f"{where}: {key}", value)
+        for key, value in values.items()
+    }
+    name = _name(where, given.get("name", f"{kind}-{position}"))
+    _finish(where, kind, values, given.get("profiles"), folder, name)
+    count = checks.whole(f"{where}: count", given.get("count", 1), 1)
     seed = values.pop("seed", position)
     names = [name] if count == 1 else [f"{name}-{index}" for index in range(count)]
     seeds = [seed + index if kind == "emulated" else 0 for index in range(count)]
     return [ServerSpec(name=n, kind=kind, seed=s, **values) for n, s in zip(names, seeds, strict=True)]
 
 
-def _finish(where: str, kind: str, values: dict[str, Any], profiles: Path | None, folder: Path, name: str) -> None:
-    """Read the profile, make paths absolute, and refuse what contradicts itself."""
+def _name(where: str, value: object) -> str:
+    name = checks.text(f"{where}: name", value)
+    if "/" in name:
+        raise ConfigurationError(f"{where}: name must not have a slash, got {name!r}")
+    return name
+
+
+def _finish(where: str, kind: str, values: dict[str, Any], profiles: object, folder: Path, name: str) -> None:
+    """Fill in CPUs, read the profile, make paths absolute, and refuse what contradicts itself."""
+    values.setdefault("num_cpus", DEFAULT_NUM_CPUS[kind])
     if not (values["num_cpus"] or values.get("num_gpus") or values.get("resources")):
         raise ConfigurationError(
             f"{where}: num_cpus 0 without num_gpus or resources reserves nothing; say num_cpus: 0.1"
         )
     if kind == "emulated":
-        values["profile"] = _profile(where, values.get("profile"), profiles, name)
+        path = None if profiles is None else folder / Path(checks.text(f"{where}: profiles", profiles)).expanduser()
+        values["profile"] = _profile(where, values.get("profile"), path, name)
         return
     model = values.get("model", EMBEDDED)
     if model != EMBEDDED and looks_like_folder(model):

@@ -1,8 +1,10 @@
 """A fleet's file: what it means, and one line for everything that can be wrong with it."""
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -43,6 +45,16 @@ def test_a_shipped_fleet_is_valid_and_survives_the_way_through_json(name):
 
 def test_every_fleet_file_of_the_package_is_listed():
     assert {path.stem for path in shipped_fleets_path().glob("*")} == set(SHIPPED_FLEETS)
+
+
+def test_the_documentation_explains_every_key():
+    text = (Path(__file__).parents[2] / "docs" / "fleets.md").read_text(encoding="utf-8")
+    first_cells = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    explained = set(re.findall(r"`(\w+)`", " ".join(first_cells)))
+    keys = {"count", "profiles", *load_fleet(one()).to_dict()}
+    for fleet in (one(), real()):
+        keys |= set(load_fleet(fleet).servers[0].to_dict())
+    assert keys - explained == set()
 
 
 def test_count_makes_servers_with_names_and_seeds_of_their_own():
