@@ -2,21 +2,22 @@
 """An edge server as a Ray actor; :mod:`lad_rllib.edge.remote` is the client that makes it look like a local one.
 
 Ray keeps calls in order only within one thread of a threaded actor (asynchronous actors take them as they arrive, and
-measurably out of order). So handing in a task and waiting for its image are two calls: ``enqueue`` has a thread of its
-own, which keeps first in, first out for each caller; ``result`` waits in a pool of threads with room for a full queue;
-questions have threads of their own and are answered while an image is generated.
+measurably out of order), and a call that waits for its image needs a thread. So ``serve`` has a pool of threads with
+room for a full queue, and a client numbers its calls: those that overtook others wait for their turn. (One call to hand
+in and one to wait would do, too, but carried a third fewer tasks.) Questions have threads of their own and are answered
+while an image is generated.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from typing import Any
 
 import ray
 
 from lad_rllib.edge.engine import Engine, EngineDescription, EngineOutput, StepCallback
-from lad_rllib.edge.errors import ModelLoadFailed, ServerUnavailable, one_line
+from lad_rllib.edge.errors import ModelLoadFailed, one_line
 from lad_rllib.edge.fit import DelayFit
 from lad_rllib.edge.record import TaskResult
 from lad_rllib.edge.server import EdgeServer
@@ -24,8 +25,8 @@ from lad_rllib.edge.status import ServerHealth, ServerStatus, TaskProgress
 from lad_rllib.edge.task import ImageTask
 from lad_rllib.errors import ConfigurationError
 
-TICKET_WAIT_S = 30.0
-"""Longest wait for a task whose ``result`` call is here already [wall seconds]; they are sent milliseconds apart."""
+TURN_WAIT_S = 1.0
+"""Longest wait for a call that was overtaken [wall seconds]; it is here already, or lost: the server restarted."""
 
 SPARE_THREADS = 32
 """Threads that wait for images, beside one for each place in the queue: for the running task and for downloads."""
@@ -64,25 +65,20 @@ class EdgeServerActor:
         except Exception as error:
             engine = _NoEngine(error)
         self._server = EdgeServer(name, engine, **settings)
-        self._tickets: dict[str, Future[Future[TaskResult]]] = {}  # made by whichever of the two calls comes first
+        self._turns: dict[str, int] = {}  # number of the call that each client has next
+        self._turn = threading.Condition()
 
-    def enqueue(self, ticket: str, task: ImageTask) -> None:
-        """Hand in a task under a ticket, a name that nobody has used before; never waits and never raises."""
-        self._tickets.setdefault(ticket, Future()).set_result(self._server.submit(task))
-
-    def result(self, ticket: str) -> TaskResult:
-        """Wait for the image of a ticket; each ticket is good for one call. May arrive before its ``enqueue``."""
-        try:
-            future = self._tickets.setdefault(ticket, Future()).result(TICKET_WAIT_S)
-        except TimeoutError:
-            message = f"{self._server.name} never got the task, it may have restarted; send the task again"
-            raise ServerUnavailable(message, server=self._server.name) from None
-        finally:
-            self._tickets.pop(ticket, None)
+    def serve(self, client: str, number: int, task: ImageTask) -> TaskResult:
+        """Hand in a client's task in the order of its numbers, which begin with 0, and wait for the image."""
+        with self._turn:
+            self._turn.wait_for(lambda: self._turns.get(client, 0) >= number, TURN_WAIT_S)
+            future = self._server.submit(task)
+            self._turns[client] = max(self._turns.get(client, 0), number + 1)
+            self._turn.notify_all()
         return future.result()
 
     def generate(self, task: ImageTask) -> TaskResult:
-        """Both in one call, for callers who wait for one image at a time."""
+        """Without an order, for callers who wait for one image at a time."""
         return self._server.generate(task)
 
     def cancel(self, task_id: str) -> bool:
@@ -120,8 +116,7 @@ class EdgeServerActor:
 
 
 GROUPS = {
-    "enqueue": ("enqueue",),
-    "generate": ("generate", "result"),
+    "generate": ("generate", "serve"),
     "control": ("cancel", "status", "progress", "health", "describe", "fit", "predict_computing_s"),
     "life": ("warm_up", "profile", "drain", "close"),  # these wait for images
 }
@@ -166,7 +161,7 @@ def edge_server_actor(
     queue_limit = settings.setdefault("queue_limit", 64)
     if queue_limit < 1:
         raise ConfigurationError(f"queue_limit must be at least 1, got {queue_limit}")
-    groups = {"enqueue": 1, "generate": queue_limit + SPARE_THREADS, "control": 4, "life": 4}
+    groups = {"generate": queue_limit + SPARE_THREADS, "control": 4, "life": 4}
     actor = ray.remote(concurrency_groups=groups)(EdgeServerActor)
     options = {"num_cpus": num_cpus, "num_gpus": num_gpus, **(actor_options or {})}
     return actor.options(**options).remote(name, make_engine, settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -40,6 +41,9 @@ def edge_error(error: BaseException, server: str | None = None) -> EdgeError:
 class RemoteEdgeServer:
     """A client with the methods of ``EdgeServer``, for an actor on any node. Errors are ``EdgeError`` by name.
 
+    Tasks stay in the order in which they were handed in, until a call finds no server: it may have restarted then, and
+    the order begins anew.
+
     Args:
         name: Name of the server, for messages.
         actor: Handle from :func:`~lad_rllib.edge.actor.edge_server_actor`.
@@ -51,6 +55,11 @@ class RemoteEdgeServer:
         self.name = name
         self.actor = actor
         self.control_timeout_s = control_timeout_s
+        self._order = threading.Lock()
+        self._begin_order()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RemoteEdgeServer, (self.name, self.actor, self.control_timeout_s)  # a copy has an order of its own
 
     def submit(self, task: ImageTask) -> Future[TaskResult]:
         """Hand in a task; the future fails with a named ``EdgeError``."""
@@ -62,15 +71,28 @@ class RemoteEdgeServer:
             if error is None:
                 result.set_result(answer.result())
             else:
-                result.set_exception(edge_error(error, self.name))
+                result.set_exception(self._named(error))
 
         try:
-            ticket = uuid.uuid4().hex
-            self.actor.enqueue.remote(ticket, task)
-            self.actor.result.remote(ticket).future().add_done_callback(forward)
+            with self._order:
+                answer = self.actor.serve.remote(self._client, self._number, task)
+                self._number += 1
+            answer.future().add_done_callback(forward)
         except Exception as error:
-            result.set_exception(edge_error(error, self.name))
+            result.set_exception(self._named(error))
         return result
+
+    def _begin_order(self) -> None:
+        """Number tasks from 0, under a name that the server has not met."""
+        with self._order:
+            self._client, self._number = uuid.uuid4().hex, 0
+
+    def _named(self, error: BaseException) -> EdgeError:
+        """The error by its name; one that the server did not raise itself may mean that it has forgotten the order."""
+        named = edge_error(error, self.name)
+        if isinstance(named, ServerUnavailable) and not isinstance(error, ray.exceptions.RayTaskError):
+            self._begin_order()
+        return named
 
     def generate(self, task: ImageTask) -> TaskResult:
         """Hand in a task and wait for its image, however long; raises a named ``EdgeError``."""
@@ -131,4 +153,4 @@ class RemoteEdgeServer:
         try:
             return ray.get(getattr(self.actor, method).remote(*arguments, **named), timeout=timeout_s)
         except Exception as error:
-            raise edge_error(error, self.name) from error
+            raise self._named(error) from error

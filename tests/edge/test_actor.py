@@ -3,10 +3,12 @@
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
 import ray
+from ray import cloudpickle
 
 from lad_rllib.edge import (
     DeviceProfile,
@@ -21,8 +23,8 @@ from lad_rllib.edge import (
     edge_error,
     edge_server_actor,
 )
-from lad_rllib.edge.actor import EdgeServerActor
-from tests.edge.engines import task
+from lad_rllib.edge.actor import TURN_WAIT_S, EdgeServerActor
+from tests.edge.engines import SteppedEngine, task
 
 pytestmark = pytest.mark.cluster
 
@@ -117,14 +119,50 @@ def test_the_plain_handle_raises_the_named_error_too(start):
     assert edge_error(caught.value).name == "invalid_request"
 
 
-def test_waiting_for_a_task_that_a_restarted_server_never_got_ends(monkeypatch):
-    monkeypatch.setattr("lad_rllib.edge.actor.TICKET_WAIT_S", 0.01)
-    actor = EdgeServerActor("s1", partial(EmulatedEngine, BOX, time_scale=0.001), {})
-    with pytest.raises(ServerUnavailable, match="never got the task"):
-        actor.result("lost")
-    actor.enqueue("ticket", task())
-    assert actor.result("ticket").record.task_id == "a"
+def test_calls_that_overtook_others_wait_for_their_turn_but_not_for_lost_ones(monkeypatch):
+    engine = SteppedEngine(free=True)
+    engine.loading.clear()
+    actor = EdgeServerActor("s1", lambda: engine, {})
+    with ThreadPoolExecutor(8) as pool:
+        calls = [pool.submit(actor.serve, "client", number, task(f"t{number}")) for number in (3, 1, 2)]
+        other = pool.submit(actor.serve, "other", 0, task("other"))  # has an order of its own
+        wait_for(lambda: actor.status().tasks_queued == 1)
+        calls.append(pool.submit(actor.serve, "client", 0, task("t0")))
+        wait_for(lambda: actor.status().tasks_queued == 5)
+        engine.loading.set()
+        assert all(call.result(30).png for call in [*calls, other])
+        assert engine.order == ["other", "t0", "t1", "t2", "t3"]
+        monkeypatch.setattr("lad_rllib.edge.actor.TURN_WAIT_S", 0.01)
+        assert actor.serve("client", 9, task("after lost ones")).record.task_id == "after lost ones"
+        assert actor.serve("client", 5, task("late")).record.task_id == "late"
+    assert actor._turns == {"client": 10, "other": 1}
     actor.close()
+
+
+def test_a_copy_of_a_client_on_another_process_has_an_order_of_its_own(start):
+    server = start(partial(EmulatedEngine, BOX, time_scale=0.001))
+    assert server.generate(task("here")).record.task_id == "here"
+    elsewhere = ray.remote(num_cpus=0.1)(lambda client: client.generate(task("there")).record.task_id)
+    begin = time.monotonic()
+    copy = cloudpickle.loads(cloudpickle.dumps(server))
+    assert copy.generate(task("copy")).record.task_id == "copy" and time.monotonic() - begin < TURN_WAIT_S
+    assert ray.get(elsewhere.remote(server)) == "there"
+    assert len(ray.get(server.actor.__ray_call__.remote(lambda actor: actor._turns))) == 3
+
+
+def test_a_restarted_server_does_not_wait_for_tasks_of_its_former_life(start):
+    server = start(partial(EmulatedEngine, BOX, time_scale=0.001), actor_options={"max_restarts": 1})
+    for number in range(3):
+        assert server.generate(task(f"t{number}")).record.task_id == f"t{number}"
+    pid = ray.get(server.actor.__ray_call__.remote(lambda actor: os.getpid()))
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: not server.health().healthy)
+    wait_for(lambda: server.health().healthy)
+    server.control_timeout_s = 60.0
+    assert server._number == 0
+    assert [server.submit(task(f"again{number}")).result(60).record.attempt for number in range(3)] == [1] * 3
+    turns = ray.get(server.actor.__ray_call__.remote(lambda actor: actor._turns))
+    assert turns == {server._client: 3}
 
 
 def test_a_call_that_takes_too_long_is_a_server_that_does_not_answer(ray_cluster):
