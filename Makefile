@@ -10,10 +10,10 @@ export OMP_NUM_THREADS := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check lint bench format clean
+.PHONY: help venv demo test check lint bench bench-dispatch format clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 venv: $(STAMP) ## create .venv with the tested versions of all dependencies
 
@@ -42,6 +42,9 @@ lint: $(STAMP) ## format, lint and types only
 
 bench: $(STAMP) ## speed of training and simulation, as ratios in one run
 	$(BIN)/python benchmarks/speed.py
+
+bench-dispatch: $(STAMP) ## cost of dispatch over 5, 20 and 100 edge servers
+	$(BIN)/python benchmarks/dispatch.py
 
 format: $(STAMP) ## rewrite the code in the project's format
 	$(BIN)/ruff check --fix-only -q .

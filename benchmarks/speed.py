@@ -16,19 +16,19 @@ import json
 import logging
 import platform
 import resource
-import shlex
 import statistics
 import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+
+from benchmarks.report import provenance, show  # noqa: E402  (found by the line above)
 
 SERVERS = (10, 20, 50, 100, 200)
 TASKS = (10, 20, 50, 100)
@@ -232,19 +232,6 @@ def growth(quick: bool) -> list[dict[str, Any]]:
 # -- Report -----------------------------------------------------------------------------------------------------------
 
 
-def show(rows: list[dict[str, Any]]) -> str:
-    """Rows as a Markdown table."""
-
-    def cell(value: Any) -> str:
-        if not isinstance(value, float):
-            return str(value)
-        return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-    head = list(rows[0])
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return "\n".join(lines + ["| " + " | ".join(cell(row.get(key, "")) for key in head) + " |" for row in rows])
-
-
 def paths_table(options: argparse.Namespace) -> list[dict[str, Any]]:
     """One row for each path, with ratios of CPU time."""
     spec = QUICK if options.quick else PAPER
@@ -289,24 +276,10 @@ def verdict(rows: list[dict[str, Any]]) -> str:
     )
 
 
-def provenance() -> dict[str, str]:
-    """Command, commit, machine and versions."""
-    from lad_rllib.cli.run_folder import source_commit
-
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    return {
-        "command": shlex.join(["python", "benchmarks/speed.py", *sys.argv[1:]]),
-        "commit": str(source_commit()),
-        "machine": f"{cpu}, one thread, {platform.system()}",
-        "versions": ", ".join(f"{name} {version(name)}" for name in ("ray", "torch", "numpy")),
-    }
-
-
 def write(folder: Path, paths: list[dict[str, Any]], growing: list[dict[str, Any]]) -> None:
     """Write ``speed.csv`` (one line per figure) and ``speed.md``."""
     folder.mkdir(parents=True, exist_ok=True)
-    about = provenance()
+    about = provenance("benchmarks/speed.py", "one thread")
     with (folder / "speed.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["table", "row", "figure", "value", *about])
