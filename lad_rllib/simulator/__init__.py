@@ -10,7 +10,7 @@ from lad_rllib.simulator.arrivals import (
     published_task_attributes,
     stack_arrivals,
 )
-from lad_rllib.simulator.episode import EdgeSimulator, SlotDelays, SlotTasks
+from lad_rllib.simulator.episode import EdgeSimulator, SlotDelays, SlotTasks, tasks_of_slot
 from lad_rllib.simulator.network import EdgeNetwork, draw_network, published_network
 from lad_rllib.simulator.settings import (
     PRESETS,
@@ -53,4 +53,5 @@ __all__ = [
     "resolve_paths",
     "sample_trace_path",
     "stack_arrivals",
+    "tasks_of_slot",
 ]

@@ -37,6 +37,22 @@ class SlotTasks:
     result_mbit: NDArray[np.float64]
 
 
+def tasks_of_slot(
+    network: EdgeNetwork, arrivals: Arrivals, slot: int, queue_gcycles: NDArray[np.float64]
+) -> SlotTasks:
+    """What is known at the start of a slot of E episodes, with queues of shape (E, A) [Gcycle]."""
+    return SlotTasks(
+        slot=slot,
+        network=network,
+        queue_gcycles=queue_gcycles,
+        task_counts=arrivals.task_counts[:, slot],
+        mask=arrivals.mask[:, slot],
+        task_mbit=arrivals.task_mbit[:, slot],
+        workload_gcycles=arrivals.workload_gcycles[:, slot],
+        result_mbit=arrivals.result_mbit[:, slot],
+    )
+
+
 @dataclass(frozen=True)
 class SlotDelays:
     """Service delay of every task of a slot and its parts [s]; 0 where there is no task. Shapes (E, B, N)."""
@@ -78,17 +94,7 @@ class EdgeSimulator:
     @property
     def tasks(self) -> SlotTasks:
         """The tasks and queues that the current slot's decisions are based on."""
-        slot, arrivals = self.slot, self.arrivals
-        return SlotTasks(
-            slot=slot,
-            network=self.network,
-            queue_gcycles=self.queue_gcycles,
-            task_counts=arrivals.task_counts[:, slot],
-            mask=arrivals.mask[:, slot],
-            task_mbit=arrivals.task_mbit[:, slot],
-            workload_gcycles=arrivals.workload_gcycles[:, slot],
-            result_mbit=arrivals.result_mbit[:, slot],
-        )
+        return tasks_of_slot(self.network, self.arrivals, self.slot, self.queue_gcycles)
 
     def step(self, action: NDArray[np.integer]) -> SlotDelays:
         """Send every task of the slot to its server and move on to the next slot.
