@@ -10,6 +10,11 @@ QUEUES = "queues"  # (A,) float32: work queued at each server at the start of th
 
 # Infos of one slot.
 TASK_DELAYS = "task_delays_s"  # (B, N) float32: service delay of each task [s]; 0 where there is no task
+# Of an environment that learns delays late, instead of TASK_DELAYS: those that became known since the last step, of
+# this or an earlier slot of the episode. (K, 4) float32: slot, station, index at the station, service delay [s]
+REPORTED_DELAYS = "reported_delays"
+SLOT_OVERRUN = "slot_overrun_s"  # float: by how much a slot was longer than it should be, since decisions came late [s]
+FAILED_TASKS = "failed_tasks"  # int: tasks among those reported that ended in an error
 DELAY_PARTS = ("upload_s", "waiting_s", "computing_s", "download_s")  # one task's, a number each [s]
 SLOT_INDEX = "slot_index"  # int: slot that the observation belongs to
 

@@ -13,7 +13,7 @@ from lad_rllib.simulator import Arrivals
 
 
 class YardstickCallback(RLlibCallback):
-    """Logs, at the end of each episode of a ``FleetVectorEnv``, what yardsticks need on the same arrivals.
+    """Logs, at the end of each episode of a fleet environment, what yardsticks need on the same arrivals.
 
     Under ``env_runners/``: ``greedy_oracle_delay_s``, ``water_filling_delay_s`` and ``capacity_proportional_delay_s``,
     mean service delays [s] of the greedy oracle and of two heuristics that choose at random and learn nothing, and
@@ -37,7 +37,7 @@ def log_yardsticks(metrics_logger: Any, own_s: float, env: Any, env_index: int =
 
 def yardstick_delay_s(scheduler: str, env: Any, env_index: int = 0) -> float:
     """Mean service delay [s] of a heuristic on the arrivals of an environment's present episode."""
-    arrivals: Arrivals = env.simulator.arrivals
+    arrivals: Arrivals = env.arrivals
     one = arrivals.episodes(slice(env_index, env_index + 1))
     rng = np.random.default_rng(env_index)
     record = play(make_heuristic(scheduler), env.setting.network, one, rng, env.setting.num_slots - 1)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.simulator import Arrivals, Setting, build_setting
+from lad_rllib.simulator import Arrivals, Setting, build_setting, load_spec
+
+SETTINGS_FILES = (".yaml", ".yml", ".json")
 
 
 def read_env_config(config: Mapping[str, Any], valid_keys: Collection[str]) -> tuple[Setting, NDArray[np.float64]]:
@@ -24,12 +27,18 @@ def read_env_config(config: Mapping[str, Any], valid_keys: Collection[str]) -> t
     queue_unit = config.get("queue_unit", "gcycles")
     if queue_unit not in ("gcycles", "seconds"):
         raise ConfigurationError(f"queue_unit must be 'gcycles' or 'seconds', got {queue_unit!r}")
-    spec = config.get("setting", "paper")
-    setting = build_setting({"preset": spec} if isinstance(spec, str) else dict(spec))
+    setting = read_setting(config.get("setting", "paper"))
     if setting.num_slots < 2:
         raise ConfigurationError(f"an episode needs at least 2 slots, got {setting.num_slots}")
     capacity = setting.network.capacity_gcycles_per_s
     return setting, 1.0 / capacity if queue_unit == "seconds" else np.ones_like(capacity)
+
+
+def read_setting(source: str | Mapping[str, Any]) -> Setting:
+    """The setting that a preset's name, a settings file (``.yaml``, ``.json``) or a settings dictionary describes."""
+    if isinstance(source, str) and Path(source).suffix in SETTINGS_FILES:
+        return build_setting(load_spec(source))
+    return build_setting({"preset": source} if isinstance(source, str) else dict(source))
 
 
 def draw_episode(setting: Setting, seed: int, env_index: int, episode: int) -> Arrivals:

@@ -13,7 +13,7 @@ from ray.rllib.env.multi_agent_env import MultiAgentEnv
 from lad_rllib import names
 from lad_rllib.envs.episodes import draw_episode, draw_seed, read_env_config
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.simulator import EdgeSimulator, SlotDelays, TaskByTask, stack_arrivals
+from lad_rllib.simulator import Arrivals, EdgeSimulator, SlotDelays, TaskByTask, stack_arrivals
 
 STATION_ENV_CONFIG_KEYS = ("setting", "queue_unit")
 MAX_EMPTY_EPISODES = 100
@@ -75,6 +75,11 @@ class StationMultiAgentEnv(MultiAgentEnv):
         self._last_infos: dict[str, dict[str, float]] = {}
         self.simulator: EdgeSimulator
         self._tasks: TaskByTask
+
+    @property
+    def arrivals(self) -> Arrivals:
+        """Arrivals of the present episode, with the leading axis E = 1."""
+        return self.simulator.arrivals
 
     @property
     def mean_delay_s(self) -> float:

@@ -75,6 +75,19 @@ class FleetModel:
         result = float(np.mean(arrivals["result_mbit"]))
         return cls(setting.network, WorkModel(density[0], arrivals["overhead_steps"], result))
 
+    def check_fleet(self, spec: FleetSpec) -> None:
+        """Refuse a fleet of another shape.
+
+        Raises:
+            ConfigurationError: naming both.
+        """
+        own = (self.network.num_stations, self.network.num_servers)
+        if own != (spec.stations, len(spec.servers)):
+            raise ConfigurationError(
+                f"fleet {spec.name} has {spec.stations} base stations and {len(spec.servers)} edge servers, "
+                f"the setting has {own[0]} and {own[1]}; make a setting of this fleet with experiments/calibrate.py"
+            )
+
     def predict_s(self, server: int, denoising_steps: float) -> float:
         """Computing delay of an image on a server, as the simulator has it [s]."""
         return self.work.workload_gcycles(denoising_steps) / float(self.network.capacity_gcycles_per_s[server])

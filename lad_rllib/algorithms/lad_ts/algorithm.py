@@ -290,7 +290,7 @@ def _collect_remotely(
 ) -> tuple[int, list[SlotSample], Any, dict[str, Any] | None]:
     """Runs on a remote runner: its index, samples, and - at the end of an episode - metrics and state."""
     samples = runner.collect(fragment)
-    if not samples[-1].is_last:
+    if not (samples and samples[-1].is_last):
         return runner.worker_index, samples, None, None
     return runner.worker_index, samples, runner.get_metrics(), runner.get_runner_state()
 

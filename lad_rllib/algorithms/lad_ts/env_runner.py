@@ -18,6 +18,7 @@ from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 from torch import Tensor
 
 from lad_rllib import names
+from lad_rllib.algorithms.lad_ts.late_results import LateResults, known_delay_s
 from lad_rllib.algorithms.lad_ts.latent_memory import LatentMemory
 from lad_rllib.algorithms.lad_ts.replay_buffer import SlotSample
 
@@ -59,6 +60,7 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
         self._latent_memory: LatentMemory | None = None
         self._observation: Observation = {}
         self._generator = torch.Generator()
+        self._late_results = LateResults()
         self.metrics: MetricsLogger
         self._ongoing_episodes: list[SingleAgentEpisode]
         super().__init__(config=config, **kwargs)
@@ -86,12 +88,17 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
         self._observation = observation
         self._total_delay_s[:] = 0.0
         self._total_tasks[:] = 0.0
+        self._late_results.clear()
         for index in range(self.num_envs):
             episodes[index].add_env_reset(observation=_row(observation, index), infos=infos[index])
             self._make_on_episode_callback("on_episode_start", index, episodes)
 
-    def _step_slot(self, explore: bool, random_actions: bool = False) -> SlotSample | None:
-        """Decide and play one slot; None if the environment failed and was reset."""
+    def _step_slot(self, explore: bool, random_actions: bool = False) -> list[SlotSample] | None:
+        """Decide and play one slot; None if the environment failed and was reset.
+
+        Returns:
+            The slots whose delays are all known by now: this one, or earlier ones, if delays come late.
+        """
         if self._needs_initial_reset or self._ongoing_episodes[0].is_done:  # in lockstep: all are
             self._reset_envs_and_episodes(explore)
         episodes, before = self._ongoing_episodes, self._observation
@@ -110,9 +117,10 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
         done = np.logical_or(terminateds, truncateds)
         if done.any() != done.all():
             raise ValueError("LAD-TS needs environments in lockstep: all must end their episodes in the same slot")
-        delay = np.stack([info[names.TASK_DELAYS] for info in infos])
-        self._total_delay_s += delay.sum(axis=(1, 2))
-        self._total_tasks += before[names.TASK_COUNTS].sum(axis=1)
+        counts = before[names.TASK_COUNTS]
+        delay = self._late_results.delays_s(infos, np.arange(action.shape[-1]) < counts[..., None])
+        self._total_delay_s += known_delay_s(infos, delay)
+        self._total_tasks += counts.sum(axis=1)
         extra = {WEIGHTS_SEQ_NO: self._weights_seq_no}
         for index, episode in enumerate(episodes):
             episode.add_env_step(
@@ -131,11 +139,11 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
                 self._done_episodes_for_metrics.append(episode)
         self._observation = observation
         stored = latent_out if self.config.replay_latent == "after_acting" else latent_in
-        return SlotSample(
+        sample = SlotSample(
             source=self.worker_index or 0,
             slot=slot,
             tasks=before[names.TASKS],
-            task_counts=before[names.TASK_COUNTS],
+            task_counts=counts,
             queues=before[names.QUEUES],
             action=action,
             delay_s=delay,
@@ -146,6 +154,7 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
             next_latent=self.latent_memory.first(slot + 1).numpy(),
             is_last=bool(done.all()),
         )
+        return self._late_results.add(sample, infos)
 
     @torch.no_grad()
     def _decide(self, observation: Observation, slot: int, explore: bool) -> tuple[NDArray[np.int64], Tensor, Tensor]:
@@ -191,16 +200,23 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
 
         Args:
             num_slots: Slots to play; None plays to the end of the episodes.
+
+        Returns:
+            The slots that are complete by now, in order: those played, or, if delays come late, more or fewer. The last
+            call of an episode returns the rest.
         """
         samples: list[SlotSample] = []
+        played = 0
         with self.metrics.log_time(SAMPLE_TIMER):
-            while num_slots is None or len(samples) < num_slots:
-                sample = self._step_slot(self.config.explore)
-                if sample is None:  # the environment failed and starts anew
+            while num_slots is None or played < num_slots:
+                complete = self._step_slot(self.config.explore)
+                if complete is None:  # the environment failed and starts anew
                     samples.clear()
+                    played = 0
                     continue
-                samples.append(sample)
-                if sample.is_last:
+                played += 1
+                samples += complete
+                if samples and samples[-1].is_last:
                     break
         if samples and samples[-1].is_last:
             self._increase_sampled_metrics(len(self._ongoing_episodes[0]) * self.num_envs, self.num_envs)
@@ -227,12 +243,11 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
         steps = 0
         finished: list[SingleAgentEpisode] = []
         while steps < num_timesteps if num_timesteps is not None else len(finished) < (num_episodes or 0):
-            sample = self._step_slot(explore, random_actions)
-            if sample is None:
+            if self._step_slot(explore, random_actions) is None:
                 steps = 0
                 continue
             steps += self.num_envs
-            if sample.is_last:
+            if self._ongoing_episodes[0].is_done:  # in lockstep: all are
                 finished += self._ongoing_episodes
         chunks = [episode for episode in self._ongoing_episodes if episode and episode.t > 0 and not episode.is_done]
         if chunks:

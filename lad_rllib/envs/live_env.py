@@ -1,0 +1,182 @@
+"""The fleet environment over real edge servers: slots in wall time, delays as they were measured."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lad_rllib import names
+from lad_rllib.edge.errors import EdgeError
+from lad_rllib.envs.fleet_base import FleetBaseEnv
+from lad_rllib.envs.live_slots import LiveSlots
+from lad_rllib.errors import ConfigurationError
+from lad_rllib.fleet import Fleet, FleetModel, load_fleet
+from lad_rllib.service import Dispatcher, read_prompts
+from lad_rllib.simulator import tasks_of_slot
+
+ENV_CONFIG_KEYS = (
+    "setting",
+    "queue_unit",
+    "num_envs",
+    "fleet",
+    "sharing",
+    "in_process",
+    "prompts",
+    "failure_delay_s",
+)
+SHARING = ("own", "shared")
+
+
+class LiveFleetVectorEnv(FleetBaseEnv):
+    """The environment of :class:`~lad_rllib.envs.fleet_env.FleetVectorEnv` with real tasks on real servers.
+
+    Observations, actions and names are the same; a policy moves from one to the other. What differs:
+
+    - A slot lasts ``slot_s`` of the setting, in the fleet's seconds (an emulated fleet may be faster than the wall
+      clock). If the decisions of a slot come after its end, it lasts longer (``infos["slot_overrun_s"]``).
+    - A task's delay is known when its image is there: ``infos["reported_delays"]``, rows (slot, station, index, delay
+      [s]), instead of ``task_delays_s``. The last step of an episode waits for all images. A task that ends in an error
+      counts ``failure_delay_s`` (``infos["failed_tasks"]`` says how many did).
+    - ``queues`` is a prediction, from what was sent and what came back, at the servers' measured speeds; with a shared
+      fleet what the servers say, since others use them, too.
+
+    Reward: minus the sum of the delays that were reported in the step [s].
+    Start: an idle fleet (a shared one: as it is). End: as in the simulator.
+
+    Args:
+        config: ``fleet``: name, file or mapping, see :func:`~lad_rllib.fleet.load_fleet` (``"digits"``).
+            ``setting``: of that fleet, from a calibration: a file or a dictionary. ``queue_unit``: ``"gcycles"`` or
+            ``"seconds"``. ``sharing``: ``"own"`` (default; every environment starts a fleet of its own at its first
+            reset) or ``"shared"`` (one that was started with ``lad-rllib fleet up``). ``in_process``: servers in
+            threads of this process instead of Ray actors (false). ``prompts``: list, or text file (the package's).
+            ``failure_delay_s`` [s] (the length of an episode). ``num_envs``: must be 1; use more env runners.
+
+    Version history: v0, first release.
+    """
+
+    def __init__(self, config: Mapping[str, Any] | None = None) -> None:
+        config = dict(config or {})
+        super().__init__(config, ENV_CONFIG_KEYS)
+        if self.num_envs != 1:
+            raise ConfigurationError(
+                f"a live environment is one fleet in wall time, but num_envs is {self.num_envs}; use more env runners "
+                "instead of more environments in each"
+            )
+        self._sharing = config.get("sharing", "own")
+        if self._sharing not in SHARING:
+            raise ConfigurationError(f"sharing must be one of {', '.join(SHARING)}, got {self._sharing!r}")
+        self._in_process = bool(config.get("in_process", False))
+        self._fleet_spec = load_fleet(config.get("fleet", "digits"))
+        self._model = FleetModel.from_setting(self.setting)
+        self._model.check_fleet(self._fleet_spec)
+        prompts = config.get("prompts")
+        self._prompts: Sequence[str] = list(prompts) if isinstance(prompts, (list, tuple)) else read_prompts(prompts)
+        self._slot_s = self.setting.network.slot_s
+        episode_s = self.setting.num_slots * self._slot_s
+        self._failure_delay_s = float(config.get("failure_delay_s", episode_s))
+        self._slot_wall_s = self._slot_s * self._fleet_spec.time_scale
+        self._slot, self._slot_begin = 0, 0.0
+        self._fleet: Fleet | None = None
+        self._dispatcher: Dispatcher
+        self._live: LiveSlots
+        self._questions: ThreadPoolExecutor | None = None
+
+    def reset(
+        self, *, seed: int | list[int] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Draw new arrivals as the simulator would with that seed, and start the clock; the first time, the fleet.
+
+        Raises:
+            ConfigurationError: if the fleet cannot be started or found.
+        """
+        if self._fleet is None:
+            self._start()
+        self._live.give_up()
+        self._draw_arrivals(seed)
+        self._slot, self._slot_begin = 0, time.perf_counter()
+        return self._observation(), {}
+
+    def step(
+        self, actions: NDArray[np.integer]
+    ) -> tuple[dict[str, NDArray[Any]], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+        """Hand in the slot's tasks for the servers that ``actions`` (1, B, N) names, and wait for the slot's end."""
+        never = np.zeros(1, dtype=bool)
+        if self._needs_reset:
+            observation, infos = self.reset()
+            return observation, np.zeros(1), never, never, infos
+        self._live.send(self.arrivals.episodes(0), self._slot, np.asarray(actions)[0])
+        end = self._slot_begin + self._slot_wall_s
+        overrun_s = max(0.0, time.perf_counter() - end) / self._fleet_spec.time_scale
+        reported, failed = self._live.gather(end)
+        self._slot += 1
+        self._slot_begin = max(end, time.perf_counter())
+        observation = self._observation()
+        self._needs_reset = self._slot == self.setting.num_slots - 1
+        if self._needs_reset:
+            rest, failed_late = self._live.gather(None)
+            reported, failed = np.concatenate([reported, rest]), failed + failed_late
+        infos = {
+            names.REPORTED_DELAYS: reported[None],
+            names.SLOT_OVERRUN: np.array([overrun_s]),
+            names.FAILED_TASKS: np.array([failed]),
+        }
+        return (
+            observation,
+            -reported[:, 3].sum(keepdims=True).astype(float),
+            never,
+            np.array([self._needs_reset]),
+            infos,
+        )
+
+    def _start(self) -> None:
+        if self._sharing == "shared":
+            self._fleet = Fleet.attach(self._fleet_spec)
+            self._questions = ThreadPoolExecutor(len(self._fleet.servers), thread_name_prefix="queues")
+        else:
+            self._fleet = Fleet.start(self._fleet_spec, in_process=self._in_process)
+        self._dispatcher = Dispatcher(
+            self._fleet.servers,
+            self._model.network,
+            self._model.work,
+            None,
+            time_scale=self._fleet_spec.time_scale,
+        )
+        self._live = LiveSlots(self._dispatcher, self._prompts, self._failure_delay_s)
+
+    def _observation(self) -> dict[str, NDArray[Any]]:
+        queue_gcycles = self._queue_s() * self.setting.network.capacity_gcycles_per_s
+        return self._observe(tasks_of_slot(self.setting.network, self.arrivals, self._slot, queue_gcycles[None]))
+
+    def _queue_s(self) -> NDArray[np.float64]:
+        """Time until a task sent now would start on each server [s], shape (A,)."""
+        predicted = self._dispatcher.queue_s
+        if self._questions is None:
+            return predicted
+        assert self._fleet is not None
+        for index, told in enumerate(self._questions.map(_told_queue_s, self._fleet.servers)):
+            if told is not None:
+                predicted[index] = told
+        return predicted
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """End the dispatcher, and the fleet if it is this environment's own."""
+        fleet, self._fleet = getattr(self, "_fleet", None), None
+        if fleet is not None:
+            self._dispatcher.close()
+            fleet.close()
+        if getattr(self, "_questions", None) is not None:
+            self._questions.shutdown(wait=False)  # type: ignore[union-attr]
+
+
+def _told_queue_s(server: Any) -> float | None:
+    """What a server says of its queue [s]; None if it does not answer or knows nothing yet."""
+    try:
+        waiting_s: float | None = server.status().work_queued_s
+    except EdgeError:
+        return None
+    return waiting_s
