@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import pickle
 import shlex
 import sys
 from collections.abc import Mapping
@@ -109,9 +108,9 @@ def run(parsed: argparse.Namespace) -> int:
 
 def _setting_of_checkpoint(parsed: argparse.Namespace) -> dict[str, Any]:
     """The setting that the checkpoint was trained on, with the arguments' changes on top."""
-    path = Path(parsed.checkpoint).expanduser() / "class_and_ctor_args.pkl"
-    with path.open("rb") as file:
-        trained = pickle.load(file)["ctor_args_and_kwargs"][0][0]["env_config"].get("setting", "paper")
+    from lad_rllib.algorithms.lad_ts.checkpoint import read_checkpoint
+
+    trained = read_checkpoint(parsed.checkpoint).env_config.get("setting", "paper")
     if parsed.setting is not None:
         return shared.setting_spec(parsed)
     base = {"preset": trained} if isinstance(trained, str) else trained

@@ -10,10 +10,11 @@ import warnings
 from collections.abc import Callable, Sequence
 
 from lad_rllib import __version__
-from lad_rllib.cli import evaluate, fleet, train
+from lad_rllib.cli import evaluate, fleet, generate, train
+from lad_rllib.edge.errors import EdgeError
 from lad_rllib.errors import ConfigurationError
 
-COMMANDS = {"train": train, "evaluate": evaluate, "fleet": fleet}
+COMMANDS = {"train": train, "evaluate": evaluate, "fleet": fleet, "generate": generate}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,13 +42,13 @@ def script_main(name: str, arguments: Sequence[str] | None = None) -> int:
 
 
 def run_command(run: Callable[[argparse.Namespace], int], parsed: argparse.Namespace) -> int:
-    """Run a command; a mistake of the user's becomes one line on standard error and exit status 2."""
+    """Run a command; a mistake of the user's, or a failing server, becomes one line on standard error and status 2."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     logging.getLogger("ray").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     try:
         return run(parsed)
-    except ConfigurationError as error:
+    except (ConfigurationError, EdgeError) as error:
         print(f"lad-rllib {parsed.command}: {error}", file=sys.stderr)
         return 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import shlex
 import signal
 import sys
@@ -29,6 +30,8 @@ Train LAD-TS (latent action diffusion task scheduling) with RLlib.
   lad-rllib train --episodes 100 --output results/paper          the paper's edge network
   lad-rllib train --arrivals requests.csv --output results/log   a recorded request log, its first 70 %
   lad-rllib train --resume --episodes 200 --output results/paper go on from the last checkpoint
+  lad-rllib train --fleet digits --setting results/calibration/setting.yaml --init-from results/sim/checkpoint
+                                                                 fine-tune on real edge servers
 
 The output folder receives progress.csv (one row per iteration), checkpoint/, config.yaml (everything resolved) and
 learning_curve.png. Ctrl-C stops after the present episode and saves; a killed run loses at most the episodes since
@@ -86,6 +89,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "and waiting time for request logs, whose queues are longer by orders of magnitude",
     )
 
+    live = parser.add_argument_group(
+        "real edge servers (needs a --setting of that fleet, see experiments/calibrate.py)"
+    )
+    live.add_argument(
+        "--fleet", metavar="NAME|FILE", help="learn from delays measured on this fleet, not simulated ones"
+    )
+    live.add_argument("--shared-fleet", action="store_true", help="all runners on the fleet of 'lad-rllib fleet up'")
+    live.add_argument("--in-process", action="store_true", help="each runner's servers in its own process, not actors")
+    live.add_argument("--prompts", metavar="FILE", help="one prompt per line (default: a list that comes along)")
+    live.add_argument(
+        "--init-from", metavar="DIR", help="checkpoint whose weights and latent memory to start from (fine-tuning)"
+    )
+
     scale = parser.add_argument_group("scale")
     scale.add_argument("--num-env-runners", type=int, default=0, metavar="N", help="remote environment runners (0)")
     scale.add_argument("--num-envs-per-env-runner", type=int, default=1, metavar="N", help="episodes in lockstep (1)")
@@ -115,13 +131,15 @@ def run(parsed: argparse.Namespace) -> int:
     _check_device(configuration["device"], parsed.address)
     shared.start_ray(
         parsed.address,
-        num_cpus=1 + configuration["num_env_runners"] + configuration["num_learners"],
+        num_cpus=1 + configuration["num_env_runners"] + configuration["num_learners"] + _fleet_cpus(configuration),
         num_gpus=max(configuration["num_learners"], 1) if configuration["device"] == "cuda" else 0,
     )
     algorithm = config.build_algo()
     try:
         if parsed.resume:
             folder.restore(algorithm)
+        elif configuration["init_from"]:
+            algorithm.start_from(configuration["init_from"])
         folder.write_configuration(configuration)
         return _train(algorithm, folder, configuration, parsed)
     finally:
@@ -141,6 +159,8 @@ def _configuration(parsed: argparse.Namespace) -> dict[str, Any]:
         "setting": setting.spec,
         "training": training,
         "queue_unit": _queue_unit(parsed.queue_unit, setting),
+        "live": _live(parsed),
+        "init_from": str(Path(parsed.init_from).expanduser().resolve()) if parsed.init_from else None,
         "episodes": parsed.episodes,
         "seed": parsed.seed,
         "num_env_runners": parsed.num_env_runners,
@@ -150,6 +170,35 @@ def _configuration(parsed: argparse.Namespace) -> dict[str, Any]:
         "checkpoint_every": parsed.checkpoint_every,
         "command": shlex.join(["lad-rllib", *sys.argv[1:]] if sys.argv[1:2] == ["train"] else sys.argv),
     }
+
+
+def _live(parsed: argparse.Namespace) -> dict[str, Any] | None:
+    """What the live environment needs besides the setting; None: the simulator."""
+    if parsed.fleet is None:
+        for name in ("shared_fleet", "in_process", "prompts"):
+            if getattr(parsed, name):
+                raise ConfigurationError(f"--{name.replace('_', '-')} has no effect without --fleet; name a fleet")
+        return None
+    from lad_rllib.fleet import load_fleet
+    from lad_rllib.service import read_prompts
+
+    return {
+        "fleet": load_fleet(parsed.fleet).to_dict(),
+        "sharing": "shared" if parsed.shared_fleet else "own",
+        "in_process": parsed.in_process,
+        "prompts": read_prompts(parsed.prompts),
+    }
+
+
+def _fleet_cpus(configuration: dict[str, Any]) -> int:
+    """CPUs that the runners' own fleets reserve."""
+    live = configuration["live"]
+    if live is None or live["in_process"] or live["sharing"] == "shared":
+        return 0
+    from lad_rllib.fleet import load_fleet
+
+    one_fleet = sum(server.num_cpus for server in load_fleet(live["fleet"]).servers)
+    return math.ceil(one_fleet * max(configuration["num_env_runners"], 1))
 
 
 def _check_device(device: str, address: str | None) -> None:
@@ -178,13 +227,16 @@ def _read_training_file(path: str) -> dict[str, Any]:
 
 def _algorithm_config(configuration: dict[str, Any]) -> Any:
     from lad_rllib.algorithms.lad_ts import LADTSConfig
-    from lad_rllib.envs import FleetVectorEnv, YardstickCallback
+    from lad_rllib.envs import FleetVectorEnv, LiveFleetVectorEnv, YardstickCallback
 
+    env_config = {"setting": configuration["setting"], "queue_unit": configuration["queue_unit"]}
+    env: type = FleetVectorEnv
+    if configuration["live"] is not None:
+        env = LiveFleetVectorEnv
+        env_config |= configuration["live"]
+        env(env_config | {"num_envs": configuration["num_envs_per_env_runner"]}).close()  # refuses what cannot work
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)  # its import has set a chattier one
-    config = LADTSConfig().environment(
-        FleetVectorEnv,
-        env_config={"setting": configuration["setting"], "queue_unit": configuration["queue_unit"]},
-    )
+    config = LADTSConfig().environment(env, env_config=env_config)
     try:
         config.training(**configuration["training"])
     except TypeError as error:

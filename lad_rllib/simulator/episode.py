@@ -37,9 +37,7 @@ class SlotTasks:
     result_mbit: NDArray[np.float64]
 
 
-def tasks_of_slot(
-    network: EdgeNetwork, arrivals: Arrivals, slot: int, queue_gcycles: NDArray[np.float64]
-) -> SlotTasks:
+def tasks_of_slot(network: EdgeNetwork, arrivals: Arrivals, slot: int, queue_gcycles: NDArray[np.float64]) -> SlotTasks:
     """What is known at the start of a slot of E episodes, with queues of shape (E, A) [Gcycle]."""
     return SlotTasks(
         slot=slot,

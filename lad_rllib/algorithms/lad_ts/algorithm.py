@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
-from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
+from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
@@ -25,6 +25,7 @@ from ray.rllib.utils.metrics import (
 )
 
 from lad_rllib import names
+from lad_rllib.algorithms.lad_ts.checkpoint import read_checkpoint
 from lad_rllib.algorithms.lad_ts.config import LADTSConfig
 from lad_rllib.algorithms.lad_ts.env_runner import LADTSEnvRunner
 from lad_rllib.algorithms.lad_ts.learner import READY
@@ -273,6 +274,31 @@ class LADTS(Algorithm):
     def restore_from_path(self, path: str | pathlib.Path, *args: Any, **kwargs: Any) -> None:
         """Restore a checkpoint; runners take its weights even if theirs are newer."""
         super().restore_from_path(path, *args, **kwargs)
+        self._force_weights()
+
+    def start_from(self, path: str | pathlib.Path) -> None:
+        """Take over what another run has learned: weights, temperatures and latent memory.
+
+        Replay buffers, optimisers, counts and arrivals stay as they are. For fine-tuning where delays are other than
+        in the first run, for example on real servers after a simulator of them.
+
+        Args:
+            path: Checkpoint of a run with equally many base stations and edge servers.
+
+        Raises:
+            ConfigurationError: if it is none, or of another network size or latent memory.
+        """
+        saved = read_checkpoint(path)
+        own = {key: getattr(self.config, key) for key in ("latent_index", "latent_content")}
+        for key, value in own.items():
+            if saved.config[key] != value:
+                raise ConfigurationError(f"{path} was trained with {key} {saved.config[key]!r}, here it is {value!r}")
+        self.learner_group.set_state(
+            {COMPONENT_LEARNER: {COMPONENT_RL_MODULE: {DEFAULT_MODULE_ID: dict(saved.weights)}}}
+        )
+        if saved.latent_state is not None:
+            memory = saved.latent_state
+            self.env_runner_group.foreach_env_runner(lambda runner: runner.set_latent_memory(memory))
         self._force_weights()
 
     def _force_weights(self) -> None:

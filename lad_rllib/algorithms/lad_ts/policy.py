@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -11,13 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lad_rllib.algorithms.lad_ts.checkpoint import read_checkpoint
 from lad_rllib.algorithms.lad_ts.env_runner import choose_servers
 from lad_rllib.algorithms.lad_ts.latent_memory import LatentMemory
 from lad_rllib.algorithms.lad_ts.networks import StationNetworks
 from lad_rllib.algorithms.lad_ts.rl_module import fleet_states
 from lad_rllib.errors import ConfigurationError
-
-_MODULE = Path("learner_group/learner/rl_module/default_policy")
 
 
 class LADTSPolicy:
@@ -63,31 +61,24 @@ class LADTSPolicy:
         Raises:
             ConfigurationError: if the folder is no checkpoint of LAD-TS.
         """
-        folder = Path(path).expanduser().resolve()
-        try:
-            state = _unpickle(folder / "algorithm_state.pkl")
-            config = _unpickle(folder / "class_and_ctor_args.pkl")["ctor_args_and_kwargs"][0][0]
-            module = _unpickle(folder / _MODULE / "class_and_ctor_args.pkl")["ctor_args_and_kwargs"][1]
-            weights = _unpickle(folder / _MODULE / "module_state.pkl")
-            runners = state["runner_states"]
-        except FileNotFoundError as error:
-            raise ConfigurationError(
-                f"{path} is not a checkpoint of LAD-TS: {Path(error.filename).name} is missing"
-            ) from None
-        except (KeyError, IndexError, pickle.UnpicklingError) as error:
-            raise ConfigurationError(f"{path} is not a checkpoint of LAD-TS that this version reads: {error}") from None
-        space = module["observation_space"]
-        stations, num_tasks = space["tasks"].shape[:2]
-        networks = StationNetworks(stations, space["queues"].shape[0], inference_only=True, **module["model_config"])
-        actor = {key: torch.as_tensor(value) for key, value in weights.items() if key.startswith("networks.actor.")}
-        networks.load_state_dict({key.removeprefix("networks."): value for key, value in actor.items()})
+        saved = read_checkpoint(path)
+        stations, num_tasks = saved.spaces["tasks"].shape[:2]
+        servers = saved.spaces["queues"].shape[0]
+        networks = StationNetworks(stations, servers, inference_only=True, **saved.model_config)
+        prefix = "networks."
+        actor = {
+            key.removeprefix(prefix): torch.as_tensor(value)
+            for key, value in saved.weights.items()
+            if key.startswith(prefix + "actor.")
+        }
+        networks.load_state_dict(actor)
         return cls(
             networks,
             num_tasks,
-            latent_index=config["latent_index"],
-            latent_content=config["latent_content"],
-            latent_state=runners[min(runners)]["latent_memory"] if runners else None,
-            queue_unit=config["env_config"].get("queue_unit", "gcycles"),
+            latent_index=saved.config["latent_index"],
+            latent_content=saved.config["latent_content"],
+            latent_state=saved.latent_state,
+            queue_unit=saved.env_config.get("queue_unit", "gcycles"),
             explore=explore,
         )
 
@@ -163,8 +154,3 @@ class LADTSPolicy:
         known[:, :, :num_tasks] = torch.as_tensor(mask)
         self._memory.write(slot, put_out, known)
         return servers.numpy()
-
-
-def _unpickle(path: Path) -> Any:
-    with path.open("rb") as file:
-        return pickle.load(file)

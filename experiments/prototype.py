@@ -1,0 +1,164 @@
+"""The paper's prototype: how long a fleet of five edge servers takes for 1, 100, 500 and 1000 images, by scheduler.
+
+python experiments/prototype.py                                     five real pipelines of the embedded model
+python experiments/prototype.py --fleet jetson --checkpoint DIR      five emulated Jetson AGX Orin, and a trained policy
+
+All tasks of a run are there at once. Writes prototype.csv (one row per scheduler and number of tasks, after each run),
+deliveries.csv (every task), prototype.png and contact_sheet.png into --output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from lad_rllib.cli import live
+from lad_rllib.cli import options as shared
+from lad_rllib.cli.main import run_command
+from lad_rllib.errors import ConfigurationError
+from lad_rllib.service import LiveRun, image_tasks, read_prompts, save_contact_sheet, serve
+from lad_rllib.service.live_run import PARTS
+
+TASKS = (1, 100, 500, 1000)
+QUOTED = {
+    "paper: DEdgeAI (quoted)": (18.3, 382.4, 1921.5, 3895.4),
+    "paper: best of five platforms (quoted)": (5.4, 540.0, 2700.0, 5400.0),
+}
+"""Total delay [s] for ``TASKS`` in the table of arXiv 2412.18212: five Jetson AGX Orin with SD3-medium, 512x512, and
+the fastest commercial platform. Other models, devices and prompts than here: beside ours, not against them."""
+WITHOUT_LEARNING = ("greedy-oracle", "water-filling", "least-loaded", "round-robin", "random", "local-only")
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    live.add_fleet_arguments(parser)
+    parser.add_argument("--checkpoint", metavar="DIR", help="trained policy; without one LAD-TS is left out")
+    parser.add_argument("--schedulers", nargs="+", choices=live.SCHEDULERS, metavar="NAME", help="whom to compare")
+    parser.add_argument("--tasks", type=int, nargs="+", default=TASKS, metavar="N", help="numbers of tasks")
+    parser.add_argument("--prompts", metavar="FILE", help="one prompt per line (default: a list that comes along)")
+    parser.add_argument("--steps", type=int, nargs=2, default=(10, 19), metavar=("LOW", "HIGH"), help="(10 19)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of stations, steps and decisions (default: 0)")
+    parser.add_argument("--keep-images", action="store_true", help="keep every image, in images/SCHEDULER-N/")
+    parser.add_argument("--smoke", action="store_true", help="1 and 10 tasks only")
+    parser.add_argument("--output", default="results/prototype", metavar="DIR", help="output folder")
+    parsed = parser.parse_args(arguments)
+    parsed.command = "prototype"
+    return parsed
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Run all; returns the exit status."""
+    numbers = (1, 10) if parsed.smoke else tuple(parsed.tasks)
+    if min(numbers) < 1:
+        raise ConfigurationError(f"--tasks must be at least 1, got {min(numbers)}")
+    names = parsed.schedulers or [*([live.LEARNED] if parsed.checkpoint else []), *WITHOUT_LEARNING]
+    prompts = read_prompts(parsed.prompts)
+    deciders = {name: live.Decider(name, parsed.checkpoint) for name in names}
+    output = shared.writable_folder(parsed.output)
+    rows: list[dict[str, object]] = []
+    tables: list[pd.DataFrame] = []
+    with live.open_fleet(parsed) as fleet, Progress(console=Console(stderr=True), transient=True) as progress:
+        trained = deciders[live.LEARNED].setting if live.LEARNED in deciders else None
+        model = live.fleet_model(fleet, trained)
+        for number in numbers:
+            for name, decider in deciders.items():
+                tasks = image_tasks(
+                    prompts,
+                    number,
+                    np.random.default_rng(parsed.seed),
+                    num_stations=fleet.spec.stations,
+                    denoising_steps=tuple(parsed.steps),
+                    name=f"{name}-{number}",
+                )
+                bar = progress.add_task(f"{number} tasks, {name}", total=number)
+                with decider.dispatcher(fleet, model, parsed.seed) as dispatcher:
+                    result = serve(dispatcher, [tasks], on_delivery=lambda _, bar=bar: progress.advance(bar))
+                progress.remove_task(bar)
+                rows.append({"fleet": fleet.spec.name, "scheduler": name, **result.summary()})
+                tables.append(result.table().assign(scheduler=name, tasks=number))
+                pd.DataFrame(rows).to_csv(output / "prototype.csv", index=False)
+                if parsed.keep_images:
+                    _keep_images(result, output / "images" / f"{name}-{number}")
+                if number == max(numbers) and name == names[0]:
+                    save_contact_sheet(result.deliveries, output / "contact_sheet.png", columns=10, most=60)
+    pd.concat(tables, ignore_index=True).to_csv(output / "deliveries.csv", index=False)
+    frame = pd.DataFrame(rows)
+    _print(frame, numbers, fleet.spec.name)
+    plot(frame, output / "prototype.png", fleet.spec.name)
+    files = ("prototype.csv", "deliveries.csv", "prototype.png", "contact_sheet.png")
+    print(f"written: {', '.join(str(output / file) for file in files)}")
+    return 1 if frame["failed"].any() else 0
+
+
+def _keep_images(result: LiveRun, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for delivery in result.deliveries:
+        if delivery.png is not None:
+            (folder / f"{delivery.task.task_id}.png").write_bytes(delivery.png)
+
+
+def _print(frame: pd.DataFrame, numbers: tuple[int, ...], fleet: str) -> None:
+    """Total delays in the form of the paper's table, then the rest for the largest number of tasks."""
+    console = Console(width=None if Console().is_terminal else 130)
+    totals = Table(title=f"{fleet}: total delay in s for so many tasks at once")
+    totals.add_column("scheduler")
+    for number in numbers:
+        totals.add_column(str(number), justify="right")
+    for name, group in frame.groupby("scheduler", sort=False):
+        by_number = group.set_index("tasks")["total_s"]
+        totals.add_row(str(name), *(f"{by_number[number]:.2f}" for number in numbers))
+    for name, quoted in QUOTED.items():
+        known = dict(zip(TASKS, quoted, strict=True))
+        totals.add_row(name, *(f"{known[number]:.1f}" if number in known else "" for number in numbers), style="dim")
+    console.print(totals)
+    columns = ("mean_s", "p95_s", *PARTS, "images_per_minute", "utilisation")
+    rest = Table(title=f"{fleet}: service delay of {max(numbers)} tasks in s, and its parts")
+    rest.add_column("scheduler")
+    for column in columns:
+        rest.add_column(column.removesuffix("_s").replace("_", " "), justify="right")
+    for row in frame[frame["tasks"] == max(numbers)].to_dict("records"):
+        rest.add_row(row["scheduler"], *(f"{row[column]:.3g}" for column in columns))
+    console.print(rest)
+
+
+def plot(frame: pd.DataFrame, path: Path, fleet: str) -> None:
+    """Total delay by number of tasks, and the parts of the mean delay of the most tasks, for each scheduler."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, (totals, parts) = pyplot.subplots(1, 2, figsize=(12, 4.5))
+    for name, group in frame.groupby("scheduler", sort=False):
+        totals.plot(group["tasks"], group["total_s"], "o-", label=name, linewidth=2.5 if name == live.LEARNED else 1.2)
+    totals.set(xscale="log", yscale="log", xlabel="tasks at once", ylabel="until the last image is there [s]")
+    totals.set_title(f"fleet {fleet}")
+    totals.legend(fontsize=8)
+    totals.grid(alpha=0.3)
+    most = frame[frame["tasks"] == frame["tasks"].max()]
+    left = np.zeros(len(most))
+    for part in PARTS:
+        width = most[part].to_numpy()
+        parts.barh(most["scheduler"], width, left=left, label=part.removesuffix("_s"))
+        left += width
+    for place, total in enumerate(left):
+        parts.text(total, place, f" {total:.3g}", va="center", fontsize=9)
+    parts.invert_yaxis()
+    parts.set_xlim(right=left.max() * 1.15)
+    parts.set(xlabel="mean service delay [s]", title=f"{frame['tasks'].max()} tasks at once")
+    parts.legend(ncols=len(PARTS), fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.12), frameon=False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=130)
+    pyplot.close(figure)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(run, parse()))

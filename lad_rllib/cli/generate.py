@@ -1,0 +1,154 @@
+"""``lad-rllib generate``: prompts in, images out, over a fleet of edge servers and by any scheduler."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from lad_rllib.cli import live
+from lad_rllib.cli import options as shared
+from lad_rllib.edge.task import ImageTask
+from lad_rllib.errors import ConfigurationError
+from lad_rllib.service import Delivery, Dispatcher, LiveRun, image_tasks, read_prompts, save_contact_sheet, serve
+
+SUMMARY = "send prompts to a fleet of edge servers and keep the images"
+DESCRIPTION = """\
+Send prompts through a scheduler to a fleet of edge servers; all are there at once.
+
+  lad-rllib generate --tasks 10 --output results/images                        the embedded pipelines, greedy oracle
+  lad-rllib generate --checkpoint results/live/checkpoint --output results/images   a trained policy
+  lad-rllib generate --fleet own.yaml --prompts captions.txt --steps 20 30 --output results/images
+
+The output folder receives images/ (one PNG each), deliveries.csv (one row per task: server, every part of the delay,
+error) and contact_sheet.png. Ctrl-C keeps what is there.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the command's arguments."""
+    live.add_fleet_arguments(parser)
+    who = parser.add_argument_group("scheduler")
+    who.add_argument("--checkpoint", metavar="DIR", help="trained policy; trained for this fleet's calibrated setting")
+    who.add_argument(
+        "--scheduler",
+        choices=live.SCHEDULERS,
+        help=f"who decides (default: {live.LEARNED} with a checkpoint, else greedy-oracle)",
+    )
+    who.add_argument("--greedy-actions", action="store_true", help="trained policy: its most probable servers")
+    what = parser.add_argument_group("tasks")
+    what.add_argument("--prompts", metavar="FILE", help="one prompt per line (default: a small list that comes along)")
+    what.add_argument("--tasks", type=int, metavar="N", help="images (default: one for each prompt)")
+    what.add_argument(
+        "--steps", type=int, nargs=2, default=(10, 19), metavar=("LOW", "HIGH"), help="denoising steps (10 19)"
+    )
+    what.add_argument("--size", type=int, nargs=2, metavar=("W", "H"), help="size [pixel] (default: the servers')")
+    what.add_argument("--deadline", type=float, metavar="S", help="give a task up after so many seconds")
+    what.add_argument("--seed", type=int, default=0, help="seed of stations, steps and decisions (default: 0)")
+    parser.add_argument("--output", default="results/images", metavar="DIR", help="output folder (results/images)")
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Generate; returns the exit status, 1 if a task failed."""
+    prompts = read_prompts(parsed.prompts)
+    number = len(prompts) if parsed.tasks is None else parsed.tasks
+    if number < 1:
+        raise ConfigurationError(f"--tasks must be at least 1, got {number}")
+    decider = live.Decider(
+        parsed.scheduler or (live.LEARNED if parsed.checkpoint else "greedy-oracle"),
+        parsed.checkpoint,
+        explore=not parsed.greedy_actions,
+    )
+    folder = ImageFolder(shared.writable_folder(parsed.output))
+    with live.open_fleet(parsed) as fleet:
+        tasks = image_tasks(
+            prompts,
+            number,
+            np.random.default_rng(parsed.seed),
+            num_stations=fleet.spec.stations,
+            denoising_steps=tuple(parsed.steps),
+            size=tuple(parsed.size) if parsed.size else None,
+            deadline_s=parsed.deadline,
+        )
+        model = live.fleet_model(fleet, decider.setting)
+        with decider.dispatcher(fleet, model, parsed.seed) as dispatcher:
+            run = _serve(dispatcher, tasks, folder)
+    if run is None:
+        return 130
+    _print_run(run, f"{fleet.spec.name}, {decider.name}: {number} tasks")
+    print(f"written: {folder.images}, {folder.table}, {folder.contact_sheet}")
+    return 1 if any(delivery.error for delivery in run.deliveries) else 0
+
+
+class ImageFolder:
+    """Images as they come, and a table and a contact sheet of them.
+
+    Args:
+        path: An existing folder; images of an earlier run in it are removed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.images, self.table, self.contact_sheet = (
+            path / "images",
+            path / "deliveries.csv",
+            path / "contact_sheet.png",
+        )
+        self.images.mkdir(exist_ok=True)
+        for image in self.images.glob("*.png"):
+            image.unlink()
+        self._came: list[Delivery] = []
+
+    def keep(self, delivery: Delivery) -> None:
+        """Take a task's end; its image is on disk when this returns."""
+        self._came.append(delivery)
+        if delivery.png is not None:
+            (self.images / f"{delivery.task.task_id}.png").write_bytes(delivery.png)
+
+    def finish(self) -> None:
+        """Write the table and the contact sheet of what came, in the order of the tasks."""
+        if not self._came:
+            return
+        came = sorted(self._came, key=lambda delivery: delivery.task.seed)
+        pd.DataFrame([delivery.to_dict() for delivery in came]).to_csv(self.table, index=False)
+        save_contact_sheet(came, self.contact_sheet)
+
+
+def _serve(dispatcher: Dispatcher, tasks: list[ImageTask], folder: ImageFolder) -> LiveRun | None:
+    """Serve all; None if interrupted. What came is in the folder either way."""
+    try:
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            bar = progress.add_task("images", total=len(tasks))
+
+            def keep(delivery: Delivery) -> None:
+                folder.keep(delivery)
+                progress.advance(bar)
+
+            return serve(dispatcher, [tasks], on_delivery=keep)
+    except KeyboardInterrupt:
+        print("interrupted; the images that were there are kept", file=sys.stderr)
+        return None
+    finally:
+        folder.finish()
+
+
+def _print_run(run: LiveRun, title: str) -> None:
+    summary, table = run.summary(), run.table()
+    shown = Table(title=title)
+    for label in ("server", "images", "utilisation"):
+        shown.add_column(label, justify="left" if label == "server" else "right")
+    for name, share in run.utilisation().items():
+        shown.add_row(name, str(int(((table["server"] == name) & (table["error"] == "")).sum())), f"{share:.2f}")
+    Console(width=None if Console().is_terminal else 100).print(shown)
+    print(
+        f"{summary['tasks'] - summary['failed']} images in {summary['total_s']:.2f} s; service delay: mean "
+        f"{summary['mean_s']:.3f} s, p95 {summary['p95_s']:.3f} s, max {summary['max_s']:.3f} s"
+    )
+    for delivery in run.deliveries:
+        if delivery.error is not None:
+            print(f"{delivery.task.task_id}: {delivery.error.name}: {delivery.error}", file=sys.stderr)

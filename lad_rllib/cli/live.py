@@ -1,0 +1,113 @@
+"""What the commands that run a fleet share: its arguments, its model in the simulator's units, and who decides."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.status import Status
+
+from lad_rllib.cli import options as shared
+from lad_rllib.envs.episodes import read_setting
+from lad_rllib.errors import ConfigurationError
+from lad_rllib.fleet import SHIPPED_FLEETS, Fleet, FleetModel, load_fleet
+from lad_rllib.scheduling import HEURISTICS, Scheduler, make_heuristic
+from lad_rllib.service import Dispatcher
+from lad_rllib.simulator import Setting
+
+LEARNED = "lad-ts"
+SCHEDULERS = (LEARNED, *HEURISTICS)
+
+
+def add_fleet_arguments(parser: argparse.ArgumentParser, default: str = "digits") -> None:
+    """Arguments that choose a fleet of edge servers and where it runs."""
+    group = parser.add_argument_group("fleet")
+    group.add_argument(
+        "--fleet",
+        default=default,
+        metavar="NAME|FILE",
+        help=f"fleet that comes along ({', '.join(SHIPPED_FLEETS)}) or a YAML file (default: {default})",
+    )
+    group.add_argument("--shared-fleet", action="store_true", help="use the fleet that 'lad-rllib fleet up' started")
+    group.add_argument("--in-process", action="store_true", help="servers in this process instead of Ray actors")
+    group.add_argument("--address", metavar="ADDR", help="Ray cluster to use (RAY_ADDRESS, else Ray starts here)")
+
+
+@contextmanager
+def open_fleet(parsed: argparse.Namespace) -> Iterator[Fleet]:
+    """Start the fleet that the arguments describe, or attach to it; ends what it started."""
+    spec = load_fleet(parsed.fleet)
+    if parsed.shared_fleet and parsed.in_process:
+        raise ConfigurationError("--shared-fleet and --in-process contradict each other; give one of them")
+    if not parsed.in_process:
+        shared.start_ray(parsed.address, num_cpus=len(spec.servers) + 2, num_gpus=0)
+    if parsed.shared_fleet:
+        fleet = Fleet.attach(spec)
+    else:
+        with Status(f"starting fleet {spec.name}", console=Console(stderr=True)) as status:
+            ready: list[str] = []
+
+            def report(server: str, state: str) -> None:
+                if state == "ready":
+                    ready.append(server)
+                status.update(f"starting fleet {spec.name}: {len(ready)} of {len(spec.servers)} servers are ready")
+
+            fleet = Fleet.start(spec, in_process=parsed.in_process, report=report)
+    with fleet:
+        yield fleet
+
+
+class Decider:
+    """A scheduler and what it takes the fleet for.
+
+    Args:
+        name: One of ``SCHEDULERS``.
+        checkpoint: Checkpoint of the learned one.
+        explore: Whether the learned one draws servers from its probabilities.
+
+    Attributes:
+        setting: What the learned one was trained on; None for a heuristic.
+    """
+
+    def __init__(self, name: str, checkpoint: str | None, explore: bool = True) -> None:
+        self.name = name
+        self.setting: Setting | None = None
+        self.scheduler: Scheduler
+        if name != LEARNED:
+            self.scheduler = make_heuristic(name)
+            return
+        if checkpoint is None:
+            raise ConfigurationError(f"scheduler {LEARNED} needs --checkpoint, a folder that 'lad-rllib train' wrote")
+        from lad_rllib.algorithms.lad_ts.checkpoint import read_checkpoint
+        from lad_rllib.algorithms.lad_ts.policy import LADTSPolicy
+
+        self.scheduler = LADTSPolicy.from_checkpoint(checkpoint, explore)
+        self.setting = read_setting(read_checkpoint(checkpoint).env_config.get("setting", "paper"))
+
+    def dispatcher(self, fleet: Fleet, model: FleetModel, seed: int) -> Dispatcher:
+        """A dispatcher that lets it decide for a fleet."""
+        return Dispatcher(
+            fleet.servers,
+            model.network,
+            model.work,
+            self.scheduler,
+            seed=seed,
+            time_scale=fleet.spec.time_scale,
+            slots_per_episode=self.setting.num_slots - 1 if self.setting else None,
+        )
+
+
+def fleet_model(fleet: Fleet, setting: Setting | None) -> FleetModel:
+    """A fleet in the simulator's units: as the setting of a calibration says, else measured now.
+
+    Raises:
+        ConfigurationError: if the setting is of another fleet.
+    """
+    if setting is None:
+        with Status("measuring the servers", console=Console(stderr=True)):
+            return FleetModel.from_fits(fleet.spec, fleet.profile())
+    model = FleetModel.from_setting(setting)
+    model.check_fleet(fleet.spec)
+    return model
