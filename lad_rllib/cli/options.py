@@ -108,7 +108,7 @@ def start_ray(address: str | None, num_cpus: int, num_gpus: int) -> None:
     """Connect to a Ray cluster, or start one on this machine that is large enough.
 
     Args:
-        address: Cluster address; None takes RAY_ADDRESS, and without it starts Ray here.
+        address: Cluster address; None takes RAY_ADDRESS, and without it, or with "local", starts Ray here.
         num_cpus: Logical CPUs that a Ray of our own needs.
         num_gpus: GPUs that a Ray of our own needs.
     """
@@ -118,7 +118,7 @@ def start_ray(address: str | None, num_cpus: int, num_gpus: int) -> None:
         return
     address = address or os.environ.get("RAY_ADDRESS")
     quiet: Mapping[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if address:
+    if address and address != "local":
         try:
             ray.init(address=address, **quiet)
         except (ConnectionError, ValueError, RuntimeError) as error:

@@ -138,7 +138,10 @@ class LiveFleetVectorEnv(FleetBaseEnv):
             self._fleet = Fleet.attach(self._fleet_spec)
             self._questions = ThreadPoolExecutor(len(self._fleet.servers), thread_name_prefix="queues")
         else:
-            self._fleet = Fleet.start(self._fleet_spec, in_process=self._in_process)
+            try:
+                self._fleet = Fleet.start(self._fleet_spec, in_process=self._in_process)
+            except EdgeError as error:  # of a server that cannot load its model, or is lost at once
+                raise ConfigurationError(str(error)) from error
         self._dispatcher = Dispatcher(
             self._fleet.servers,
             self._model.network,

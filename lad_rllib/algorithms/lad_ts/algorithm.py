@@ -104,10 +104,15 @@ class LADTS(Algorithm):
         self.metrics.aggregate([runner.get_metrics()], key=ENV_RUNNER_RESULTS)
 
     def _remote_rounds(self) -> Iterator[list[SlotSample]]:
-        """Samples of all remote runners, interleaved slot by slot, until every healthy one ended its episode."""
+        """Samples of all remote runners, interleaved slot by slot, until every healthy one ended its episode.
+
+        Raises:
+            ConfigurationError: of an environment that cannot work: a restart would not help.
+            RuntimeError: if none ended one.
+        """
         fragment = self.config.get_rollout_fragment_length()
         running: set[int] | None = None  # all
-        may_wait = True
+        may_wait, finished = True, 0
         while running is None or running:
             with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
                 results = self.env_runner_group.foreach_env_runner(
@@ -121,15 +126,23 @@ class LADTS(Algorithm):
                 continue
             running = set()
             for index, _, metrics, state in results:
+                if isinstance(state, ConfigurationError):
+                    raise ConfigurationError(f"environment runner {index}: {state}")
                 if state is None:
                     running.add(index)
                 else:
                     may_wait = False
+                    finished += 1
                     self._runner_states[index] = state
                     self.metrics.aggregate([metrics], key=ENV_RUNNER_RESULTS)
             by_runner = [samples for _, samples, _, _ in results]
             longest = max(map(len, by_runner), default=0)
             yield [samples[k] for k in range(longest) for samples in by_runner if k < len(samples)]
+        if not finished:
+            raise RuntimeError(
+                "no environment runner finished an episode: each failed (RLlib has logged why), or took longer than "
+                f"sample_timeout_s={self.config.sample_timeout_s}"
+            )
 
     def _wait_for_restarted_runners(self) -> bool:
         """If all remote runners died, wait for Ray to bring one back, lest an iteration ends without an episode."""
@@ -313,9 +326,12 @@ class LADTS(Algorithm):
 
 def _collect_remotely(
     runner: LADTSEnvRunner, fragment: int | None
-) -> tuple[int, list[SlotSample], Any, dict[str, Any] | None]:
-    """Runs on a remote runner: its index, samples, and - at the end of an episode - metrics and state."""
-    samples = runner.collect(fragment)
+) -> tuple[int, list[SlotSample], Any, dict[str, Any] | ConfigurationError | None]:
+    """Runs on a remote runner: its index, samples, and - at the end of an episode - metrics and state, or its error."""
+    try:
+        samples = runner.collect(fragment)
+    except ConfigurationError as error:
+        return runner.worker_index, [], None, error
     if not (samples and samples[-1].is_last):
         return runner.worker_index, samples, None, None
     return runner.worker_index, samples, runner.get_metrics(), runner.get_runner_state()

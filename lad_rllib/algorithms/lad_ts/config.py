@@ -100,6 +100,8 @@ class LADTSConfig(AlgorithmConfig):
         self.normalize_actions = False
         self.clip_actions = False
         self.episodes_to_numpy = True
+        self.sample_timeout_s = None  # an episode in wall time takes as long as it takes; Ray notices a lost runner
+        self.evaluation_sample_timeout_s = None
         self.rollout_fragment_length = "auto"
         self.batch_mode = "truncate_episodes"
 
