@@ -1,6 +1,6 @@
 """Schedulers without learning: the yardsticks that every result is printed beside.
 
-All decide for a whole slot at once. Only the greedy oracle sees what was sent earlier in the same slot.
+All decide for a whole slot at once. Only the greedy oracle and the exact least-loaded see what was sent earlier in it.
 """
 
 from __future__ import annotations
@@ -50,14 +50,28 @@ def _greedy_episode(tasks: SlotTasks, episode: int) -> IntArray:
         + delays.download_delay_s(tasks.result_mbit[episode][mask][:, None], link_rate)
     )
     waiting = delays.waiting_delay_s(tasks.queue_gcycles[episode], 0.0, capacity)
-    choice = np.empty(len(own), dtype=np.int64)
-    for task in range(len(own)):
-        server = (own[task] + waiting).argmin()
-        waiting[server] += computing[task, server]
-        choice[task] = server
     action = np.zeros(mask.shape, dtype=np.int64)
-    action[mask] = choice
+    action[mask] = _one_after_another(own, computing, waiting)
     return action
+
+
+def _one_after_another(
+    own_s: NDArray[np.float64], computing_s: NDArray[np.float64], waiting_s: NDArray[np.float64]
+) -> IntArray:
+    """Servers with the least ``own + waiting``, task by task; each task lengthens the wait for those after it.
+
+    Args:
+        own_s: What counts of a task itself [s], shape (K, A).
+        computing_s: Computing delays [s], shape (K, A).
+        waiting_s: Waiting times before the first task [s], shape (A,).
+    """
+    waiting_s = waiting_s.copy()
+    choice = np.empty(len(own_s), dtype=np.int64)
+    for task in range(len(own_s)):
+        server = (own_s[task] + waiting_s).argmin()
+        waiting_s[server] += computing_s[task, server]
+        choice[task] = server
+    return choice
 
 
 class Random(_Stateless):
@@ -110,6 +124,26 @@ class LeastLoaded(_Stateless):
         # Among idle servers the fastest; otherwise ties have measure zero.
         order = np.lexsort((np.broadcast_to(-tasks.network.capacity_gcycles_per_s, waiting.shape), waiting), axis=-1)
         return np.broadcast_to(order[:, :1, None], tasks.mask.shape).copy()
+
+
+class LeastLoadedExact(_Stateless):
+    """Each task in turn goes to the server that would be idle first, what was sent earlier in the slot included.
+
+    What a load balancer with exact knowledge of all queues does: it does not herd, but it looks neither at how long the
+    task would take there nor at its way. Among equally loaded servers the fastest. Order as in ``GreedyOracle``.
+    """
+
+    def decide(self, tasks: SlotTasks, rng: np.random.Generator) -> IntArray:
+        """See :class:`~lad_rllib.scheduling.protocol.Scheduler`."""
+        capacity = tasks.network.capacity_gcycles_per_s
+        fastest_first = np.argsort(-capacity, kind="stable")
+        action = np.zeros(tasks.mask.shape, dtype=np.int64)
+        for episode, mask in enumerate(tasks.mask):
+            computing = delays.computing_delay_s(tasks.workload_gcycles[episode][mask][:, None], capacity)
+            waiting = delays.waiting_delay_s(tasks.queue_gcycles[episode], 0.0, capacity)
+            choice = _one_after_another(np.zeros_like(computing), computing[:, fastest_first], waiting[fastest_first])
+            action[episode][mask] = fastest_first[choice]
+        return action
 
 
 class CapacityProportional(_Stateless):
@@ -175,6 +209,7 @@ HEURISTICS: dict[str, Callable[[], Scheduler]] = {
     "greedy-oracle": GreedyOracle,
     "water-filling": WaterFilling,
     "capacity-proportional": CapacityProportional,
+    "least-loaded-exact": LeastLoadedExact,
     "least-loaded": LeastLoaded,
     "round-robin": RoundRobin,
     "random": Random,

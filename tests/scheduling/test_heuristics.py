@@ -105,6 +105,24 @@ def test_least_loaded_sends_the_whole_slot_to_the_server_that_is_free_first():
     assert (scheduler.decide(slot_tasks(network, [3, 1], [0.0, 60.0, 0.0]), rng) == 2).all(), "the faster idle one"
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_least_loaded_exact_gives_each_task_in_turn_the_server_that_is_idle_first(seed):
+    rng = np.random.default_rng(seed)
+    network = EdgeNetwork(3, rng.uniform(10, 50, 4), [400.0] * 4)
+    tasks = slot_tasks(network, [6, 2, 5], rng.uniform(0, 100, 4))
+    action = make_heuristic("least-loaded-exact").decide(tasks, rng)
+    idle_s = tasks.queue_gcycles[0] / network.capacity_gcycles_per_s
+    for server, workload in zip(action[tasks.mask], tasks.workload_gcycles[tasks.mask], strict=True):
+        assert server == idle_s.argmin()
+        idle_s[server] += workload / network.capacity_gcycles_per_s[server]
+
+
+def test_least_loaded_exact_takes_the_fastest_of_the_idle_servers_first():
+    network = EdgeNetwork(1, [10.0, 50.0, 20.0], [400.0] * 3)
+    action = make_heuristic("least-loaded-exact").decide(slot_tasks(network, [3], [0.0] * 3), np.random.default_rng(0))
+    assert action[0, 0].tolist() == [1, 2, 0]
+
+
 def test_round_robin_visits_the_servers_in_turn_from_each_stations_own_number():
     network = EdgeNetwork(2, [10.0] * 3, [400.0] * 3)
     scheduler, rng = make_heuristic("round-robin"), np.random.default_rng(0)
