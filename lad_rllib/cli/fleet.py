@@ -96,7 +96,7 @@ def _check(spec: FleetSpec, parsed: argparse.Namespace) -> int:
 def _model_of(server: ServerSpec) -> str:
     if server.profile is not None:
         return server.profile.name
-    slower = "" if server.slowdown == 1 else f", {server.slowdown:g} times slower"
+    slower = f", {server.least_step_s:g} s a step" if server.least_step_s else ""
     return f"{server.model}, {server.memory_profile}{slower}"
 
 

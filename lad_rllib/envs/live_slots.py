@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import queue
 import time
 import uuid
@@ -12,8 +11,7 @@ from concurrent.futures import Future
 import numpy as np
 from numpy.typing import NDArray
 
-from lad_rllib.edge.task import ImageTask
-from lad_rllib.service import Delivery, Dispatcher
+from lad_rllib.service import Delivery, Dispatcher, tasks_of_arrivals
 from lad_rllib.simulator import Arrivals
 
 Place = tuple[int, int, int]
@@ -34,7 +32,7 @@ class LiveSlots:
         self._prompts = prompts
         self._failure_delay_s = failure_delay_s
         self._name = uuid.uuid4().hex[:8]
-        self._numbers = itertools.count()
+        self._number = 0
         self._open: dict[Future[Delivery], tuple[Place, str]] = {}
         self._ended: queue.SimpleQueue[Future[Delivery]] = queue.SimpleQueue()
 
@@ -47,22 +45,12 @@ class LiveSlots:
             action: Server of each task, shape (B, N).
         """
         places = [(slot, int(b), int(n)) for b, n in np.argwhere(arrivals.mask[slot])]
-        tasks = [self._task(arrivals, place) for place in places]
+        tasks = tasks_of_arrivals(arrivals, slot, self._prompts, self._number, self._name)
+        self._number += len(tasks)
         futures = self._dispatcher.submit(tasks, [int(action[b, n]) for _, b, n in places])
         for place, task, future in zip(places, tasks, futures, strict=True):
             self._open[future] = place, task.task_id
             future.add_done_callback(self._ended.put)
-
-    def _task(self, arrivals: Arrivals, place: Place) -> ImageTask:
-        number = next(self._numbers)
-        return ImageTask(
-            f"{self._name}-{number}",
-            self._prompts[number % len(self._prompts)],
-            int(arrivals.denoising_steps[place]),
-            seed=number,
-            station=place[1],
-            input_mbit=float(arrivals.task_mbit[place]),
-        )
 
     def gather(self, until: float | None) -> tuple[NDArray[np.float32], int]:
         """Wait, and tell which tasks ended meanwhile.

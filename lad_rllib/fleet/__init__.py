@@ -12,12 +12,30 @@ from lad_rllib.fleet.server_spec import ServerSpec
 from lad_rllib.fleet.spec import SHIPPED_FLEETS, FleetSpec, load_fleet
 
 if TYPE_CHECKING:
+    from lad_rllib.fleet.calibration import Calibration, calibrate
+    from lad_rllib.fleet.check import compare_schedules
     from lad_rllib.fleet.fleet import Fleet
     from lad_rllib.fleet.model import FleetModel
 
-_LATE = {"Fleet": "lad_rllib.fleet.fleet", "FleetModel": "lad_rllib.fleet.model"}
+_LATE = {
+    "Calibration": "lad_rllib.fleet.calibration",
+    "Fleet": "lad_rllib.fleet.fleet",
+    "FleetModel": "lad_rllib.fleet.model",
+    "calibrate": "lad_rllib.fleet.calibration",
+    "compare_schedules": "lad_rllib.fleet.check",
+}
 
-__all__ = ["SHIPPED_FLEETS", "Fleet", "FleetModel", "FleetSpec", "ServerSpec", "load_fleet"]
+__all__ = [
+    "SHIPPED_FLEETS",
+    "Calibration",
+    "Fleet",
+    "FleetModel",
+    "FleetSpec",
+    "ServerSpec",
+    "calibrate",
+    "compare_schedules",
+    "load_fleet",
+]
 
 
 def __getattr__(name: str) -> object:

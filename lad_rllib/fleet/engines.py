@@ -29,7 +29,7 @@ def make_engine(server: ServerSpec, time_scale: float) -> Engine:
             make_png=server.make_png,
         )
     engine = _diffusers_engine(server)
-    return engine if server.slowdown == 1 else PacedEngine(engine, server.slowdown)
+    return PacedEngine(engine, server.least_step_s) if server.least_step_s else engine
 
 
 def _diffusers_engine(server: ServerSpec) -> Engine:

@@ -13,7 +13,7 @@ from lad_rllib.edge import DelayFit, EdgeServer, RemoteEdgeServer, edge_server_a
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet.engines import make_engine, server_settings, start_here
 from lad_rllib.fleet.placement import Reservation, check_same_description, release, release_shared, reserve
-from lad_rllib.fleet.profiling import profile_servers
+from lad_rllib.fleet.profiling import ask_each
 from lad_rllib.fleet.server_spec import ServerSpec
 from lad_rllib.fleet.spec import FleetSpec, load_fleet
 from lad_rllib.fleet.waiting import Report, wait_until_ready
@@ -136,7 +136,7 @@ class Fleet:
             ConfigurationError: for fewer than three different step counts.
             EdgeError: if an image fails.
         """
-        return profile_servers(self.spec, self.servers, step_counts, repeats, size)
+        return ask_each(self.spec, self.servers, lambda server: server.profile(step_counts, size, repeats))
 
     def close(self) -> None:
         """End every server that this object started, and give its room back. May be called twice."""

@@ -1,47 +1,61 @@
-"""Measuring the delay model of every server without the measurements disturbing one another."""
+"""Measuring the speed of every server without the measurements disturbing one another."""
 
 from __future__ import annotations
 
 import threading
+import uuid
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 
-from lad_rllib.edge import DelayFit, EdgeServer, RemoteEdgeServer, edge_error
+from lad_rllib.edge import EdgeServer, ImageTask, RemoteEdgeServer, TaskRecord, edge_error
 from lad_rllib.fleet.spec import FleetSpec
 
+Server = EdgeServer | RemoteEdgeServer
+Result = TypeVar("Result")
 
-def profile_servers(
-    spec: FleetSpec,
-    servers: Sequence[EdgeServer | RemoteEdgeServer],
-    step_counts: Sequence[int],
-    repeats: int,
-    size: tuple[int, int] | None,
-) -> list[DelayFit]:
-    """One fit per server; see :meth:`lad_rllib.fleet.Fleet.profile`."""
+
+def ask_each(spec: FleetSpec, servers: Sequence[Server], measure: Callable[[Server], Result]) -> list[Result]:
+    """Measure every server: emulated ones together, then real ones, those on one node one after the other.
+
+    Args:
+        spec: The fleet.
+        servers: Its servers, in their order.
+        measure: What to do with each, from a thread of its own.
+    """
     busy: dict[str, threading.Lock] = defaultdict(threading.Lock)  # of each node
 
-    def measure(index: int) -> DelayFit:
-        server = servers[index]
-        if spec.servers[index].kind == "emulated":
-            return server.profile(step_counts, size, repeats)
+    def alone(index: int) -> Result:
+        if index not in nodes:
+            return measure(servers[index])
         with busy[nodes[index]]:
-            return server.profile(step_counts, size, repeats)
+            return measure(servers[index])
 
     indices = range(len(servers))
     nodes = {index: _node_of(servers[index]) for index in indices if spec.servers[index].kind != "emulated"}
     emulated = [index for index in indices if index not in nodes]
-    fits: dict[int, DelayFit] = {}
+    results: dict[int, Result] = {}
     for together in (emulated, list(nodes)):
         with ThreadPoolExecutor(max(1, len(together))) as pool:
-            fits |= dict(zip(together, pool.map(measure, together), strict=True))
-    return [fits[index] for index in indices]
+            results |= dict(zip(together, pool.map(alone, together), strict=True))
+    return [results[index] for index in indices]
 
 
-def _node_of(server: EdgeServer | RemoteEdgeServer) -> str:
+def measured_images(
+    server: Server, step_counts: Sequence[int], size: tuple[int, int] | None = None
+) -> Iterator[TaskRecord]:
+    """Images of the given numbers of steps, one after the other, behind the tasks that wait; the first is on top."""
+    width, height = size or (None, None)
+    for number, steps in enumerate([step_counts[0], *step_counts]):
+        result = server.generate(ImageTask(f"measure-{uuid.uuid4().hex}", "a grey cat", steps, width, height))
+        if number > 0:  # the first finds caches and clocks cold
+            yield result.record
+
+
+def _node_of(server: Server) -> str:
     """Id of the node that a server runs on; empty for this process."""
     if isinstance(server, EdgeServer):
         return ""

@@ -53,7 +53,7 @@ class ServerSpec:
         width: Diffusers: default width [pixel]; None: the model's.
         height: Diffusers: default height [pixel]; None: the model's.
         max_sequence_length: Diffusers: tokens of T5; None: see the engine.
-        slowdown: Diffusers: how many times slower than the machine the server is to be, at least 1.
+        least_step_s: Diffusers: least time of a denoising step [s], to emulate a slower device; 0: none.
     """
 
     name: str
@@ -81,7 +81,7 @@ class ServerSpec:
     width: int | None = None
     height: int | None = None
     max_sequence_length: int | None = None
-    slowdown: float = 1.0
+    least_step_s: float = 0.0
 
     @property
     def is_pinned(self) -> bool:
@@ -133,7 +133,7 @@ _KEYS: dict[str, dict[str, _Check]] = {
         "width": checks.side,
         "height": checks.side,
         "max_sequence_length": checks.whole,
-        "slowdown": partial(checks.number, least=1),
+        "least_step_s": partial(checks.number, least=0),
     },
 }
 """Keys of each kind of server, and what each value must be."""

@@ -7,7 +7,7 @@ from lad_rllib.service.dispatcher import Dispatcher
 from lad_rllib.service.health import HealthWatch
 from lad_rllib.service.live_run import LiveRun, serve
 from lad_rllib.service.pending import Server
-from lad_rllib.service.prompts import image_tasks, read_prompts
+from lad_rllib.service.prompts import image_tasks, read_prompts, tasks_of_arrivals
 from lad_rllib.service.work_model import WorkModel, fit_fleet
 
 __all__ = [
@@ -23,4 +23,5 @@ __all__ = [
     "read_prompts",
     "save_contact_sheet",
     "serve",
+    "tasks_of_arrivals",
 ]

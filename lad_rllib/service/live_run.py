@@ -73,6 +73,7 @@ def serve(
     slots: Sequence[Sequence[ImageTask]],
     slot_s: float = 0.0,
     on_delivery: Callable[[Delivery], None] | None = None,
+    servers: Sequence[Sequence[int]] | None = None,
 ) -> LiveRun:
     """Hand in the tasks of each slot at its start, and wait for all of them.
 
@@ -81,6 +82,7 @@ def serve(
         slots: Tasks of each slot; one slot for tasks that are all there at once.
         slot_s: Length of a slot in the fleet's seconds [s].
         on_delivery: Called with every end of a task as it comes, from the calling thread.
+        servers: Index of the server of each task, slot by slot; None: the dispatcher's scheduler chooses.
     """
     scale, report = dispatcher.time_scale, on_delivery or (lambda delivery: None)
     ended: queue.SimpleQueue[Future[Delivery]] = queue.SimpleQueue()
@@ -92,7 +94,7 @@ def serve(
             with contextlib.suppress(queue.Empty):
                 report(ended.get(timeout=left_s).result())
                 reported += 1
-        new = dispatcher.submit(tasks)
+        new = dispatcher.submit(tasks, None if servers is None else servers[number])
         for future in new:
             future.add_done_callback(ended.put)
         futures += new

@@ -10,6 +10,7 @@ import numpy as np
 
 from lad_rllib.edge.task import ImageTask
 from lad_rllib.errors import ConfigurationError
+from lad_rllib.simulator import Arrivals
 
 
 def read_prompts(path: str | Path | None = None) -> list[str]:
@@ -78,4 +79,29 @@ def image_tasks(
             station=stations[i],
         )
         for i in range(number)
+    ]
+
+
+def tasks_of_arrivals(
+    arrivals: Arrivals, slot: int, prompts: Sequence[str], first: int = 0, name: str = "task"
+) -> list[ImageTask]:
+    """The image tasks that arrive in a slot, in the order of ``np.argwhere(arrivals.mask[slot])``.
+
+    Args:
+        arrivals: Arrivals of one episode, without the leading axis.
+        slot: The slot.
+        prompts: What to draw, in turn.
+        first: Number of the first task; the image's seed is the number of the task.
+        name: What task ids begin with.
+    """
+    return [
+        ImageTask(
+            f"{name}-{number}",
+            prompts[number % len(prompts)],
+            int(arrivals.denoising_steps[slot, station, index]),
+            seed=number,
+            station=int(station),
+            input_mbit=float(arrivals.task_mbit[slot, station, index]),
+        )
+        for number, (station, index) in enumerate(np.argwhere(arrivals.mask[slot]), start=first)
     ]

@@ -67,12 +67,12 @@ def test_real_servers_of_one_machine_are_measured_one_after_the_other_and_emulat
     monkeypatch.setattr(EdgeServer, "profile", timed)
     with Fleet.start("mixed", in_process=True) as running:
         fits = dict(zip([server.name for server in running.spec.servers], running.profile(repeats=2), strict=True))
-    first, second = sorted([spans["digits-x2"], spans["digits-x4"]])
+    first, second = sorted([spans["digits-20ms"], spans["digits-40ms"]])
     emulated = [spans[name] for name in ("quick", "medium", "slow")]
     assert first[1] <= second[0]
     assert max(begin for begin, _ in emulated) < min(end for _, end in emulated)
     assert max(end for _, end in emulated) <= first[0]
-    assert 0 < fits["quick"].per_step_s < fits["slow"].per_step_s and fits["digits-x2"].per_step_s > 0
+    assert 0 < fits["quick"].per_step_s < fits["slow"].per_step_s and fits["digits-20ms"].per_step_s > 0
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_start_with_the_servers_name(tmp_path):

@@ -1,0 +1,191 @@
+"""A simulator calibrated to a fleet of edge servers: measure them, fit, write the setting, and check it live.
+
+python experiments/calibrate.py                              the five real servers of the fleet 'digits'
+python experiments/calibrate.py --fleet emulated             emulated devices, forty times faster than the clock
+lad-rllib train --setting results/calibration/setting.yaml   train in the simulator of this fleet
+
+Writes setting.yaml (for every --setting and for live training), calibration.csv (one row for each server),
+measurements.csv (every image), check.csv (the same schedules live and simulated) and calibration.png into --output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import pandas as pd
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from lad_rllib.cli import live
+from lad_rllib.cli import options as shared
+from lad_rllib.cli.main import run_command
+from lad_rllib.fleet import Calibration, Fleet, calibrate, compare_schedules
+from lad_rllib.scheduling import HEURISTICS
+from lad_rllib.simulator import build_setting
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    live.add_fleet_arguments(parser)
+    measure = parser.add_argument_group("measuring")
+    measure.add_argument(
+        "--step-counts", type=int, nargs="+", default=(2, 8, 14, 20), metavar="N", help="steps to fit to (2 8 14 20)"
+    )
+    measure.add_argument(
+        "--held-out", type=int, nargs="+", default=(5, 11, 17), metavar="N", help="steps to judge the fit by (5 11 17)"
+    )
+    measure.add_argument("--repeats", type=int, default=3, help="images for each number of steps and server (3)")
+    setting = parser.add_argument_group("setting")
+    setting.add_argument("--name", help="name of the setting (default: the fleet's)")
+    setting.add_argument("--steps", type=int, nargs=2, default=(10, 19), metavar=("LOW", "HIGH"), help="(10 19)")
+    setting.add_argument("--slots", type=int, default=60, help="slots of an episode (60)")
+    setting.add_argument("--max-tasks", type=int, default=10, help="most tasks of a station in a slot (10)")
+    length = setting.add_mutually_exclusive_group()
+    length.add_argument("--load", type=float, default=1.2, help="work that arrives over what the servers can do (1.2)")
+    length.add_argument("--slot-seconds", type=float, metavar="S", help="length of a slot instead, in the fleet's time")
+    check = parser.add_argument_group("check")
+    check.add_argument("--no-check", action="store_true", help="leave the comparison with live runs out")
+    check.add_argument("--check-slots", type=int, default=20, help="slots of each live run (20)")
+    check.add_argument(
+        "--schedules",
+        nargs="+",
+        choices=tuple(HEURISTICS),
+        metavar="NAME",
+        default=("capacity-proportional", "round-robin"),
+        help="heuristics whose decisions in the simulator are played live (capacity-proportional round-robin)",
+    )
+    check.add_argument("--seed", type=int, default=0, help="seed of the check's arrivals and decisions (0)")
+    parser.add_argument("--output", default="results/calibration", metavar="DIR", help="(results/calibration)")
+    return parser.parse_args(arguments)
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Measure, fit, write and check; returns the exit status."""
+    output = shared.writable_folder(parsed.output)
+    with live.open_fleet(parsed) as fleet:
+        with _progress() as progress:
+            bar = progress.add_task("measuring", total=None)
+            calibration = calibrate(
+                fleet,
+                parsed.step_counts,
+                parsed.held_out,
+                parsed.repeats,
+                typical_steps=sum(parsed.steps) / 2,
+                report=lambda done, total: progress.update(bar, completed=done, total=total),
+            )
+        spec = calibration.model.spec(
+            parsed.name or fleet.spec.name,
+            slots=parsed.slots,
+            max_tasks=parsed.max_tasks,
+            denoising_steps=tuple(parsed.steps),
+            load=parsed.load,
+            slot_s=parsed.slot_seconds,
+        )
+        _write(calibration, spec, output)
+        _print_calibration(calibration)
+        checked = None if parsed.no_check else _check(fleet, spec, parsed)
+    if checked is not None:
+        checked.to_csv(output / "check.csv", index=False)
+        _print_check(checked)
+    plot(calibration, checked, output / "calibration.png")
+    print(f"written: {output}; train on it with: lad-rllib train --setting {output / 'setting.yaml'}")
+    return 0
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True)
+
+
+def _write(calibration: Calibration, spec: dict[str, object], output: Path) -> None:
+    setting = build_setting(spec)
+    note = (
+        f"# Simulator of the fleet {calibration.spec.name}; experiments/calibrate.py made it from measured delays.\n"
+        f"# A slot lasts {setting.network.slot_s:.3g} s; the load is {setting.load:.2f}.\n"
+    )
+    (output / "setting.yaml").write_text(note + yaml.safe_dump(spec, sort_keys=False), encoding="utf-8")
+    calibration.table().to_csv(output / "calibration.csv", index=False)
+    calibration.images.to_csv(output / "measurements.csv", index=False)
+
+
+def _check(fleet: Fleet, spec: dict[str, object], parsed: argparse.Namespace) -> pd.DataFrame:
+    with _progress() as progress:
+        bars = {name: progress.add_task(f"live: {name}", total=None) for name in parsed.schedules}
+        return compare_schedules(
+            fleet,
+            build_setting(spec),
+            parsed.schedules,
+            seed=parsed.seed,
+            slots=parsed.check_slots,
+            report=lambda name, done, total: progress.update(bars[name], completed=done, total=total),
+        )
+
+
+def _print_calibration(calibration: Calibration) -> None:
+    shown = Table(title=f"fleet {calibration.spec.name}")
+    shown.add_column("server")
+    for header in ("overhead s", "per step s", "residual sd s", "held-out error", "in the simulator", "Gcycle/s"):
+        shown.add_column(header, justify="right")
+    for row in calibration.table().to_dict("records"):
+        shown.add_row(
+            row["server"],
+            *(f"{row[column]:.3g}" for column in ("overhead_s", "per_step_s", "residual_sd_s")),
+            *(f"{row[column]:.1%}" for column in ("median_error", "median_error_simulator")),
+            f"{row['capacity_gcycles_per_s']:.2f}",
+        )
+    Console(width=None if Console().is_terminal else 110).print(shown)
+    print(
+        f"median error on held-out images: {calibration.median_error():.1%}, "
+        f"with one work model for all servers, as the simulator has it: {calibration.median_error('simulated_s'):.1%}"
+    )
+
+
+def _print_check(checked: pd.DataFrame) -> None:
+    for row in checked.to_dict("records"):
+        print(
+            f"{row['schedule']}: mean delay live {row['live_mean_s']:.3g} s, simulated {row['simulated_mean_s']:.3g} s "
+            f"(live over simulated {row['live_over_simulated']:.2f}; {row['tasks']} tasks, {row['failed']} failed, "
+            f"{row['elsewhere']} had to go elsewhere)"
+        )
+
+
+def plot(calibration: Calibration, checked: pd.DataFrame | None, path: Path) -> None:
+    """Computing delay by steps for each server, with its line; beside it, the schedules live and simulated."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 1 if checked is None else 2, figsize=(6 if checked is None else 12, 4.5))
+    lines = axes if checked is None else axes[0]
+    for number, (server, fit) in enumerate(zip(calibration.spec.servers, calibration.fits, strict=True)):
+        images, color = calibration.images[calibration.images["server"] == server.name], f"C{number}"
+        for held_out, marker in ((False, "o"), (True, "x")):
+            some = images[images["held_out"] == held_out]
+            lines.plot(some["denoising_steps"], some["computing_s"], marker, color=color, markersize=5, alpha=0.7)
+        steps = [0, int(images["denoising_steps"].max())]
+        label = f"{server.name}: {fit.overhead_s:.2g} + {fit.per_step_s:.2g} s a step"
+        lines.plot(steps, [fit.overhead_s + fit.per_step_s * n for n in steps], color=color, linewidth=1, label=label)
+    lines.set(xlabel="denoising steps (dots: fitted to, crosses: held out)", ylabel="computing delay [s]")
+    lines.set(title=f"fleet {calibration.spec.name}", xlim=(0, None), ylim=(0, None))
+    lines.legend(fontsize=8)
+    lines.grid(alpha=0.3)
+    if checked is not None:
+        place = range(len(checked))
+        axes[1].bar([x - 0.2 for x in place], checked["live_mean_s"], 0.38, label="live")
+        axes[1].bar([x + 0.2 for x in place], checked["simulated_mean_s"], 0.38, label="simulated")
+        axes[1].set_xticks(list(place), checked["schedule"])
+        axes[1].set(ylabel="mean service delay [s]", title="the same schedule live and in the simulator")
+        axes[1].legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=130)
+    pyplot.close(figure)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(run, parse()))

@@ -1,0 +1,139 @@
+"""Measure a fleet, and turn it into a setting of the simulator."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from lad_rllib.edge import DelayFit, fit_delay
+from lad_rllib.edge.fit import LEAST_STEP_COUNTS
+from lad_rllib.errors import ConfigurationError
+from lad_rllib.fleet.fleet import Fleet
+from lad_rllib.fleet.model import FleetModel
+from lad_rllib.fleet.profiling import Server, ask_each, measured_images
+from lad_rllib.fleet.spec import FleetSpec
+
+RESULT_MBIT = 0.8
+"""Size of an image where no link tells: the lower end of the range of arXiv 2412.18212 [Mbit]."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A fleet as it was measured.
+
+    Attributes:
+        spec: The fleet.
+        images: One row for each measured image: ``server``, ``denoising_steps``, ``held_out``, ``computing_s``,
+            ``download_s``, ``predicted_s`` (the server's own line), ``simulated_s`` (the simulator's computing delay).
+        fits: Line of each server through the images that are not held out.
+        model: The fleet in the simulator's units.
+    """
+
+    spec: FleetSpec
+    images: pd.DataFrame
+    fits: list[DelayFit]
+    model: FleetModel
+
+    def median_error(self, column: str = "predicted_s") -> float:
+        """Median relative error of the held-out images' computing delays, for ``predicted_s`` or ``simulated_s``."""
+        return float(_relative_error(self.images[self.images["held_out"]], column).median())
+
+    def table(self) -> pd.DataFrame:
+        """One row for each server: its line, the line's residuals, errors on held-out images, and its capacity."""
+        rows = []
+        for index, (server, fit) in enumerate(zip(self.spec.servers, self.fits, strict=True)):
+            held_out = self.images[(self.images["server"] == server.name) & self.images["held_out"]]
+            rows.append(
+                {
+                    "server": server.name,
+                    "overhead_s": fit.overhead_s,
+                    "per_step_s": fit.per_step_s,
+                    "residual_sd_s": fit.residual_sd_s,
+                    "largest_residual_s": fit.largest_residual_s,
+                    "images": fit.num_points,
+                    "held_out_images": len(held_out),
+                    "median_error": float(_relative_error(held_out, "predicted_s").median()),
+                    "median_error_simulator": float(_relative_error(held_out, "simulated_s").median()),
+                    "capacity_gcycles_per_s": float(self.model.network.capacity_gcycles_per_s[index]),
+                    "link_rate_mbit_per_s": server.link_rate_mbit_per_s,
+                }
+            )
+        return pd.DataFrame(rows)
+
+
+def calibrate(
+    fleet: Fleet,
+    step_counts: Sequence[int] = (2, 8, 14, 20),
+    held_out: Sequence[int] = (5, 11, 17),
+    repeats: int = 3,
+    typical_steps: float = 14.5,
+    report: Callable[[int, int], None] | None = None,
+) -> Calibration:
+    """Measure every server of a fleet and fit its delay model.
+
+    Args:
+        fleet: A running fleet, not busy with anything else.
+        step_counts: At least three different numbers of denoising steps to fit the lines to.
+        held_out: Other numbers of steps, to judge the lines by.
+        repeats: Images for each number of steps on each server.
+        typical_steps: Steps at which the simulator's capacities are exact, see
+            :func:`~lad_rllib.service.work_model.fit_fleet`.
+        report: Called with the number of images measured so far and that of all, from several threads.
+
+    Raises:
+        ConfigurationError: for fewer than three step counts, or held-out ones that are among them.
+        EdgeError: if an image fails.
+    """
+    if len(set(step_counts)) < LEAST_STEP_COUNTS:
+        raise ConfigurationError(f"at least {LEAST_STEP_COUNTS} step counts are needed, got {list(step_counts)}")
+    if both := sorted(set(step_counts) & set(held_out)):
+        raise ConfigurationError(f"{both} steps are both to fit to and held out; choose others to hold out")
+    order = [*step_counts, *held_out] * repeats
+    total, done, lock = len(order) * len(fleet.servers), 0, threading.Lock()
+
+    def measure(server: Server) -> list[tuple[float, float]]:
+        nonlocal done
+        seconds = []
+        for record in measured_images(server, order):
+            seconds.append((record.computing_s, record.download_s))
+            with lock:
+                done += 1
+                if report is not None:
+                    report(done, total)
+        return seconds
+
+    measured = ask_each(fleet.spec, fleet.servers, measure)
+    images = pd.DataFrame(
+        [
+            (index, steps, steps in set(held_out), *seconds)
+            for index, of_server in enumerate(measured)
+            for steps, seconds in zip(order, of_server, strict=True)
+        ],
+        columns=["index", "denoising_steps", "held_out", "computing_s", "download_s"],
+    )
+    fits = []
+    for _, group in images[~images["held_out"]].groupby("index"):
+        fits.append(fit_delay(group["denoising_steps"].tolist(), group["computing_s"].tolist()))
+    model = FleetModel.from_fits(
+        fleet.spec, fits, typical_steps=typical_steps, result_mbit=_result_mbit(fleet.spec, images)
+    )
+    pairs = list(zip(images["index"], images["denoising_steps"], strict=True))
+    images["predicted_s"] = [fits[index].predict_s(steps) for index, steps in pairs]
+    images["simulated_s"] = [model.predict_s(index, steps) for index, steps in pairs]
+    images.insert(0, "server", [fleet.spec.servers[index].name for index in images.pop("index")])
+    return Calibration(fleet.spec, images, fits, model)
+
+
+def _relative_error(images: pd.DataFrame, column: str) -> pd.Series:
+    return (images[column] - images["computing_s"]).abs() / images["computing_s"]
+
+
+def _result_mbit(spec: FleetSpec, images: pd.DataFrame) -> float:
+    """Size of an image, from how long it took over the links."""
+    rates = np.array([server.link_rate_mbit_per_s or np.nan for server in spec.servers], dtype=float)
+    sizes = images["download_s"] * rates[images["index"].to_numpy()]
+    return float(sizes.median()) if sizes.notna().any() else RESULT_MBIT
