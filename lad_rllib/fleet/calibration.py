@@ -91,7 +91,7 @@ def calibrate(
     if len(set(step_counts)) < LEAST_STEP_COUNTS:
         raise ConfigurationError(f"at least {LEAST_STEP_COUNTS} step counts are needed, got {list(step_counts)}")
     if both := sorted(set(step_counts) & set(held_out)):
-        raise ConfigurationError(f"{both} steps are both to fit to and held out; choose others to hold out")
+        raise ConfigurationError(f"step counts {both} are both to fit to and held out; choose others to hold out")
     order = [*step_counts, *held_out] * repeats
     total, done, lock = len(order) * len(fleet.servers), 0, threading.Lock()
 
