@@ -3,8 +3,8 @@
 python experiments/prototype.py                                     five real pipelines of the embedded model
 python experiments/prototype.py --fleet jetson --checkpoint DIR      five emulated Jetson AGX Orin, and a trained policy
 
-All tasks of a run are there at once. Writes prototype.csv (one row per scheduler and number of tasks, after each run),
-deliveries.csv (every task), prototype.png and contact_sheet.png into --output.
+All tasks of a run are there at once. Writes prototype.csv (one row per scheduler and number of tasks) and
+deliveries.csv (every task) after each run, then prototype.png and contact_sheet.png, into --output.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from lad_rllib.cli import live
 from lad_rllib.cli import options as shared
 from lad_rllib.cli.main import run_command
 from lad_rllib.errors import ConfigurationError
+from lad_rllib.fleet import FleetSpec, load_fleet
 from lad_rllib.service import LiveRun, image_tasks, read_prompts, save_contact_sheet, serve
 from lad_rllib.service.live_run import PARTS
 
@@ -56,46 +57,66 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def run(parsed: argparse.Namespace) -> int:
     """Run all; returns the exit status."""
-    numbers = (1, 10) if parsed.smoke else tuple(parsed.tasks)
+    numbers = (1, 10) if parsed.smoke else tuple(dict.fromkeys(parsed.tasks))
     if min(numbers) < 1:
         raise ConfigurationError(f"--tasks must be at least 1, got {min(numbers)}")
-    names = parsed.schedulers or [*([live.LEARNED] if parsed.checkpoint else []), *WITHOUT_LEARNING]
-    prompts = read_prompts(parsed.prompts)
+    shared.check_seed(parsed.seed)
+    spec = load_fleet(parsed.fleet)
+    names = parsed.schedulers or _all_schedulers(spec, parsed.checkpoint)
     deciders = {name: live.Decider(name, parsed.checkpoint) for name in names}
+    for decider in deciders.values():
+        decider.check_fleet(spec)
+    prompts = read_prompts(parsed.prompts)
+    plan = [
+        (
+            number,
+            name,
+            image_tasks(
+                prompts,
+                number,
+                np.random.default_rng(parsed.seed),
+                num_stations=spec.stations,
+                denoising_steps=tuple(parsed.steps),
+                name=f"{name}-{number}",
+            ),
+        )
+        for number in numbers
+        for name in deciders
+    ]
     output = shared.writable_folder(parsed.output)
     rows: list[dict[str, object]] = []
     tables: list[pd.DataFrame] = []
     with live.open_fleet(parsed) as fleet, Progress(console=Console(stderr=True), transient=True) as progress:
         trained = deciders[live.LEARNED].setting if live.LEARNED in deciders else None
         model = live.fleet_model(fleet, trained)
-        for number in numbers:
-            for name, decider in deciders.items():
-                tasks = image_tasks(
-                    prompts,
-                    number,
-                    np.random.default_rng(parsed.seed),
-                    num_stations=fleet.spec.stations,
-                    denoising_steps=tuple(parsed.steps),
-                    name=f"{name}-{number}",
-                )
-                bar = progress.add_task(f"{number} tasks, {name}", total=number)
-                with decider.dispatcher(fleet, model, parsed.seed) as dispatcher:
-                    result = serve(dispatcher, [tasks], on_delivery=lambda _, bar=bar: progress.advance(bar))
-                progress.remove_task(bar)
-                rows.append({"fleet": fleet.spec.name, "scheduler": name, **result.summary()})
-                tables.append(result.table().assign(scheduler=name, tasks=number))
-                pd.DataFrame(rows).to_csv(output / "prototype.csv", index=False)
-                if parsed.keep_images:
-                    _keep_images(result, output / "images" / f"{name}-{number}")
-                if number == max(numbers) and name == names[0]:
-                    save_contact_sheet(result.deliveries, output / "contact_sheet.png", columns=10, most=60)
-    pd.concat(tables, ignore_index=True).to_csv(output / "deliveries.csv", index=False)
+        for number, name, tasks in plan:
+            bar = progress.add_task(f"{number} tasks, {name}", total=number)
+            with deciders[name].dispatcher(fleet, model, parsed.seed) as dispatcher:
+                result = serve(dispatcher, [tasks], on_delivery=lambda _, bar=bar: progress.advance(bar))
+            progress.remove_task(bar)
+            rows.append({"fleet": spec.name, "scheduler": name, **result.summary()})
+            tables.append(result.table().assign(scheduler=name, tasks=number))
+            pd.DataFrame(rows).to_csv(output / "prototype.csv", index=False)
+            pd.concat(tables, ignore_index=True).to_csv(output / "deliveries.csv", index=False)
+            if parsed.keep_images:
+                _keep_images(result, output / "images" / f"{name}-{number}")
+            if number == max(numbers) and name == names[0]:
+                save_contact_sheet(result.deliveries, output / "contact_sheet.png", columns=10, most=60)
     frame = pd.DataFrame(rows)
-    _print(frame, numbers, fleet.spec.name)
-    plot(frame, output / "prototype.png", fleet.spec.name)
+    _print(frame, numbers, spec.name)
+    plot(frame, output / "prototype.png", spec.name)
     files = ("prototype.csv", "deliveries.csv", "prototype.png", "contact_sheet.png")
     print(f"written: {', '.join(str(output / file) for file in files)}")
     return 1 if frame["failed"].any() else 0
+
+
+def _all_schedulers(spec: FleetSpec, checkpoint: str | None) -> list[str]:
+    """All that can decide for the fleet, the learned one first."""
+    names = [*([live.LEARNED] if checkpoint else []), *WITHOUT_LEARNING]
+    if -1 in spec.home_server:
+        names.remove("local-only")
+        print("local-only left out: not every base station has an edge server", file=sys.stderr)
+    return names
 
 
 def _keep_images(result: LiveRun, folder: Path) -> None:
@@ -119,7 +140,7 @@ def _print(frame: pd.DataFrame, numbers: tuple[int, ...], fleet: str) -> None:
         known = dict(zip(TASKS, quoted, strict=True))
         totals.add_row(name, *(f"{known[number]:.1f}" if number in known else "" for number in numbers), style="dim")
     console.print(totals)
-    columns = ("mean_s", "p95_s", *PARTS, "images_per_minute", "utilisation")
+    columns = ("failed", "mean_s", "p95_s", *PARTS, "images_per_minute", "utilisation")
     rest = Table(title=f"{fleet}: service delay of {max(numbers)} tasks in s, and its parts")
     rest.add_column("scheduler")
     for column in columns:
@@ -143,16 +164,16 @@ def plot(frame: pd.DataFrame, path: Path, fleet: str) -> None:
     totals.set_title(f"fleet {fleet}")
     totals.legend(fontsize=8)
     totals.grid(alpha=0.3)
-    most = frame[frame["tasks"] == frame["tasks"].max()]
+    most = frame[frame["tasks"] == frame["tasks"].max()].fillna(dict.fromkeys(PARTS, 0.0))
     left = np.zeros(len(most))
     for part in PARTS:
         width = most[part].to_numpy()
         parts.barh(most["scheduler"], width, left=left, label=part.removesuffix("_s"))
         left += width
     for place, total in enumerate(left):
-        parts.text(total, place, f" {total:.3g}", va="center", fontsize=9)
+        parts.text(total, place, f" {total:.3g}" if total else " no image", va="center", fontsize=9)
     parts.invert_yaxis()
-    parts.set_xlim(right=left.max() * 1.15)
+    parts.set_xlim(right=left.max() * 1.15 or 1.0)
     parts.set(xlabel="mean service delay [s]", title=f"{frame['tasks'].max()} tasks at once")
     parts.legend(ncols=len(PARTS), fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.12), frameon=False)
     figure.tight_layout()
@@ -160,5 +181,10 @@ def plot(frame: pd.DataFrame, path: Path, fleet: str) -> None:
     pyplot.close(figure)
 
 
+def main(arguments: list[str] | None = None) -> int:
+    """Compare; returns the exit status."""
+    return run_command(run, parse(arguments))
+
+
 if __name__ == "__main__":
-    sys.exit(run_command(run, parse()))
+    sys.exit(main())

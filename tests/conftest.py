@@ -20,6 +20,20 @@ def ray_cluster():
     ray.shutdown()
 
 
+@pytest.fixture(scope="session")
+def trained_on_fleet(ray_cluster, tmp_path_factory):
+    """Folder of a run of two episodes on a small emulated fleet, beside the fleet's file ``two.yaml``."""
+    from lad_rllib.cli import main
+    from tests.cli.fleet_files import fleet_file, setting_file, written
+
+    folder = tmp_path_factory.mktemp("trained")
+    learning = {"learning_starts": 4, "train_batch_size_per_learner": 4, "replay_capacity": 40}
+    config = written(folder / "small.yaml", {"training": learning})
+    where = ["--fleet", fleet_file(folder), "--setting", setting_file(folder), "--in-process"]
+    assert main(["train", *where, "--config", config, "--episodes", "2", "--output", str(folder / "run")]) == 0
+    return folder / "run"
+
+
 @pytest.fixture
 def no_cluster(monkeypatch):
     """Keep RLlib from starting a cluster: with local runners and learners it only puts objects nobody fetches."""

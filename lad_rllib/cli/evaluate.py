@@ -69,6 +69,7 @@ def run(parsed: argparse.Namespace) -> int:
     """Evaluate; returns the exit status."""
     if parsed.episodes < 1:
         raise ConfigurationError(f"--episodes must be at least 1, got {parsed.episodes}")
+    shared.check_seed(parsed.seed)
     schedulers: dict[str, Scheduler] = {}
     spec = None
     if parsed.checkpoint:

@@ -16,6 +16,7 @@ from lad_rllib.cli import live
 from lad_rllib.cli import options as shared
 from lad_rllib.edge.task import ImageTask
 from lad_rllib.errors import ConfigurationError
+from lad_rllib.fleet import load_fleet
 from lad_rllib.service import Delivery, Dispatcher, LiveRun, image_tasks, read_prompts, save_contact_sheet, serve
 
 SUMMARY = "send prompts to a fleet of edge servers and keep the images"
@@ -60,23 +61,23 @@ def run(parsed: argparse.Namespace) -> int:
     number = len(prompts) if parsed.tasks is None else parsed.tasks
     if number < 1:
         raise ConfigurationError(f"--tasks must be at least 1, got {number}")
-    decider = live.Decider(
-        parsed.scheduler or (live.LEARNED if parsed.checkpoint else "greedy-oracle"),
-        parsed.checkpoint,
-        explore=not parsed.greedy_actions,
+    shared.check_seed(parsed.seed)
+    decider = _decider(parsed)
+    spec = load_fleet(parsed.fleet)
+    decider.check_fleet(spec)
+    tasks = image_tasks(
+        prompts,
+        number,
+        np.random.default_rng(parsed.seed),
+        num_stations=spec.stations,
+        denoising_steps=tuple(parsed.steps),
+        size=tuple(parsed.size) if parsed.size else None,
+        deadline_s=parsed.deadline,
     )
-    folder = ImageFolder(shared.writable_folder(parsed.output))
+    output = shared.writable_folder(parsed.output)
     with live.open_fleet(parsed) as fleet:
-        tasks = image_tasks(
-            prompts,
-            number,
-            np.random.default_rng(parsed.seed),
-            num_stations=fleet.spec.stations,
-            denoising_steps=tuple(parsed.steps),
-            size=tuple(parsed.size) if parsed.size else None,
-            deadline_s=parsed.deadline,
-        )
         model = live.fleet_model(fleet, decider.setting)
+        folder = ImageFolder(output)
         with decider.dispatcher(fleet, model, parsed.seed) as dispatcher:
             run = _serve(dispatcher, tasks, folder)
     if run is None:
@@ -86,11 +87,22 @@ def run(parsed: argparse.Namespace) -> int:
     return 1 if any(delivery.error for delivery in run.deliveries) else 0
 
 
+def _decider(parsed: argparse.Namespace) -> live.Decider:
+    name = parsed.scheduler or (live.LEARNED if parsed.checkpoint else "greedy-oracle")
+    if name != live.LEARNED:
+        for option in ("checkpoint", "greedy_actions"):
+            if getattr(parsed, option):
+                raise ConfigurationError(
+                    f"--{option.replace('_', '-')} has no effect on scheduler {name}; leave one of the two out"
+                )
+    return live.Decider(name, parsed.checkpoint, explore=not parsed.greedy_actions)
+
+
 class ImageFolder:
     """Images as they come, and a table and a contact sheet of them.
 
     Args:
-        path: An existing folder; images of an earlier run in it are removed.
+        path: An existing folder; what an earlier run left in it is removed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -100,23 +112,27 @@ class ImageFolder:
             path / "contact_sheet.png",
         )
         self.images.mkdir(exist_ok=True)
-        for image in self.images.glob("*.png"):
-            image.unlink()
+        for file in (*self.images.glob("task-*.png"), self.table, self.contact_sheet):
+            file.unlink(missing_ok=True)
         self._came: list[Delivery] = []
 
     def keep(self, delivery: Delivery) -> None:
         """Take a task's end; its image is on disk when this returns."""
         self._came.append(delivery)
-        if delivery.png is not None:
-            (self.images / f"{delivery.task.task_id}.png").write_bytes(delivery.png)
+        self._write_image(delivery)
 
     def finish(self) -> None:
         """Write the table and the contact sheet of what came, in the order of the tasks."""
         if not self._came:
             return
+        self._write_image(self._came[-1])  # Ctrl-C may have cut it short
         came = sorted(self._came, key=lambda delivery: delivery.task.seed)
         pd.DataFrame([delivery.to_dict() for delivery in came]).to_csv(self.table, index=False)
         save_contact_sheet(came, self.contact_sheet)
+
+    def _write_image(self, delivery: Delivery) -> None:
+        if delivery.png is not None:
+            (self.images / f"{delivery.task.task_id}.png").write_bytes(delivery.png)
 
 
 def _serve(dispatcher: Dispatcher, tasks: list[ImageTask], folder: ImageFolder) -> LiveRun | None:
@@ -145,10 +161,11 @@ def _print_run(run: LiveRun, title: str) -> None:
     for name, share in run.utilisation().items():
         shown.add_row(name, str(int(((table["server"] == name) & (table["error"] == "")).sum())), f"{share:.2f}")
     Console(width=None if Console().is_terminal else 100).print(shown)
-    print(
-        f"{summary['tasks'] - summary['failed']} images in {summary['total_s']:.2f} s; service delay: mean "
-        f"{summary['mean_s']:.3f} s, p95 {summary['p95_s']:.3f} s, max {summary['max_s']:.3f} s"
+    delays = (
+        f"; service delay: mean {summary['mean_s']:.3f} s, p95 {summary['p95_s']:.3f} s, max {summary['max_s']:.3f} s"
     )
+    images = summary["tasks"] - summary["failed"]
+    print(f"{images} images in {summary['total_s']:.2f} s{delays if images else ''}")
     for delivery in run.deliveries:
         if delivery.error is not None:
             print(f"{delivery.task.task_id}: {delivery.error.name}: {delivery.error}", file=sys.stderr)

@@ -12,7 +12,7 @@ from rich.status import Status
 from lad_rllib.cli import options as shared
 from lad_rllib.envs.episodes import read_setting
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.fleet import SHIPPED_FLEETS, Fleet, FleetModel, load_fleet
+from lad_rllib.fleet import SHIPPED_FLEETS, Fleet, FleetModel, FleetSpec, load_fleet
 from lad_rllib.scheduling import HEURISTICS, Scheduler, make_heuristic
 from lad_rllib.service import Dispatcher
 from lad_rllib.simulator import Setting
@@ -85,6 +85,20 @@ class Decider:
 
         self.scheduler = LADTSPolicy.from_checkpoint(checkpoint, explore)
         self.setting = read_setting(read_checkpoint(checkpoint).env_config.get("setting", "paper"))
+
+    def check_fleet(self, spec: FleetSpec) -> None:
+        """Refuse a fleet that it cannot decide for.
+
+        Raises:
+            ConfigurationError: if it was trained for another fleet, or needs a server where there is none.
+        """
+        if self.setting is not None:
+            FleetModel.from_setting(self.setting).check_fleet(spec)
+        if self.name == "local-only" and -1 in spec.home_server:
+            raise ConfigurationError(
+                f"local-only needs an edge server at every base station; station {spec.home_server.index(-1)} of fleet "
+                f"{spec.name} has none"
+            )
 
     def dispatcher(self, fleet: Fleet, model: FleetModel, seed: int) -> Dispatcher:
         """A dispatcher that lets it decide for a fleet."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -42,7 +43,10 @@ def script_main(name: str, arguments: Sequence[str] | None = None) -> int:
 
 
 def run_command(run: Callable[[argparse.Namespace], int], parsed: argparse.Namespace) -> int:
-    """Run a command; a mistake of the user's, or a failing server, becomes one line on standard error and status 2."""
+    """Run a command; a mistake of the user's, or a failing server, becomes one line on standard error and status 2.
+
+    Ctrl-C becomes one line, too, and status 130.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     logging.getLogger("ray").setLevel(logging.ERROR)
@@ -52,3 +56,6 @@ def run_command(run: Callable[[argparse.Namespace], int], parsed: argparse.Names
     except (ConfigurationError, EdgeError) as error:
         print(f"lad-rllib {parsed.command}: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"lad-rllib {parsed.command}: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT

@@ -104,6 +104,16 @@ def writable_folder(path: str | Path) -> Path:
     return folder
 
 
+def check_seed(seed: int) -> None:
+    """Refuse a seed that no generator takes.
+
+    Raises:
+        ConfigurationError: if it is negative.
+    """
+    if seed < 0:
+        raise ConfigurationError(f"--seed must be at least 0, got {seed}")
+
+
 def start_ray(address: str | None, num_cpus: int, num_gpus: int) -> None:
     """Connect to a Ray cluster, or start one on this machine that is large enough.
 

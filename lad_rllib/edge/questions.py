@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 
 from lad_rllib.edge.engine import EngineDescription
 from lad_rllib.edge.fit import DelayFit
@@ -89,12 +90,18 @@ class Questions(ServingLoop):
 
     def _size_of(self, task: ImageTask | None) -> tuple[int, int]:
         """Width and height [pixel] with the engine's defaults filled in; 0 where even the engine knows none yet."""
+        return self._filled_in(None, None) if task is None else self._filled_in(task.width, task.height)
+
+    def _filled_in(self, width: int | None, height: int | None) -> tuple[int, int]:
         engine = self.engine.describe()
-        width, height = (None, None) if task is None else (task.width, task.height)
         return (width or engine.width or 0, height or engine.height or 0)
 
     def _work_queued_s(self) -> float | None:
-        waiting = [self.predict_computing_s(entry.task) for entry in self._queue]
+        alike = Counter((entry.task.width, entry.task.height, entry.task.denoising_steps) for entry in self._queue)
+        waiting: list[float | None] = []
+        for (width, height, steps), number in alike.items():  # few kinds of tasks, however long the queue is
+            fit = self.fit(self._filled_in(width, height))
+            waiting.append(None if fit is None else number * fit.predict_s(steps))
         running = self._running
         if running is not None:
             rest_s = self.predict_computing_s(running.task)

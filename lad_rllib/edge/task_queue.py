@@ -65,7 +65,8 @@ class TaskQueue:
         return len(self._heap)
 
     def __iter__(self) -> Iterator[QueuedTask]:
-        return iter(sorted(self._heap))
+        """All tasks, in no order."""
+        return iter(self._heap)
 
     def put(self, entry: QueuedTask) -> None:
         """Add a task."""

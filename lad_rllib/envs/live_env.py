@@ -71,6 +71,11 @@ class LiveFleetVectorEnv(FleetBaseEnv):
         if self._sharing not in SHARING:
             raise ConfigurationError(f"sharing must be one of {', '.join(SHARING)}, got {self._sharing!r}")
         self._in_process = bool(config.get("in_process", False))
+        if self._in_process and self._sharing == "shared":
+            raise ConfigurationError(
+                "in_process and sharing 'shared' contradict each other: a shared fleet has processes of its own; leave "
+                "one of them out"
+            )
         self._fleet_spec = load_fleet(config.get("fleet", "digits"))
         self._model = FleetModel.from_setting(self.setting)
         self._model.check_fleet(self._fleet_spec)

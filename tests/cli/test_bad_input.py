@@ -1,5 +1,6 @@
 """Mistakes of a user end in one line on standard error that says what is wrong, and exit status 2."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,17 @@ def test_a_folder_without_a_checkpoint_is_named(tmp_path, capsys):
 def test_an_unknown_scheduler_lists_the_known_ones(tmp_path, capsys):
     message = error_of(capsys, "evaluate", "--schedulers", "best", "--output", str(tmp_path))
     assert "'best'" in message and "greedy-oracle" in message
+
+
+def test_a_negative_seed_is_refused(tmp_path, capsys):
+    message = error_of(capsys, "evaluate", "--setting", "small", "--seed", "-1", "--output", str(tmp_path))
+    assert "--seed must be at least 0, got -1" in message
+
+
+def test_ctrl_c_is_one_line_and_its_own_exit_status(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("lad_rllib.cli.evaluate.play", lambda *arguments: signal.raise_signal(signal.SIGINT))
+    assert main(["evaluate", "--setting", "small", "--episodes", "1", "--output", str(tmp_path)]) == 130
+    assert capsys.readouterr().err.strip() == "lad-rllib evaluate: interrupted"
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate"])

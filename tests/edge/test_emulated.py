@@ -60,6 +60,19 @@ def test_a_server_predicts_by_its_profile_from_the_first_task_on():
         assert server.status().work_queued_s == 0
 
 
+def test_a_prediction_asks_the_engine_no_more_often_when_many_tasks_wait(monkeypatch):
+    engine, asked = EmulatedEngine(BOX, time_scale=SCALE), []
+    describe = engine.describe
+    monkeypatch.setattr(engine, "describe", lambda: asked.append(True) or describe())
+    with EdgeServer("s1", engine, queue_limit=300) as server:
+        for number in range(300):
+            if number == 200:
+                asked.clear()
+            server.submit(task(f"t{number}", steps=4 + number % 2))
+        assert len(asked) < 10 * 100
+        assert server.status().work_queued_s == pytest.approx(300 * (2 + 4.5), rel=0.05)
+
+
 def test_a_cold_start_takes_the_profiles_time_before_the_server_is_ready():
     engine = EmulatedEngine(BOX, time_scale=SCALE, cold_start=True)
     with EdgeServer("s1", engine, load_at_start=False) as server:

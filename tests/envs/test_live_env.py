@@ -129,6 +129,7 @@ def test_an_episode_that_is_given_up_leaves_nothing_behind(make_env):
     [
         ({"num_envs": 2}, "num_envs is 2; use more env runners"),
         ({"sharing": "some"}, "sharing must be one of own, shared, got 'some'"),
+        ({"sharing": "shared"}, "in_process and sharing 'shared' contradict each other"),
         ({"setting": "paper"}, "setting paper is not of a fleet"),
         ({"fleet": "digits"}, "fleet digits has 5 base stations and 5 edge servers, the setting has 3 and 2"),
         ({"flete": "digits"}, "unknown env_config key 'flete'"),

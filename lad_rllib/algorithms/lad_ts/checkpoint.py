@@ -56,11 +56,11 @@ def read_checkpoint(path: str | Path) -> SavedPolicy:
             config=_unpickle(folder / "class_and_ctor_args.pkl")["ctor_args_and_kwargs"][0][0],
             latent_state=runners[min(runners)]["latent_memory"] if runners else None,
         )
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise ConfigurationError(
             f"{path} is not a checkpoint of LAD-TS: {Path(error.filename).name} is missing"
         ) from None
-    except (KeyError, IndexError, pickle.UnpicklingError) as error:
+    except (KeyError, IndexError, EOFError, pickle.UnpicklingError) as error:
         raise ConfigurationError(f"{path} is not a checkpoint of LAD-TS that this version reads: {error}") from None
 
 

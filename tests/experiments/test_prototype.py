@@ -1,0 +1,132 @@
+"""The prototype's comparison on a small emulated fleet in this process."""
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from experiments.prototype import QUOTED, TASKS, main, plot
+from lad_rllib.service.live_run import PARTS
+from tests.cli.fleet_files import ROOT, fleet_file, interrupted, the_line
+
+SCHEDULERS = ["round-robin", "least-loaded", "greedy-oracle"]
+
+
+@pytest.fixture
+def prototype(tmp_path):
+    """Runs the script on the small fleet; returns its exit status."""
+
+    def run(*arguments, **fleet):
+        where = ["--fleet", fleet_file(tmp_path, **fleet), "--in-process", "--output", str(tmp_path / "results")]
+        return main([*where, "--steps", "3", "5", *map(str, arguments)])
+
+    return run
+
+
+def results(folder):
+    return pd.read_csv(folder / "results" / "prototype.csv")
+
+
+def test_every_scheduler_serves_the_same_tasks_and_every_part_of_the_delay_is_there(prototype, tmp_path, capsys):
+    assert prototype("--tasks", 1, 5, "--schedulers", *SCHEDULERS, "--keep-images") == 0
+    table = results(tmp_path)
+    assert table[["tasks", "scheduler"]].values.tolist() == [[n, name] for n in (1, 5) for name in SCHEDULERS]
+    assert (table["fleet"] == "two").all() and (table["failed"] == 0).all()
+    assert (table[list(PARTS)].sum(axis=1) - table["mean_s"]).abs().max() < 1e-9
+    assert (table["p50_s"] <= table["max_s"]).all() and (table["max_s"] <= table["total_s"]).all()
+    assert table["utilisation"].between(0, 1).all()
+    assert (60 * table["tasks"] / table["total_s"] - table["images_per_minute"]).abs().max() < 1e-9
+
+    deliveries = pd.read_csv(tmp_path / "results" / "deliveries.csv")
+    runs = deliveries.groupby(["tasks", "scheduler"])
+    asked = {name: rows[["prompt", "station", "steps_asked"]].values.tolist() for name, rows in runs}
+    assert len(deliveries) == 3 * (1 + 5) and len(asked) == 6
+    assert all(asked[5, name] == asked[5, SCHEDULERS[0]] for name in SCHEDULERS)
+    assert deliveries["task_id"].is_unique
+
+    images = sorted(str(path.relative_to(tmp_path / "results")) for path in tmp_path.glob("results/images/*/*.png"))
+    assert images == sorted(f"images/{row.scheduler}-{row.tasks}/{row.task_id}.png" for row in deliveries.itertuples())
+    for name in ("prototype.png", "contact_sheet.png"):
+        with Image.open(tmp_path / "results" / name) as picture:
+            assert picture.width > 5 * 160
+    assert "written: " in capsys.readouterr().out
+
+
+def test_the_published_delays_stand_beside_ours_marked_as_quoted(prototype, capsys):
+    assert prototype("--tasks", 1, 5, "--schedulers", "random") == 0
+    lines = capsys.readouterr().out.splitlines()
+    ours, *quoted = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if line.startswith("│")][:3]
+    assert ours[0] == "random" and all(float(cell) > 0 for cell in ours[1:])
+    first = {name: str(delays[TASKS.index(1)]) for name, delays in QUOTED.items()}
+    assert quoted == [[name, delay, ""] for name, delay in first.items()]  # none was published for five
+    assert all("(quoted)" in name for name in first)
+
+
+def test_a_number_of_tasks_that_is_given_twice_is_run_once(prototype, tmp_path):
+    assert prototype("--tasks", 2, 2, "--schedulers", "random", "random") == 0
+    assert len(results(tmp_path)) == 1
+
+
+def test_local_only_is_left_out_where_a_station_has_no_server(prototype, tmp_path, capsys):
+    assert prototype("--tasks", 1) == 0
+    assert "local-only" not in set(results(tmp_path)["scheduler"]) and len(results(tmp_path)) == 5
+    assert the_line(capsys.readouterr().err) == "local-only left out: not every base station has an edge server"
+    assert prototype("--tasks", 1, stations=2) == 0
+    assert "local-only" in set(results(tmp_path)["scheduler"])
+
+
+def test_tasks_that_fail_are_counted_and_the_exit_status_says_so(prototype, tmp_path, capsys):
+    limits = [{"queue_limit": 1}, {"queue_limit": 1}]
+    assert prototype("--tasks", 1, 12, "--schedulers", "random", "greedy-oracle", servers=limits) == 1
+    table = results(tmp_path).set_index("tasks")
+    assert (table.loc[1, "failed"] == 0).all() and (table.loc[12, "failed"] > 0).all()
+    assert "failed" in capsys.readouterr().out
+    assert (tmp_path / "results" / "prototype.png").exists()
+
+
+def test_a_scheduler_that_delivered_nothing_is_drawn_as_well(tmp_path):
+    none, some = dict.fromkeys(PARTS, float("nan")), dict.fromkeys(PARTS, 0.5)
+    for number, parts in enumerate(([none, some], [none, none])):
+        rows = [{"scheduler": f"s{i}", "tasks": 3, "total_s": 1.0, **part} for i, part in enumerate(parts)]
+        plot(pd.DataFrame(rows), tmp_path / f"{number}.png", "two")
+        assert (tmp_path / f"{number}.png").stat().st_size > 10_000
+
+
+def test_ctrl_c_keeps_the_runs_that_are_done_and_is_one_line(tmp_path):
+    arguments = ["--fleet", fleet_file(tmp_path, servers=[{"queue_limit": 2000}] * 2), "--in-process"]
+    arguments += ["--tasks", 3, 2000, "--schedulers", "random", "round-robin", "--output", tmp_path / "results"]
+    done = tmp_path / "results" / "deliveries.csv"
+    status, _, stderr = interrupted(
+        [ROOT / "experiments" / "prototype.py", *arguments],
+        lambda: done.exists() and len(done.read_text().splitlines()) == 1 + 2 * 3,
+    )
+    assert status == 130
+    assert the_line(stderr) == "lad-rllib prototype: interrupted"
+    assert results(tmp_path)[["scheduler", "tasks"]].values.tolist() == [["random", 3], ["round-robin", 3]]
+    assert len(pd.read_csv(done)) == 6
+
+
+@pytest.mark.cluster
+def test_a_trained_policy_is_compared_first(prototype, trained_on_fleet, tmp_path):
+    checkpoint = trained_on_fleet / "checkpoint"
+    assert prototype("--tasks", 5, "--checkpoint", checkpoint) == 0
+    names = results(tmp_path)["scheduler"].tolist()
+    assert names[0] == "lad-ts" and "greedy-oracle" in names and (results(tmp_path)["failed"] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--tasks", 5, 0], "--tasks must be at least 1, got 0"),
+        (["--steps", 0, 3], "denoising steps must be a range of at least 1, got 0 to 3"),
+        (["--seed", -1], "--seed must be at least 0, got -1"),
+        (["--schedulers", "lad-ts"], "scheduler lad-ts needs --checkpoint"),
+        (["--schedulers", "local-only"], "station 2 of fleet two has none"),
+        (["--shared-fleet"], "--shared-fleet and --in-process contradict each other"),
+        (["--prompts", "nowhere.txt"], "cannot read prompts from nowhere.txt"),
+        (["--schedulers", "lad-ts", "--checkpoint", "nowhere"], "nowhere is not a checkpoint of LAD-TS"),
+    ],
+)
+def test_a_mistake_is_one_line(arguments, message, prototype, capsys):
+    assert prototype("--schedulers", "random", *arguments) == 2
+    line = the_line(capsys.readouterr().err)
+    assert line.startswith("lad-rllib prototype: ") and message in line
