@@ -1,5 +1,6 @@
 """Files of a small emulated fleet and of its setting, and the commands that run on it."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -49,12 +50,18 @@ def the_line(stderr):
 
 
 def interrupted(command, until, timeout_s=60.0):
-    """Run a command in a process of its own, press Ctrl-C when ``until()`` is true; returns its end and its output."""
+    """Run a command in a process of its own, and press Ctrl-C when ``until()`` is true.
+
+    Ctrl-C is pressed once more if nothing comes of it: Python drops one that arrives in a finaliser.
+
+    Returns:
+        Exit status, and the last line on standard error.
+    """
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
         [sys.executable, *map(str, command)],
         env=environment,
-        stdout=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -65,8 +72,12 @@ def interrupted(command, until, timeout_s=60.0):
             assert time.monotonic() < deadline, "it never came so far"
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        stdout, stderr = process.communicate(timeout=timeout_s)
-        return process.returncode, stdout, stderr
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout_s / 3)
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=timeout_s)
+        return process.returncode, stderr.strip().splitlines()[-1]
     finally:
         process.kill()
         process.wait()
