@@ -48,10 +48,10 @@ def dispatcher_of(fleet, scheduler="round-robin"):
     return Dispatcher(fleet.servers, model.network, model.work, make_heuristic(scheduler))
 
 
-def draw_tasks(number, steps, name="task", stations=len(PLACES)):
+def draw_tasks(number, steps, name="task", num_stations=5):
     """Tasks with the package's prompts, as the prototype draws them."""
     rng = np.random.default_rng(1)
-    return image_tasks(read_prompts(), number, rng, num_stations=stations, denoising_steps=steps, name=name)
+    return image_tasks(read_prompts(), number, rng, num_stations=num_stations, denoising_steps=steps, name=name)
 
 
 def ask(server, question):
