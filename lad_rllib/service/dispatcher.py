@@ -294,10 +294,12 @@ class Dispatcher:
 
     def _judge(self, server: int, health: ServerHealth) -> None:
         book = self._books[server]
-        if health.healthy:
+        restarted = 0 < book.since != health.since > 0  # so quickly, maybe, that no question went without an answer
+        book.since = health.since or book.since
+        if book.alive and (restarted or not health.healthy):
+            self._lose(server, health.reason or f"edge server {book.name} was started again and has lost its tasks")
+        elif health.healthy:
             book.alive, book.reason = True, ""
-        elif book.alive:
-            self._lose(server, health.reason)
 
     def _lose(self, server: int, reason: str) -> None:
         """Take a server out of the choice, and send elsewhere what it owes."""

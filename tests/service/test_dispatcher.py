@@ -141,6 +141,20 @@ def test_a_server_that_hangs_is_noticed_within_two_seconds_and_its_late_answers_
     assert again.server == "s0"
 
 
+def test_a_server_that_starts_again_between_two_questions_has_lost_its_tasks():
+    with fleet([50, 200], Fixed(0)) as (dispatcher, (victim, _)):
+        futures = dispatcher.submit(tasks(6, steps=20))  # 2.4 s of work
+        until(lambda: victim.asked > 1)  # its first answer is known
+        done = sum(future.done() for future in futures)
+        victim.restart()
+        noticed_s = until(lambda: not dispatcher.alive[0])
+        deliveries = [future.result(60) for future in futures]
+        until(lambda: dispatcher.alive[0])
+    assert noticed_s < 2.0
+    assert [d.error for d in deliveries] == [None] * 6
+    assert [d.server for d in deliveries[done + 1 :]] == ["s1"] * (5 - done)
+
+
 def test_a_late_answer_that_comes_first_ends_the_task_and_cancels_the_second_attempt():
     with fleet([1000, 2], Fixed(0)) as (dispatcher, (victim, slow)):
         victim.hung = True
