@@ -18,6 +18,7 @@ from lad_rllib.edge.errors import (
     EdgeError,
     GenerationFailed,
     InvalidRequest,
+    ModelLoadFailed,
     ServerUnavailable,
     TaskCancelled,
     one_line,
@@ -271,7 +272,7 @@ class Dispatcher:
                 self._errands.submit(self.servers[entry.server].cancel, entry.task.task_id)
             self._end(entry, result=answer.result(), server=server)
         elif ticket == entry.ticket:
-            if isinstance(error, ServerUnavailable):
+            if isinstance(error, (ServerUnavailable, ModelLoadFailed)):
                 self._lose(server, str(error))
             self._failed(entry, server, error if isinstance(error, EdgeError) else GenerationFailed(one_line(error)))
 

@@ -6,10 +6,11 @@ import time
 import numpy as np
 import pytest
 
-from lad_rllib.edge import ImageTask, InvalidRequest
+from lad_rllib.edge import EdgeServer, ImageTask, InvalidRequest
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.scheduling import make_heuristic
 from lad_rllib.service import Dispatcher
+from tests.edge.engines import SteppedEngine
 from tests.service.fleets import WORK, Fixed, Wrapped, emulated, network, tasks
 
 
@@ -165,6 +166,21 @@ def test_a_late_answer_that_comes_first_ends_the_task_and_cancels_the_second_att
         delivery = future.result(10)
         until(lambda: slow.inner.status().running_task_id is None)
     assert (delivery.server, delivery.attempts, delivery.error) == ("s0", 2, None)
+
+
+def test_tasks_of_a_server_without_a_model_go_to_another_one_and_end_by_that_name_if_there_is_none():
+    with contextlib.ExitStack() as stack:
+        broken = stack.enter_context(EdgeServer("s0", SteppedEngine(load_error=OSError("no weights"))))
+        until(lambda: broken.status().state == "failed")
+        servers = [broken, stack.enter_context(emulated("s1", 1000))]
+        ask_none = {"health_period_s": None}
+        dispatcher = stack.enter_context(Dispatcher(servers, network([10, 10]), WORK, Fixed(0), **ask_none))
+        alone = stack.enter_context(Dispatcher([broken], network([10]), WORK, Fixed(0), **ask_none))
+        rescued = dispatcher.run(tasks(3), timeout_s=60)
+        assert dispatcher.alive == [False, True]
+        lost = alone.run(tasks(1), timeout_s=60)[0]
+    assert [(d.server, d.error) for d in rescued] == [("s1", None)] * 3
+    assert lost.error.name == "model_load_failed" and "no weights" in str(lost.error)
 
 
 def test_a_full_queue_sends_the_task_to_another_server_and_then_refuses_by_name():
