@@ -31,7 +31,7 @@ from lad_rllib.scheduling import Scheduler
 from lad_rllib.service.books import ServerBook
 from lad_rllib.service.delivery import Delivery
 from lad_rllib.service.health import HealthWatch
-from lad_rllib.service.pending import PendingTask, Server
+from lad_rllib.service.pending import PendingTask, Server, call_off
 from lad_rllib.service.slots import check_station, checked_servers, rounds_of, slot_tasks
 from lad_rllib.service.work_model import WorkModel
 from lad_rllib.simulator import EdgeNetwork
@@ -315,7 +315,7 @@ class Dispatcher:
         entry = self._pending.get(task_id)
         if entry is not None:
             entry.cancelled = True  # in case its server is lost before it hears of it
-            self._errands.submit(self.servers[entry.server].cancel, task_id)
+            self._errands.submit(call_off, entry, self.servers)
 
     def _give_up_all(self) -> None:
         for entry in list(self._pending.values()):

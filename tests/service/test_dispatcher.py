@@ -217,6 +217,14 @@ def test_a_task_that_was_cancelled_is_not_tried_again_when_its_server_is_lost():
     assert (delivery.error.name, delivery.attempts) == ("cancelled", 1)
 
 
+def test_a_cancel_that_overtakes_its_task_is_told_again():
+    with fleet([50], Fixed(0)) as (dispatcher, (server,)):
+        server.deaf = 2
+        future = dispatcher.submit([ImageTask("one", "x", 1000)])[0]
+        dispatcher.cancel("one")
+        assert future.result(10).error.name == "cancelled"
+
+
 def test_a_callback_of_a_delivery_may_ask_the_dispatcher_and_hand_in_more():
     with fleet([500], Fixed(0)) as (dispatcher, _):
         more = []
