@@ -75,7 +75,7 @@ def node_ids():
     return {name: node["NodeID"] for node in nodes for name in node["Resources"] if name.startswith("edge-")}
 
 
-def until(condition, limit_s=60.0):
+def until(condition, limit_s=120.0):
     """Wall seconds until something holds."""
     begin = time.monotonic()
     while not condition():

@@ -130,4 +130,4 @@ def test_real_pipelines_of_which_one_is_killed_and_one_hangs_answer_every_task_o
             check_serves_again(ends.dispatcher, 2)
             check_serves_again(ends.dispatcher, 1)
     finally:
-        real_pipelines.wait_until_ready(120)
+        real_pipelines.wait_until_ready()
