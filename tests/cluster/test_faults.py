@@ -122,8 +122,8 @@ def test_real_pipelines_of_which_one_is_killed_and_one_hangs_answer_every_task_o
     killed, hung = (pid_of(real_pipelines.servers[i]) for i in (1, 2))
     try:
         with two_hundred_tasks(real_pipelines, steps=(4, 8)) as (ends, watch):
+            until(lambda: real_pipelines.servers[1].status().running_step)
             with hanging(hung) as since:
-                until(lambda: real_pipelines.servers[1].status().running_step)
                 os.kill(killed, signal.SIGKILL)
                 assert watch.noticed_s(1, 2, since=since) < NOTICED_S
                 check(ends.deliveries(), broken={"real-1", "real-2"})
