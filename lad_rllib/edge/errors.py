@@ -75,7 +75,6 @@ class ModelLoadFailed(EdgeError):
     """The server's model could not be loaded; it serves nothing until it is started with a model that can be."""
 
     name = "model_load_failed"
-    retryable = True
 
 
 class ServerUnavailable(EdgeError):

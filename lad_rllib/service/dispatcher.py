@@ -280,7 +280,8 @@ class Dispatcher:
         """The present attempt of a task failed: send it to another server, or end it."""
         if entry.cancelled:
             error = TaskCancelled(f"task {entry.task.task_id} was cancelled")
-        if error.retryable and entry.attempts < MOST_ATTEMPTS and self._others(entry):
+        elsewhere = error.retryable or isinstance(error, ModelLoadFailed)  # others have one
+        if elsewhere and entry.attempts < MOST_ATTEMPTS and self._others(entry):
             self._send(entry, server)
         else:
             self._end(entry, error=error, server=server)
