@@ -1,23 +1,36 @@
 """Fixtures of the whole test suite."""
 
+import sys
+
 import pytest
 
 
 @pytest.fixture(scope="session")
-def ray_cluster():
-    """A small local Ray cluster, shared by all tests that need one; it pretends to have more CPUs than there are."""
+def ray_ends_with_the_session():
+    """What runs of Ray when the last test is over ends with it."""
+    yield
+    if "ray" in sys.modules:
+        sys.modules["ray"].shutdown()
+
+
+@pytest.fixture(scope="module")
+def ray_cluster(ray_ends_with_the_session):
+    """A small local Ray cluster that pretends to have more CPUs than there are.
+
+    All modules that need one share it. A process has one connection to Ray: tests with a cluster of their own end this
+    one, and the next module starts it again.
+    """
     import ray
 
-    ray.init(
-        address="local",
-        num_cpus=16,  # logical: actors wait for one another otherwise; most are idle
-        include_dashboard=False,
-        object_store_memory=150_000_000,
-        log_to_driver=False,
-        configure_logging=False,
-    )
-    yield
-    ray.shutdown()
+    if not ray.is_initialized():
+        ray.init(
+            address="local",
+            num_cpus=16,  # logical: actors wait for one another otherwise; most are idle
+            include_dashboard=False,
+            object_store_memory=150_000_000,
+            log_to_driver=False,
+            configure_logging=False,
+        )
 
 
 @pytest.fixture(scope="session")

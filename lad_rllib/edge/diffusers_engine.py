@@ -156,6 +156,7 @@ class DiffusersEngine:
         buffer = io.BytesIO()
         image.save(buffer, "PNG")
         png = buffer.getvalue()
+        peak_mib = self._memory.peak_mib()
         return EngineOutput(
             png=png,
             image_mbit=len(png) * 8 / 1e6,
@@ -167,7 +168,7 @@ class DiffusersEngine:
             denoise_s=last_step_s - encoded_s,
             decode_s=decoded_s - last_step_s,
             png_s=time.perf_counter() - decoded_s,
-            peak_memory_mib=self._memory.peak_mib(),
+            peak_memory_mib=peak_mib,
             attempt=attempt,
         )
 

@@ -73,7 +73,7 @@ class Questions(ServingLoop):
                 reason = f"{self.name}: task {running.task.task_id} did no step for {idle_s:.0f} s; restart the server"
             else:
                 reason = ""
-            return ServerHealth(not reason, reason, idle_s)
+            return ServerHealth(not reason, reason, idle_s, self._since)
 
     def describe(self) -> EngineDescription:
         """What the server's engine is."""

@@ -83,8 +83,11 @@ class ServerHealth:
         healthy: True if it is ready and makes progress.
         reason: Why not, one line; empty if healthy.
         seconds_since_progress: Time since the running task's last step [s]; 0 if nothing runs.
+        since: Start of the server [s since 1970, wall clock]; another one than before tells that it was started again
+            and has lost what it had. 0 if it does not answer.
     """
 
     healthy: bool
     reason: str
     seconds_since_progress: float
+    since: float = 0.0

@@ -13,6 +13,7 @@ class ServerBook:
         name: The server.
         alive: Whether it is a choice at present.
         reason: Why not, one line.
+        since: Start of the server as it last said [s since 1970]; 0 before it said anything.
         work_s: Predicted computing delay of each task that is out, by ticket [s].
         head_since_s: When the server began with the first of them, as far as known [s].
     """
@@ -20,6 +21,7 @@ class ServerBook:
     name: str
     alive: bool = True
     reason: str = ""
+    since: float = 0.0
     work_s: dict[int, float] = field(default_factory=dict)
     head_since_s: float = 0.0
 

@@ -18,6 +18,7 @@ from lad_rllib.edge.errors import (
     EdgeError,
     GenerationFailed,
     InvalidRequest,
+    ModelLoadFailed,
     ServerUnavailable,
     TaskCancelled,
     one_line,
@@ -30,7 +31,7 @@ from lad_rllib.scheduling import Scheduler
 from lad_rllib.service.books import ServerBook
 from lad_rllib.service.delivery import Delivery
 from lad_rllib.service.health import HealthWatch
-from lad_rllib.service.pending import PendingTask, Server
+from lad_rllib.service.pending import PendingTask, Server, call_off
 from lad_rllib.service.slots import check_station, checked_servers, rounds_of, slot_tasks
 from lad_rllib.service.work_model import WorkModel
 from lad_rllib.simulator import EdgeNetwork
@@ -271,7 +272,7 @@ class Dispatcher:
                 self._errands.submit(self.servers[entry.server].cancel, entry.task.task_id)
             self._end(entry, result=answer.result(), server=server)
         elif ticket == entry.ticket:
-            if isinstance(error, ServerUnavailable):
+            if isinstance(error, (ServerUnavailable, ModelLoadFailed)):
                 self._lose(server, str(error))
             self._failed(entry, server, error if isinstance(error, EdgeError) else GenerationFailed(one_line(error)))
 
@@ -279,7 +280,8 @@ class Dispatcher:
         """The present attempt of a task failed: send it to another server, or end it."""
         if entry.cancelled:
             error = TaskCancelled(f"task {entry.task.task_id} was cancelled")
-        if error.retryable and entry.attempts < MOST_ATTEMPTS and self._others(entry):
+        elsewhere = error.retryable or isinstance(error, ModelLoadFailed)  # others have one
+        if elsewhere and entry.attempts < MOST_ATTEMPTS and self._others(entry):
             self._send(entry, server)
         else:
             self._end(entry, error=error, server=server)
@@ -294,10 +296,12 @@ class Dispatcher:
 
     def _judge(self, server: int, health: ServerHealth) -> None:
         book = self._books[server]
-        if health.healthy:
+        restarted = 0 < book.since != health.since > 0  # so quickly, maybe, that no question went without an answer
+        book.since = health.since or book.since
+        if book.alive and (restarted or not health.healthy):
+            self._lose(server, health.reason or f"edge server {book.name} was started again and has lost its tasks")
+        elif health.healthy:
             book.alive, book.reason = True, ""
-        elif book.alive:
-            self._lose(server, health.reason)
 
     def _lose(self, server: int, reason: str) -> None:
         """Take a server out of the choice, and send elsewhere what it owes."""
@@ -312,7 +316,7 @@ class Dispatcher:
         entry = self._pending.get(task_id)
         if entry is not None:
             entry.cancelled = True  # in case its server is lost before it hears of it
-            self._errands.submit(self.servers[entry.server].cancel, task_id)
+            self._errands.submit(call_off, entry, self.servers)
 
     def _give_up_all(self) -> None:
         for entry in list(self._pending.values()):

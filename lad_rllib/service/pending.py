@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -11,6 +14,9 @@ from lad_rllib.edge.record import TaskResult
 from lad_rllib.edge.status import ServerHealth
 from lad_rllib.edge.task import ImageTask
 from lad_rllib.service.delivery import Delivery
+
+CALL_OFF_S, CALL_AGAIN_S = 10.0, 0.05
+"""Longest time in which a server must get to know a task, and time between two calls [s, wall clock]."""
 
 
 class Server(Protocol):
@@ -77,3 +83,13 @@ class PendingTask:
                 error=error,
             )
         )
+
+
+def call_off(entry: PendingTask, servers: Sequence[Server]) -> None:
+    """Cancel a task at its server; over a network that may hear of it before it has the task, so call again then."""
+    limit = time.monotonic() + CALL_OFF_S
+    while not entry.future.done() and time.monotonic() < limit:
+        with contextlib.suppress(EdgeError):
+            if servers[entry.server].cancel(entry.task.task_id):
+                return
+        time.sleep(CALL_AGAIN_S)

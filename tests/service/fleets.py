@@ -2,6 +2,7 @@
 
 import time
 from concurrent.futures import Future
+from dataclasses import replace
 
 import numpy as np
 
@@ -45,12 +46,13 @@ class Fixed:
 
 
 class Wrapped:
-    """An edge server that can be told to die, to hang, or to hold its answers back."""
+    """An edge server that can be told to die, to hang, to start again, or to hold its answers back."""
 
     def __init__(self, server):
         self.inner, self.name = server, server.name
         self.dead = self.hung = False
         self.held = []  # answers that are kept back: (future, answer)
+        self.since, self.asked, self.deaf = 1.0, 0, 0
 
     def submit(self, task):
         """As the server; while it hangs, no answer comes through."""
@@ -59,7 +61,11 @@ class Wrapped:
             future.set_exception(ServerUnavailable(f"{self.name} has lost its process"))
             return future
 
+        since = self.since
+
         def forward(answer):
+            if since != self.since:
+                return  # what it had is lost
             if self.hung:
                 self.held.append((future, answer))
             else:
@@ -77,6 +83,10 @@ class Wrapped:
         else:
             future.set_result(answer.result())
 
+    def restart(self):
+        """The server starts again so quickly that nobody sees it gone, and never answers what it had."""
+        self.since += 1
+
     def release(self):
         """The server goes on, and so do its answers."""
         self.hung = False
@@ -84,12 +94,14 @@ class Wrapped:
             self.give(future, answer)
 
     def cancel(self, task_id):
-        """As the server."""
-        return self.inner.cancel(task_id)
+        """As the server; so many times before it knows the task."""
+        self.deaf -= 1
+        return self.deaf < 0 and self.inner.cancel(task_id)
 
     def health(self):
         """As the server; one that is gone runs into a timeout."""
+        self.asked += 1
         if self.dead or self.hung:
             time.sleep(0.2)
             return ServerHealth(False, f"{self.name} does not answer", 0.0)
-        return self.inner.health()
+        return replace(self.inner.health(), since=self.since)

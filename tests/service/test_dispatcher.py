@@ -6,10 +6,11 @@ import time
 import numpy as np
 import pytest
 
-from lad_rllib.edge import ImageTask, InvalidRequest
+from lad_rllib.edge import EdgeServer, ImageTask, InvalidRequest
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.scheduling import make_heuristic
 from lad_rllib.service import Dispatcher
+from tests.edge.engines import SteppedEngine
 from tests.service.fleets import WORK, Fixed, Wrapped, emulated, network, tasks
 
 
@@ -141,6 +142,20 @@ def test_a_server_that_hangs_is_noticed_within_two_seconds_and_its_late_answers_
     assert again.server == "s0"
 
 
+def test_a_server_that_starts_again_between_two_questions_has_lost_its_tasks():
+    with fleet([50, 200], Fixed(0)) as (dispatcher, (victim, _)):
+        futures = dispatcher.submit(tasks(6, steps=20))  # 2.4 s of work
+        until(lambda: victim.asked > 1)  # its first answer is known
+        done = sum(future.done() for future in futures)
+        victim.restart()
+        noticed_s = until(lambda: not dispatcher.alive[0])
+        deliveries = [future.result(60) for future in futures]
+        until(lambda: dispatcher.alive[0])
+    assert noticed_s < 2.0
+    assert [d.error for d in deliveries] == [None] * 6
+    assert [d.server for d in deliveries[done + 1 :]] == ["s1"] * (5 - done)
+
+
 def test_a_late_answer_that_comes_first_ends_the_task_and_cancels_the_second_attempt():
     with fleet([1000, 2], Fixed(0)) as (dispatcher, (victim, slow)):
         victim.hung = True
@@ -151,6 +166,21 @@ def test_a_late_answer_that_comes_first_ends_the_task_and_cancels_the_second_att
         delivery = future.result(10)
         until(lambda: slow.inner.status().running_task_id is None)
     assert (delivery.server, delivery.attempts, delivery.error) == ("s0", 2, None)
+
+
+def test_tasks_of_a_server_without_a_model_go_to_another_one_and_end_by_that_name_if_there_is_none():
+    with contextlib.ExitStack() as stack:
+        broken = stack.enter_context(EdgeServer("s0", SteppedEngine(load_error=OSError("no weights"))))
+        until(lambda: broken.status().state == "failed")
+        servers = [broken, stack.enter_context(emulated("s1", 1000))]
+        ask_none = {"health_period_s": None}
+        dispatcher = stack.enter_context(Dispatcher(servers, network([10, 10]), WORK, Fixed(0), **ask_none))
+        alone = stack.enter_context(Dispatcher([broken], network([10]), WORK, Fixed(0), **ask_none))
+        rescued = dispatcher.run(tasks(3), timeout_s=60)
+        assert dispatcher.alive == [False, True]
+        lost = alone.run(tasks(1), timeout_s=60)[0]
+    assert [(d.server, d.error) for d in rescued] == [("s1", None)] * 3
+    assert lost.error.name == "model_load_failed" and "no weights" in str(lost.error)
 
 
 def test_a_full_queue_sends_the_task_to_another_server_and_then_refuses_by_name():
@@ -185,6 +215,14 @@ def test_a_task_that_was_cancelled_is_not_tried_again_when_its_server_is_lost():
         delivery = future.result(20)
         assert other.inner.status().tasks_served == 0
     assert (delivery.error.name, delivery.attempts) == ("cancelled", 1)
+
+
+def test_a_cancel_that_overtakes_its_task_is_told_again():
+    with fleet([50], Fixed(0)) as (dispatcher, (server,)):
+        server.deaf = 2
+        future = dispatcher.submit([ImageTask("one", "x", 1000)])[0]
+        dispatcher.cancel("one")
+        assert future.result(10).error.name == "cancelled"
 
 
 def test_a_callback_of_a_delivery_may_ask_the_dispatcher_and_hand_in_more():

@@ -1,0 +1,1 @@
+"""Tests on a cluster of several nodes; a package, so that its fixtures end with it."""
