@@ -25,9 +25,16 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: $(STAMP) ## train briefly on the paper's setting and compare with the heuristics, into results/demo
+demo: $(STAMP) ## train on the paper's setting, compare, then send ten prompts to five real pipelines; in results/demo
 	$(BIN)/python experiments/train.py --episodes 50 --seed 1 --output results/demo --overwrite
 	$(BIN)/python experiments/evaluate.py --checkpoint results/demo/checkpoint
+	@echo; echo "Five real edge servers of the embedded model: measure them, train in the simulator of them, send prompts."
+	$(BIN)/python experiments/calibrate.py --fleet digits --in-process --step-counts 2 6 10 --held-out 8 --repeats 1 \
+		--no-check --output results/demo/calibration
+	$(BIN)/python experiments/train.py --setting results/demo/calibration/setting.yaml --episodes 60 --seed 1 \
+		--output results/demo/digits --overwrite
+	$(BIN)/lad-rllib generate --fleet digits --checkpoint results/demo/digits/checkpoint --tasks 10 \
+		--output results/demo/images
 
 test: lint ## format, lint, types and all tests
 	$(BIN)/pytest -q

@@ -71,7 +71,7 @@ def run(parsed: argparse.Namespace) -> int:
         if getattr(parsed, option) < 1:
             raise ConfigurationError(f"--{option.replace('_', '-')} must be at least 1, got {getattr(parsed, option)}")
     output = shared.writable_folder(parsed.output)
-    spec = load_fleet(load_fleet(parsed.fleet).to_dict() | {"time_scale": parsed.time_scale})
+    spec = fleet_of(parsed)
     curves: list[dict[str, Any]] = []
     served: list[dict[str, Any]] = []
     with cluster(parsed, spec), Progress(console=Console(stderr=True)) as progress:
@@ -105,6 +105,13 @@ def run(parsed: argparse.Namespace) -> int:
     plot(curve, table, output / "live_training.png")
     print(text)
     return 0
+
+
+def fleet_of(parsed: argparse.Namespace) -> FleetSpec:
+    """The fleet at the wanted pace; emulated servers draw no pictures, which would cost more than all the rest."""
+    fleet = load_fleet(parsed.fleet).to_dict()
+    servers = [server | ({"make_png": False} if server["kind"] == "emulated" else {}) for server in fleet["servers"]]
+    return load_fleet(fleet | {"time_scale": parsed.time_scale, "servers": servers})
 
 
 @contextmanager
