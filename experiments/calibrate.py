@@ -23,7 +23,6 @@ from rich.table import Table
 from lad_rllib.cli import live
 from lad_rllib.cli import options as shared
 from lad_rllib.cli.main import run_command
-from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import Calibration, Fleet, calibrate, compare_schedules
 from lad_rllib.scheduling import HEURISTICS
 from lad_rllib.simulator import build_setting
@@ -69,10 +68,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def run(parsed: argparse.Namespace) -> int:
     """Measure, fit, write and check; returns the exit status."""
-    for option in ("repeats", "slots", "check_slots"):
-        if getattr(parsed, option) < 1:
-            name = option.replace("_", "-")
-            raise ConfigurationError(f"--{name} must be at least 1, got {getattr(parsed, option)}")
+    shared.check_at_least_one(parsed, "repeats", "slots", "check_slots")
     output = shared.writable_folder(parsed.output)
     with live.open_fleet(parsed) as fleet:
         with _progress() as progress:

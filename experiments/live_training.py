@@ -32,7 +32,6 @@ from lad_rllib.algorithms.lad_ts.policy import LADTSPolicy
 from lad_rllib.cli import options as shared
 from lad_rllib.cli.main import run_command
 from lad_rllib.envs import FleetVectorEnv, LiveFleetVectorEnv, YardstickCallback
-from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import Fleet, FleetModel, FleetSpec, calibrate, load_fleet
 from lad_rllib.scheduling import Scheduler, make_heuristic
 from lad_rllib.service import Dispatcher, read_prompts, serve, tasks_of_arrivals
@@ -67,9 +66,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def run(parsed: argparse.Namespace) -> int:
     """Train, evaluate and write; returns the exit status."""
-    for option in ("seeds", "episodes", "simulated_episodes", "evaluation_episodes", "num_env_runners"):
-        if getattr(parsed, option) < 1:
-            raise ConfigurationError(f"--{option.replace('_', '-')} must be at least 1, got {getattr(parsed, option)}")
+    shared.check_at_least_one(
+        parsed, "seeds", "episodes", "simulated_episodes", "evaluation_episodes", "num_env_runners"
+    )
     output = shared.writable_folder(parsed.output)
     spec = fleet_of(parsed)
     curves: list[dict[str, Any]] = []

@@ -67,8 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Evaluate; returns the exit status."""
-    if parsed.episodes < 1:
-        raise ConfigurationError(f"--episodes must be at least 1, got {parsed.episodes}")
+    shared.check_at_least_one(parsed, "episodes")
     shared.check_seed(parsed.seed)
     schedulers: dict[str, Scheduler] = {}
     spec = None

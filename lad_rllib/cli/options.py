@@ -104,6 +104,22 @@ def writable_folder(path: str | Path) -> Path:
     return folder
 
 
+def check_at_least_one(parsed: argparse.Namespace, *options: str) -> None:
+    """Refuse numbers below 1.
+
+    Args:
+        parsed: The arguments.
+        options: Their names in it.
+
+    Raises:
+        ConfigurationError: naming the first that is below 1.
+    """
+    for option in options:
+        if getattr(parsed, option) < 1:
+            name = option.replace("_", "-")
+            raise ConfigurationError(f"--{name} must be at least 1, got {getattr(parsed, option)}")
+
+
 def check_seed(seed: int) -> None:
     """Refuse a seed that no generator takes.
 

@@ -123,12 +123,13 @@ def run(parsed: argparse.Namespace) -> int:
         configuration["episodes"] = parsed.episodes
     else:
         configuration = _configuration(parsed)
-        folder.begin(overwrite=parsed.overwrite)
     setting = build_setting(configuration["setting"])
     if isinstance(setting.arrivals, TraceArrivals) and not parsed.quiet:
         print(setting.summary())
     config = _algorithm_config(configuration)
     _check_device(configuration["device"], parsed.address)
+    if not parsed.resume:
+        folder.begin(overwrite=parsed.overwrite)  # not before all the rest is known to be right
     shared.start_ray(
         parsed.address,
         num_cpus=1 + configuration["num_env_runners"] + configuration["num_learners"] + _fleet_cpus(configuration),
@@ -148,10 +149,8 @@ def run(parsed: argparse.Namespace) -> int:
 
 def _configuration(parsed: argparse.Namespace) -> dict[str, Any]:
     """Everything that the run depends on, as plain values."""
-    if parsed.episodes < 1:
-        raise ConfigurationError(f"--episodes must be at least 1, got {parsed.episodes}")
-    if parsed.checkpoint_every < 1:
-        raise ConfigurationError(f"--checkpoint-every must be at least 1, got {parsed.checkpoint_every}")
+    shared.check_at_least_one(parsed, "episodes", "checkpoint_every")
+    shared.check_seed(parsed.seed)
     setting = build_setting(shared.setting_spec(parsed, part=tuple(parsed.part) if parsed.part else TRAIN_PART))
     training = _read_training_file(parsed.config) if parsed.config else {}
     training |= {key: getattr(parsed, key) for key in TRAINING_KEYS if getattr(parsed, key) is not None}

@@ -117,3 +117,11 @@ def test_help_names_every_option_and_what_is_left_behind(command, capsys):
     assert ended.value.code == 0
     text = capsys.readouterr().out
     assert "--setting" in text and "--arrivals" in text and ".csv" in text and ".png" in text
+
+
+def test_a_mistake_leaves_the_run_that_was_to_be_overwritten(tmp_path, capsys):
+    earlier = tmp_path / "progress.csv"
+    earlier.write_text("episodes\n1\n")
+    for mistake in (["--seed", "-1"], ["--gamma", "2"], ["--capacity", "-5"]):
+        error_of(capsys, "train", "--overwrite", *mistake, "--output", str(tmp_path))
+        assert earlier.exists()
