@@ -1,0 +1,36 @@
+"""Training on measured delays over two Ray nodes, from end to end and very briefly."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from experiments import live_training
+from lad_rllib.cli.main import run_command
+
+SCRIPT = Path(live_training.__file__)
+
+
+@pytest.mark.cluster
+@pytest.mark.slow
+def test_two_nodes_train_and_every_scheduler_serves_the_same_tasks(tmp_path):
+    brief = ["--seeds", "1", "--episodes", "2", "--simulated-episodes", "2", "--slots", "4", "--max-tasks", "2"]
+    done = subprocess.run(
+        [sys.executable, SCRIPT, *brief, "--output", tmp_path], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    curve = pd.read_csv(tmp_path / "live_training.csv")
+    assert curve["nodes"].tolist() == [2] and curve["episodes"].tolist() == [2]
+    served = pd.read_csv(tmp_path / "live_evaluation.csv")
+    learned = {live_training.LIVE, live_training.SIMULATED}
+    assert set(served["scheduler"]) == learned | set(live_training.HEURISTICS)
+    assert served["tasks"].nunique() == 1 and (served["failed"] == 0).all() and (served["mean_s"] > 0).all()
+    assert "| least-loaded-exact |" in done.stdout and (tmp_path / "live_training.png").exists()
+
+
+def test_numbers_below_one_are_refused(tmp_path, capsys):
+    parsed = live_training.parse(["--episodes", "0", "--output", str(tmp_path)])
+    assert run_command(live_training.run, parsed) == 2
+    assert capsys.readouterr().err.strip() == "lad-rllib live_training: --episodes must be at least 1, got 0"
