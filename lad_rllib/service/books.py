@@ -13,6 +13,7 @@ class ServerBook:
         name: The server.
         alive: Whether it is a choice at present.
         reason: Why not, one line.
+        given_up: Names of tasks that went elsewhere while the server was out; it may still have them.
         since: Start of the server as it last said [s since 1970]; 0 before it said anything.
         work_s: Predicted computing delay of each task that is out, by ticket [s].
         head_since_s: When the server began with the first of them, as far as known [s].
@@ -21,6 +22,7 @@ class ServerBook:
     name: str
     alive: bool = True
     reason: str = ""
+    given_up: list[str] = field(default_factory=list)
     since: float = 0.0
     work_s: dict[int, float] = field(default_factory=dict)
     head_since_s: float = 0.0

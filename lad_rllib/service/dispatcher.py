@@ -302,6 +302,9 @@ class Dispatcher:
             self._lose(server, health.reason or f"edge server {book.name} was started again and has lost its tasks")
         elif health.healthy:
             book.alive, book.reason = True, ""
+            for task_id in book.given_up:  # others have done them meanwhile
+                self._errands.submit(self.servers[server].cancel, task_id)
+            book.given_up.clear()
 
     def _lose(self, server: int, reason: str) -> None:
         """Take a server out of the choice, and send elsewhere what it owes."""
@@ -309,6 +312,7 @@ class Dispatcher:
         book.alive, book.reason = False, reason
         for ticket in book.forget():
             entry = self._by_ticket[ticket]
+            book.given_up.append(entry.task.task_id)
             if entry.ticket == ticket and not entry.future.done():
                 self._failed(entry, server, ServerUnavailable(reason, server=book.name, task_id=entry.task.task_id))
 

@@ -142,6 +142,17 @@ def test_a_server_that_hangs_is_noticed_within_two_seconds_and_its_late_answers_
     assert again.server == "s0"
 
 
+def test_a_server_that_comes_back_does_not_work_through_what_others_have_done():
+    with fleet([2, 500], Fixed(0)) as (dispatcher, (victim, _)):
+        futures = dispatcher.submit(tasks(5, steps=20))  # ten seconds each on the first server
+        victim.hung = True
+        assert all(future.result(60).server == "s1" for future in futures)
+        victim.release()
+        until(lambda: dispatcher.alive[0])
+        until(lambda: victim.inner.status().tasks_queued == 0 and victim.inner.status().running_task_id is None)
+        assert victim.inner.status().tasks_served == 0
+
+
 def test_a_server_that_starts_again_between_two_questions_has_lost_its_tasks():
     with fleet([50, 200], Fixed(0)) as (dispatcher, (victim, _)):
         futures = dispatcher.submit(tasks(6, steps=20))  # 2.4 s of work
