@@ -105,7 +105,7 @@ def test_a_killed_process_and_a_lost_node_lose_no_task_and_deliver_none_twice(cl
             assert pid_of(fleet.servers[1]) != victim
 
 
-def test_a_hanging_process_is_noticed_its_tasks_go_elsewhere_and_its_late_answers_are_dropped(cluster):
+def test_a_hanging_process_is_noticed_its_tasks_go_elsewhere_and_none_is_delivered_twice(cluster):
     with Fleet.start(emulated_fleet()) as fleet, two_hundred_tasks(fleet, steps=(5, 10)) as (ends, watch):
         with hanging(pid_of(fleet.servers[2])) as since:
             assert watch.noticed_s(2, since=since) < NOTICED_S
@@ -115,7 +115,8 @@ def test_a_hanging_process_is_noticed_its_tasks_go_elsewhere_and_its_late_answer
             assert "emulated-2" not in {d.server for d in owed}
             assert ends.dispatcher.duplicates_dropped == 0
         check_serves_again(ends.dispatcher, 2)
-        until(lambda: ends.dispatcher.duplicates_dropped == len(owed))
+        until(lambda: fleet.servers[2].status().tasks_queued == 0)
+        assert ends.dispatcher.duplicates_dropped <= len(owed)  # most are called off
 
 
 def test_real_pipelines_of_which_one_is_killed_and_one_hangs_answer_every_task_once(real_pipelines):
