@@ -13,7 +13,8 @@ class ServerBook:
         name: The server.
         alive: Whether it is a choice at present.
         reason: Why not, one line.
-        given_up: Names of tasks that went elsewhere while the server was out; it may still have them.
+        out_since: When it stopped being a choice [s, monotonic].
+        given_up: Names of the tasks that it had then; it may still have them.
         since: Start of the server as it last said [s since 1970]; 0 before it said anything.
         work_s: Predicted computing delay of each task that is out, by ticket [s].
         head_since_s: When the server began with the first of them, as far as known [s].
@@ -22,6 +23,7 @@ class ServerBook:
     name: str
     alive: bool = True
     reason: str = ""
+    out_since: float = 0.0
     given_up: list[str] = field(default_factory=list)
     since: float = 0.0
     work_s: dict[int, float] = field(default_factory=dict)

@@ -62,6 +62,7 @@ class Dispatcher:
         time_scale: Wall seconds per second of the fleet, as its servers have it.
         slots_per_episode: Number the slots modulo this, for policies that remember by slot; None: number on.
         health_period_s: Time between two questions to a server how it is [s, wall clock]; None asks none.
+        patience_s: How long a task that cannot go elsewhere waits for a server that does not answer [s, wall clock].
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Dispatcher:
         time_scale: float = 1.0,
         slots_per_episode: int | None = None,
         health_period_s: float | None = 0.3,
+        patience_s: float = 10.0,
     ) -> None:
         if len(servers) != network.num_servers:
             raise ConfigurationError(
@@ -83,6 +85,7 @@ class Dispatcher:
         self.servers, self.network, self.work, self.scheduler = list(servers), network, work, scheduler
         self.time_scale = time_scale
         self.duplicates_dropped = 0
+        self._patience_s = patience_s
         self._slots_per_episode = slots_per_episode
         self._rng = np.random.default_rng(seed)
         self._books = [ServerBook(server.name) for server in servers]
@@ -281,10 +284,13 @@ class Dispatcher:
         if entry.cancelled:
             error = TaskCancelled(f"task {entry.task.task_id} was cancelled")
         elsewhere = error.retryable or isinstance(error, ModelLoadFailed)  # others have one
-        if elsewhere and entry.attempts < MOST_ATTEMPTS and self._others(entry):
+        if elsewhere and self._may_try_again(entry):
             self._send(entry, server)
         else:
             self._end(entry, error=error, server=server)
+
+    def _may_try_again(self, entry: PendingTask) -> bool:
+        return entry.attempts < MOST_ATTEMPTS and bool(self._others(entry))
 
     def _others(self, entry: PendingTask) -> list[int]:
         """Living servers that a task was not yet sent to."""
@@ -298,22 +304,52 @@ class Dispatcher:
         book = self._books[server]
         restarted = 0 < book.since != health.since > 0  # so quickly, maybe, that no question went without an answer
         book.since = health.since or book.since
-        if book.alive and (restarted or not health.healthy):
-            self._lose(server, health.reason or f"edge server {book.name} was started again and has lost its tasks")
+        lost = f"edge server {book.name} was started again and has lost its tasks"
+        if restarted and book.alive:
+            self._lose(server, lost)
+        elif restarted:
+            self._end_kept(server, lost)
         elif health.healthy:
-            book.alive, book.reason = True, ""
-            for task_id in book.given_up:  # others have done them meanwhile
-                self._errands.submit(self.servers[server].cancel, task_id)
-            book.given_up.clear()
+            self._take_back(server)
+        elif book.alive:
+            self._lose(server, health.reason, may_return=True)
+        elif time.monotonic() - book.out_since > self._patience_s:
+            self._end_kept(server, health.reason)
 
-    def _lose(self, server: int, reason: str) -> None:
-        """Take a server out of the choice, and send elsewhere what it owes."""
+    def _kept(self, server: int) -> list[PendingTask]:
+        """Tasks that nobody but a server that is out can still answer."""
+        entries = [self._pending.get(task_id) for task_id in self._books[server].given_up]
+        return [entry for entry in entries if entry is not None and entry.server == server]
+
+    def _end_kept(self, server: int, reason: str) -> None:
+        for entry in self._kept(server):
+            self._end(entry, error=ServerUnavailable(reason, server=self._books[server].name))
+
+    def _take_back(self, server: int) -> None:
+        """A server is a choice, maybe again; it need not work through what others do or have done meanwhile."""
         book = self._books[server]
-        book.alive, book.reason = False, reason
+        kept = {entry.task.task_id: entry for entry in self._kept(server)}
+        for task_id in book.given_up:
+            if task_id in kept:
+                ticket, task = kept[task_id].ticket, kept[task_id].task
+                book.sent(ticket, self._computing_s(task, server), self._now_s())
+            else:
+                self._errands.submit(self.servers[server].cancel, task_id)
+        book.given_up.clear()
+        book.alive, book.reason = True, ""
+
+    def _lose(self, server: int, reason: str, may_return: bool = False) -> None:
+        """Take a server out of the choice, and send elsewhere what it owes.
+
+        What cannot go elsewhere ends, or, if the server may return, stays with it for some time.
+        """
+        book = self._books[server]
+        book.alive, book.reason, book.out_since = False, reason, time.monotonic()
         for ticket in book.forget():
             entry = self._by_ticket[ticket]
             book.given_up.append(entry.task.task_id)
-            if entry.ticket == ticket and not entry.future.done():
+            stays = may_return and not entry.cancelled and not self._may_try_again(entry)
+            if entry.ticket == ticket and not entry.future.done() and not stays:
                 self._failed(entry, server, ServerUnavailable(reason, server=book.name, task_id=entry.task.task_id))
 
     def _cancel(self, task_id: str) -> None:

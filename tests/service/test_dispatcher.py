@@ -153,6 +153,43 @@ def test_a_server_that_comes_back_does_not_work_through_what_others_have_done():
         assert victim.inner.status().tasks_served == 0
 
 
+def test_tasks_stay_with_servers_that_all_fall_silent_for_a_while():
+    with fleet([100, 100], Fixed(0)) as (dispatcher, servers):
+        futures = dispatcher.submit(tasks(6, steps=20))
+        for server in servers:
+            server.hung = True
+        until(lambda: not any(dispatcher.alive))
+        for server in servers:
+            server.release()
+        deliveries = [future.result(60) for future in futures]
+        assert dispatcher.run([ImageTask("late", "x", 1)], timeout_s=60)[0].error is None
+    assert [d.error for d in deliveries] == [None] * 6
+    assert max(d.attempts for d in deliveries) <= 2
+
+
+def test_tasks_of_servers_that_stay_silent_end_with_their_name_when_patience_is_over():
+    with fleet([100, 100], Fixed(0), patience_s=1.0) as (dispatcher, servers):
+        futures = dispatcher.submit(tasks(3, steps=20))
+        for server in servers:
+            server.hung = True
+        deliveries = [future.result(20) for future in futures]
+    assert {d.error.name for d in deliveries} == {"server_unavailable"}
+
+
+def test_a_silent_server_that_was_started_again_has_lost_the_tasks_that_stayed_with_it():
+    with fleet([100, 100], Fixed(0), patience_s=60.0) as (dispatcher, servers):
+        futures = dispatcher.submit(tasks(3, steps=20))
+        for server in servers:
+            server.hung = True
+        until(lambda: not any(dispatcher.alive))
+        for server in servers:
+            server.restart()
+            server.hung = False
+        deliveries = [future.result(20) for future in futures]
+    assert {d.error.name for d in deliveries} == {"server_unavailable"}
+    assert "was started again" in str(deliveries[0].error)
+
+
 def test_a_server_that_starts_again_between_two_questions_has_lost_its_tasks():
     with fleet([50, 200], Fixed(0)) as (dispatcher, (victim, _)):
         futures = dispatcher.submit(tasks(6, steps=20))  # 2.4 s of work
