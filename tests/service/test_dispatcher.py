@@ -178,6 +178,7 @@ def test_tasks_of_servers_that_stay_silent_end_with_their_name_when_patience_is_
 
 def test_a_silent_server_that_was_started_again_has_lost_the_tasks_that_stayed_with_it():
     with fleet([100, 100], Fixed(0), patience_s=60.0) as (dispatcher, servers):
+        until(lambda: all(server.asked > 1 for server in servers))  # since when they run is known
         futures = dispatcher.submit(tasks(3, steps=20))
         for server in servers:
             server.hung = True
