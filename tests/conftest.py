@@ -33,7 +33,7 @@ def ray_cluster(ray_ends_with_the_session):
         )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def trained_on_fleet(ray_cluster, tmp_path_factory):
     """Folder of a run of two episodes on a small emulated fleet, beside the fleet's file ``two.yaml``."""
     from lad_rllib.cli import main
