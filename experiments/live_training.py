@@ -197,7 +197,7 @@ def evaluate(
     for episode in range(episodes):
         arrivals = setting.arrivals.draw(np.random.default_rng([seed, episode, 1]), setting.num_slots)
         for name, scheduler in schedulers.items():
-            slots = [tasks_of_arrivals(arrivals, slot, prompts, slot * 10_000, f"{name}") for slot in range(played)]
+            slots = [tasks_of_arrivals(arrivals, slot, prompts, slot * 10_000, name) for slot in range(played)]
             with Dispatcher(
                 fleet.servers,
                 model.network,

@@ -44,13 +44,10 @@ def ask_each(spec: FleetSpec, servers: Sequence[Server], measure: Callable[[Serv
     return [results[index] for index in indices]
 
 
-def measured_images(
-    server: Server, step_counts: Sequence[int], size: tuple[int, int] | None = None
-) -> Iterator[TaskRecord]:
+def measured_images(server: Server, step_counts: Sequence[int]) -> Iterator[TaskRecord]:
     """Images of the given numbers of steps, one after the other, behind the tasks that wait; the first is on top."""
-    width, height = size or (None, None)
     for number, steps in enumerate([step_counts[0], *step_counts]):
-        result = server.generate(ImageTask(f"measure-{uuid.uuid4().hex}", "a grey cat", steps, width, height))
+        result = server.generate(ImageTask(f"measure-{uuid.uuid4().hex}", "a grey cat", steps))
         if number > 0:  # the first finds caches and clocks cold
             yield result.record
 
