@@ -34,7 +34,7 @@ from lad_rllib.cli.main import run_command
 from lad_rllib.envs import FleetVectorEnv, LiveFleetVectorEnv, YardstickCallback
 from lad_rllib.fleet import Fleet, FleetModel, FleetSpec, calibrate, load_fleet
 from lad_rllib.scheduling import Scheduler, make_heuristic
-from lad_rllib.service import Dispatcher, read_prompts, serve, tasks_of_arrivals
+from lad_rllib.service import Dispatcher, read_prompts, serve, tasks_of_episode
 from lad_rllib.simulator import Setting, build_setting
 
 LIVE, SIMULATED, EXACT = "LAD-TS, trained live", "LAD-TS, trained in the simulator", "least-loaded-exact"
@@ -197,7 +197,7 @@ def evaluate(
     for episode in range(episodes):
         arrivals = setting.arrivals.draw(np.random.default_rng([seed, episode, 1]), setting.num_slots)
         for name, scheduler in schedulers.items():
-            slots = [tasks_of_arrivals(arrivals, slot, prompts, slot * 10_000, name) for slot in range(played)]
+            slots = tasks_of_episode(arrivals, prompts, played, name)
             with Dispatcher(
                 fleet.servers,
                 model.network,

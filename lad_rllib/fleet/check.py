@@ -10,7 +10,7 @@ import pandas as pd
 from lad_rllib.fleet.fleet import Fleet
 from lad_rllib.fleet.model import FleetModel
 from lad_rllib.scheduling import make_heuristic, play
-from lad_rllib.service import Dispatcher, read_prompts, serve, tasks_of_arrivals
+from lad_rllib.service import Dispatcher, read_prompts, serve, tasks_of_episode
 from lad_rllib.simulator import Setting, stack_arrivals
 
 
@@ -53,8 +53,7 @@ def compare_schedules(
         rng = np.random.default_rng(seed)
         record = play(make_heuristic(name), setting.network, stack_arrivals([arrivals]), rng, number_of_slots)
         servers = [record.action[0, slot][record.mask[0, slot]].tolist() for slot in range(number_of_slots)]
-        first = [sum(map(len, servers[:slot])) for slot in range(number_of_slots)]
-        tasks = [tasks_of_arrivals(arrivals, slot, prompts, first[slot], name) for slot in range(number_of_slots)]
+        tasks = tasks_of_episode(arrivals, prompts, number_of_slots, name)
         came = 0
 
         def count(_: object, name: str = name, total: int = sum(map(len, servers))) -> None:

@@ -7,7 +7,7 @@ from lad_rllib.service.dispatcher import Dispatcher
 from lad_rllib.service.health import HealthWatch
 from lad_rllib.service.live_run import LiveRun, serve
 from lad_rllib.service.pending import Server
-from lad_rllib.service.prompts import image_tasks, read_prompts, tasks_of_arrivals
+from lad_rllib.service.prompts import image_tasks, read_prompts, tasks_of_arrivals, tasks_of_episode
 from lad_rllib.service.work_model import WorkModel, fit_fleet
 
 __all__ = [
@@ -24,4 +24,5 @@ __all__ = [
     "save_contact_sheet",
     "serve",
     "tasks_of_arrivals",
+    "tasks_of_episode",
 ]

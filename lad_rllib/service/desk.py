@@ -37,15 +37,10 @@ MOST_ATTEMPTS = 2
 class Desk:
     """Decides, sends, hears answers, and sees to it that every task ends exactly once. All calls from one thread.
 
+    Servers, network, work, scheduler, seed, time_scale, slots_per_episode and patience_s are those of
+    :class:`~lad_rllib.service.dispatcher.Dispatcher`.
+
     Args:
-        servers: See :class:`~lad_rllib.service.dispatcher.Dispatcher`, as those that follow.
-        network: See there.
-        work: See there.
-        scheduler: See there.
-        seed: See there.
-        time_scale: See there.
-        slots_per_episode: See there.
-        patience_s: See there.
         post: Has something done in the desk's thread, called from any.
         run_errand: Has a function done in another thread, with arguments: calls that may wait.
 

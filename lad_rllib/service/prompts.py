@@ -105,3 +105,19 @@ def tasks_of_arrivals(
         )
         for number, (station, index) in enumerate(np.argwhere(arrivals.mask[slot]), start=first)
     ]
+
+
+def tasks_of_episode(
+    arrivals: Arrivals, prompts: Sequence[str], num_slots: int | None = None, name: str = "task"
+) -> list[list[ImageTask]]:
+    """The image tasks of each slot, numbered through; see :func:`tasks_of_arrivals`.
+
+    Args:
+        arrivals: Arrivals of one episode, without the leading axis.
+        prompts: What to draw, in turn.
+        num_slots: The first slots only; None: all.
+        name: What task ids begin with.
+    """
+    masks = arrivals.mask[:num_slots]
+    first = np.cumsum([0, *(int(mask.sum()) for mask in masks)]).tolist()
+    return [tasks_of_arrivals(arrivals, slot, prompts, first[slot], name) for slot in range(len(masks))]

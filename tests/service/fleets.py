@@ -1,5 +1,6 @@
 """Small fleets in this process, and servers that misbehave on purpose."""
 
+import contextlib
 import time
 from concurrent.futures import Future
 from dataclasses import replace
@@ -7,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from lad_rllib.edge import DeviceProfile, EdgeServer, EmulatedEngine, ImageTask, ServerHealth, ServerUnavailable
-from lad_rllib.service import WorkModel
+from lad_rllib.scheduling import make_heuristic
+from lad_rllib.service import Dispatcher, WorkModel
 from lad_rllib.simulator import EdgeNetwork
 
 WORK = WorkModel(density_gcycles_per_step=1.0)
@@ -105,3 +107,22 @@ class Wrapped:
             time.sleep(0.2)
             return ServerHealth(False, f"{self.name} does not answer", 0.0)
         return replace(self.inner.health(), since=self.since)
+
+
+@contextlib.contextmanager
+def dispatched(speeds, scheduler="random", **settings):
+    """A dispatcher over wrapped emulated servers with so many steps a second."""
+    with contextlib.ExitStack() as stack:
+        servers = [Wrapped(stack.enter_context(emulated(f"s{i}", speed))) for i, speed in enumerate(speeds)]
+        chosen = make_heuristic(scheduler) if isinstance(scheduler, str) else scheduler
+        dispatcher = stack.enter_context(Dispatcher(servers, network(speeds), WORK, chosen, seed=1, **settings))
+        yield dispatcher, servers
+
+
+def until(condition, timeout_s=20.0):
+    """Wall seconds until something holds."""
+    start = time.monotonic()
+    while not condition():
+        assert time.monotonic() - start < timeout_s, "it never came true"
+        time.sleep(0.01)
+    return time.monotonic() - start
