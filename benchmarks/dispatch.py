@@ -294,9 +294,9 @@ def main(argv: list[str] | None = None) -> int:
     if options.smoke:
         options.servers, options.tasks, options.repeats = [2], 40, 10
     warnings.filterwarnings("ignore")
-    from lad_rllib.cli.options import start_ray
+    from lad_rllib.cli.cluster import connect
 
-    start_ray(None, num_cpus=16, num_gpus=0)  # so many processes may start at a time
+    connect("local", num_cpus=16)  # so many processes may start at a time
     tables: dict[str, list[dict[str, Any]]] = {"latency": latency(options.repeats), "throughput": [], "resources": []}
     print(show(tables["latency"]), verdict(tables["latency"]), sep="\n\n", end="\n\n", flush=True)
     for number in options.servers:

@@ -321,9 +321,9 @@ def main(argv: list[str] | None = None) -> int:
         kind, *sizes = options.case
         print(json.dumps({"time": case, "memory": memory_case}[kind](*map(int, sizes))))
         return 0
-    from lad_rllib.cli.options import start_ray
+    from lad_rllib.cli.cluster import connect
 
-    start_ray(None, num_cpus=1, num_gpus=0)
+    connect("local")
     paths = paths_table(options)
     print(show(paths), verdict(paths), sep="\n\n", end="\n\n", flush=True)
     write(options.output, paths, growth(options.quick))

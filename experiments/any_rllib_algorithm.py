@@ -22,7 +22,8 @@ from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS
 
 from lad_rllib import names
-from lad_rllib.cli.options import add_setting_arguments, setting_spec, start_ray
+from lad_rllib.cli import cluster
+from lad_rllib.cli.options import add_setting_arguments, setting_spec
 from lad_rllib.envs import StationCallback, StationMultiAgentEnv
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.registry import STATION_ENV, register
@@ -137,6 +138,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--seed", type=int, default=1, help="seed of arrivals, networks and decisions (default: 1)")
     add_setting_arguments(parser)
+    cluster.add_cluster_arguments(parser.add_argument_group("cluster"))
     options = parser.parse_args(argv)
     if options.iterations < 1 or options.decisions < 1:
         parser.error("--iterations and --decisions must be at least 1")
@@ -146,7 +148,7 @@ def main(argv: list[str] | None = None) -> int:
         print(build_setting(spec).summary())
         register()
         config = build_config(options.algorithm, spec, options.decisions, options.shared_policy, options.seed)
-        start_ray(None, num_cpus=1, num_gpus=0)
+        cluster.start_ray(options, num_cpus=1)
         print("iteration  episodes  " + "  ".join(COLUMNS) + "  wall_s")
         for row in train(config, options.iterations):
             print(

@@ -29,6 +29,7 @@ from rich.progress import Progress
 from lad_rllib import names
 from lad_rllib.algorithms.lad_ts import LADTS, LADTSConfig
 from lad_rllib.algorithms.lad_ts.policy import LADTSPolicy
+from lad_rllib.cli import cluster as ray_cluster
 from lad_rllib.cli import options as shared
 from lad_rllib.cli.main import run_command
 from lad_rllib.envs import FleetVectorEnv, LiveFleetVectorEnv, YardstickCallback
@@ -48,7 +49,6 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fleet", default="emulated", metavar="NAME|FILE", help="of each env runner (emulated)")
     parser.add_argument("--time-scale", type=float, default=0.0125, metavar="X", help="wall s per s of it (0.0125)")
-    parser.add_argument("--address", metavar="ADDR", help="Ray cluster (default: two nodes are started here)")
     parser.add_argument("--num-env-runners", type=int, default=2, metavar="N", help="each with its own fleet (2)")
     parser.add_argument("--seeds", type=int, default=3, help="runs, with seeds 0, 1, ... (3)")
     parser.add_argument("--episodes", type=int, default=30, help="live episodes to train, all runners together (30)")
@@ -58,6 +58,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--slots", type=int, default=60, help="slots of an episode (60)")
     parser.add_argument("--max-tasks", type=int, default=14, help="most tasks of a station in a slot (14)")
     parser.add_argument("--load", type=float, default=1.2, help="work that arrives over what the servers can do (1.2)")
+    ray_cluster.add_cluster_arguments(parser.add_argument_group("cluster (default: two nodes are started here)"))
     parser.add_argument("--output", default="experiments/results", metavar="DIR", help="(experiments/results)")
     parsed = parser.parse_args(arguments)
     parsed.command = "live_training"
@@ -117,7 +118,7 @@ def fleet_of(parsed: argparse.Namespace) -> FleetSpec:
 def cluster(parsed: argparse.Namespace, spec: FleetSpec) -> Iterator[None]:
     """The user's cluster, or one of a head that runs nothing and a node for each env runner and its fleet."""
     if parsed.address:
-        shared.start_ray(parsed.address, num_cpus=0, num_gpus=0)
+        ray_cluster.start_ray(parsed, num_cpus=0)
         yield
         return
     from ray.cluster_utils import Cluster

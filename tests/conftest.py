@@ -1,8 +1,12 @@
 """Fixtures of the whole test suite."""
 
+import signal
 import sys
 
 import pytest
+
+# In the background of a shell, pytest and all that it starts would ignore Ctrl-C, which some tests send.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

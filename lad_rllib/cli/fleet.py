@@ -9,6 +9,7 @@ from collections import Counter
 from rich.console import Console
 from rich.table import Table
 
+from lad_rllib.cli import cluster
 from lad_rllib.edge import EdgeError
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import SHIPPED_FLEETS, FleetSpec, ServerSpec, load_fleet
@@ -57,17 +58,7 @@ def run(parsed: argparse.Namespace) -> int:
 
 def _connect(address: str | None) -> None:
     """Join a cluster that outlives this command."""
-    import ray
-
-    if ray.is_initialized():
-        return
-    address = address or os.environ.get("RAY_ADDRESS") or "auto"
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        found = "on this machine" if address == "auto" else f"at {address}"
-        raise ConfigurationError(f"no Ray cluster {found}: {reason}; start one (ray start --head) first") from None
+    cluster.connect(address or os.environ.get("RAY_ADDRESS") or "auto")
 
 
 def _check(spec: FleetSpec, parsed: argparse.Namespace) -> int:

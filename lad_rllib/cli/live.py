@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.status import Status
 
-from lad_rllib.cli import options as shared
+from lad_rllib.cli import cluster
 from lad_rllib.envs.episodes import read_setting
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import SHIPPED_FLEETS, Fleet, FleetModel, FleetSpec, load_fleet
@@ -32,7 +32,7 @@ def add_fleet_arguments(parser: argparse.ArgumentParser, default: str = "digits"
     )
     group.add_argument("--shared-fleet", action="store_true", help="use the fleet that 'lad-rllib fleet up' started")
     group.add_argument("--in-process", action="store_true", help="servers in this process instead of Ray actors")
-    group.add_argument("--address", metavar="ADDR", help="Ray cluster to use (RAY_ADDRESS, else Ray starts here)")
+    cluster.add_cluster_arguments(group)
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def open_fleet(parsed: argparse.Namespace) -> Iterator[Fleet]:
     if parsed.shared_fleet and parsed.in_process:
         raise ConfigurationError("--shared-fleet and --in-process contradict each other; give one of them")
     if not parsed.in_process:
-        shared.start_ray(parsed.address, num_cpus=len(spec.servers) + 2, num_gpus=0)
+        cluster.start_ray(parsed, num_cpus=len(spec.servers) + 2)
     if parsed.shared_fleet:
         fleet = Fleet.attach(spec)
     else:

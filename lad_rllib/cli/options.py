@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -128,36 +126,3 @@ def check_seed(seed: int) -> None:
     """
     if seed < 0:
         raise ConfigurationError(f"--seed must be at least 0, got {seed}")
-
-
-def start_ray(address: str | None, num_cpus: int, num_gpus: int) -> None:
-    """Connect to a Ray cluster, or start one on this machine that is large enough.
-
-    Args:
-        address: Cluster address; None takes RAY_ADDRESS, and without it, or with "local", starts Ray here.
-        num_cpus: Logical CPUs that a Ray of our own needs.
-        num_gpus: GPUs that a Ray of our own needs.
-    """
-    import ray
-
-    if ray.is_initialized():
-        return
-    address = address or os.environ.get("RAY_ADDRESS")
-    quiet: Mapping[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if address and address != "local":
-        try:
-            ray.init(address=address, **quiet)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise ConfigurationError(
-                f"no Ray cluster at {address}: {reason}; start one or leave --address out"
-            ) from None
-        return
-    ray.init(
-        address="local",
-        num_cpus=max(num_cpus, os.cpu_count() or 1),
-        num_gpus=num_gpus or None,
-        include_dashboard=False,
-        object_store_memory=512 * 1024**2,
-        **quiet,
-    )

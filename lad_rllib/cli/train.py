@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import math
-import shlex
 import signal
 import sys
 import time
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import yaml
-
 from lad_rllib import names
+from lad_rllib.cli import cluster, plots, run_configuration
 from lad_rllib.cli import options as shared
-from lad_rllib.cli import plots
 from lad_rllib.cli.progress import TrainingDisplay
 from lad_rllib.cli.run_folder import RunFolder
-from lad_rllib.errors import ConfigurationError
-from lad_rllib.simulator import Setting, TraceArrivals, build_setting
+from lad_rllib.cli.storage import SharedCopy
+from lad_rllib.simulator import TraceArrivals, build_setting
 
 SUMMARY = "train LAD-TS"
 DESCRIPTION = """\
@@ -37,17 +32,6 @@ The output folder receives progress.csv (one row per iteration), checkpoint/, co
 learning_curve.png. Ctrl-C stops after the present episode and saves; a killed run loses at most the episodes since
 the last checkpoint.
 """
-TRAIN_PART = (0.0, 0.7)
-TRAINING_KEYS = (
-    "preset",
-    "policy_denoising_steps",
-    "initial_alpha",
-    "actor_lr",
-    "critic_lr",
-    "alpha_lr",
-    "gamma",
-    "updates_per_slot",
-)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--seed", type=int, default=0, help="seed of weights, arrivals and exploration (default: 0)")
     run.add_argument("--output", default="results/train", metavar="DIR", help="output folder (default: results/train)")
     run.add_argument("--overwrite", action="store_true", help="replace an earlier run in the output folder")
-    run.add_argument("--resume", action="store_true", help="go on with the run in the output folder")
+    run.add_argument("--resume", action="store_true", help="go on with the run in the output folder or --storage-path")
     run.add_argument(
         "--checkpoint-every", type=int, default=5, metavar="N", help="iterations between checkpoints (default: 5)"
     )
@@ -102,7 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--init-from", metavar="DIR", help="checkpoint whose weights and latent memory to start from (fine-tuning)"
     )
 
-    scale = parser.add_argument_group("scale")
+    scale = parser.add_argument_group("scale and cluster")
     scale.add_argument("--num-env-runners", type=int, default=0, metavar="N", help="remote environment runners (0)")
     scale.add_argument("--num-envs-per-env-runner", type=int, default=1, metavar="N", help="episodes in lockstep (1)")
     scale.add_argument("--num-learners", type=int, default=0, metavar="N", help="remote learners (0)")
@@ -112,28 +96,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="where the learner computes; auto is the CPU, which is faster for networks this small",
     )
-    scale.add_argument("--address", metavar="ADDR", help="Ray cluster to use (RAY_ADDRESS, else Ray starts here)")
+    scale.add_argument(
+        "--num-gpus-per-learner", type=float, metavar="X", help="GPUs of each learner, also a part of one (0; cuda: 1)"
+    )
+    cluster.add_cluster_arguments(scale)
+    cluster.add_storage_argument(scale)
+    cluster.add_smoke_argument(parser, setting="small", episodes=2, checkpoint_every=1)
 
 
 def run(parsed: argparse.Namespace) -> int:
     """Train; returns the exit status."""
     folder = RunFolder(shared.writable_folder(parsed.output))
+    copy = SharedCopy(folder.path, parsed.storage_path)
     if parsed.resume:
+        copy.fetch()
         configuration = folder.read_configuration()
         configuration["episodes"] = parsed.episodes
     else:
-        configuration = _configuration(parsed)
+        configuration = run_configuration.resolve(parsed)
     setting = build_setting(configuration["setting"])
     if isinstance(setting.arrivals, TraceArrivals) and not parsed.quiet:
         print(setting.summary())
-    config = _algorithm_config(configuration)
-    _check_device(configuration["device"], parsed.address)
+    config = run_configuration.algorithm_config(configuration)
+    run_configuration.check_device(configuration, parsed)
     if not parsed.resume:
         folder.begin(overwrite=parsed.overwrite)  # not before all the rest is known to be right
-    shared.start_ray(
-        parsed.address,
-        num_cpus=1 + configuration["num_env_runners"] + configuration["num_learners"] + _fleet_cpus(configuration),
-        num_gpus=max(configuration["num_learners"], 1) if configuration["device"] == "cuda" else 0,
+    cluster.start_ray(
+        parsed,
+        num_cpus=1
+        + configuration["num_env_runners"]
+        + configuration["num_learners"]
+        + run_configuration.fleet_cpus(configuration),
+        num_gpus=math.ceil(max(configuration["num_learners"], 1) * configuration["num_gpus_per_learner"]),
     )
     algorithm = config.build_algo()
     try:
@@ -142,119 +136,30 @@ def run(parsed: argparse.Namespace) -> int:
         elif configuration["init_from"]:
             algorithm.start_from(configuration["init_from"])
         folder.write_configuration(configuration)
-        return _train(algorithm, folder, configuration, parsed)
+        if not parsed.quiet:
+            print(f"writing to {copy.place}")
+            _print_nodes(algorithm)
+        return _train(algorithm, folder, configuration, parsed, copy)
     finally:
         algorithm.stop()
 
 
-def _configuration(parsed: argparse.Namespace) -> dict[str, Any]:
-    """Everything that the run depends on, as plain values."""
-    shared.check_at_least_one(parsed, "episodes", "checkpoint_every")
-    shared.check_seed(parsed.seed)
-    setting = build_setting(shared.setting_spec(parsed, part=tuple(parsed.part) if parsed.part else TRAIN_PART))
-    training = _read_training_file(parsed.config) if parsed.config else {}
-    training |= {key: getattr(parsed, key) for key in TRAINING_KEYS if getattr(parsed, key) is not None}
-    return {
-        "setting": setting.spec,
-        "training": training,
-        "queue_unit": _queue_unit(parsed.queue_unit, setting),
-        "live": _live(parsed),
-        "init_from": str(Path(parsed.init_from).expanduser().resolve()) if parsed.init_from else None,
-        "episodes": parsed.episodes,
-        "seed": parsed.seed,
-        "num_env_runners": parsed.num_env_runners,
-        "num_envs_per_env_runner": parsed.num_envs_per_env_runner,
-        "num_learners": parsed.num_learners,
-        "device": "cpu" if parsed.device == "auto" else parsed.device,
-        "checkpoint_every": parsed.checkpoint_every,
-        "command": shlex.join(["lad-rllib", *sys.argv[1:]] if sys.argv[1:2] == ["train"] else sys.argv),
-    }
+def _print_nodes(algorithm: Any) -> None:
+    """Where the remote env runners are."""
+    if algorithm.config.num_env_runners:
+        places = algorithm.env_runner_group.foreach_env_runner(_node_address, local_env_runner=False)
+        print(f"env runners on nodes: {', '.join(places)}")
 
 
-def _live(parsed: argparse.Namespace) -> dict[str, Any] | None:
-    """What the live environment needs besides the setting; None: the simulator."""
-    if parsed.fleet is None:
-        for name in ("shared_fleet", "in_process", "prompts"):
-            if getattr(parsed, name):
-                raise ConfigurationError(f"--{name.replace('_', '-')} has no effect without --fleet; name a fleet")
-        return None
-    from lad_rllib.fleet import load_fleet
-    from lad_rllib.service import read_prompts
+def _node_address(_: Any) -> str:
+    import ray
 
-    return {
-        "fleet": load_fleet(parsed.fleet).to_dict(),
-        "sharing": "shared" if parsed.shared_fleet else "own",
-        "in_process": parsed.in_process,
-        "prompts": read_prompts(parsed.prompts),
-    }
+    return str(ray.util.get_node_ip_address())
 
 
-def _fleet_cpus(configuration: dict[str, Any]) -> int:
-    """CPUs that the runners' own fleets reserve."""
-    live = configuration["live"]
-    if live is None or live["in_process"] or live["sharing"] == "shared":
-        return 0
-    from lad_rllib.fleet import load_fleet
-
-    one_fleet = sum(server.num_cpus for server in load_fleet(live["fleet"]).servers)
-    return math.ceil(one_fleet * max(configuration["num_env_runners"], 1))
-
-
-def _check_device(device: str, address: str | None) -> None:
-    import torch
-
-    if device == "cuda" and not address and not torch.cuda.is_available():
-        raise ConfigurationError("--device cuda: torch finds no GPU here; use --device cpu, or --address of a cluster")
-
-
-def _queue_unit(wish: str, setting: Setting) -> str:
-    if wish != "auto":
-        return wish
-    return "seconds" if isinstance(setting.arrivals, TraceArrivals) else "gcycles"
-
-
-def _read_training_file(path: str) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigurationError(f"cannot read --config {path}: {' '.join(str(error).split())}") from None
-    values = values.get("training", values) if isinstance(values, dict) else values
-    if not isinstance(values, dict):
-        raise ConfigurationError(f"--config {path} must hold names and values of LADTSConfig.training()")
-    return values
-
-
-def _algorithm_config(configuration: dict[str, Any]) -> Any:
-    from lad_rllib.algorithms.lad_ts import LADTSConfig
-    from lad_rllib.envs import FleetVectorEnv, LiveFleetVectorEnv, YardstickCallback
-
-    env_config = {"setting": configuration["setting"], "queue_unit": configuration["queue_unit"]}
-    env: type = FleetVectorEnv
-    if configuration["live"] is not None:
-        env = LiveFleetVectorEnv
-        env_config |= configuration["live"]
-        env(env_config | {"num_envs": configuration["num_envs_per_env_runner"]}).close()  # refuses what cannot work
-    logging.getLogger("ray.rllib").setLevel(logging.ERROR)  # its import has set a chattier one
-    config = LADTSConfig().environment(env, env_config=env_config)
-    try:
-        config.training(**configuration["training"])
-    except TypeError as error:
-        raise ConfigurationError(f"--config: {error}".replace("LADTSConfig.training() ", "")) from None
-    config.debugging(seed=configuration["seed"], log_level="ERROR")
-    config.callbacks(YardstickCallback)
-    config.env_runners(
-        num_env_runners=configuration["num_env_runners"],
-        num_envs_per_env_runner=configuration["num_envs_per_env_runner"],
-    )
-    config.learners(
-        num_learners=configuration["num_learners"],
-        num_gpus_per_learner=1 if configuration["device"] == "cuda" else 0,
-    )
-    config.validate()
-    return config
-
-
-def _train(algorithm: Any, folder: RunFolder, configuration: dict[str, Any], parsed: argparse.Namespace) -> int:
+def _train(
+    algorithm: Any, folder: RunFolder, configuration: dict[str, Any], parsed: argparse.Namespace, copy: SharedCopy
+) -> int:
     """Train to the wanted number of episodes, or to a signal; save on the way and at the end."""
     stop = _StopRequest()
     episodes_done = folder.episodes_done
@@ -271,9 +176,11 @@ def _train(algorithm: Any, folder: RunFolder, configuration: dict[str, Any], par
             if algorithm.iteration - saved_at >= configuration["checkpoint_every"]:
                 folder.save(algorithm)
                 saved_at = algorithm.iteration
+                copy.push()
         if algorithm.iteration != saved_at:
             folder.save(algorithm)
     plots.plot_learning_curve(folder.progress(), folder.learning_curve, folder.title(configuration))
+    copy.push()
     if not parsed.quiet:
         print(folder.closing_words(interrupted=stop.signal is not None))
     return 0 if stop.signal is None else 128 + stop.signal

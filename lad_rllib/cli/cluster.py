@@ -1,0 +1,187 @@
+"""Where a command runs and keeps its results: a Ray cluster or this machine, a local folder or shared storage."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from lad_rllib.cli.storage import Storage
+from lad_rllib.errors import ConfigurationError
+
+DASHBOARD_PORT = 8265
+CONNECT_TIMEOUT_S = 10.0
+
+
+def add_cluster_arguments(parser: Any) -> None:
+    """Arguments that choose the Ray cluster.
+
+    Args:
+        parser: A parser or a group of arguments.
+    """
+    parser.add_argument(
+        "--address",
+        metavar="ADDR",
+        help="Ray cluster: host:port, ray://host:port, or 'auto' for the one that runs here "
+        "(default: RAY_ADDRESS, which 'ray job submit' sets; else Ray starts here)",
+    )
+    parser.add_argument(
+        "--wait-nodes",
+        type=int,
+        default=0,
+        metavar="N",
+        help="begin when the cluster has so many nodes, the head among them; 'ray up' returns before workers have "
+        "joined (0: do not wait)",
+    )
+    parser.add_argument(
+        "--wait-timeout", type=float, default=300.0, metavar="S", help="longest wait for --wait-nodes [s] (300)"
+    )
+
+
+def add_storage_argument(parser: Any) -> None:
+    """Where results are kept besides the output folder.
+
+    Args:
+        parser: A parser or a group of arguments.
+    """
+    parser.add_argument(
+        "--storage-path",
+        metavar="DIR|URI",
+        help="keep a copy of the output folder here, under its name, as it grows: a folder that all nodes share, or "
+        "s3://, gs://, abfs://; --resume takes it from there when this machine has none",
+    )
+
+
+def add_smoke_argument(parser: argparse.ArgumentParser, **values: Any) -> None:
+    """``--smoke``: small values for options that the user has not given.
+
+    Args:
+        parser: The parser that has the options already.
+        values: Option (as in the namespace) and value.
+    """
+
+    class Smoke(argparse.Action):
+        def __call__(self, parser: Any, namespace: Any, *_: Any) -> None:
+            setattr(namespace, self.dest, True)
+            for name, value in values.items():
+                if getattr(namespace, name) == parser.get_default(name):
+                    setattr(namespace, name, value)
+
+    told = ", ".join(f"--{name.replace('_', '-')} {_shown(value)}" for name, value in values.items())
+    parser.add_argument("--smoke", action=Smoke, nargs=0, default=False, help=f"does it run? The same as {told}")
+
+
+def _shown(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def start_ray(options: argparse.Namespace, num_cpus: int, num_gpus: int = 0) -> None:
+    """Connect to the Ray cluster that the arguments name, or start one on this machine that is large enough.
+
+    Args:
+        options: Arguments of :func:`add_cluster_arguments` and maybe :func:`add_storage_argument`.
+        num_cpus: Logical CPUs that a Ray of our own needs.
+        num_gpus: GPUs that a Ray of our own needs.
+
+    Raises:
+        ConfigurationError: if there is no such cluster, its nodes do not come in time, or its workers cannot write to
+            the storage.
+    """
+    wait_nodes = options.wait_nodes
+    connect(
+        options.address or os.environ.get("RAY_ADDRESS") or ("auto" if wait_nodes > 1 else "local"), num_cpus, num_gpus
+    )
+    wait_for_nodes(wait_nodes, options.wait_timeout)
+    if getattr(options, "storage_path", None):
+        Storage(options.storage_path).check_from_nodes()
+
+
+def connect(address: str, num_cpus: int = 0, num_gpus: int = 0) -> None:
+    """Connect to a Ray cluster, if this process is not connected yet.
+
+    Args:
+        address: Its address, "auto" for the one that runs on this machine, or "local" to start one.
+        num_cpus: Logical CPUs of one that is started; at least those of the machine.
+        num_gpus: GPUs of one that is started.
+
+    Raises:
+        ConfigurationError: if there is none at the address.
+    """
+    import ray
+
+    if ray.is_initialized():
+        return
+    quiet: Mapping[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address == "local":
+        ray.init(
+            address="local",
+            num_cpus=max(num_cpus, os.cpu_count() or 1),
+            num_gpus=num_gpus or None,
+            include_dashboard=False,
+            object_store_memory=512 * 1024**2,
+            **quiet,
+        )
+        return
+    try:
+        _knock(address)
+        ray.init(address=address, **quiet)
+    except (OSError, ValueError, RuntimeError) as error:
+        found = "on this machine" if address == "auto" else f"at {address}"
+        raise ConfigurationError(
+            f"no Ray cluster {found}: {_first_line(error)}; start one ('ray up', 'ray start --head') or give another "
+            f"--address"
+        ) from None
+
+
+def _knock(address: str) -> None:
+    """Refuse an address where nobody listens, which Ray itself would try for many minutes.
+
+    Raises:
+        OSError: if there is nobody.
+        ValueError: if it is no address, or that of something else.
+    """
+    if address == "auto":
+        return
+    host, mark, port = address.removeprefix("ray://").rpartition(":")
+    if not mark or not port.isdigit() or "/" in host:
+        raise ValueError("an address is host:port, ray://host:port or auto")
+    if int(port) == DASHBOARD_PORT:
+        raise ValueError(f"{DASHBOARD_PORT} is the port of the dashboard; the cluster's is 6379 as a rule")
+    with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S):
+        pass
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def wait_for_nodes(number: int, timeout_s: float) -> None:
+    """Wait until the cluster has a number of living nodes; says so when one joins.
+
+    Args:
+        number: Nodes, with the head.
+        timeout_s: Longest wait [s].
+
+    Raises:
+        ConfigurationError: if it has fewer at the end.
+    """
+    import ray
+
+    end_s, seen = time.monotonic() + timeout_s, -1
+    while number > 0:
+        alive = sum(node["Alive"] for node in ray.nodes())
+        if alive >= number:
+            return
+        if time.monotonic() > end_s:
+            raise ConfigurationError(
+                f"{alive} of {number} nodes have joined the cluster after {timeout_s:g} s; see 'ray status' and the "
+                f"logs of the missing ones, or lower --wait-nodes, or raise --wait-timeout"
+            )
+        if alive != seen:
+            print(f"waiting for nodes: {alive} of {number} have joined", file=sys.stderr, flush=True)
+            seen = alive
+        time.sleep(0.5)

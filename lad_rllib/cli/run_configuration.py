@@ -1,0 +1,160 @@
+"""What a training run depends on: from the command's arguments to plain values, and from those to an algorithm."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lad_rllib.cli import options as shared
+from lad_rllib.errors import ConfigurationError
+from lad_rllib.simulator import Setting, TraceArrivals, build_setting
+
+TRAIN_PART = (0.0, 0.7)
+TRAINING_KEYS = (
+    "preset",
+    "policy_denoising_steps",
+    "initial_alpha",
+    "actor_lr",
+    "critic_lr",
+    "alpha_lr",
+    "gamma",
+    "updates_per_slot",
+)
+
+
+def resolve(parsed: argparse.Namespace) -> dict[str, Any]:
+    """Everything that the run depends on, as plain values."""
+    shared.check_at_least_one(parsed, "episodes", "checkpoint_every")
+    shared.check_seed(parsed.seed)
+    setting = build_setting(shared.setting_spec(parsed, part=tuple(parsed.part) if parsed.part else TRAIN_PART))
+    training = read_training_file(parsed.config) if parsed.config else {}
+    training |= {key: getattr(parsed, key) for key in TRAINING_KEYS if getattr(parsed, key) is not None}
+    return {
+        "setting": setting.spec,
+        "training": training,
+        "queue_unit": _queue_unit(parsed.queue_unit, setting),
+        "live": _live(parsed),
+        "init_from": str(Path(parsed.init_from).expanduser().resolve()) if parsed.init_from else None,
+        "episodes": parsed.episodes,
+        "seed": parsed.seed,
+        "num_env_runners": parsed.num_env_runners,
+        "num_envs_per_env_runner": parsed.num_envs_per_env_runner,
+        "num_learners": parsed.num_learners,
+        "num_gpus_per_learner": _gpus_per_learner(parsed),
+        "checkpoint_every": parsed.checkpoint_every,
+        "command": shlex.join(["lad-rllib", *sys.argv[1:]] if sys.argv[1:2] == ["train"] else sys.argv),
+    }
+
+
+def _live(parsed: argparse.Namespace) -> dict[str, Any] | None:
+    """What the live environment needs besides the setting; None: the simulator."""
+    if parsed.fleet is None:
+        for name in ("shared_fleet", "in_process", "prompts"):
+            if getattr(parsed, name):
+                raise ConfigurationError(f"--{name.replace('_', '-')} has no effect without --fleet; name a fleet")
+        return None
+    from lad_rllib.fleet import load_fleet
+    from lad_rllib.service import read_prompts
+
+    return {
+        "fleet": load_fleet(parsed.fleet).to_dict(),
+        "sharing": "shared" if parsed.shared_fleet else "own",
+        "in_process": parsed.in_process,
+        "prompts": read_prompts(parsed.prompts),
+    }
+
+
+def fleet_cpus(configuration: dict[str, Any]) -> int:
+    """CPUs that the runners' own fleets reserve."""
+    live = configuration["live"]
+    if live is None or live["in_process"] or live["sharing"] == "shared":
+        return 0
+    from lad_rllib.fleet import load_fleet
+
+    one_fleet = sum(server.num_cpus for server in load_fleet(live["fleet"]).servers)
+    return math.ceil(one_fleet * max(configuration["num_env_runners"], 1))
+
+
+def _gpus_per_learner(parsed: argparse.Namespace) -> float:
+    gpus = parsed.num_gpus_per_learner
+    if gpus is None:
+        return 1 if parsed.device == "cuda" else 0
+    if gpus < 0 or (gpus > 0 and parsed.device == "cpu") or (gpus == 0 and parsed.device == "cuda"):
+        raise ConfigurationError(
+            f"--num-gpus-per-learner {gpus:g} contradicts --device {parsed.device}; give one of them"
+        )
+    return float(gpus)
+
+
+def check_device(configuration: dict[str, Any], parsed: argparse.Namespace) -> None:
+    """Refuse GPUs that this machine does not have, unless a cluster may have them.
+
+    Raises:
+        ConfigurationError: if torch finds none.
+    """
+    import torch
+
+    on_cluster = parsed.address or os.environ.get("RAY_ADDRESS") or parsed.wait_nodes > 1
+    if configuration["num_gpus_per_learner"] and not on_cluster and not torch.cuda.is_available():
+        raise ConfigurationError("torch finds no GPU here; use --device cpu, or --address of a cluster that has one")
+
+
+def _queue_unit(wish: str, setting: Setting) -> str:
+    if wish != "auto":
+        return wish
+    return "seconds" if isinstance(setting.arrivals, TraceArrivals) else "gcycles"
+
+
+def read_training_file(path: str) -> dict[str, Any]:
+    """Hyperparameters of a ``--config`` file."""
+    try:
+        values = yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigurationError(f"cannot read --config {path}: {' '.join(str(error).split())}") from None
+    values = values.get("training", values) if isinstance(values, dict) else values
+    if not isinstance(values, dict):
+        raise ConfigurationError(f"--config {path} must hold names and values of LADTSConfig.training()")
+    return values
+
+
+def algorithm_config(configuration: dict[str, Any]) -> Any:
+    """The checked :class:`~lad_rllib.algorithms.lad_ts.LADTSConfig` of a resolved configuration.
+
+    Raises:
+        ConfigurationError: for hyperparameters that do not exist or cannot be.
+    """
+    from lad_rllib.algorithms.lad_ts import LADTSConfig
+    from lad_rllib.envs import FleetVectorEnv, LiveFleetVectorEnv, YardstickCallback
+
+    env_config = {"setting": configuration["setting"], "queue_unit": configuration["queue_unit"]}
+    env: type = FleetVectorEnv
+    if configuration["live"] is not None:
+        env = LiveFleetVectorEnv
+        env_config |= configuration["live"]
+        env(env_config | {"num_envs": configuration["num_envs_per_env_runner"]}).close()  # refuses what cannot work
+    logging.getLogger("ray.rllib").setLevel(logging.ERROR)  # its import has set a chattier one
+    config = LADTSConfig().environment(env, env_config=env_config)
+    try:
+        config.training(**configuration["training"])
+    except TypeError as error:
+        raise ConfigurationError(f"--config: {error}".replace("LADTSConfig.training() ", "")) from None
+    config.debugging(seed=configuration["seed"], log_level="ERROR")
+    config.callbacks(YardstickCallback)
+    config.env_runners(
+        num_env_runners=configuration["num_env_runners"],
+        num_envs_per_env_runner=configuration["num_envs_per_env_runner"],
+    )
+    config.learners(
+        num_learners=configuration["num_learners"],
+        num_gpus_per_learner=configuration["num_gpus_per_learner"],
+    )
+    config.validate()
+    return config

@@ -1,0 +1,129 @@
+"""Clusters and storage of the commands: what they wait for, where they write, and what they say if it fails."""
+
+import argparse
+import os
+
+import pytest
+
+from lad_rllib.cli import cluster, main
+from lad_rllib.cli.storage import SharedCopy, Storage
+from lad_rllib.errors import ConfigurationError
+
+TRAIN = ["train", "--smoke", "--quiet"]
+
+
+def smoke_parser():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--episodes", type=int, default=100)
+    parser.add_argument("--tasks", type=int, nargs="+", default=(1, 100))
+    cluster.add_smoke_argument(parser, episodes=2, tasks=[1])
+    return parser
+
+
+@pytest.mark.parametrize(
+    ("arguments", "episodes", "tasks"),
+    [
+        ([], 100, (1, 100)),
+        (["--smoke"], 2, [1]),
+        (["--smoke", "--episodes", "7"], 7, [1]),
+        (["--episodes", "7", "--smoke"], 7, [1]),
+    ],
+)
+def test_smoke_is_small_where_the_user_says_nothing_else(arguments, episodes, tasks):
+    parsed = smoke_parser().parse_args(arguments)
+    assert (parsed.episodes, parsed.tasks, parsed.smoke) == (episodes, tasks, "--smoke" in arguments)
+
+
+def test_the_help_says_what_smoke_means():
+    assert "--episodes 2, --tasks 1" in smoke_parser().format_help().replace("\n", " ")
+
+
+def files(folder):
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def results(folder, text):
+    folder.mkdir(exist_ok=True)
+    (folder / "progress.csv").write_text(text)
+    unfinished = folder / "checkpoint.unfinished"
+    (unfinished / "learner").mkdir(parents=True)
+    (unfinished / "learner" / "weights").write_text(text)
+    return unfinished
+
+
+def test_a_copy_on_storage_comes_back_with_the_last_complete_checkpoint(tmp_path):
+    here, elsewhere = tmp_path / "run", tmp_path / "other machine" / "run"
+    results(here, "first").rename(here / "checkpoint")
+    copy = SharedCopy(here, str(tmp_path / "shared"))
+    copy.push()
+    (here / "checkpoint").rename(here / "checkpoint.previous")
+    results(here, "second").rename(here / "checkpoint")
+    copy.push()
+    results(here, "third")  # a checkpoint that is not finished yet
+    copy.push()
+    elsewhere.mkdir(parents=True)
+    again = SharedCopy(elsewhere, str(tmp_path / "shared"))
+    again.fetch()
+    assert files(elsewhere) == {"progress.csv": "third", "checkpoint/learner/weights": "second"}
+    assert str(tmp_path / "shared" / "run") in again.place
+
+
+def test_results_that_are_here_are_not_replaced_by_those_on_storage(tmp_path):
+    here = tmp_path / "run"
+    results(here, "theirs").rename(here / "checkpoint")
+    SharedCopy(here, str(tmp_path / "shared")).push()
+    (here / "progress.csv").write_text("ours")
+    SharedCopy(here, str(tmp_path / "shared")).fetch()
+    assert files(here)["progress.csv"] == "ours"
+
+
+def test_storage_that_fails_on_the_way_is_a_warning_and_nothing_is_lost(tmp_path, capsys):
+    here = tmp_path / "run"
+    results(here, "kept")
+    copy = SharedCopy(here, str(tmp_path / "shared"))
+    (tmp_path / "shared").write_text("a file where the folder should be")
+    copy.push()
+    assert "warning: no copy to" in capsys.readouterr().err
+    assert files(here)["progress.csv"] == "kept"
+
+
+def test_a_storage_path_that_cannot_be_opened_or_written_is_named(tmp_path):
+    with pytest.raises(ConfigurationError, match="--storage-path nothing://x cannot be opened"):
+        Storage("nothing://x")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match="cannot write to --storage-path .*check the path"):
+        Storage(str(tmp_path / "file")).check()
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("127.0.0.1:1", "no Ray cluster at 127.0.0.1:1: [Errno 111] Connection refused; start one"),
+        ("127.0.0.1:8265", "8265 is the port of the dashboard"),
+        ("somewhere", "an address is host:port, ray://host:port or auto"),
+    ],
+)
+def test_no_cluster_at_an_address_is_one_line(tmp_path, capsys, monkeypatch, address, message):
+    monkeypatch.setattr("ray.is_initialized", lambda: False)  # another test's cluster may be connected
+    assert main([*TRAIN, "--address", address, "--output", str(tmp_path / "run")]) == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message in line and "give another --address" in line
+
+
+@pytest.mark.cluster
+def test_fewer_nodes_than_waited_for_is_one_line_with_the_count(ray_cluster, tmp_path, capsys):
+    arguments = ["--wait-nodes", "2", "--wait-timeout", "0.6", "--output", str(tmp_path / "run")]
+    assert main([*TRAIN, *arguments]) == 2
+    assert "1 of 2 nodes have joined the cluster after 0.6 s" in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+@pytest.mark.cluster
+def test_a_run_is_copied_and_resumed_from_storage_on_a_machine_that_has_none_of_it(ray_cluster, tmp_path, capsys):
+    storage = ["--storage-path", str(tmp_path / "shared")]
+    assert main([*TRAIN, *storage, "--output", str(tmp_path / "a" / "run")]) == 0
+    assert {"progress.csv", "config.yaml", "learning_curve.png"} <= set(os.listdir(tmp_path / "shared" / "run"))
+    resume = ["train", "--resume", "--episodes", "3", *storage]
+    assert main([*resume, "--output", str(tmp_path / "b" / "run")]) == 0
+    out = capsys.readouterr().out
+    assert "done after 3 episodes" in out
+    assert str(tmp_path / "shared" / "run") in out
