@@ -17,6 +17,7 @@ ROOMS = {
     "edge": {"scheduling"},  # a trained policy arrives as a Scheduler
     "service": {"scheduling", "edge", "simulator"},  # a fleet is described in the simulator's units
     "fleet": {"edge", "service", "simulator", "scheduling"},
+    "tuning": {"algorithms", "envs"},
     "registry": {"algorithms", "envs"},  # gives both a name; imports them only when called
     "__init__": {"registry"},
 }

@@ -11,11 +11,11 @@ import warnings
 from collections.abc import Callable, Sequence
 
 from lad_rllib import __version__
-from lad_rllib.cli import evaluate, fleet, generate, train
+from lad_rllib.cli import evaluate, fleet, generate, train, tune
 from lad_rllib.edge.errors import EdgeError
 from lad_rllib.errors import ConfigurationError
 
-COMMANDS = {"train": train, "evaluate": evaluate, "fleet": fleet, "generate": generate}
+COMMANDS = {"train": train, "tune": tune, "evaluate": evaluate, "fleet": fleet, "generate": generate}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from lad_rllib.cli import cluster
 from lad_rllib.cli import options as shared
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.simulator import Setting, TraceArrivals, build_setting
@@ -28,6 +29,46 @@ TRAINING_KEYS = (
     "gamma",
     "updates_per_slot",
 )
+
+
+def add_learning_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments that set hyperparameters."""
+    learn = parser.add_argument_group("learning (defaults: the published settings)")
+    learn.add_argument("--preset", choices=("published_code", "paper"), help="which reading of the paper")
+    learn.add_argument("--policy-denoising-steps", type=int, metavar="I", help="denoising steps of the actor (5)")
+    learn.add_argument("--initial-alpha", type=float, metavar="X", help="temperature at the start (0.05)")
+    learn.add_argument("--actor-lr", type=float, metavar="X", help="learning rate of the actors (1e-4)")
+    learn.add_argument("--critic-lr", type=float, metavar="X", help="learning rate of the critics (1e-3)")
+    learn.add_argument("--alpha-lr", type=float, metavar="X", help="learning rate of the temperatures (3e-4)")
+    learn.add_argument("--gamma", type=float, metavar="X", help="discount factor (0.95)")
+    learn.add_argument("--updates-per-slot", type=float, metavar="X", help="updates for each slot played (1)")
+    learn.add_argument("--config", metavar="FILE", help="YAML/JSON file with arguments of LADTSConfig.training()")
+    learn.add_argument(
+        "--queue-unit",
+        choices=("auto", "gcycles", "seconds"),
+        default="auto",
+        help="what the agents see of the queues: work (published), or the waiting time that it means; auto is work, "
+        "and waiting time for request logs, whose queues are longer by orders of magnitude",
+    )
+
+
+def add_scale_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments that say how many runners and learners there are, and on which cluster."""
+    scale = parser.add_argument_group("scale and cluster")
+    scale.add_argument("--num-env-runners", type=int, default=0, metavar="N", help="remote environment runners (0)")
+    scale.add_argument("--num-envs-per-env-runner", type=int, default=1, metavar="N", help="episodes in lockstep (1)")
+    scale.add_argument("--num-learners", type=int, default=0, metavar="N", help="remote learners (0)")
+    scale.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="where the learner computes; auto is the CPU, which is faster for networks this small",
+    )
+    scale.add_argument(
+        "--num-gpus-per-learner", type=float, metavar="X", help="GPUs of each learner, also a part of one (0; cuda: 1)"
+    )
+    cluster.add_cluster_arguments(scale)
+    cluster.add_storage_argument(scale)
 
 
 def resolve(parsed: argparse.Namespace) -> dict[str, Any]:

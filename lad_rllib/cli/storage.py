@@ -157,10 +157,11 @@ class SharedCopy:
     Args:
         folder: Local folder of results.
         storage_path: See :class:`Storage`; None: no copy.
+        name: Another name for the copy.
     """
 
-    def __init__(self, folder: Path, storage_path: str | None) -> None:
-        self.folder, self.name = folder, folder.resolve().name
+    def __init__(self, folder: Path, storage_path: str | None, name: str | None = None) -> None:
+        self.folder, self.name = folder, name or folder.resolve().name
         self.storage = Storage(storage_path) if storage_path else None
         self._pushed: dict[str, tuple[int, int]] = {}
 

@@ -1,0 +1,8 @@
+"""Search hyperparameters of LAD-TS with Ray Tune; the same as ``lad-rllib tune``. See ``--help``."""
+
+import sys
+
+from lad_rllib.cli.main import script_main
+
+if __name__ == "__main__":
+    sys.exit(script_main("tune"))

@@ -1,0 +1,203 @@
+"""``lad-rllib tune``: search hyperparameters of LAD-TS with Ray Tune, and leave the best for ``train --config``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from lad_rllib.cli import cluster, run_configuration
+from lad_rllib.cli import options as shared
+from lad_rllib.cli.storage import SharedCopy
+from lad_rllib.errors import ConfigurationError
+from lad_rllib.tuning.space import SCHEDULERS, SEARCHES, SearchSpace, read_space
+
+SUMMARY = "search hyperparameters"
+DESCRIPTION = """\
+Search hyperparameters of LAD-TS with Ray Tune; what counts is the mean delay over the greedy oracle's on the same
+arrivals, over the last ten episodes.
+
+  lad-rllib tune --trials 24 --episodes 60 --output results/tune          random search, bad trials stopped early
+  lad-rllib tune --search optuna --scheduler median --seeds 0 1 --output results/tune   two seeds in each trial
+  lad-rllib tune --scheduler pbt --trials 8 --episodes 100 --output results/pbt         population based training
+  lad-rllib tune --resume --output results/tune                           go on after a kill
+  lad-rllib train --config results/tune/best.yaml                         train with what was found
+
+The output folder receives trials.csv (one row per trial, the best first), episodes.csv, best.yaml, summary.md and
+pictures; Ray Tune's own files and checkpoints are in --storage-path, or in the folder experiment/ of it.
+"""
+PLAN_FILE = "tune.yaml"
+CONFIRMATION_SEED = 1000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the command's arguments."""
+    shared.add_setting_arguments(parser)
+    parser.add_argument("--part", type=float, nargs=2, metavar=("FROM", "TO"), help="request log: part to use (0 0.7)")
+    search = parser.add_argument_group("search")
+    search.add_argument("--space", metavar="FILE", help="search space (default: lad_rllib/data/search_space.yaml)")
+    search.add_argument("--parameters", nargs="+", metavar="NAME", help="search these of the space only")
+    search.add_argument("--trials", type=int, default=24, help="configurations to try; a grid ignores it (24)")
+    search.add_argument("--search", choices=SEARCHES, default="random", help="how they are chosen (random)")
+    search.add_argument("--grid-points", type=int, default=3, metavar="N", help="grid: points of each range (3)")
+    search.add_argument(
+        "--scheduler",
+        choices=SCHEDULERS,
+        default="asha",
+        help="which trials are stopped early: asha (successive halving), median (those behind the others' median), "
+        "none; pbt lets bad ones go on from good ones' checkpoints (asha)",
+    )
+    search.add_argument(
+        "--seeds", type=int, nargs="+", default=[0], metavar="N", help="seeds of each configuration (0)"
+    )
+    search.add_argument(
+        "--seeds-as-grid", action="store_true", help="one trial for each seed; default: all seeds in one trial"
+    )
+    search.add_argument("--max-concurrent", type=int, metavar="N", help="trials at a time (as many as there is room)")
+    search.add_argument("--time-budget", type=float, metavar="S", help="wall time after which trials stop [s]")
+    search.add_argument(
+        "--confirm-seeds",
+        type=int,
+        default=0,
+        metavar="N",
+        help="afterwards, train the best configuration and the defaults with so many fresh seeds (0)",
+    )
+    run = parser.add_argument_group("run")
+    run.add_argument("--episodes", type=int, default=60, help="most episodes of a trial (60)")
+    run.add_argument("--seed", type=int, default=0, help="seed of the search (0)")
+    run.add_argument("--checkpoint-every", type=int, default=10, metavar="N", help="iterations (10)")
+    run.add_argument("--output", default="results/tune", metavar="DIR", help="output folder (results/tune)")
+    run.add_argument("--name", help="name of the experiment in --storage-path (default: that of the output folder)")
+    run.add_argument("--resume", action="store_true", help="go on with the search in the output folder or storage")
+    run.add_argument("--quiet", action="store_true", help="no progress")
+    run_configuration.add_learning_arguments(parser)
+    run_configuration.add_scale_arguments(parser)
+    cluster.add_smoke_argument(
+        parser, setting="small", trials=3, episodes=4, checkpoint_every=1, parameters=["actor_lr", "gamma"]
+    )
+    parser.set_defaults(fleet=None, shared_fleet=False, in_process=False, prompts=None, init_from=None)
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Search; returns the exit status: 1 if a trial failed for good."""
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Ray Tune's own tables; progress is ours
+    from lad_rllib.cli import tuning_report
+    from lad_rllib.tuning.search import run_search
+
+    output = shared.writable_folder(parsed.output)
+    name = parsed.name or output.resolve().name
+    copy = SharedCopy(output, parsed.storage_path, f"{name}-results")
+    if parsed.resume:
+        copy.fetch()
+        described = _read_plan(output / PLAN_FILE)
+    else:
+        described = _describe(parsed)
+    plan = _plan(described, name)
+    plan = replace(plan, callbacks=() if parsed.quiet else (tuning_report.SearchProgress(plan.episodes),))
+    plan.check()
+    storage = parsed.storage_path or str(output.resolve() / "experiment")
+    configuration = described["configuration"]
+    cluster.start_ray(parsed, num_cpus=2 + configuration["num_env_runners"] + configuration["num_learners"])
+    if not parsed.resume:
+        if (output / PLAN_FILE).exists():
+            raise ConfigurationError(f"{output} holds a search already; give --resume or another --output")
+        (output / PLAN_FILE).write_text(yaml.safe_dump(described, sort_keys=False), encoding="utf-8")
+    copy.push()
+    if not parsed.quiet:
+        print(f"writing to {copy.place}; trials and checkpoints: {storage}")
+    began = time.monotonic()
+    results = run_search(plan, storage, resume=parsed.resume)
+    report = tuning_report.SearchReport(plan, results, time.monotonic() - began, described)
+    report.write(output)
+    copy.push()
+    failed = report.failed
+    if described["confirm_seeds"] and report.best is not None:
+        confirmed = _confirm(plan, report.best, described["confirm_seeds"], storage)
+        failed += int((confirmed["status"] == "failed").sum())
+        report.confirm(confirmed, output)
+        copy.push()
+    print(report.text)
+    return 1 if failed or report.best is None else 0
+
+
+def _describe(parsed: argparse.Namespace) -> dict[str, Any]:
+    """Everything that the search depends on, as plain values."""
+    shared.check_at_least_one(parsed, "trials", "grid_points", "episodes", "checkpoint_every")
+    for seed in (parsed.seed, *parsed.seeds):
+        shared.check_seed(seed)
+    if parsed.confirm_seeds < 0:
+        raise ConfigurationError(f"--confirm-seeds must be at least 0, got {parsed.confirm_seeds}")
+    space = read_space(parsed.space).only(parsed.parameters)
+    configuration = run_configuration.resolve(parsed)
+    given = [key for key in configuration["training"] if key in space.ranges]
+    if given:
+        print(f"not searched, since a value is given: {', '.join(given)}", file=sys.stderr)
+    space = space.without(given)
+    return {
+        "configuration": configuration,
+        "space": {name: [kind, list(values)] for name, (kind, values) in space.ranges.items()},
+        "fixed": space.fixed,
+        "trials": parsed.trials,
+        "search": parsed.search,
+        "grid_points": parsed.grid_points,
+        "scheduler": parsed.scheduler,
+        "seeds": list(parsed.seeds),
+        "seeds_as_grid": parsed.seeds_as_grid,
+        "max_concurrent": parsed.max_concurrent,
+        "time_budget_s": parsed.time_budget,
+        "confirm_seeds": parsed.confirm_seeds,
+    }
+
+
+def _read_plan(file: Path) -> dict[str, Any]:
+    if not file.exists():
+        raise ConfigurationError(f"{file.parent} holds no search to resume; leave --resume out to start one")
+    described: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return described
+
+
+def _plan(described: dict[str, Any], name: str) -> Any:
+    from lad_rllib.tuning.search import SearchPlan
+
+    configuration = described["configuration"]
+    ranges = {name: (kind, tuple(values)) for name, (kind, values) in described["space"].items()}
+    same = ("trials", "search", "grid_points", "scheduler", "seeds_as_grid", "max_concurrent", "time_budget_s")
+    return SearchPlan(
+        name=name,
+        algorithm=run_configuration.algorithm_config(configuration),
+        space=SearchSpace(ranges, described["fixed"]),
+        episodes=configuration["episodes"],
+        seeds=tuple(described["seeds"]),
+        checkpoint_every=configuration["checkpoint_every"],
+        search_seed=configuration["seed"],
+        **{key: described[key] for key in same},
+    )
+
+
+def _confirm(plan: Any, best: dict[str, Any], number: int, storage: str) -> pd.DataFrame:
+    """Best configuration and defaults with fresh seeds, each to the end."""
+    from lad_rllib.tuning.results import trial_table
+    from lad_rllib.tuning.search import exists, run_search
+
+    again = replace(
+        plan,
+        name=f"{plan.name}-confirmation",
+        given=({**plan.space.fixed, **best}, {}),
+        seeds=tuple(range(CONFIRMATION_SEED, CONFIRMATION_SEED + number)),
+        seeds_as_grid=True,
+        scheduler="none",
+        search="random",
+        time_budget_s=None,
+    )
+    results = run_search(again, storage, resume=exists(storage, again.name))
+    table = trial_table(results, list(plan.space.ranges))
+    is_best = table[list(best)].notna().all(axis=1)
+    table.insert(0, "configuration", is_best.map({True: "tuned", False: "defaults"}))
+    return table.sort_values(["configuration", "seeds"], ascending=[False, True], ignore_index=True)

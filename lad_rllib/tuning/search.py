@@ -1,0 +1,180 @@
+"""Running a search: schedulers, search algorithms, and going on with one that was interrupted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ray import tune
+from ray.tune import schedulers
+
+from lad_rllib.errors import ConfigurationError
+from lad_rllib.tuning.space import SearchSpace
+from lad_rllib.tuning.trial import SCORE, WINDOW, TuningTrial
+
+MOST_FAILURES = 3
+"""How often a trial is tried again from its last checkpoint, for example when its node is lost."""
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """A search.
+
+    Attributes:
+        name: Name of the experiment.
+        algorithm: :class:`~lad_rllib.algorithms.lad_ts.LADTSConfig` that all trials share.
+        space: What is searched.
+        trials: Configurations to try; a grid has as many as it has points, and ignores it.
+        episodes: Most episodes of a trial.
+        scheduler: One of :data:`~lad_rllib.tuning.space.SCHEDULERS`: which trials are stopped early.
+        search: One of :data:`~lad_rllib.tuning.space.SEARCHES`: which configurations are tried.
+        seeds: Seeds of a trial, all in it; or, with ``seeds_as_grid``, of as many trials of each configuration.
+        seeds_as_grid: See ``seeds``.
+        grid_points: Points of each range in a grid.
+        max_concurrent: Most trials at a time; None: as many as the cluster has room for.
+        checkpoint_every: Iterations between checkpoints.
+        search_seed: Seed of the search algorithm.
+        time_budget_s: Wall time after which no trial goes on [s]; None: no limit.
+        given: Configurations to train, instead of searched ones.
+        callbacks: Ray Tune's callbacks; they are kept with the experiment.
+    """
+
+    name: str
+    algorithm: Any
+    space: SearchSpace
+    trials: int = 24
+    episodes: int = 60
+    scheduler: str = "asha"
+    search: str = "random"
+    seeds: tuple[int, ...] = (0,)
+    seeds_as_grid: bool = False
+    grid_points: int = 3
+    max_concurrent: int | None = None
+    checkpoint_every: int = 10
+    search_seed: int = 0
+    time_budget_s: float | None = None
+    given: tuple[dict[str, Any], ...] = ()
+    callbacks: Sequence[tune.Callback] = field(default=(), compare=False)
+
+    def check(self) -> None:
+        """Refuse what does not go together.
+
+        Raises:
+            ConfigurationError: says what to choose instead.
+        """
+        if self.search == "optuna" and self.seeds_as_grid:
+            raise ConfigurationError("Optuna cannot have seeds as a grid; have all seeds in each trial instead")
+        if self.scheduler == "pbt" and self.search == "grid":
+            raise ConfigurationError("population based training makes its own configurations; choose --search random")
+        if self.scheduler == "pbt":
+            self.space.mutations()
+
+    def param_space(self) -> dict[str, Any]:
+        """Ray Tune's description of a trial."""
+        if self.given:
+            training: dict[str, Any] = tune.grid_search(list(self.given))
+        else:
+            training = self.space.grid(self.grid_points) if self.search == "grid" else self.space.domains()
+        seeds = tune.grid_search(list(self.seeds)) if self.seeds_as_grid else list(self.seeds)
+        return {"algorithm": self.algorithm, "training": training, "seeds": seeds}
+
+    def _scheduler(self) -> Any:
+        grace = min(max(WINDOW * 2, self.episodes // 4), self.episodes)
+        common = {"time_attr": "episodes"}
+        if self.scheduler == "asha":
+            return schedulers.ASHAScheduler(max_t=self.episodes, grace_period=grace, reduction_factor=2, **common)
+        if self.scheduler == "median":
+            return schedulers.MedianStoppingRule(grace_period=grace, min_samples_required=3, **common)
+        if self.scheduler == "pbt":
+            return schedulers.PopulationBasedTraining(
+                perturbation_interval=max(WINDOW, self.episodes // 4),
+                hyperparam_mutations={"training": self.space.mutations()},
+                **common,
+            )
+        return schedulers.FIFOScheduler()
+
+    def _searcher(self) -> Any:
+        if self.search == "optuna":
+            try:
+                from ray.tune.search.optuna import OptunaSearch
+
+                return OptunaSearch(metric=SCORE, mode="min", seed=self.search_seed)
+            except (ImportError, AssertionError):
+                raise ConfigurationError(
+                    "Optuna is missing; pip install 'lad-rllib[tune]', or --search random"
+                ) from None
+        return tune.search.BasicVariantGenerator(constant_grid_search=True, random_state=self.search_seed)
+
+    def tuner(self, storage_path: str) -> tune.Tuner:
+        """A new experiment."""
+        self.check()
+        # Population based training copies checkpoints of other trials: with a few kept it would look for deleted ones.
+        keep = None if self.scheduler == "pbt" else 2
+        return tune.Tuner(
+            TuningTrial,
+            param_space=self.param_space(),
+            tune_config=tune.TuneConfig(
+                metric=SCORE,
+                mode="min",
+                num_samples=1 if self.search == "grid" or self.given else self.trials,
+                scheduler=self._scheduler(),
+                search_alg=self._searcher(),
+                max_concurrent_trials=self.max_concurrent,
+                time_budget_s=self.time_budget_s,
+                trial_dirname_creator=_trial_name,
+                trial_name_creator=_trial_name,
+            ),
+            run_config=tune.RunConfig(
+                name=self.name,
+                storage_path=storage_path,
+                stop={"episodes": self.episodes},
+                failure_config=tune.FailureConfig(max_failures=MOST_FAILURES),
+                checkpoint_config=tune.CheckpointConfig(
+                    checkpoint_frequency=self.checkpoint_every, checkpoint_at_end=True, num_to_keep=keep
+                ),
+                callbacks=list(self.callbacks),
+                verbose=0,
+            ),
+        )
+
+
+def _trial_name(trial: Any) -> str:
+    return f"trial_{trial.trial_id}"
+
+
+def experiment_path(storage_path: str, name: str) -> str:
+    """Where an experiment is: the storage with the name, before a URI's query."""
+    base, mark, query = storage_path.partition("?")
+    return f"{base.rstrip('/')}/{name}{mark}{query}"
+
+
+def exists(storage_path: str, name: str) -> bool:
+    """Whether there is an experiment of the name."""
+    return bool(tune.Tuner.can_restore(experiment_path(storage_path, name)))
+
+
+def run_search(plan: SearchPlan, storage_path: str, resume: bool = False) -> tune.ResultGrid:
+    """Run a search to its end.
+
+    Args:
+        plan: The search; when resumed, it must be the one that was begun.
+        storage_path: Folder or URI that all nodes reach.
+        resume: Go on with unfinished and failed trials from their last checkpoints.
+
+    Raises:
+        ConfigurationError: if there is nothing to resume, or an experiment of the name is there already.
+    """
+    path = experiment_path(storage_path, plan.name)
+    is_there = exists(storage_path, plan.name)
+    if resume:
+        if not is_there:
+            raise ConfigurationError(f"{path} holds no search to resume; leave --resume out to start one")
+        tuner = tune.Tuner.restore(
+            path, TuningTrial, param_space=plan.param_space(), resume_unfinished=True, resume_errored=True
+        )
+    elif is_there:
+        raise ConfigurationError(f"{path} holds a search already; give --resume, or another --name")
+    else:
+        tuner = plan.tuner(storage_path)
+    return tuner.fit()

@@ -1,0 +1,154 @@
+"""Search spaces: from a file that people write to the domains of Ray Tune."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from lad_rllib.errors import ConfigurationError
+
+SCHEDULERS = ("asha", "pbt", "median", "none")
+SEARCHES = ("random", "grid", "optuna")
+MUTABLE = ("actor_lr", "critic_lr", "alpha_lr", "gamma", "tau", "updates_per_slot", "train_batch_size_per_learner")
+"""Hyperparameters that may change in the middle of a run, as population based training wants: a checkpoint's networks,
+temperatures and memory stay valid."""
+_KINDS = {"uniform": 2, "loguniform": 2, "randint": 2, "choice": None}
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """What is searched.
+
+    Attributes:
+        ranges: Hyperparameter of ``LADTSConfig.training()``, and kind and values of what it may be.
+        fixed: Hyperparameters that are the same in every trial.
+    """
+
+    ranges: dict[str, tuple[str, tuple[Any, ...]]]
+    fixed: dict[str, Any]
+
+    def only(self, names: Sequence[str] | None) -> SearchSpace:
+        """Search some hyperparameters only; the others keep the algorithm's defaults.
+
+        Raises:
+            ConfigurationError: for one that the space does not have.
+        """
+        if names is None:
+            return self
+        if unknown := [name for name in names if name not in self.ranges]:
+            raise ConfigurationError(
+                f"the search space has no {', '.join(unknown)}; it has {', '.join(self.ranges)} (see --space)"
+            )
+        return SearchSpace({name: self.ranges[name] for name in names}, self.fixed)
+
+    def without(self, names: Collection[str]) -> SearchSpace:
+        """Leave some hyperparameters alone.
+
+        Raises:
+            ConfigurationError: if nothing is left to search.
+        """
+        ranges = {name: value for name, value in self.ranges.items() if name not in names}
+        if not ranges:
+            raise ConfigurationError("every hyperparameter of the search space has a fixed value; nothing to search")
+        return SearchSpace(ranges, self.fixed)
+
+    def domains(self) -> dict[str, Any]:
+        """Ray Tune's domains, and the fixed values."""
+        return dict(self.fixed) | {name: _domain(kind, values) for name, (kind, values) in self.ranges.items()}
+
+    def grid(self, points: int) -> dict[str, Any]:
+        """Ray Tune's grid: every choice, and so many points of every range, its ends among them."""
+        from ray import tune
+
+        return dict(self.fixed) | {
+            name: tune.grid_search(_points(kind, values, points)) for name, (kind, values) in self.ranges.items()
+        }
+
+    def mutations(self) -> dict[str, Any]:
+        """Domains of what population based training may change on the way.
+
+        Raises:
+            ConfigurationError: if nothing in the space may be changed.
+        """
+        mutable = {name: _domain(*self.ranges[name]) for name in self.ranges if name in MUTABLE}
+        if not mutable:
+            raise ConfigurationError(
+                f"population based training changes {', '.join(MUTABLE)} on the way; the search space has none of them"
+            )
+        return mutable
+
+
+def read_space(path: str | Path | None = None) -> SearchSpace:
+    """Read a search space.
+
+    Args:
+        path: YAML or JSON file, see ``lad_rllib/data/search_space.yaml``; None: that one.
+
+    Raises:
+        ConfigurationError: if it cannot be read, or a range is none.
+    """
+    file = resources.files("lad_rllib").joinpath("data/search_space.yaml") if path is None else Path(path).expanduser()
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"cannot read search space {path}: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict) or not content:
+        raise ConfigurationError(f"search space {path} must hold hyperparameters and their ranges")
+    ranges: dict[str, tuple[str, tuple[Any, ...]]] = {}
+    fixed: dict[str, Any] = {}
+    for name, value in content.items():
+        if isinstance(value, Mapping):
+            ranges[name] = _range(name, value)
+        else:
+            fixed[name] = value
+    if not ranges:
+        raise ConfigurationError(
+            f"search space {path} has no range; write one as 'actor_lr: {{loguniform: [low, high]}}'"
+        )
+    return SearchSpace(ranges, fixed)
+
+
+def _range(name: str, value: Mapping[str, Any]) -> tuple[str, tuple[Any, ...]]:
+    kind, values = next(iter(value.items())) if len(value) == 1 else ("", ())
+    if kind not in _KINDS or not isinstance(values, list) or len(values) != (_KINDS[kind] or len(values)) or not values:
+        raise ConfigurationError(
+            f"search space, {name}: write {{KIND: [low, high]}} with a KIND of {', '.join(_KINDS)}, got {dict(value)}"
+        )
+    if kind == "choice":
+        return kind, tuple(values)
+    low, high = values
+    numbers = all(isinstance(end, (int, float)) and not isinstance(end, bool) for end in values)
+    if not numbers or low >= high or (kind == "loguniform" and low <= 0):
+        raise ConfigurationError(
+            f"search space, {name}: {kind} needs a low and a high end"
+            f"{', both above 0' if kind == 'loguniform' else ''}, got {values} (write 1.0e-4, not 1e-4)"
+        )
+    return kind, (low, high)
+
+
+def _domain(kind: str, values: tuple[Any, ...]) -> Any:
+    from ray import tune
+
+    if kind == "choice":
+        return tune.choice(list(values))
+    if kind == "randint":
+        return tune.randint(values[0], values[1] + 1)
+    return getattr(tune, kind)(*values)
+
+
+def _points(kind: str, values: tuple[Any, ...], points: int) -> list[Any]:
+    if kind == "choice":
+        return list(values)
+    low, high = values
+    if kind == "randint":
+        return sorted({round(point) for point in np.linspace(low, high, points)})
+    if kind == "loguniform":
+        return [float(f"{math.exp(x):.6g}") for x in np.linspace(math.log(low), math.log(high), points)]
+    return [float(point) for point in np.linspace(low, high, points)]
