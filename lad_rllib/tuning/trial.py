@@ -27,7 +27,8 @@ class TuningTrial(tune.Trainable):
 
     Its configuration is a dictionary with
 
-    - ``algorithm``: the :class:`~lad_rllib.algorithms.lad_ts.LADTSConfig` that all trials share,
+    - ``algorithm``: the :class:`~lad_rllib.algorithms.lad_ts.LADTSConfig` that all trials share, with
+      :class:`~lad_rllib.envs.YardstickCallback`,
     - ``training``: the trial's own arguments of ``LADTSConfig.training()``,
     - ``seeds``: one seed, or a list.
 
