@@ -92,8 +92,17 @@ def run(parsed: argparse.Namespace) -> int:
     if parsed.resume:
         copy.fetch()
     rows = ResultRows(output / "prototype.csv", parsed.resume, fleet=spec.name, seed=parsed.seed)
-    before = output / "deliveries.csv"
-    tables = [pd.read_csv(before)] if parsed.resume and before.exists() else []
+    delivered = output / "deliveries.csv"
+    before = pd.read_csv(delivered) if parsed.resume and delivered.exists() else None
+    tables = (
+        []
+        if before is None
+        else [
+            run
+            for (name, number), run in before.groupby(["scheduler", "tasks"], sort=False)
+            if rows.has(tasks=number, scheduler=name)
+        ]
+    )
     plan = [(number, name, tasks) for number, name, tasks in plan if not rows.has(tasks=number, scheduler=name)]
     print(f"writing to {copy.place}")
     with live.open_fleet(parsed) as fleet, Progress(console=Console(stderr=True), transient=True) as progress:
@@ -105,7 +114,7 @@ def run(parsed: argparse.Namespace) -> int:
                 result = serve(dispatcher, [tasks], on_delivery=lambda _, bar=bar: progress.advance(bar))
             progress.remove_task(bar)
             tables.append(result.table().assign(scheduler=name, tasks=number))
-            pd.concat(tables, ignore_index=True).to_csv(before, index=False)
+            pd.concat(tables, ignore_index=True).to_csv(delivered, index=False)
             rows.add({"scheduler": name, **result.summary()})
             copy.push()
             if parsed.keep_images:

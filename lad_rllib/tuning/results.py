@@ -9,10 +9,14 @@ from typing import Any
 import pandas as pd
 from ray.tune import ResultGrid
 
+from lad_rllib import names
 from lad_rllib.tuning.trial import SCORE
 
 COLUMNS = ("episodes", SCORE, f"{SCORE}_sd", "mean_service_delay_s", "oracle_delay_s", "training_s")
 """What each row of both tables has of a trial's results."""
+
+ITERATION_COLUMNS = ("iteration_delay_s", *names.YARDSTICKS.values())
+"""What a row of the episodes has besides: delays of the iteration alone [s]."""
 
 
 @dataclass(frozen=True)
@@ -80,17 +84,17 @@ def trial_table(outcomes: Sequence[TrialOutcome], searched: list[str]) -> pd.Dat
 
 
 def episode_table(outcomes: Sequence[TrialOutcome]) -> pd.DataFrame:
-    """One row for each trial and iteration: ``trial``, :data:`COLUMNS`, and ``iteration_delay_s`` [s]."""
+    """One row for each trial and iteration: ``trial``, :data:`COLUMNS`, and :data:`ITERATION_COLUMNS`."""
     frames = []
     for outcome in outcomes:
         frame = outcome.reports
         if frame is not None and "episodes" in frame:
             # An iteration that a trial did again after a failure is there twice.
             frame = frame.drop_duplicates("training_iteration", keep="last")
-            columns = [column for column in (*COLUMNS, "iteration_delay_s") if column in frame]
+            columns = [column for column in (*COLUMNS, *ITERATION_COLUMNS) if column in frame]
             frames.append(frame[columns].assign(trial=outcome.trial))
     if not frames:
-        return pd.DataFrame(columns=["trial", *COLUMNS, "iteration_delay_s"])
+        return pd.DataFrame(columns=["trial", *COLUMNS, *ITERATION_COLUMNS])
     table = pd.concat(frames, ignore_index=True)
     return table[["trial", *[column for column in table if column != "trial"]]]
 
