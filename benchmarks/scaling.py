@@ -175,7 +175,7 @@ def main(argv: list[str] | None = None) -> int:
     add_cluster_arguments(parser)
     add_smoke_argument(parser, episodes=1, repeats=1)
     parsed = parser.parse_args(argv)
-    parsed.command = "benchmarks/scaling.py"
+    parsed.command = "scaling"
     warnings.filterwarnings("ignore")
     return run_command(run, parsed)
 
