@@ -121,7 +121,7 @@ AXES = {
         (True,),
         (True,),
         "CPU",
-        "A learner in the driver, on the CPU (base line) or with num_gpus_per_learner=1. A GPU finishes an update while "
+        "A learner in the driver, on the CPU (base line) or with num_gpus_per_learner=1. A GPU ends an update while "
         "weights are shared: add up both shares of the time.",
     ),
 }

@@ -188,7 +188,7 @@ def verdict(row: Row) -> str:
 def _workers_in_words(axis: Axis, rows: Sequence[Row]) -> str:
     points = [
         f"with {row['label']}, {row['speed_up']:.2f} times the base line's speed ({verdict(row)}; efficiency "
-        f"{row['efficiency']:.2f}; an update takes {row['update_ms']:.1f} ms, before {row['base_update_ms']:.1f} ms)"
+        f"{row['efficiency']:.2f}; an update takes {row['update_ms']:.1f} ms, else {row['base_update_ms']:.1f} ms)"
         for row in rows
     ]
     return f"{axis.title.capitalize()}: {'; '.join(points)}."
