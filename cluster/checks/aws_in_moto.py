@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -22,11 +23,14 @@ from moto.ec2.models.instance_types import INSTANCE_TYPES
 from ray.autoscaler import tags
 from ray.autoscaler._private.util import prepare_config
 
-from .findings import did_you_mean, one_line
+from .findings import did_you_mean, one_line, silence
 
 
 def mistakes_of(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Place and text of everything that AWS, as moto knows it, would refuse."""
+    head = config["available_node_types"].get(config.get("head_node_type"), {})
+    makes_role = "IamInstanceProfile" not in head.get("node_config", {})  # Ray then makes one from AWS's own policies
+    os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = str(makes_role).lower()  # a thousand, slow to load
     with mock_aws():
         region = str(config["provider"]["region"])
         if region not in boto3.session.Session().get_available_regions("ec2"):
@@ -37,11 +41,12 @@ def mistakes_of(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
         if wrong:
             return
         _make_instance_profiles(config, region)
-        try:
-            resolved = ray_provider.AWSNodeProvider.bootstrap_config(prepare_config(copy.deepcopy(config)))
-        except Exception as error:  # noqa: BLE001, whatever stops Ray here stops 'ray up'
-            yield "provider", f"Ray cannot prepare AWS for it: {_why(error)}"
-            return
+        with silence() as printed:
+            try:
+                resolved = ray_provider.AWSNodeProvider.bootstrap_config(prepare_config(copy.deepcopy(config)))
+            except Exception as error:  # whatever stops Ray here stops 'ray up'
+                yield "provider", f"Ray cannot prepare AWS for it: {_why(error, printed.getvalue())}"
+                return
         provider = ray_provider.AWSNodeProvider(resolved["provider"], resolved["cluster_name"])
         for name, node_type in resolved["available_node_types"].items():
             kind = tags.NODE_KIND_HEAD if name == resolved["head_node_type"] else tags.NODE_KIND_WORKER
@@ -113,7 +118,7 @@ def _create(provider: Any, name: str, kind: str, node_config: dict[str, Any]) ->
     except botocore.exceptions.ParamValidationError as error:
         for line in str(error.kwargs["report"]).splitlines():
             yield _unknown_key(place, line)
-    except Exception as error:  # noqa: BLE001, whatever stops Ray here stops the machine
+    except Exception as error:  # whatever stops Ray here stops the machine
         yield place, f"AWS refuses to start it: {_why(error)}"
 
 
@@ -126,11 +131,12 @@ def _unknown_key(place: str, line: str) -> tuple[str, str]:
     return f"{place}{where}.{found[2]}", f"AWS knows no such key{did_you_mean(found[2], found[3].split(', '))}"
 
 
-def _why(error: BaseException) -> str:
-    """What an error says; Ray's own carry nothing but the one that they came from."""
+def _why(error: BaseException, printed: str = "") -> str:
+    """What an error says, or the one that it came from, or what Ray printed before it."""
     while not str(error).strip() and (error.__cause__ or error.__context__):
         error = error.__cause__ or error.__context__ or error
-    return one_line(error) or type(error).__name__
+    told = re.findall(r"PANIC \S+ -- (.+)", re.sub(r"\x1b\[[\d;]*m", "", printed))
+    return one_line(error) or (one_line(told[-1]) if told else type(error).__name__)
 
 
 def main() -> None:

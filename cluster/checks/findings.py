@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import io
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,6 +92,14 @@ def read(path: Path, name: str, root: Path = ROOT) -> Document:
     is_yaml = path.suffix in (".yaml", ".yml")
     parts = tuple(part for part in yaml.load_all(text, UniqueKeys) if part is not None) if is_yaml else ()
     return Document(name, text, parts, root)
+
+
+@contextmanager
+def silence() -> Iterator[io.StringIO]:
+    """What Ray prints meanwhile goes into the text that this gives, not onto the terminal."""
+    printed = io.StringIO()
+    with redirect_stdout(printed), redirect_stderr(printed):
+        yield printed
 
 
 def one_line(text: object) -> str:

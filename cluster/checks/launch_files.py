@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from . import azure, gcp
-from .findings import Document, Finding, did_you_mean, unknown_keys, walk_strings
+from .findings import Document, Finding, did_you_mean, silence, unknown_keys, walk_strings
 from .pins import loose_installs, wrong_pins
 
 CLOUDS = ("aws", "azure", "gcp")
@@ -161,13 +161,14 @@ def _ray(document: Document, config: Mapping[str, Any]) -> Iterator[Finding]:
         for node_type in _node_types(filled).values():
             node_type.setdefault("resources", {})  # Ray finds them out from the instance type
     try:
-        validate_config(prepare_config(filled))
+        with silence():
+            validate_config(prepare_config(filled))
     except jsonschema.ValidationError as error:
         place = ".".join(map(str, error.absolute_path))
         if error.validator != "additionalProperties" or len(error.absolute_path) not in (0, 2):
             yield document.mistake(place, f"Ray refuses it: {error.message}")
-    except (AssertionError, KeyError, RuntimeError, ValueError) as error:
-        yield document.mistake("", f"Ray refuses it: {error}")
+    except Exception as error:  # whatever stops Ray here stops 'ray up'
+        yield document.mistake("", f"Ray refuses it: {error or type(error).__name__}")
 
 
 def _workers(document: Document, config: Mapping[str, Any]) -> Iterator[Finding]:

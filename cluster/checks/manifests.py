@@ -41,7 +41,7 @@ def read_schemas(folder: Path | None) -> tuple[dict[str, Any], list[Finding]]:
     for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yaml.gz")]):
         opener = gzip.open if path.suffix == ".gz" else open
         with opener(path, "rt", encoding="utf-8") as file:
-            for part in yaml.safe_load_all(file):
+            for part in yaml.load_all(file, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # they are large
                 for definition in (part or {}).get("items", [part]):
                     if definition and definition.get("kind") == "CustomResourceDefinition":
                         for version in definition["spec"]["versions"]:
@@ -122,7 +122,7 @@ def _by_kubernetes(document: Document, part: Mapping[str, Any], place: str) -> I
 
 
 def _place(path: Any) -> str:
-    return ".".join(map(str, path))
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
 
 
 def autoscaling_config(cluster: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def _cluster(document: Document, cluster: Mapping[str, Any], place: str) -> Iter
         yield document.mistake(f"{place}.autoscalerOptions.version", "write v2; the first autoscaler is being retired")
     try:
         autoscaling_config({"spec": dict(cluster)})
-    except Exception as error:  # noqa: BLE001, whatever stops Ray here stops its autoscaler
+    except Exception as error:  # whatever stops Ray here stops its autoscaler
         yield document.mistake(place, f"Ray's autoscaler refuses it: {type(error).__name__}: {one_line(error)}")
     head = cluster.get("headGroupSpec") or {}
     if str((head.get("rayStartParams") or {}).get("num-cpus")) != "0":

@@ -28,7 +28,7 @@ def check(document: Document) -> Iterator[Finding]:
     for key, hint in unknown_keys(values, RuntimeEnv.known_fields):
         yield document.mistake(key, f"no field of a runtime environment{hint}")
     try:
-        RuntimeEnv(**{key: value for key, value in values.items() if key in RuntimeEnv.known_fields})
+        RuntimeEnv(**{key: value for key, value in values.items() if key in RuntimeEnv.known_fields - {"working_dir"}})
     except (TypeError, ValueError) as error:
         yield document.mistake("", f"Ray refuses it: {error}")
         return
@@ -43,7 +43,7 @@ def check(document: Document) -> Iterator[Finding]:
 def _working_dir(document: Document, folder: Path, excludes: list[str]) -> Iterator[Finding]:
     """Pack it as Ray would, and look what came in."""
     from ray._private.ray_constants import RAY_RUNTIME_ENV_IGNORE_GITIGNORE
-    from ray._private.runtime_env.packaging import create_package
+    from ray._private.runtime_env import packaging
 
     if not folder.is_dir():
         yield document.mistake("working_dir", f"there is no folder {folder}; it starts where 'ray job submit' runs")
@@ -51,11 +51,13 @@ def _working_dir(document: Document, folder: Path, excludes: list[str]) -> Itera
     logging.getLogger("ray._private.runtime_env").setLevel(logging.WARNING)
     with tempfile.TemporaryDirectory() as temporary:
         package = Path(temporary) / "package.zip"
-        try:
-            create_package(str(folder), package, not RAY_RUNTIME_ENV_IGNORE_GITIGNORE, excludes=excludes)
-        except ValueError as error:
-            yield document.mistake("working_dir", f"Ray cannot send it: {error}")
-            return
+        packaging.create_package(str(folder), package, not RAY_RUNTIME_ENV_IGNORE_GITIGNORE, excludes=excludes)
+        if package.stat().st_size >= packaging.GCS_STORAGE_MAX_SIZE:
+            yield document.mistake(
+                "working_dir",
+                f"{package.stat().st_size >> 20} MiB are too many, Ray sends {packaging.GCS_STORAGE_MAX_SIZE >> 20} at "
+                f"most; name what may stay in excludes",
+            )
         with zipfile.ZipFile(package) as archive:
             names = set(archive.namelist())
     for needed in NEEDED:

@@ -19,8 +19,8 @@ AWS_PLANTS = {
     "an instance type of other regions": (
         "region: us-west-2\n  availability_zone: us-west-2a,us-west-2b",
         "region: eu-south-2\n  availability_zone: eu-south-2a",
-        f"{GPU}.node_config.InstanceType",
-        "g5.xlarge is not offered in eu-south-2a",
+        f"{SPOT}.node_config.InstanceType",
+        "c6i.4xlarge is not offered in eu-south-2a",
     ),
     "a wrong region": (
         "us-west-2",

@@ -44,7 +44,12 @@ head_start_ray_commands: ["RAY_enable_autoscaler_v2=0 ray start --head --num-cpu
         ("ray:2.60.0-py311-gpu", "ray:2.60.0-py311-cpu", f"{GPU}.docker.worker_image", "sees no GPU; take the one"),
         ("torch==2.13.0", "torch==2.12.0", "setup_commands[1]", "torch==2.12.0: constraints.txt has 2.13.0"),
         (" torch==2.13.0", " torch", "setup_commands[1]", "pip install torch takes whatever version is the newest"),
-        ("  /home/ray/lad_rllib: .", "  /home/ray/lad_rllib: no", "file_mounts./home/ray/lad_rllib", "there is no no;"),
+        (
+            "  /home/ray/lad_rllib: .",
+            "  /home/ray/lad_rllib: src",
+            "file_mounts./home/ray/lad_rllib",
+            "there is no src;",
+        ),
         ("host=127.0.0.1", "host=0.0.0.0", "head_start_ray_commands", "opens the dashboard"),
         ("ray start --head ", "ray start ", "head_start_ray_commands", "has no 'ray start --head'"),
         ("--autoscaling-config=~/ray_bootstrap_config.yaml", "", "head_start_ray_commands", "no machine would ever"),
@@ -59,9 +64,9 @@ def test_a_planted_mistake_is_found(tmp_path, old, new, place, text):
 def test_each_mistake_is_one_line_and_nothing_else_is_reported(tmp_path):
     path = planted(tmp_path, "gcp-gpu.yaml", ("  region:", "  regoin:"), ("upscaling_speed:", "upscaling_sped:"))
     assert mistakes(path) == [
-        ("provider.region", "is missing; gcp needs it"),
-        ("provider.regoin", "no setting of gcp, Ray would ignore it; did you mean region?"),
         ("upscaling_sped", "no setting of Ray's; did you mean upscaling_speed?"),
+        ("provider.regoin", "no setting of gcp, Ray would ignore it; did you mean region?"),
+        ("provider.region", "is missing; gcp needs it"),
     ]
 
 
@@ -78,6 +83,7 @@ def test_a_file_for_ones_own_machines_needs_no_node_types(tmp_path):
         ("worker_ips", "workers_ips", "provider.workers_ips", "did you mean worker_ips?"),
         ("--dashboard-host=127.0.0.1", "--dashboard-host 0.0.0.0", "head_start_ray_commands", "opens the dashboard"),
         ("setup_commands: []\n", "", "setup_commands", "is missing"),
+        (", worker_ips: [192.0.2.2]", "", "", "Ray refuses it: Please supply a `head_ip`"),
     ],
 )
 def test_a_planted_mistake_in_a_file_for_ones_own_machines_is_found(tmp_path, old, new, place, text):
