@@ -68,7 +68,7 @@ def check(files: Sequence[Path], crds: Path | None = None) -> list[Finding]:
     findings += problems
     for document in documents:
         findings += _guarded(document, lambda document: _check_one(document, schemas))
-    findings += aws.check_together([document for document in documents if launch_files.provider_of(document) == "aws"])
+    findings += aws.check_together([document for document in documents if launch_files.can_be_played(document, "aws")])
     for document in documents:
         if fleets.is_fleet(document):
             findings += _guarded(document, lambda document: fleets.check(document, documents))

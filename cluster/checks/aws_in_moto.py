@@ -139,12 +139,20 @@ def _why(error: BaseException, printed: str = "") -> str:
     return one_line(error) or (one_line(told[-1]) if told else type(error).__name__)
 
 
+def _guarded(config: dict[str, Any]) -> list[tuple[str, str]]:
+    """All mistakes; a file of a shape that nobody expected does not spoil the answer for the others."""
+    try:
+        return list(mistakes_of(config))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        return [("", f"cannot be played through, its shape is unexpected: {type(error).__name__}: {error}")]
+
+
 def main() -> None:
     """Answer the question on standard input."""
     configs = json.load(sys.stdin)
     ray_config.time.sleep = lambda _: None  # Ray gives AWS 15 s to make a role known, twice
     with redirect_stdout(sys.stderr):  # Ray says what it does
-        answer = [list(mistakes_of(config)) for config in configs]
+        answer = [_guarded(config) for config in configs]
     print(json.dumps(answer))
 
 

@@ -71,6 +71,15 @@ def provider_of(document: Document) -> str | None:
     return provider.get("type") if isinstance(provider, dict) else None
 
 
+def can_be_played(document: Document, provider: str) -> bool:
+    """Whether a file is for a provider and whole enough for Ray's own code to be tried on it."""
+    if provider_of(document) != provider:
+        return False
+    config = document.parts[0]
+    needed = all(config["provider"].get(key) for key in NEEDED_PROVIDER_KEYS[provider])
+    return needed and not list(_shape(document, config))
+
+
 def check(document: Document) -> Iterator[Finding]:
     """All mistakes of a file for ``ray up`` that show without a cloud's own rules, and with those of its provider."""
     config = document.parts[0]

@@ -64,6 +64,12 @@ AWS_PLANTS = {
         f"{GPU}.node_config.InstanceType",
         "g5.xlarge is not offered in us-east-1a",
     ),
+    "a node configuration of another shape": (
+        "      InstanceMarketOptions: {MarketType: spot}",
+        "      IamInstanceProfile: {Name: [a]}",
+        "",
+        "cannot be played through, its shape is unexpected: TypeError",
+    ),
     "a key that is in nobody's hands": (
         "  ssh_user: ubuntu",
         "  ssh_user: ubuntu\n  ssh_private_key: /dev/null",
@@ -82,7 +88,13 @@ def found_on_aws(tmp_path_factory):
     for number, (old, new, _, _) in enumerate(AWS_PLANTS.values()):
         path = planted(tmp_path_factory.mktemp(str(number)), "aws-gpu.yaml", (old, new))
         documents.append(read(path, list(AWS_PLANTS)[number]))
-    return aws.check_together([*documents, read(CLUSTER / "aws-gpu.yaml", "as shipped")])
+    no_profile = planted(
+        tmp_path_factory.mktemp("no_profile"),
+        "aws-gpu.yaml",
+        ("IamInstanceProfile: {Name: lad-rllib}", "EbsOptimized: true"),
+    )
+    documents += [read(CLUSTER / "aws-gpu.yaml", "as shipped"), read(no_profile, "without an instance profile")]
+    return aws.check_together(documents)
 
 
 @pytest.mark.parametrize("plant", AWS_PLANTS)
@@ -92,8 +104,14 @@ def test_the_imitation_of_aws_finds(plant, found_on_aws):
     assert any(where == place and text in what for where, what in found), found
 
 
-def test_the_imitation_of_aws_starts_all_machines_of_the_shipped_file(found_on_aws):
-    assert [str(finding) for finding in found_on_aws if finding.file == "as shipped"] == []
+@pytest.mark.parametrize("name", ["as shipped", "without an instance profile"])  # without one Ray makes a role
+def test_the_imitation_of_aws_starts_all_machines_of_the_file(name, found_on_aws):
+    assert [str(finding) for finding in found_on_aws if finding.file == name] == []
+
+
+def test_a_file_that_lacks_what_ray_needs_is_named_but_not_played_through(tmp_path):
+    path = planted(tmp_path, "aws-gpu.yaml", ("  region: us-west-2\n", ""))
+    assert mistakes(path) == [("provider.region", "is missing; aws needs it")]
 
 
 def test_without_the_imitation_of_aws_a_note_says_how_to_get_it(monkeypatch):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from cluster.check import check
 from cluster.checks import manifests
 from cluster.checks.findings import read
 from tests.cluster_files.planting import CLUSTER, mistakes, planted
@@ -65,6 +66,20 @@ def test_a_planted_mistake_is_found(tmp_path, old, new, place, text):
 def test_a_job_that_would_not_begin_is_found(tmp_path, old, new, text):
     found = mistakes(planted(tmp_path, "kuberay/rayjob-train.yaml", (old, new)))
     assert any(text in what for _, what in found), found
+
+
+def test_options_of_a_script_that_is_none_of_our_commands_are_noted(tmp_path):
+    path = planted(tmp_path, "kuberay/rayjob-train.yaml", ("experiments/train.py", "experiments/calibrate.py"))
+    notes = [finding.text for finding in check([path]) if not finding.is_mistake]
+    assert "options of experiments/calibrate.py were not checked" in notes
+
+
+def test_a_manifest_of_a_shape_that_nobody_expected_is_a_mistake_and_not_a_traceback(tmp_path):
+    path = tmp_path / "job.yaml"
+    path.write_text("apiVersion: ray.io/v1\nkind: RayJob\nspec: [1]\n")
+    assert [text for _, text in mistakes(path)] == [
+        "cannot be checked, its shape is unexpected: AttributeError: 'list' object has no attribute 'get'"
+    ]
 
 
 def test_nodes_that_are_sure_to_come_may_be_waited_for(tmp_path):
