@@ -195,7 +195,7 @@ def _workers(document: Document, config: Mapping[str, Any]) -> Iterator[Finding]
                 f"available_node_types.{name}.max_workers",
                 "is missing; " + ("write 0, the head is none of the workers" if name == head else "Ray would take all"),
             )
-    cpus = _node_types(config).get(head, {}).get("resources", {}).get("CPU")
+    cpus = _node_types(config).get(str(head), {}).get("resources", {}).get("CPU")
     if head in _node_types(config) and cpus != 0:
         yield document.mistake(
             f"available_node_types.{head}.resources.CPU",
