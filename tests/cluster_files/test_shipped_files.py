@@ -25,7 +25,7 @@ def findings():
     return check([ROOT / name for name in FILES], Path(CRDS) if CRDS else None)
 
 
-def test_nine_kinds_of_files_are_shipped():
+def test_the_files_that_the_readme_tells_of_are_shipped():
     assert {
         "cluster/aws-gpu.yaml",
         "cluster/gcp-gpu.yaml",
