@@ -10,7 +10,7 @@ export OMP_NUM_THREADS := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check lint bench bench-dispatch format clean
+.PHONY: help venv demo test check lint bench bench-dispatch bench-scaling format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ bench: $(STAMP) ## speed of training and simulation, as ratios in one run
 
 bench-dispatch: $(STAMP) ## cost of dispatch over 5, 20 and 100 edge servers
 	$(BIN)/python benchmarks/dispatch.py
+
+bench-scaling: $(STAMP) ## training against runners, environments, learners, network size and GPU
+	$(BIN)/python benchmarks/scaling.py
 
 format: $(STAMP) ## rewrite the code in the project's format
 	$(BIN)/ruff check --fix-only -q .

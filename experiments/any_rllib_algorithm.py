@@ -23,9 +23,11 @@ from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS
 
 from lad_rllib import names
 from lad_rllib.cli import cluster
-from lad_rllib.cli.options import add_setting_arguments, setting_spec
+from lad_rllib.cli.main import run_command
+from lad_rllib.cli.options import add_setting_arguments, check_at_least_one, setting_spec, writable_folder
+from lad_rllib.cli.run_folder import RunFolder
+from lad_rllib.cli.storage import SharedCopy
 from lad_rllib.envs import StationCallback, StationMultiAgentEnv
-from lad_rllib.errors import ConfigurationError
 from lad_rllib.registry import STATION_ENV, register
 from lad_rllib.simulator import build_setting
 
@@ -98,32 +100,34 @@ def build_config(
     )
 
 
-def train(config: AlgorithmConfig, iterations: int) -> Iterator[dict[str, float]]:
-    """Train; the mean delays of each iteration's episodes [s], and its wall time [s].
+def train(config: AlgorithmConfig, iterations: int, folder: RunFolder, resume: bool) -> Iterator[dict[str, float]]:
+    """Train; the mean delays of each iteration's episodes [s], and its wall time [s]. Saves after each.
 
     Raises:
         RuntimeError: if an iteration gives a delay that is not finite.
     """
     algorithm = config.build_algo()
     try:
-        for iteration in range(1, iterations + 1):
+        if resume:
+            folder.restore(algorithm)
+        episodes = folder.episodes_done
+        while algorithm.iteration < iterations:
             start = time.perf_counter()
             metrics = algorithm.train()[ENV_RUNNER_RESULTS]
             row = {key: float(metrics[key]) for key in COLUMNS}
             if not all(map(math.isfinite, row.values())):
-                raise RuntimeError(f"iteration {iteration} gave delays that are not finite: {row}")
-            yield {
-                "iteration": iteration,
-                "episodes": metrics["num_episodes"],
-                **row,
-                "wall_s": time.perf_counter() - start,
-            }
+                raise RuntimeError(f"iteration {algorithm.iteration} gave delays that are not finite: {row}")
+            episodes += int(metrics["num_episodes"])
+            row = {"iteration": algorithm.iteration, "episodes": episodes, **row, "wall_s": time.perf_counter() - start}
+            folder.append_progress(row)
+            folder.save(algorithm)
+            yield row
     finally:
         algorithm.stop()
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run from the command line."""
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--algorithm", choices=ALGORITHMS, default="ppo", help="RLlib's algorithm (default: ppo)")
     policy = parser.add_mutually_exclusive_group()
@@ -137,30 +141,67 @@ def main(argv: list[str] | None = None) -> int:
         help="least number of tasks decided per iteration; whole episodes are played (default: 2000)",
     )
     parser.add_argument("--seed", type=int, default=1, help="seed of arrivals, networks and decisions (default: 1)")
+    parser.add_argument("--num-env-runners", type=int, default=0, metavar="N", help="remote environment runners (0)")
+    parser.add_argument("--num-learners", type=int, default=0, metavar="N", help="remote learners (0)")
+    parser.add_argument("--num-gpus-per-learner", type=float, default=0, metavar="X", help="(0)")
+    parser.add_argument("--output", metavar="DIR", help="output folder (default: results/ALGORITHM)")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier run in the output folder")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in the output folder or storage")
     add_setting_arguments(parser)
-    cluster.add_cluster_arguments(parser.add_argument_group("cluster"))
-    options = parser.parse_args(argv)
-    if options.iterations < 1 or options.decisions < 1:
-        parser.error("--iterations and --decisions must be at least 1")
+    group = parser.add_argument_group("cluster")
+    cluster.add_cluster_arguments(group)
+    cluster.add_storage_argument(group)
+    cluster.add_smoke_argument(parser, setting="small", iterations=2, decisions=300)
+    parsed = parser.parse_args(argv)
+    parsed.command = "any_rllib_algorithm"
+    return parsed
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Train and print; returns the exit status."""
+    check_at_least_one(parsed, "iterations", "decisions")
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)
+    folder = RunFolder(writable_folder(parsed.output or f"results/{parsed.algorithm}"))
+    copy = SharedCopy(folder.path, parsed.storage_path)
+    if parsed.resume:
+        copy.fetch()
+        before = folder.read_configuration()
+        changed = {"setting": before["setting"], "shared_policy": before["shared_policy"], "seed": before["seed"]}
+        parsed.algorithm = before["algorithm"]
+    else:
+        changed = {"setting": setting_spec(parsed), "shared_policy": parsed.shared_policy, "seed": parsed.seed}
+    setting = build_setting(changed["setting"])
+    print(setting.summary())
+    register()
+    config = build_config(
+        parsed.algorithm, changed["setting"], parsed.decisions, changed["shared_policy"], changed["seed"]
+    )
+    config.env_runners(num_env_runners=parsed.num_env_runners)
+    config.learners(num_learners=parsed.num_learners, num_gpus_per_learner=parsed.num_gpus_per_learner)
+    if not parsed.resume:
+        folder.begin(overwrite=parsed.overwrite)
+    cluster.start_ray(parsed, num_cpus=1 + parsed.num_env_runners + parsed.num_learners)
+    folder.write_configuration({"algorithm": parsed.algorithm, **changed})
+    print(f"writing to {copy.place}")
+    print("iteration  episodes  " + "  ".join(COLUMNS) + "  wall_s")
     try:
-        spec = setting_spec(options)
-        print(build_setting(spec).summary())
-        register()
-        config = build_config(options.algorithm, spec, options.decisions, options.shared_policy, options.seed)
-        cluster.start_ray(options, num_cpus=1)
-        print("iteration  episodes  " + "  ".join(COLUMNS) + "  wall_s")
-        for row in train(config, options.iterations):
+        for row in train(config, parsed.iterations, folder, parsed.resume):
             print(
                 f"{row['iteration']:9d}  {row['episodes']:8.0f}  "
                 + "  ".join(f"{row[key]:{len(key)}.3f}" for key in COLUMNS)
                 + f"  {row['wall_s']:6.1f}",
                 flush=True,
             )
-    except (ConfigurationError, RuntimeError) as error:
+            copy.push()
+    except RuntimeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run from the command line."""
+    return run_command(run, parse(argv))
 
 
 if __name__ == "__main__":

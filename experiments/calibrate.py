@@ -20,10 +20,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from lad_rllib.cli import live
+from lad_rllib.cli import cluster, live
 from lad_rllib.cli import options as shared
 from lad_rllib.cli.main import run_command
-from lad_rllib.fleet import Calibration, Fleet, calibrate, compare_schedules
+from lad_rllib.cli.rows import ResultRows
+from lad_rllib.cli.storage import SharedCopy
+from lad_rllib.fleet import Calibration, Fleet, calibrate, calibration_of_images, compare_schedules
 from lad_rllib.scheduling import HEURISTICS
 from lad_rllib.simulator import build_setting
 
@@ -61,6 +63,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     check.add_argument("--seed", type=int, default=0, help="seed of the check's arrivals and decisions (0)")
     parser.add_argument("--output", default="results/calibration", metavar="DIR", help="(results/calibration)")
+    parser.add_argument(
+        "--resume", action="store_true", help="keep the images that were measured, and the schedules that were checked"
+    )
+    cluster.add_storage_argument(parser)
+    small = {"step_counts": (2, 4, 6), "held_out": (3,), "repeats": 1, "check_slots": 2}
+    cluster.add_smoke_argument(parser, **small)
     parsed = parser.parse_args(arguments)
     parsed.command = "calibrate"
     return parsed
@@ -70,17 +78,12 @@ def run(parsed: argparse.Namespace) -> int:
     """Measure, fit, write and check; returns the exit status."""
     shared.check_at_least_one(parsed, "repeats", "slots", "check_slots")
     output = shared.writable_folder(parsed.output)
+    copy = SharedCopy(output, parsed.storage_path)
+    if parsed.resume:
+        copy.fetch()
+    print(f"writing to {copy.place}")
     with live.open_fleet(parsed) as fleet:
-        with _progress() as progress:
-            bar = progress.add_task("measuring", total=None)
-            calibration = calibrate(
-                fleet,
-                parsed.step_counts,
-                parsed.held_out,
-                parsed.repeats,
-                typical_steps=sum(parsed.steps) / 2,
-                report=lambda done, total: progress.update(bar, completed=done, total=total),
-            )
+        calibration = _calibration(fleet, output / "measurements.csv", parsed)
         spec = calibration.model.spec(
             parsed.name or fleet.spec.name,
             slots=parsed.slots,
@@ -91,13 +94,30 @@ def run(parsed: argparse.Namespace) -> int:
         )
         _write(calibration, spec, output)
         _print_calibration(calibration)
-        checked = None if parsed.no_check else _check(fleet, spec, parsed)
+        copy.push()
+        checked = None if parsed.no_check else _check(fleet, spec, parsed, output / "check.csv")
     if checked is not None:
-        checked.to_csv(output / "check.csv", index=False)
         _print_check(checked)
     plot(calibration, checked, output / "calibration.png")
+    copy.push()
     print(f"written: {output}; train on it with: lad-rllib train --setting {output / 'setting.yaml'}")
     return 0
+
+
+def _calibration(fleet: Fleet, measured: Path, parsed: argparse.Namespace) -> Calibration:
+    typical_steps = sum(parsed.steps) / 2
+    if parsed.resume and measured.exists():
+        return calibration_of_images(fleet.spec, pd.read_csv(measured), typical_steps)
+    with _progress() as progress:
+        bar = progress.add_task("measuring", total=None)
+        return calibrate(
+            fleet,
+            parsed.step_counts,
+            parsed.held_out,
+            parsed.repeats,
+            typical_steps=typical_steps,
+            report=lambda done, total: progress.update(bar, completed=done, total=total),
+        )
 
 
 def _progress() -> Progress:
@@ -116,17 +136,24 @@ def _write(calibration: Calibration, spec: dict[str, object], output: Path) -> N
     calibration.images.to_csv(output / "measurements.csv", index=False)
 
 
-def _check(fleet: Fleet, spec: dict[str, object], parsed: argparse.Namespace) -> pd.DataFrame:
+def _check(fleet: Fleet, spec: dict[str, object], parsed: argparse.Namespace, file: Path) -> pd.DataFrame:
+    rows = ResultRows(file, parsed.resume, seed=parsed.seed, slots=parsed.check_slots)
+    setting = build_setting(spec)
     with _progress() as progress:
-        bars = {name: progress.add_task(f"live: {name}", total=None) for name in parsed.schedules}
-        return compare_schedules(
-            fleet,
-            build_setting(spec),
-            parsed.schedules,
-            seed=parsed.seed,
-            slots=parsed.check_slots,
-            report=lambda name, done, total: progress.update(bars[name], completed=done, total=total),
-        )
+        for name in parsed.schedules:
+            if rows.has(schedule=name):
+                continue
+            bar = progress.add_task(f"live: {name}", total=None)
+            compared = compare_schedules(
+                fleet,
+                setting,
+                (name,),
+                seed=parsed.seed,
+                slots=parsed.check_slots,
+                report=lambda _, done, total, bar=bar: progress.update(bar, completed=done, total=total),
+            )
+            rows.add(compared.to_dict("records")[0])
+    return rows.frame
 
 
 def _print_calibration(calibration: Calibration) -> None:

@@ -32,6 +32,8 @@ from lad_rllib.algorithms.lad_ts.policy import LADTSPolicy
 from lad_rllib.cli import cluster as ray_cluster
 from lad_rllib.cli import options as shared
 from lad_rllib.cli.main import run_command
+from lad_rllib.cli.rows import ResultRows
+from lad_rllib.cli.storage import SharedCopy
 from lad_rllib.envs import FleetVectorEnv, LiveFleetVectorEnv, YardstickCallback
 from lad_rllib.fleet import Fleet, FleetModel, FleetSpec, calibrate, load_fleet
 from lad_rllib.scheduling import Scheduler, make_heuristic
@@ -59,7 +61,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--max-tasks", type=int, default=14, help="most tasks of a station in a slot (14)")
     parser.add_argument("--load", type=float, default=1.2, help="work that arrives over what the servers can do (1.2)")
     ray_cluster.add_cluster_arguments(parser.add_argument_group("cluster (default: two nodes are started here)"))
-    parser.add_argument("--output", default="experiments/results", metavar="DIR", help="(experiments/results)")
+    parser.add_argument("--output", default="results/live_training", metavar="DIR", help="(results/live_training)")
+    parser.add_argument("--resume", action="store_true", help="keep the seeds that are complete in the output folder")
+    ray_cluster.add_storage_argument(parser)
+    small = {"seeds": 1, "episodes": 2, "simulated_episodes": 2, "slots": 4, "max_tasks": 3}
+    ray_cluster.add_smoke_argument(parser, **small)
     parsed = parser.parse_args(arguments)
     parsed.command = "live_training"
     return parsed
@@ -72,8 +78,12 @@ def run(parsed: argparse.Namespace) -> int:
     )
     output = shared.writable_folder(parsed.output)
     spec = fleet_of(parsed)
-    curves: list[dict[str, Any]] = []
-    served: list[dict[str, Any]] = []
+    copy = SharedCopy(output, parsed.storage_path)
+    if parsed.resume:
+        copy.fetch()
+    curves = ResultRows(output / "live_training.csv", parsed.resume)
+    served = ResultRows(output / "live_evaluation.csv", parsed.resume)
+    print(f"writing to {copy.place}")
     with cluster(parsed, spec), Progress(console=Console(stderr=True)) as progress:
         per_seed = parsed.episodes // parsed.num_env_runners + parsed.evaluation_episodes * (2 + len(HEURISTICS))
         bar = progress.add_task("calibrating", total=parsed.seeds * per_seed)
@@ -81,14 +91,18 @@ def run(parsed: argparse.Namespace) -> int:
             model = calibrate(fleet).model
         setting = build_setting(model.spec(spec.name, slots=parsed.slots, max_tasks=parsed.max_tasks, load=parsed.load))
         for seed in range(parsed.seeds):
+            if served.has(seed=seed, episode=parsed.evaluation_episodes - 1, scheduler=HEURISTICS[-1]):  # the last one
+                progress.advance(bar, per_seed)
+                continue
+            curves.drop(seed=seed)
+            served.drop(seed=seed)
             progress.update(bar, description=f"seed {seed}: training in the simulator")
             policies: dict[str, Scheduler] = {SIMULATED: train_simulated(setting, seed, parsed)}
             progress.update(bar, description=f"seed {seed}: training live")
             live = live_algorithm(setting, spec, seed, parsed)
             try:
                 for row in learn(live, parsed):
-                    curves.append({"seed": seed, **row})
-                    pd.DataFrame(curves).to_csv(output / "live_training.csv", index=False)
+                    curves.add({"seed": seed, **row})
                     progress.advance(bar)
                 policies[LIVE] = policy_of(live)
             finally:
@@ -96,13 +110,14 @@ def run(parsed: argparse.Namespace) -> int:
             progress.update(bar, description=f"seed {seed}: serving")
             with Fleet.start(spec) as fleet:
                 for row in evaluate(fleet, setting, model, policies, seed, parsed.evaluation_episodes):
-                    served.append({"seed": seed, **row})
-                    pd.DataFrame(served).to_csv(output / "live_evaluation.csv", index=False)
+                    served.add({"seed": seed, **row})
                     progress.advance(bar)
-    curve, table = pd.DataFrame(curves), pd.DataFrame(served)
+            copy.push()
+    curve, table = curves.frame, served.frame
     text = describe(table, setting, parsed)
     (output / "live_training.md").write_text(text, encoding="utf-8")
     plot(curve, table, output / "live_training.png")
+    copy.push()
     print(text)
     return 0
 

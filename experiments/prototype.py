@@ -19,9 +19,11 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from lad_rllib.cli import live
+from lad_rllib.cli import cluster, live
 from lad_rllib.cli import options as shared
 from lad_rllib.cli.main import run_command
+from lad_rllib.cli.rows import ResultRows
+from lad_rllib.cli.storage import SharedCopy
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import FleetSpec, load_fleet
 from lad_rllib.service import LiveRun, image_tasks, read_prompts, save_contact_sheet, serve
@@ -48,8 +50,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, nargs=2, default=(10, 19), metavar=("LOW", "HIGH"), help="(10 19)")
     parser.add_argument("--seed", type=int, default=0, help="seed of stations, steps and decisions (default: 0)")
     parser.add_argument("--keep-images", action="store_true", help="keep every image, in images/SCHEDULER-N/")
-    parser.add_argument("--smoke", action="store_true", help="1 and 10 tasks only")
     parser.add_argument("--output", default="results/prototype", metavar="DIR", help="output folder")
+    parser.add_argument("--resume", action="store_true", help="keep the runs that are in the output folder or storage")
+    cluster.add_storage_argument(parser)
+    cluster.add_smoke_argument(parser, tasks=(1, 10))
     parsed = parser.parse_args(arguments)
     parsed.command = "prototype"
     return parsed
@@ -57,7 +61,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def run(parsed: argparse.Namespace) -> int:
     """Run all; returns the exit status."""
-    numbers = (1, 10) if parsed.smoke else tuple(dict.fromkeys(parsed.tasks))
+    numbers = tuple(dict.fromkeys(parsed.tasks))
     if min(numbers) < 1:
         raise ConfigurationError(f"--tasks must be at least 1, got {min(numbers)}")
     shared.check_seed(parsed.seed)
@@ -84,8 +88,23 @@ def run(parsed: argparse.Namespace) -> int:
         for name in deciders
     ]
     output = shared.writable_folder(parsed.output)
-    rows: list[dict[str, object]] = []
-    tables: list[pd.DataFrame] = []
+    copy = SharedCopy(output, parsed.storage_path)
+    if parsed.resume:
+        copy.fetch()
+    rows = ResultRows(output / "prototype.csv", parsed.resume, fleet=spec.name, seed=parsed.seed)
+    delivered = output / "deliveries.csv"
+    before = pd.read_csv(delivered) if parsed.resume and delivered.exists() else None
+    tables = (
+        []
+        if before is None
+        else [
+            run
+            for (name, number), run in before.groupby(["scheduler", "tasks"], sort=False)
+            if rows.has(tasks=number, scheduler=name)
+        ]
+    )
+    plan = [(number, name, tasks) for number, name, tasks in plan if not rows.has(tasks=number, scheduler=name)]
+    print(f"writing to {copy.place}")
     with live.open_fleet(parsed) as fleet, Progress(console=Console(stderr=True), transient=True) as progress:
         trained = deciders[live.LEARNED].setting if live.LEARNED in deciders else None
         model = live.fleet_model(fleet, trained)
@@ -94,19 +113,20 @@ def run(parsed: argparse.Namespace) -> int:
             with deciders[name].dispatcher(fleet, model, parsed.seed) as dispatcher:
                 result = serve(dispatcher, [tasks], on_delivery=lambda _, bar=bar: progress.advance(bar))
             progress.remove_task(bar)
-            rows.append({"fleet": spec.name, "scheduler": name, **result.summary()})
             tables.append(result.table().assign(scheduler=name, tasks=number))
-            pd.DataFrame(rows).to_csv(output / "prototype.csv", index=False)
-            pd.concat(tables, ignore_index=True).to_csv(output / "deliveries.csv", index=False)
+            pd.concat(tables, ignore_index=True).to_csv(delivered, index=False)
+            rows.add({"scheduler": name, **result.summary()})
+            copy.push()
             if parsed.keep_images:
                 _keep_images(result, output / "images" / f"{name}-{number}")
             if number == max(numbers) and name == names[0]:
                 save_contact_sheet(result.deliveries, output / "contact_sheet.png", columns=10, most=60)
-    frame = pd.DataFrame(rows)
+    frame = rows.frame
     _print(frame, numbers, spec.name)
     plot(frame, output / "prototype.png", spec.name)
+    copy.push()
     files = ("prototype.csv", "deliveries.csv", "prototype.png", "contact_sheet.png")
-    print(f"written: {', '.join(str(output / file) for file in files)}")
+    print(f"written: {', '.join(str(output / file) for file in files if (output / file).exists())}")
     return 1 if frame["failed"].any() else 0
 
 

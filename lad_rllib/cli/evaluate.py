@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from lad_rllib.cli import cluster, plots
 from lad_rllib.cli import options as shared
-from lad_rllib.cli import plots
+from lad_rllib.cli.storage import SharedCopy
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.scheduling import HEURISTICS, EpisodeRecord, Scheduler, make_heuristic, play
 from lad_rllib.simulator import Arrivals, Setting, TraceArrivals, build_setting, override_spec, stack_arrivals
@@ -63,6 +64,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--output", metavar="DIR", help="output folder (default: beside the checkpoint, or results/evaluate)"
     )
+    run.add_argument(
+        "--resume", action="store_true", help="do nothing if the output folder has the results of this command already"
+    )
+    group = parser.add_argument_group("cluster (one task for each scheduler; without --address all in this process)")
+    cluster.add_cluster_arguments(group)
+    cluster.add_storage_argument(group)
+    cluster.add_smoke_argument(parser, episodes=2)
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -89,18 +97,28 @@ def run(parsed: argparse.Namespace) -> int:
     _drop_impossible(schedulers, setting)
     default = Path(parsed.checkpoint).expanduser().resolve().parent if parsed.checkpoint else Path("results/evaluate")
     output = shared.writable_folder(parsed.output or default)
+    copy = SharedCopy(output, parsed.storage_path)
+    command = shlex.join(argument for argument in sys.argv if argument != "--resume")
+    if parsed.resume and _is_done(copy, command):
+        print(f"{output} has the results of this command already")
+        return 0
     arrivals = evaluation_arrivals(setting, parsed.episodes, parsed.seed)
     if isinstance(setting.arrivals, TraceArrivals):
         print(setting.summary())
-    records = _play_all(schedulers, setting, arrivals, parsed.seed)
+    if parsed.address or parsed.wait_nodes:
+        cluster.start_ray(parsed, num_cpus=1)
+        records = _play_on_cluster(schedulers, setting, arrivals, parsed.seed)
+    else:
+        records = _play_all(schedulers, setting, arrivals, parsed.seed)
     table = comparison_table(records)
     table.insert(0, "setting", setting.name)
-    table["command"] = shlex.join(sys.argv)
+    table["command"] = command
     table.to_csv(output / "evaluation.csv", index=False)
     server_table(records).to_csv(output / "evaluation_servers.csv", index=False)
     first = table.iloc[0]
     title = f"{setting.name}: {first['episodes']} episodes, {first['tasks']} tasks, load {setting.load:.2f}"
     plots.plot_comparison(records, output / "evaluation.png", title)
+    copy.push()
     _print_table(table, title)
     print(f"written: {output / 'evaluation.csv'}, {output / 'evaluation_servers.csv'}, {output / 'evaluation.png'}")
     return 0
@@ -152,6 +170,30 @@ def _play_all(
 
             records[name] = play(scheduler, setting.network, arrivals, np.random.default_rng(seed), slots, show)
     return records
+
+
+def _play_on_cluster(
+    schedulers: Mapping[str, Scheduler], setting: Setting, arrivals: Arrivals, seed: int
+) -> dict[str, EpisodeRecord]:
+    """The same, with a task on the cluster for each scheduler."""
+    import ray
+
+    inputs = ray.put((setting.network, arrivals, setting.num_slots - 1))
+
+    @ray.remote(num_cpus=1)
+    def play_one(scheduler: Scheduler, inputs: tuple[Any, Arrivals, int]) -> EpisodeRecord:
+        network, arrivals, slots = inputs
+        return play(scheduler, network, arrivals, np.random.default_rng(seed), slots)
+
+    asked = {name: play_one.remote(scheduler, inputs) for name, scheduler in schedulers.items()}
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        return {name: ray.get(answer) for name, answer in progress.track(asked.items(), description="schedulers")}
+
+
+def _is_done(copy: SharedCopy, command: str) -> bool:
+    copy.fetch()
+    file = copy.folder / "evaluation.csv"
+    return file.exists() and pd.read_csv(file)["command"].tolist()[:1] == [command]
 
 
 def comparison_table(records: Mapping[str, EpisodeRecord]) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import time
@@ -88,6 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(parsed: argparse.Namespace) -> int:
     """Search; returns the exit status: 1 if a trial failed for good."""
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Ray Tune's own tables; progress is ours
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a trial's failure is told and kept without its traceback
     from lad_rllib.cli import tuning_report
     from lad_rllib.tuning.search import run_search
 
@@ -113,8 +115,8 @@ def run(parsed: argparse.Namespace) -> int:
     if not parsed.quiet:
         print(f"writing to {copy.place}; trials and checkpoints: {storage}")
     began = time.monotonic()
-    results = run_search(plan, storage, resume=parsed.resume)
-    report = tuning_report.SearchReport(plan, results, time.monotonic() - began, described)
+    outcomes = run_search(plan, storage, resume=parsed.resume)
+    report = tuning_report.SearchReport(plan, outcomes, time.monotonic() - began, described)
     report.write(output)
     copy.push()
     failed = report.failed
@@ -196,8 +198,8 @@ def _confirm(plan: Any, best: dict[str, Any], number: int, storage: str) -> pd.D
         search="random",
         time_budget_s=None,
     )
-    results = run_search(again, storage, resume=exists(storage, again.name))
-    table = trial_table(results, list(plan.space.ranges))
+    outcomes = run_search(again, storage, resume=exists(storage, again.name))
+    table = trial_table(outcomes, list(plan.space.ranges))
     is_best = table[list(best)].notna().all(axis=1)
     table.insert(0, "configuration", is_best.map({True: "tuned", False: "defaults"}))
     return table.sort_values(["configuration", "seeds"], ascending=[False, True], ignore_index=True)

@@ -34,7 +34,7 @@ def plot_search(trials: pd.DataFrame, episodes: pd.DataFrame, kinds: dict[str, s
     files = ["trials.png"]
     done = trials[trials["status"] == "done"]
     if find_spec("optuna") is not None and len(done) >= 2:
-        files += _plot_with_optuna(done, kinds, output)
+        files += _plot_with_optuna(done, _at_common_episode(trials, episodes), kinds, output)
     return files
 
 
@@ -68,8 +68,8 @@ def plot_trials(trials: pd.DataFrame, episodes: pd.DataFrame, path: Path) -> Non
     pyplot.close(figure)
 
 
-def _plot_with_optuna(done: pd.DataFrame, kinds: dict[str, str], output: Path) -> list[str]:
-    """Optuna's pictures, of a study that is made from the trials, whatever searched for them."""
+def _plot_with_optuna(done: pd.DataFrame, early: pd.DataFrame, kinds: dict[str, str], output: Path) -> list[str]:
+    """Optuna's pictures, of studies that are made from the trials, whatever searched for them."""
     import optuna
     from optuna.visualization import matplotlib as pictures
 
@@ -77,25 +77,47 @@ def _plot_with_optuna(done: pd.DataFrame, kinds: dict[str, str], output: Path) -
     files = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its pictures by matplotlib are called experimental
-        varied = {name: kind for name, kind in kinds.items() if done[name].nunique() > 1}
-        if not varied:
-            return []
-        study = optuna.create_study(direction="minimize")
-        distributions = {name: _distribution(kind, done[name]) for name, kind in varied.items()}
-        for row in done.to_dict("records"):
-            parameters = {name: row[name] for name in varied}
-            study.add_trial(optuna.trial.create_trial(params=parameters, distributions=distributions, value=row[SCORE]))
-        axes = pictures.plot_parallel_coordinate(study, target_name="delay over oracle")
-        axes.set_title(f"{len(done)} trials that were trained to the end")
-        _save(output / "parallel.png", 2.0 + 1.9 * (len(varied) + 1), 5.0)
-        files.append("parallel.png")
-        if len(done) >= _LEAST_FOR_IMPORTANCE and len(varied) > 1:
+        study = _study(done, kinds)
+        if len(study.trials) >= 2:
+            axes = pictures.plot_parallel_coordinate(study, target_name="delay over oracle")
+            axes.set_title(f"{len(done)} trials that were trained to the end")
+            _save(output / "parallel.png", 2.0 + 1.9 * (len(study.trials[0].params) + 1), 5.0)
+            files.append("parallel.png")
+        study = _study(early, kinds)
+        if len(study.trials) >= _LEAST_FOR_IMPORTANCE and len(study.trials[0].params) > 1:
             evaluator = optuna.importance.PedAnovaImportanceEvaluator()
             axes = pictures.plot_param_importances(study, evaluator=evaluator, target_name="delay over oracle")
-            axes.set_title(f"what decides whether a trial is among the best (PED-ANOVA, {len(done)} trials)")
-            _save(output / "importance.png", 8.0, 1.5 + 0.5 * len(varied))
+            axes.set_title(
+                f"what decides whether a trial is among the best after {early['episodes'].iloc[0]:.0f} episodes\n"
+                f"(PED-ANOVA, {len(early)} trials)",
+                loc="left",
+            )
+            _save(output / "importance.png", 8.0, 1.8 + 0.5 * len(study.trials[0].params))
             files.append("importance.png")
     return files
+
+
+def _study(trials: pd.DataFrame, kinds: dict[str, str]) -> Any:
+    """Trials as an Optuna study of the hyperparameters that differ; empty if none does."""
+    import optuna
+
+    study = optuna.create_study(direction="minimize")
+    varied = {name: kind for name, kind in kinds.items() if trials[name].nunique() > 1}
+    distributions = {name: _distribution(kind, trials[name]) for name, kind in varied.items()}
+    for row in trials.to_dict("records") if varied else []:
+        parameters = {name: row[name] for name in varied}
+        study.add_trial(optuna.trial.create_trial(params=parameters, distributions=distributions, value=row[SCORE]))
+    return study
+
+
+def _at_common_episode(trials: pd.DataFrame, episodes: pd.DataFrame) -> pd.DataFrame:
+    """The trials that did not fail, with their scores after as many episodes as all of them had."""
+    sound = trials[trials["status"] != "failed"]
+    common = sound["episodes"].min()
+    scores = episodes[episodes["episodes"] == common].set_index("trial")[SCORE]
+    return sound[sound["trial"].isin(scores.index)].assign(
+        **{SCORE: lambda table: table["trial"].map(scores), "episodes": common}
+    )
 
 
 def _save(path: Path, width: float, height: float) -> None:

@@ -13,7 +13,7 @@ import yaml
 from ray import tune
 
 from lad_rllib.cli import tuning_plots
-from lad_rllib.tuning.results import best_trials, episode_table, hyperparameters, trial_table
+from lad_rllib.tuning.results import TrialOutcome, best_trials, episode_table, hyperparameters, trial_table
 from lad_rllib.tuning.search import SearchPlan
 from lad_rllib.tuning.trial import SCORE, WINDOW
 
@@ -65,16 +65,18 @@ class SearchReport:
 
     Args:
         plan: The search.
-        results: What Ray Tune gave.
+        outcomes: What became of its trials.
         seconds: How long it took, since it was started or resumed [s].
         described: Everything that it depended on.
     """
 
-    def __init__(self, plan: SearchPlan, results: tune.ResultGrid, seconds: float, described: dict[str, Any]) -> None:
+    def __init__(
+        self, plan: SearchPlan, outcomes: list[TrialOutcome], seconds: float, described: dict[str, Any]
+    ) -> None:
         self.plan, self.seconds, self.described = plan, seconds, described
         self.searched = list(plan.space.ranges)
-        self.trials = trial_table(results, self.searched)
-        self.episodes = episode_table(results)
+        self.trials = trial_table(outcomes, self.searched)
+        self.episodes = episode_table(outcomes)
         self._best_rows = best_trials(self.trials, self.searched)
         self.best = None if self._best_rows.empty else hyperparameters(self._best_rows, self.searched)
         self.failed = int((self.trials["status"] == "failed").sum())
@@ -140,8 +142,8 @@ class SearchReport:
         if self.best is not None:
             lines += [
                 f"best: {self._best_rows[SCORE].mean():.3f} x the greedy oracle's delay over the last "
-                f"{min(WINDOW, plan.episodes)} episodes ({self._best_rows['mean_service_delay_s'].mean():.2f} s); median of those to the end: "
-                f"{done[SCORE].median():.3f}",
+                f"{min(WINDOW, plan.episodes)} episodes ({self._best_rows['mean_service_delay_s'].mean():.2f} s); "
+                f"median of those to the end: {done[SCORE].median():.3f}",
                 "with " + ", ".join(f"{name} {_shown(value)}" for name, value in self.best.items()),
             ]
         if self.failed:

@@ -12,7 +12,7 @@ from lad_rllib.fleet.server_spec import ServerSpec
 from lad_rllib.fleet.spec import SHIPPED_FLEETS, FleetSpec, load_fleet
 
 if TYPE_CHECKING:
-    from lad_rllib.fleet.calibration import Calibration, calibrate
+    from lad_rllib.fleet.calibration import Calibration, calibrate, calibration_of_images
     from lad_rllib.fleet.check import compare_schedules
     from lad_rllib.fleet.fleet import Fleet
     from lad_rllib.fleet.model import FleetModel
@@ -22,6 +22,7 @@ _LATE = {
     "Fleet": "lad_rllib.fleet.fleet",
     "FleetModel": "lad_rllib.fleet.model",
     "calibrate": "lad_rllib.fleet.calibration",
+    "calibration_of_images": "lad_rllib.fleet.calibration",
     "compare_schedules": "lad_rllib.fleet.check",
 }
 
@@ -33,6 +34,7 @@ __all__ = [
     "FleetSpec",
     "ServerSpec",
     "calibrate",
+    "calibration_of_images",
     "compare_schedules",
     "load_fleet",
 ]

@@ -109,23 +109,44 @@ def calibrate(
     measured = ask_each(fleet.spec, fleet.servers, measure)
     images = pd.DataFrame(
         [
-            (index, steps, steps in set(held_out), *seconds)
+            (fleet.spec.servers[index].name, steps, steps in set(held_out), *seconds)
             for index, of_server in enumerate(measured)
             for steps, seconds in zip(order, of_server, strict=True)
         ],
-        columns=["index", "denoising_steps", "held_out", "computing_s", "download_s"],
+        columns=["server", "denoising_steps", "held_out", "computing_s", "download_s"],
     )
+    return calibration_of_images(fleet.spec, images, typical_steps)
+
+
+def calibration_of_images(spec: FleetSpec, images: pd.DataFrame, typical_steps: float = 14.5) -> Calibration:
+    """Fit the delay models to images that were measured before.
+
+    Args:
+        spec: The fleet.
+        images: ``server``, ``denoising_steps``, ``held_out``, ``computing_s`` and ``download_s`` [s] of each image.
+        typical_steps: See :func:`calibrate`.
+
+    Raises:
+        ConfigurationError: if the images are not of this fleet.
+    """
+    names = [server.name for server in spec.servers]
+    if set(images["server"]) != set(names):
+        raise ConfigurationError(f"the measured images are of other servers than those of fleet {spec.name}")
+    images = images.drop(columns=["predicted_s", "simulated_s"], errors="ignore")
+    to_fit = images[~images["held_out"]].groupby("server")
     fits = []
-    for _, group in images[~images["held_out"]].groupby("index"):
+    for name in names:
+        group = to_fit.get_group(name)
         fits.append(fit_delay(group["denoising_steps"].tolist(), group["computing_s"].tolist()))
-    model = FleetModel.from_fits(
-        fleet.spec, fits, typical_steps=typical_steps, result_mbit=_result_mbit(fleet.spec, images)
-    )
-    pairs = list(zip(images["index"], images["denoising_steps"], strict=True))
-    images["predicted_s"] = [fits[index].predict_s(steps) for index, steps in pairs]
-    images["simulated_s"] = [model.predict_s(index, steps) for index, steps in pairs]
-    images.insert(0, "server", [fleet.spec.servers[index].name for index in images.pop("index")])
-    return Calibration(fleet.spec, images, fits, model)
+    model = FleetModel.from_fits(spec, fits, typical_steps=typical_steps, result_mbit=_result_mbit(spec, images))
+    pairs = [
+        (names.index(server), steps) for server, steps in zip(images["server"], images["denoising_steps"], strict=True)
+    ]
+    predicted = {
+        "predicted_s": [fits[index].predict_s(steps) for index, steps in pairs],
+        "simulated_s": [model.predict_s(index, steps) for index, steps in pairs],
+    }
+    return Calibration(spec, images.assign(**predicted), fits, model)
 
 
 def _relative_error(images: pd.DataFrame, column: str) -> pd.Series:
@@ -134,6 +155,6 @@ def _relative_error(images: pd.DataFrame, column: str) -> pd.Series:
 
 def _result_mbit(spec: FleetSpec, images: pd.DataFrame) -> float:
     """Size of an image, from how long it took over the links."""
-    rates = np.array([server.link_rate_mbit_per_s or np.nan for server in spec.servers], dtype=float)
-    sizes = images["download_s"] * rates[images["index"].to_numpy()]
+    rates = {server.name: server.link_rate_mbit_per_s or np.nan for server in spec.servers}
+    sizes = images["download_s"] * images["server"].map(rates).astype(float)
     return float(sizes.median()) if sizes.notna().any() else RESULT_MBIT

@@ -2,21 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+from ray.tune import ResultGrid
 
+from lad_rllib import names
 from lad_rllib.tuning.trial import SCORE
 
 COLUMNS = ("episodes", SCORE, f"{SCORE}_sd", "mean_service_delay_s", "oracle_delay_s", "training_s")
 """What each row of both tables has of a trial's results."""
 
+ITERATION_COLUMNS = ("iteration_delay_s", *names.YARDSTICKS.values())
+"""What a row of the episodes has besides: delays of the iteration alone [s]."""
 
-def trial_table(results: Any, searched: list[str]) -> pd.DataFrame:
+
+@dataclass(frozen=True)
+class TrialOutcome:
+    """What became of a trial.
+
+    Attributes:
+        trial: Its id.
+        config: Its configuration, see :class:`~lad_rllib.tuning.trial.TuningTrial`.
+        metrics: Its last report; empty if there is none.
+        reports: All its reports, one row each; None if there is none.
+        error: What it failed with, or None.
+        path: Its folder on storage.
+    """
+
+    trial: str
+    config: dict[str, Any]
+    metrics: dict[str, Any]
+    reports: pd.DataFrame | None
+    error: Exception | None
+    path: str
+
+
+def outcomes_of(results: ResultGrid) -> list[TrialOutcome]:
+    """What became of the trials of a Ray Tune experiment."""
+    trials = results._experiment_analysis.trials  # a trial without a report has its configuration only there
+    return [
+        TrialOutcome(
+            trial.trial_id, trial.config, result.metrics or {}, result.metrics_dataframe, result.error, str(result.path)
+        )
+        for trial, result in zip(trials, results, strict=True)
+    ]
+
+
+def trial_table(outcomes: Sequence[TrialOutcome], searched: list[str]) -> pd.DataFrame:
     """One row for each trial, the best first.
 
     Args:
-        results: Ray Tune's ``ResultGrid``.
+        outcomes: What became of the trials.
         searched: Hyperparameters that were searched.
 
     Returns:
@@ -24,18 +63,19 @@ def trial_table(results: Any, searched: list[str]) -> pd.DataFrame:
         ``error`` and ``path``. Trials that were stopped early come behind those with more episodes.
     """
     rows = []
-    most = max((_of(result, "episodes", 0) for result in results), default=0)
-    for result in results:
-        status = "failed" if result.error else "done" if _of(result, "episodes", 0) >= most else "stopped early"
+    most = max((outcome.metrics.get("episodes", 0) for outcome in outcomes), default=0)
+    for outcome in outcomes:
+        ended = outcome.metrics.get("episodes", 0) >= most
+        status = "failed" if outcome.error else "done" if ended else "stopped early"
         rows.append(
             {
-                "trial": _trial(result),
-                "seeds": _seeds(result),
+                "trial": outcome.trial,
+                "seeds": _seeds(outcome),
                 "status": status,
-                **{column: _of(result, column, float("nan")) for column in COLUMNS},
-                **{name: result.config["training"].get(name) for name in searched},
-                "error": " ".join(str(result.error).split()[:40]) if result.error else "",
-                "path": result.path,
+                **{column: outcome.metrics.get(column, float("nan")) for column in COLUMNS},
+                **{name: outcome.config["training"].get(name) for name in searched},
+                "error": _reason(outcome.error),
+                "path": outcome.path,
             }
         )
     table = pd.DataFrame(rows)
@@ -43,18 +83,18 @@ def trial_table(results: Any, searched: list[str]) -> pd.DataFrame:
     return order.sort_values(["behind", SCORE], ignore_index=True).drop(columns="behind")
 
 
-def episode_table(results: Any) -> pd.DataFrame:
-    """One row for each trial and iteration: ``trial``, :data:`COLUMNS`, and ``iteration_delay_s`` [s]."""
+def episode_table(outcomes: Sequence[TrialOutcome]) -> pd.DataFrame:
+    """One row for each trial and iteration: ``trial``, :data:`COLUMNS`, and :data:`ITERATION_COLUMNS`."""
     frames = []
-    for result in results:
-        frame = result.metrics_dataframe
+    for outcome in outcomes:
+        frame = outcome.reports
         if frame is not None and "episodes" in frame:
             # An iteration that a trial did again after a failure is there twice.
             frame = frame.drop_duplicates("training_iteration", keep="last")
-            columns = [column for column in (*COLUMNS, "iteration_delay_s") if column in frame]
-            frames.append(frame[columns].assign(trial=_trial(result)))
+            columns = [column for column in (*COLUMNS, *ITERATION_COLUMNS) if column in frame]
+            frames.append(frame[columns].assign(trial=outcome.trial))
     if not frames:
-        return pd.DataFrame(columns=["trial", *COLUMNS, "iteration_delay_s"])
+        return pd.DataFrame(columns=["trial", *COLUMNS, *ITERATION_COLUMNS])
     table = pd.concat(frames, ignore_index=True)
     return table[["trial", *[column for column in table if column != "trial"]]]
 
@@ -82,17 +122,15 @@ def hyperparameters(rows: pd.DataFrame, searched: list[str]) -> dict[str, Any]:
     return {name: _plain(rows[name].iloc[0]) for name in searched}
 
 
-def _trial(result: Any) -> str:
-    return str(result.metrics.get("trial_id") if result.metrics else "") or str(result.path).rpartition("trial_")[2]
-
-
-def _seeds(result: Any) -> str:
-    seeds = result.config["seeds"]
+def _seeds(outcome: TrialOutcome) -> str:
+    seeds = outcome.config["seeds"]
     return " ".join(map(str, seeds if isinstance(seeds, (list, tuple)) else [seeds]))
 
 
-def _of(result: Any, key: str, default: float) -> float:
-    return (result.metrics or {}).get(key, default)
+def _reason(error: Exception | None) -> str:
+    """The last line of an error, which says what it was; Ray puts tracebacks before it."""
+    lines = [line.strip() for line in str(error or "").splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__ if error else ""
 
 
 def _plain(value: Any) -> Any:

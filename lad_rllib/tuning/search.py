@@ -10,6 +10,7 @@ from ray import tune
 from ray.tune import schedulers
 
 from lad_rllib.errors import ConfigurationError
+from lad_rllib.tuning.results import TrialOutcome, outcomes_of
 from lad_rllib.tuning.space import SearchSpace
 from lad_rllib.tuning.trial import SCORE, WINDOW, TuningTrial
 
@@ -154,13 +155,16 @@ def exists(storage_path: str, name: str) -> bool:
     return bool(tune.Tuner.can_restore(experiment_path(storage_path, name)))
 
 
-def run_search(plan: SearchPlan, storage_path: str, resume: bool = False) -> tune.ResultGrid:
+def run_search(plan: SearchPlan, storage_path: str, resume: bool = False) -> list[TrialOutcome]:
     """Run a search to its end.
 
     Args:
         plan: The search; when resumed, it must be the one that was begun.
         storage_path: Folder or URI that all nodes reach.
         resume: Go on with unfinished and failed trials from their last checkpoints.
+
+    Returns:
+        What became of each trial.
 
     Raises:
         ConfigurationError: if there is nothing to resume, or an experiment of the name is there already.
@@ -177,4 +181,4 @@ def run_search(plan: SearchPlan, storage_path: str, resume: bool = False) -> tun
         raise ConfigurationError(f"{path} holds a search already; give --resume, or another --name")
     else:
         tuner = plan.tuner(storage_path)
-    return tuner.fit()
+    return outcomes_of(tuner.fit())

@@ -27,13 +27,15 @@ class TuningTrial(tune.Trainable):
 
     Its configuration is a dictionary with
 
-    - ``algorithm``: the :class:`~lad_rllib.algorithms.lad_ts.LADTSConfig` that all trials share,
+    - ``algorithm``: the :class:`~lad_rllib.algorithms.lad_ts.LADTSConfig` that all trials share, with
+      :class:`~lad_rllib.envs.YardstickCallback`,
     - ``training``: the trial's own arguments of ``LADTSConfig.training()``,
     - ``seeds``: one seed, or a list.
 
     It reports ``delay_over_oracle`` (:data:`SCORE`), ``mean_service_delay_s`` and ``oracle_delay_s`` [s] as means of
     the last :data:`WINDOW` iterations and of all seeds, ``delay_over_oracle_sd`` over seeds, ``episodes`` of each
-    seed, and ``iteration_delay_s`` [s], this iteration's delay.
+    seed; and of this iteration alone, as a mean of all seeds, ``iteration_delay_s`` and the delays of the yardsticks on
+    the same arrivals, by their names in :mod:`lad_rllib.names` [s].
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -68,6 +70,7 @@ class TuningTrial(tune.Trainable):
             f"{SCORE}_sd": float(ratios.std(ddof=1)) if len(ratios) > 1 else 0.0,
             **{column: float(value) for column, value in zip(_COLUMNS, by_seed.mean(axis=0), strict=True)},
             "iteration_delay_s": float(np.mean([own for own, _ in self._delays[-1]])),
+            **{key: float(np.mean([result[key] for result in results])) for key in names.YARDSTICKS.values()},
             "training_s": self._seconds,
         }
 

@@ -2,6 +2,7 @@
 
 import math
 
+import pandas as pd
 import pytest
 
 from experiments.any_rllib_algorithm import main
@@ -10,8 +11,10 @@ from experiments.any_rllib_algorithm import main
 @pytest.mark.cluster
 @pytest.mark.parametrize("policy", ["--shared-policy", "--policy-per-station"])
 @pytest.mark.parametrize("algorithm", ["ppo", "sac"])
-def test_smoke_two_iterations_give_finite_delays_that_the_oracle_undercuts(algorithm, policy, ray_cluster, capsys):
-    arguments = ["--algorithm", algorithm, policy, "--setting", "small", "--iterations", "2", "--decisions", "300"]
+def test_smoke_two_iterations_give_finite_delays_that_the_oracle_undercuts(
+    algorithm, policy, ray_cluster, tmp_path, capsys
+):
+    arguments = ["--algorithm", algorithm, policy, "--smoke", "--output", str(tmp_path)]
     assert main(arguments) == 0
     rows = [list(map(float, line.split())) for line in capsys.readouterr().out.splitlines()[-2:]]
     assert [row[0] for row in rows] == [1, 2]
@@ -23,12 +26,25 @@ def test_smoke_two_iterations_give_finite_delays_that_the_oracle_undercuts(algor
     assert rows[0][3] != rows[1][3]  # other arrivals in each iteration
 
 
-def test_a_setting_that_does_not_exist_ends_with_an_error_status(capsys):
-    assert main(["--setting", "nowhere"]) == 1
+@pytest.mark.cluster
+def test_a_run_goes_on_from_its_checkpoint_and_keeps_its_rows(ray_cluster, tmp_path, capsys):
+    arguments = ["--smoke", "--algorithm", "ppo", "--output", str(tmp_path / "run")]
+    assert main([*arguments, "--storage-path", str(tmp_path / "shared")]) == 0
+    again = ["--resume", "--iterations", "3", "--decisions", "300", "--output", str(tmp_path / "elsewhere" / "run")]
+    assert main([*again, "--storage-path", str(tmp_path / "shared")]) == 0
+    rows = pd.read_csv(tmp_path / "elsewhere" / "run" / "progress.csv")
+    assert rows["iteration"].tolist() == [1, 2, 3]
+    before = pd.read_csv(tmp_path / "run" / "progress.csv")
+    assert rows["mean_service_delay_s"].tolist()[:2] == before["mean_service_delay_s"].tolist()
+    assert main(arguments) == 2
+    assert "holds a run already" in capsys.readouterr().err
+
+
+def test_a_setting_that_does_not_exist_is_one_line(tmp_path, capsys):
+    assert main(["--setting", "nowhere", "--output", str(tmp_path)]) == 2
     assert "nowhere" in capsys.readouterr().err
 
 
 def test_less_than_one_iteration_is_refused(capsys):
-    with pytest.raises(SystemExit, match="2"):
-        main(["--iterations", "0"])
-    assert "--iterations and --decisions must be at least 1" in capsys.readouterr().err
+    assert main(["--iterations", "0"]) == 2
+    assert "--iterations must be at least 1" in capsys.readouterr().err

@@ -94,14 +94,25 @@ def test_a_scheduler_that_delivered_nothing_is_drawn_as_well(tmp_path):
 def test_ctrl_c_keeps_the_runs_that_are_done_and_is_one_line(tmp_path):
     arguments = ["--fleet", fleet_file(tmp_path, servers=[{"queue_limit": 2000}] * 2), "--in-process"]
     arguments += ["--tasks", 3, 2000, "--schedulers", "random", "round-robin", "--output", tmp_path / "results"]
-    done = tmp_path / "results" / "deliveries.csv"
+    runs = tmp_path / "results" / "prototype.csv"
     status, message = interrupted(
         [ROOT / "experiments" / "prototype.py", *arguments],
-        lambda: done.exists() and len(done.read_text().splitlines()) == 1 + 2 * 3,
+        lambda: runs.exists() and len(runs.read_text().splitlines()) == 1 + 2,
     )
     assert (status, message) == (130, "lad-rllib prototype: interrupted")
     assert results(tmp_path)[["scheduler", "tasks"]].values.tolist() == [["random", 3], ["round-robin", 3]]
-    assert len(pd.read_csv(done)) == 6
+    assert len(pd.read_csv(tmp_path / "results" / "deliveries.csv")) == 6
+
+
+def test_a_resumed_comparison_keeps_the_runs_of_before_and_refuses_another_fleets(prototype, tmp_path, capsys):
+    assert prototype("--tasks", 2, "--schedulers", "random") == 0
+    before = results(tmp_path)
+    assert prototype("--tasks", 2, 3, "--schedulers", "random", "--resume") == 0
+    after = results(tmp_path)
+    assert after["tasks"].tolist() == [2, 3] and after["total_s"].iloc[0] == before["total_s"].iloc[0]
+    assert pd.read_csv(tmp_path / "results" / "deliveries.csv").groupby("tasks").size().tolist() == [2, 3]
+    assert prototype("--tasks", 2, "--schedulers", "random", "--resume", "--seed", 1) == 2
+    assert "has rows of seed 0, not 1" in capsys.readouterr().err
 
 
 @pytest.mark.cluster

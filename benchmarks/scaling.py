@@ -1,0 +1,184 @@
+"""How LAD-TS training scales: episodes per second against runners, environments, learners, network size and GPU.
+
+One thing at a time is changed from a base line, the paper's setting in one process: 20 stations, 20 servers, a local
+environment runner with one environment, a local learner on the CPU, one thread, no yardstick callback. Point and base
+line take turns in the same process (base, point, base, ..., base), after episodes that are not counted, until every
+station learns. A point's speed-up is the base line's time per episode, mean of the runs just before and after, over the
+point's own; so a machine that becomes slower or faster meanwhile slows or speeds up both. Table: median over repeats,
+least and greatest in brackets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.report import provenance, show  # noqa: E402  (found by the line above)
+from benchmarks.scaling_points import AXES, Point, points_of  # noqa: E402
+from benchmarks.scaling_report import Report, Run, not_run, row_of, table_row  # noqa: E402
+
+SMOKE_SLOTS = 25
+SMOKE_METHOD = "A smoke run on a small network (3 stations, 3 servers): it shows that it runs, figures mean nothing."
+
+
+class Training:
+    """LAD-TS as a point describes it, all buffers warm, with a stopwatch at its updates and at the sharing of weights.
+
+    Args:
+        point: What to train, and on what.
+        slots: Slots of an episode; the paper's by default.
+    """
+
+    def __init__(self, point: Point, slots: int = 60) -> None:
+        self._episodes_of_call = max(point.env_runners, 1) * point.envs
+        self._slots_of_episode = slots - 1  # the last one is seen, but not decided
+        self._spent_s = {"_update": 0.0, "_share_weights": 0.0}
+        self._updates = 0
+        self.algorithm = configuration(point, slots).build_algo()
+        self.algorithm.train()
+        while self.algorithm.replay_buffer.size.min() <= self.algorithm.config.learning_starts:
+            self.algorithm.train()
+        for method in self._spent_s:
+            setattr(self.algorithm, method, self._timed(method, getattr(self.algorithm, method)))
+
+    def _timed(self, name: str, method: Callable[[], None]) -> Callable[[], None]:
+        def timed() -> None:
+            begin = time.perf_counter()
+            method()
+            self._spent_s[name] += time.perf_counter() - begin
+            self._updates += name == "_update"
+
+        return timed
+
+    def run(self, episodes: int) -> Run:
+        """Train for so many episodes, or, if all environments together play more at a time, for those."""
+        calls = -(-episodes // self._episodes_of_call)
+        before, updates, begin = dict(self._spent_s), self._updates, time.perf_counter()
+        for _ in range(calls):
+            self.algorithm.train()
+        return Run(
+            wall_s=time.perf_counter() - begin,
+            updating_s=self._spent_s["_update"] - before["_update"],
+            sharing_s=self._spent_s["_share_weights"] - before["_share_weights"],
+            episodes=calls * self._episodes_of_call,
+            slots=calls * self._episodes_of_call * self._slots_of_episode,
+            updates=self._updates - updates,
+        )
+
+
+def configuration(point: Point, slots: int) -> Any:
+    """The algorithm's configuration at a point."""
+    from lad_rllib.algorithms.lad_ts import LADTSConfig
+    from lad_rllib.envs import FleetVectorEnv
+
+    logging.getLogger("ray.rllib").setLevel(logging.ERROR)  # its import has set a chattier one
+    network = {"stations": point.stations, "servers": point.servers}
+    setting = {"preset": "paper", "slots": slots, "network": network}
+    return (
+        LADTSConfig()
+        .environment(FleetVectorEnv, env_config={"setting": setting})
+        .training(train_batch_size_per_learner=point.batch // max(point.learners, 1))
+        .env_runners(num_env_runners=point.env_runners, num_envs_per_env_runner=point.envs)
+        .learners(num_learners=point.learners, num_gpus_per_learner=int(point.gpu))
+        .debugging(seed=1, log_level="ERROR")
+    )
+
+
+@contextlib.contextmanager
+def training(point: Point, slots: int) -> Iterator[Training]:
+    """A training that ends with the block, and its actors with it."""
+    own = Training(point, slots)
+    try:
+        yield own
+    finally:
+        own.algorithm.stop()
+
+
+def measure(base: Training, point: Point, slots: int, repeats: int, episodes: int) -> dict[str, Any]:
+    """Row of a point, which takes turns with the base line."""
+    with training(point, slots) as trial:
+        base_runs, runs = [base.run(episodes)], []
+        for _ in range(repeats):
+            runs.append(trial.run(episodes))
+            base_runs.append(base.run(episodes))
+    return row_of(point, runs, base_runs)
+
+
+def reason_not_to_run(point: Point, resources: Mapping[str, float]) -> str | None:
+    """What the point needs and the cluster, or this process, does not have."""
+    if point.gpu and not has_gpu():
+        return "no GPU"
+    cpus, needed = resources.get("CPU", 0), point.env_runners + point.learners
+    return f"needs {needed} CPUs of the cluster, which has {cpus:g}" if needed > cpus else None
+
+
+def has_gpu() -> bool:
+    """Whether a learner of this process would find a GPU."""
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Measure all points of the wanted axes; returns the exit status."""
+    import ray
+    import torch
+
+    from lad_rllib.cli import cluster
+    from lad_rllib.cli import options as shared
+
+    shared.check_at_least_one(parsed, "episodes", "repeats")
+    folder = shared.writable_folder(parsed.output)
+    torch.set_num_threads(1)
+    base, slots = (Point(stations=3, servers=3), SMOKE_SLOTS) if parsed.smoke else (Point(), 60)
+    points = [point for axis in parsed.axes for point in points_of(axis, base, smoke=parsed.smoke)]
+    cluster.start_ray(
+        parsed, num_cpus=1 + max(point.env_runners + point.learners for point in points), num_gpus=int(has_gpu())
+    )
+    cores = os.cpu_count() or 1
+    about = provenance("benchmarks/scaling.py", f"{cores} cores")
+    method = SMOKE_METHOD if parsed.smoke else (__doc__ or "").partition("\n\n")[2].strip()
+    report = Report(folder, about, method, cores)
+    with training(base, slots) as base_training, report:
+        for point in points:
+            reason = reason_not_to_run(point, ray.cluster_resources())
+            measured = (base_training, point, slots, parsed.repeats, parsed.episodes)
+            row = not_run(point, reason) if reason else measure(*measured)
+            report.add(row)
+            table = show([table_row(row)]).splitlines()
+            print(*(table if len(report.rows) == 1 else table[-1:]), sep="\n", flush=True)
+    print(f"\n{report.reading()}\n\nwritten: {folder / 'scaling.csv'}, scaling.md, scaling.png")
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run from the command line."""
+    from lad_rllib.cli.cluster import add_cluster_arguments, add_smoke_argument
+    from lad_rllib.cli.main import run_command
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--axes", nargs="+", choices=AXES, default=list(AXES), help="what to change (default: all)")
+    parser.add_argument("--episodes", type=int, default=2, help="episodes of one measurement (default: 2)")
+    parser.add_argument("--repeats", type=int, default=5, help="measurements of each point (default: 5)")
+    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results", help="folder for the results")
+    add_cluster_arguments(parser)
+    add_smoke_argument(parser, episodes=1, repeats=1)
+    parsed = parser.parse_args(argv)
+    parsed.command = "scaling"
+    warnings.filterwarnings("ignore")
+    return run_command(run, parsed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

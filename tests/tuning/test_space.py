@@ -1,0 +1,85 @@
+"""Search spaces: files to domains, grids and mutations, and what is refused."""
+
+import pytest
+import yaml
+
+from lad_rllib.algorithms.lad_ts import LADTSConfig
+from lad_rllib.errors import ConfigurationError
+from lad_rllib.tuning.space import MUTABLE, read_space
+
+
+def space_of(tmp_path, **content):
+    file = tmp_path / "space.yaml"
+    file.write_text(yaml.safe_dump(content))
+    return read_space(file)
+
+
+def test_every_value_of_the_default_space_is_one_that_the_algorithm_takes():
+    space = read_space()
+    assert set(space.ranges) <= set(vars(LADTSConfig())) and len(space.ranges) >= 5
+    for name, domain in space.domains().items():
+        for _ in range(20):
+            LADTSConfig().training(**{name: domain.sample()}).validate()
+    defaults = LADTSConfig()
+    for name, (kind, values) in space.ranges.items():  # the published value is within reach
+        default = getattr(defaults, name)
+        assert default in values if kind == "choice" else values[0] <= default <= values[1]
+
+
+def test_every_kind_of_range_is_sampled_within_its_ends(tmp_path):
+    space = space_of(
+        tmp_path,
+        actor_lr={"loguniform": [1e-4, 1e-2]},
+        gamma={"uniform": [0.5, 0.9]},
+        policy_denoising_steps={"randint": [2, 3]},
+        preset={"choice": ["paper", "published_code"]},
+        tau=0.01,
+    )
+    domains = space.domains()
+    assert domains.pop("tau") == 0.01
+    drawn = {name: [domain.sample() for _ in range(200)] for name, domain in domains.items()}
+    assert 1e-4 <= min(drawn["actor_lr"]) < 3e-4 and 3e-3 < max(drawn["actor_lr"]) <= 1e-2
+    assert min(drawn["gamma"]) >= 0.5 and max(drawn["gamma"]) <= 0.9
+    assert set(drawn["policy_denoising_steps"]) == {2, 3}
+    assert set(drawn["preset"]) == {"paper", "published_code"}
+
+
+def test_a_grid_has_the_ends_of_every_range(tmp_path):
+    space = space_of(tmp_path, actor_lr={"loguniform": [1e-4, 1e-2]}, x={"randint": [1, 4]}, y={"choice": ["a", "b"]})
+    grid = {name: value["grid_search"] for name, value in space.grid(3).items()}
+    assert grid["actor_lr"] == pytest.approx([1e-4, 1e-3, 1e-2])
+    assert grid["x"] == [1, 2, 4] and grid["y"] == ["a", "b"]
+
+
+def test_population_based_training_changes_only_what_a_checkpoint_can_bear():
+    assert set(read_space().mutations()) == set(read_space().ranges) & set(MUTABLE)
+    with pytest.raises(ConfigurationError, match="the search space has none of them"):
+        read_space().only(["policy_denoising_steps"]).mutations()
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"uniform": [1]}, "write {KIND: "),
+        ({"normal": [0, 1]}, "with a KIND of uniform, loguniform, randint, choice"),
+        ({"uniform": [2, 1]}, "needs a low and a high end"),
+        ({"loguniform": [0, 1]}, "both above 0"),
+        ({"uniform": ["1e-4", "1e-3"]}, "write 1.0e-4, not 1e-4"),
+        ({"choice": []}, "write {KIND: "),
+    ],
+)
+def test_a_range_that_is_none_is_named(tmp_path, value, message):
+    with pytest.raises(ConfigurationError, match="actor_lr.*") as refused:
+        space_of(tmp_path, actor_lr=value)
+    assert message in str(refused.value)
+
+
+def test_a_space_without_ranges_or_file_is_refused(tmp_path):
+    with pytest.raises(ConfigurationError, match="has no range"):
+        space_of(tmp_path, actor_lr=1e-4)
+    with pytest.raises(ConfigurationError, match="cannot read search space .*nowhere.yaml"):
+        read_space(tmp_path / "nowhere.yaml")
+    with pytest.raises(ConfigurationError, match="has no hidden_size; it has actor_lr"):
+        read_space().only(["hidden_size"])
+    with pytest.raises(ConfigurationError, match="nothing to search"):
+        read_space().only(["gamma"]).without(["gamma"])
