@@ -147,16 +147,17 @@ class Machine:
         for command in commands:
             subprocess.run(["nsenter", f"--net=/proc/{self.pid}/ns/net", *command.split()], check=True)
 
-    def wait_for_ssh(self) -> None:
-        """Wait until its ssh server listens.
+    def wait_for_port(self, port: int) -> None:
+        """Wait until something on it listens on a port.
 
         Raises:
-            RuntimeError: with what the machine said, if it does not.
+            RuntimeError: with what the machine said, if nothing does.
         """
+        listens = f":{port:04X} 00000000:0000 0A "  # in the kernel's table: nobody at the other end, state 10
         end_s = time.monotonic() + _START_S
-        while ":0016 " not in Path(f"/proc/{self.pid}/net/tcp").read_text():  # port 22
+        while listens not in Path(f"/proc/{self.pid}/net/tcp").read_text():
             if time.monotonic() > end_s or self._process.poll() is not None:
-                raise RuntimeError(f"{self.name} does not start: {self._log.read_text()}")
+                raise RuntimeError(f"{self.name}: nothing listens on port {port}; {self._log.read_text()}")
             time.sleep(0.02)
 
     def start(self, command: str) -> Command:
@@ -203,7 +204,7 @@ class Laboratory:
                 self.machines[name] = Machine(name, folder, environment)
             self._connect()
             for machine in self.machines.values():
-                machine.wait_for_ssh()
+                machine.wait_for_port(22)
         except BaseException:
             self.close()
             raise
