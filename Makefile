@@ -10,7 +10,7 @@ export OMP_NUM_THREADS := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check lint bench bench-dispatch bench-scaling format clean
+.PHONY: help venv demo test check lint bench bench-dispatch bench-scaling check-cluster format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,7 +36,7 @@ demo: $(STAMP) ## train on the paper's setting, compare, then send ten prompts t
 	$(BIN)/lad-rllib generate --fleet digits --checkpoint results/demo/digits/checkpoint --tasks 10 \
 		--output results/demo/images
 
-test: lint ## format, lint, types and all tests
+test: lint $(VENV)/aws-check/.installed ## format, lint, types and all tests
 	$(BIN)/pytest -q
 
 check: lint ## format, lint, types and the fast tests: before every commit
@@ -55,6 +55,13 @@ bench-dispatch: $(STAMP) ## cost of dispatch over 5, 20 and 100 edge servers
 
 bench-scaling: $(STAMP) ## training against runners, environments, learners, network size and GPU
 	$(BIN)/python benchmarks/scaling.py
+
+check-cluster: $(VENV)/aws-check/.installed ## look for mistakes in the files of cluster/; nothing is started
+	$(BIN)/python cluster/check.py
+
+$(VENV)/aws-check/.installed: cluster/aws-check.txt $(STAMP)
+	$(BIN)/pip install -q --disable-pip-version-check --upgrade --target $(VENV)/aws-check -r cluster/aws-check.txt
+	@touch $@
 
 format: $(STAMP) ## rewrite the code in the project's format
 	$(BIN)/ruff check --fix-only -q .

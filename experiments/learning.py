@@ -2,9 +2,8 @@
 
     python experiments/learning.py --seeds 5 --episodes 100
 
-Trains one run per seed with ``experiments/train.py`` (finished runs are kept, so that it can be interrupted), and
-writes into ``experiments/results/``: every episode of every seed (CSV), a table as mean +- sd over seeds (CSV and
-Markdown), and a picture.
+Trains one run per seed as a trial of Ray Tune, so that a cluster trains them side by side, and writes into --output:
+every episode of every seed (CSV), a table as mean +- sd over seeds (CSV and Markdown), and a picture.
 """
 
 from __future__ import annotations
@@ -12,89 +11,105 @@ from __future__ import annotations
 import argparse
 import platform
 import shlex
-import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import pandas as pd
-from rich.progress import Progress
 
 from lad_rllib import names
+from lad_rllib.cli import cluster, run_configuration
+from lad_rllib.cli import options as shared
+from lad_rllib.cli.main import run_command
 from lad_rllib.cli.run_folder import source_commit
+from lad_rllib.cli.storage import SharedCopy
+from lad_rllib.errors import ConfigurationError
 
-matplotlib.use("Agg")
-from matplotlib import pyplot  # noqa: E402
-
-FOLDER = Path(__file__).resolve().parent
-TRAIN = FOLDER / "train.py"
 # First and last episode of a window, and what the published code reached there in one run (ratio to the oracle).
 WINDOWS = {(51, 60): 1.15, (91, 100): 1.07}
 
 
-def main() -> int:
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5, help="runs, with seeds 0, 1, ... (default: 5)")
-    parser.add_argument("--episodes", type=int, default=100, help="episodes of each run (default: 100)")
-    parser.add_argument("--preset", default="published_code", help="published_code (default) or paper")
-    parser.add_argument("--parallel", type=int, default=1, help="runs at a time (default: 1)")
-    parser.add_argument("--runs", type=Path, default=Path("results/learning"), help="folder of the single runs")
-    parser.add_argument("--output", type=Path, default=FOLDER / "results", help="folder of the results")
-    options = parser.parse_args()
-    if options.seeds < 1 or options.episodes < 1:
-        parser.error("--seeds and --episodes must be at least 1")
-    options.output.mkdir(parents=True, exist_ok=True)
-    curves = train_all(options)
-    stem = f"learning_{options.preset}"
-    curves.to_csv(options.output / f"{stem}.csv", index=False)
-    table = summary(curves)
-    table.to_csv(options.output / f"{stem}_summary.csv", index=False)
-    text = describe(table, options)
-    (options.output / f"{stem}.md").write_text(text, encoding="utf-8")
-    plot(curves, options.output / f"{stem}.png", options)
+    shared.add_setting_arguments(parser)
+    parser.add_argument("--seeds", type=int, default=5, help="runs, with seeds 0, 1, ... (5)")
+    parser.add_argument("--episodes", type=int, default=100, help="episodes of each run (100)")
+    parser.add_argument("--max-concurrent", type=int, metavar="N", help="runs at a time (as many as there is room)")
+    parser.add_argument("--checkpoint-every", type=int, default=10, metavar="N", help="iterations (10)")
+    parser.add_argument("--output", default="results/learning", metavar="DIR", help="(results/learning)")
+    parser.add_argument("--resume", action="store_true", help="go on with the runs in the output folder or storage")
+    run_configuration.add_learning_arguments(parser)
+    run_configuration.add_scale_arguments(parser)
+    cluster.add_smoke_argument(parser, setting="small", seeds=2, episodes=4, checkpoint_every=1)
+    live = {"fleet": None, "shared_fleet": False, "in_process": False, "prompts": None, "init_from": None}
+    parser.set_defaults(seed=0, part=None, **live)
+    parsed = parser.parse_args(arguments)
+    parsed.command = "learning"
+    return parsed
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Train, and write; returns the exit status."""
+    from lad_rllib.cli.tuning_report import SearchProgress, quiet_tune
+    from lad_rllib.tuning.results import episode_table
+    from lad_rllib.tuning.search import SearchPlan, experiment_path, run_search
+    from lad_rllib.tuning.space import SearchSpace
+
+    quiet_tune()
+    shared.check_at_least_one(parsed, "seeds", "episodes", "checkpoint_every")
+    output = shared.writable_folder(parsed.output)
+    configuration = run_configuration.resolve(parsed)
+    preset = configuration["training"].get("preset", "published_code")
+    stem = f"learning_{preset}"
+    storage = parsed.storage_path or str(output.resolve() / "experiment")
+    copy = SharedCopy(output, parsed.storage_path, f"{stem}-results")
+    plan = SearchPlan(
+        name=stem,
+        algorithm=run_configuration.algorithm_config(configuration),
+        space=SearchSpace({}, {}),
+        given=({},),
+        scheduler="none",
+        episodes=parsed.episodes,
+        seeds=tuple(range(parsed.seeds)),
+        seeds_as_grid=True,
+        max_concurrent=parsed.max_concurrent,
+        checkpoint_every=parsed.checkpoint_every,
+        callbacks=(SearchProgress(parsed.episodes),),
+    )
+    cluster.start_ray(parsed, num_cpus=2 + parsed.num_env_runners + parsed.num_learners)
+    print(f"writing to {copy.place}; runs and checkpoints: {experiment_path(storage, plan.name)}")
+    outcomes = run_search(plan, storage, resume=parsed.resume)
+    if failed := [outcome for outcome in outcomes if outcome.error]:
+        raise ConfigurationError(f"{len(failed)} of {len(outcomes)} runs failed; go on with them with --resume")
+    curves = curves_of(episode_table(outcomes), {outcome.trial: outcome.config["seeds"] for outcome in outcomes})
+    curves.to_csv(output / f"{stem}.csv", index=False)
+    table = summary(curves, parsed.episodes)
+    table.to_csv(output / f"{stem}_summary.csv", index=False)
+    text = describe(table, preset, configuration["setting"]["name"])
+    (output / f"{stem}.md").write_text(text, encoding="utf-8")
+    plot(curves, output / f"{stem}.png", preset)
+    copy.push()
     print(text)
     return 0
 
 
-def train_all(options: argparse.Namespace) -> pd.DataFrame:
-    """Progress of all seeds in one tidy table."""
-    with Progress() as progress, ThreadPoolExecutor(options.parallel) as pool:
-        task = progress.add_task("runs", total=options.seeds)
-        futures = [pool.submit(train_one, options, seed) for seed in range(options.seeds)]
-        for future in futures:
-            future.result()
-            progress.advance(task)
-    frames = [
-        pd.read_csv(run_folder(options, seed) / "progress.csv").assign(seed=seed) for seed in range(options.seeds)
-    ]
-    columns = ["seed", "episodes", names.MEAN_DELAY, *names.YARDSTICKS.values(), names.DELAY_OVER_ORACLE, "seconds"]
-    curves = pd.concat(frames, ignore_index=True)[columns]
-    return curves[curves["episodes"] <= options.episodes]
+def curves_of(episodes: pd.DataFrame, seeds: dict[str, int]) -> pd.DataFrame:
+    """Every episode of every seed."""
+    curves = episodes.assign(seed=episodes["trial"].map(seeds))
+    curves[names.MEAN_DELAY] = curves["iteration_delay_s"]  # not the mean of the last ones
+    curves[names.DELAY_OVER_ORACLE] = curves[names.MEAN_DELAY] / curves[names.ORACLE_DELAY]
+    columns = ["seed", "episodes", names.MEAN_DELAY, *names.YARDSTICKS.values(), names.DELAY_OVER_ORACLE]
+    return curves[columns].sort_values(["seed", "episodes"], ignore_index=True)
 
 
-def run_folder(options: argparse.Namespace, seed: int) -> Path:
-    return options.runs / f"{options.preset}_seed{seed}"
-
-
-def train_one(options: argparse.Namespace, seed: int) -> None:
-    """Train one seed, or go on with it."""
-    folder = run_folder(options, seed)
-    if (folder / "progress.csv").exists() and len(pd.read_csv(folder / "progress.csv")) >= options.episodes:
-        return
-    command = [sys.executable, str(TRAIN), "--seed", str(seed), "--episodes", str(options.episodes), "--quiet"]
-    command += ["--preset", options.preset, "--output", str(folder)]
-    command += ["--resume"] if (folder / "checkpoint").exists() else ["--overwrite"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    if result.returncode != 0:
-        raise SystemExit(f"seed {seed} failed: {result.stderr.strip().splitlines()[-1]}")
-
-
-def summary(curves: pd.DataFrame) -> pd.DataFrame:
+def summary(curves: pd.DataFrame, episodes: int) -> pd.DataFrame:
     """Mean and sd over seeds of each window's mean delay and of its ratio to the greedy oracle."""
     rows = []
-    for (first, last), published in WINDOWS.items():
+    windows: dict[tuple[int, int], float] = {
+        window: ratio for window, ratio in WINDOWS.items() if window[1] <= episodes
+    }
+    for (first, last), published in (windows or {(max(1, episodes - 9), episodes): float("nan")}).items():
         window = curves[curves["episodes"].between(first, last)]
         if window.empty:
             continue
@@ -115,10 +130,10 @@ def summary(curves: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def describe(table: pd.DataFrame, options: argparse.Namespace) -> str:
+def describe(table: pd.DataFrame, preset: str, setting: str) -> str:
     """The table in Markdown, with what is needed to make it again."""
     lines = [
-        f"# Learning on the paper's edge network, preset `{options.preset}`",
+        f"# Learning on setting `{setting}`, preset `{preset}`",
         "",
         "Mean over seeds ± sd. All schedulers had the same arrivals; water-filling and capacity-proportional choose at",
         "random and learn nothing. Ratio: LAD-TS over the greedy oracle.",
@@ -144,8 +159,13 @@ def describe(table: pd.DataFrame, options: argparse.Namespace) -> str:
     return "\n".join(lines)
 
 
-def plot(curves: pd.DataFrame, path: Path, options: argparse.Namespace) -> None:
+def plot(curves: pd.DataFrame, path: Path, preset: str) -> None:
     """Ratio to the greedy oracle: every seed thin, mean over seeds thick, sd as a band."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
     table = curves.pivot(index="episodes", columns="seed", values=names.DELAY_OVER_ORACLE)
     mean, sd = table.mean(axis=1), table.std(axis=1).fillna(0.0)
     figure, axes = pyplot.subplots(figsize=(8, 4.5))
@@ -159,7 +179,7 @@ def plot(curves: pd.DataFrame, path: Path, options: argparse.Namespace) -> None:
         axes.plot(ratios.index, ratios[column] / ratios[names.ORACLE_DELAY], color=colour, label=label)
     axes.set_xlabel("episode")
     axes.set_ylabel("mean delay / greedy oracle's")
-    axes.set_title(f"LAD-TS ({options.preset}) on the paper's edge network")
+    axes.set_title(f"LAD-TS ({preset}) on the paper's edge network")
     axes.grid(alpha=0.3)
     axes.legend()
     figure.tight_layout()
@@ -168,4 +188,4 @@ def plot(curves: pd.DataFrame, path: Path, options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(run, parse()))

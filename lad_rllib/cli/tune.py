@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
-import os
 import sys
 import time
 from dataclasses import replace
@@ -88,11 +86,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Search; returns the exit status: 1 if a trial failed for good."""
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Ray Tune's own tables; progress is ours
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a trial's failure is told and kept without its traceback
     from lad_rllib.cli import tuning_report
     from lad_rllib.tuning.search import run_search
 
+    tuning_report.quiet_tune()
     output = shared.writable_folder(parsed.output)
     name = parsed.name or output.resolve().name
     copy = SharedCopy(output, parsed.storage_path, f"{name}-results")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 import time
 from importlib.util import find_spec
@@ -18,6 +20,12 @@ from lad_rllib.tuning.search import SearchPlan
 from lad_rllib.tuning.trial import SCORE, WINDOW
 
 _PROGRESS_PERIOD_S = 20.0
+
+
+def quiet_tune() -> None:
+    """Keep Ray Tune from printing its own tables, and tracebacks of failures that are told and kept anyway."""
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
 
 
 class SearchProgress(tune.Callback):

@@ -1,6 +1,6 @@
 """``cluster/local.yaml`` as it is, from ``ray up`` to ``ray down``, on three made-up machines.
 
-The machines have the file's placeholders for addresses, user and key, so nothing in it is replaced. They have no network
+The machines have the addresses, the user and the key that the file has, so nothing in it is replaced. They have no network
 beyond themselves; the packages that setup installs are there already, except for this one.
 """
 

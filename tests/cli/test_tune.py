@@ -1,0 +1,113 @@
+"""The search command: what it leaves, what trains with it, and how it goes on after a kill."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from lad_rllib.cli import main
+
+ROOT = Path(__file__).parents[2]
+SMALL = {"learning_starts": 20, "train_batch_size_per_learner": 8, "replay_capacity": 200}
+
+
+@pytest.fixture
+def small(tmp_path):
+    """Arguments that make a trial learn from the second episode on."""
+    file = tmp_path / "small.yaml"
+    file.write_text(yaml.safe_dump({"training": SMALL}))
+    return ["--smoke", "--config", str(file)]
+
+
+@pytest.mark.cluster
+def test_a_search_leaves_tables_pictures_and_a_configuration_that_trains(ray_cluster, small, tmp_path, capsys):
+    output = tmp_path / "search"
+    shared = ["--storage-path", str(tmp_path / "shared")]
+    arguments = ["--episodes", "12", "--seeds", "0", "1", "--confirm-seeds", "2", "--output", str(output), *shared]
+    assert main(["tune", *small, *arguments]) == 0
+    out, err = capsys.readouterr()
+    assert "3 trials (" in out and "| tuned | 2 |" in out and "| defaults | 2 |" in out
+    assert f"writing to {output}" in out and "trials:" in err
+    trials = pd.read_csv(output / "trials.csv")
+    assert len(trials) == 3 and {"actor_lr", "gamma", "delay_over_oracle", "status", "path"} <= set(trials)
+    assert trials["seeds"].tolist() == ["0 1"] * 3
+    best = yaml.safe_load((output / "best.yaml").read_text())["training"]
+    assert best["gamma"] == trials["gamma"].iloc[0] and best["learning_starts"] == 20
+    assert (output / "trials.png").stat().st_size > 10_000
+    confirmed = pd.read_csv(output / "confirmation.csv")
+    assert confirmed["configuration"].tolist() == ["tuned"] * 2 + ["defaults"] * 2
+    assert confirmed["seeds"].tolist() == [1000, 1001] * 2
+    assert {path.name for path in (tmp_path / "shared").iterdir()} == {
+        "search",
+        "search-confirmation",
+        "search-results",
+    }
+    train = ["train", "--smoke", "--quiet", "--config", str(output / "best.yaml"), "--output", str(tmp_path / "run")]
+    assert main(train) == 0
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["training"] == best
+    assert main(["tune", *small, "--output", str(output)]) == 2
+    assert "holds a search already; give --resume" in capsys.readouterr().err
+
+
+@pytest.mark.cluster
+def test_a_trial_that_fails_for_good_is_told_and_the_others_count(ray_cluster, small, tmp_path, capsys):
+    space = tmp_path / "space.yaml"
+    space.write_text("gamma: {choice: [0.9, 3.0]}")
+    arguments = ["--space", str(space), "--search", "grid", "--parameters", "gamma", "--output", str(tmp_path / "s")]
+    assert main(["tune", *small, *arguments]) == 1
+    out, err = capsys.readouterr()
+    assert "1 failed" in out and "gamma must be in [0, 1], got 3.0" in out
+    assert yaml.safe_load((tmp_path / "s" / "best.yaml").read_text())["training"]["gamma"] == 0.9
+    assert "Traceback" not in err
+
+
+@pytest.mark.cluster
+def test_a_killed_search_goes_on_where_it_was(small, tmp_path):
+    output = tmp_path / "search"
+    command = [sys.executable, str(ROOT / "experiments" / "tune.py"), "--address", "local", "--output", str(output)]
+    begin = [*command, *small, "--episodes", "200", "--trials", "2", "--scheduler", "none", "--max-concurrent", "1"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(begin, env=environment, stdout=subprocess.DEVNULL, start_new_session=True) as process:
+        try:
+            end = time.monotonic() + 120
+            while not list(output.glob("experiment/search/trial_*/checkpoint_000003")):
+                assert time.monotonic() < end and process.poll() is None
+                time.sleep(0.2)
+        finally:
+            process.send_signal(signal.SIGKILL)
+    assert not (output / "trials.csv").exists()
+    resume = subprocess.run(
+        [*command, "--resume"], env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert resume.returncode == 0, resume.stderr
+    trials, rows = pd.read_csv(output / "trials.csv"), pd.read_csv(output / "episodes.csv")
+    assert trials["status"].tolist() == ["done", "done"] and trials["episodes"].tolist() == [200, 200]
+    for _, of_trial in rows.groupby("trial"):
+        assert of_trial["episodes"].tolist() == list(range(1, 201))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--trials", "0"], "--trials must be at least 1"),
+        (["--resume"], "holds no search to resume"),
+        (["--space", "nowhere.yaml"], "cannot read search space nowhere.yaml"),
+        (["--parameters", "gama"], "the search space has no gama; it has actor_lr"),
+        (["--parameters", "gamma", "--gamma", "0.9"], "nothing to search"),
+        (["--search", "optuna", "--seeds-as-grid"], "have all seeds in each trial"),
+        (
+            ["--scheduler", "pbt", "--parameters", "policy_denoising_steps"],
+            "population based training changes actor_lr",
+        ),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path, capsys, arguments, message):
+    assert main(["tune", "--smoke", *arguments, "--output", str(tmp_path)]) == 2
+    assert message in capsys.readouterr().err.strip().splitlines()[-1]
+    assert not (tmp_path / "tune.yaml").exists()
