@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 HOME = "/home/ubuntu"
-SHARED = "/mnt/lad-rllib"
+SHARED = "/mnt/shared"
 """Folder that all machines share."""
 LAPTOP = "192.0.2.1"
 ADDRESSES = {"head": "192.0.2.10", "worker-1": "192.0.2.11", "worker-2": "192.0.2.12"}
@@ -112,7 +112,7 @@ class Machine:
         self.name, self._folder = name, folder
         self._environment = {
             "HOME": HOME,
-            "PATH": f"{HOME}/lad-rllib-env/bin:{_TOOL_PATH}",
+            "PATH": f"{HOME}/lad_rllib_env/bin:{_TOOL_PATH}",
             "LANG": "C.UTF-8",
             **environment,
         }

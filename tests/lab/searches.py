@@ -48,30 +48,37 @@ class Folder:
 
 
 class Bucket:
-    """A storage that is a bucket of an S3 server on the laptop.
+    """A storage that is a folder in a bucket of an S3 server on the laptop.
 
     Args:
         laptop: The machine.
         port: Port of the server.
         name: Name of the bucket.
+        folder: What all keys begin with.
     """
 
-    def __init__(self, laptop, port: int, name: str) -> None:
-        self._laptop, self._url = laptop, f"http://{LAPTOP}:{port}/{name}"
+    def __init__(self, laptop, port: int, name: str, folder: str) -> None:
+        self._laptop, self._url, self._folder = laptop, f"http://{LAPTOP}:{port}/{name}", folder
 
-    def _get(self, path: str) -> str:
-        ask = f"import urllib.request as r; print(r.urlopen({self._url + path!r}).read().decode(), end='')"
+    def _ask(self, path: str, method: str = "GET") -> str:
+        request = f"r.Request({self._url + path!r}, method={method!r})"
+        ask = f"import urllib.request as r; print(r.urlopen({request}).read().decode(), end='')"
         return self._laptop.run(f'python -c "{ask}"')
 
+    def create(self) -> None:
+        """Make the bucket."""
+        self._ask("", "PUT")
+
     def names(self) -> list[str]:
-        """Its keys."""
-        found = ElementTree.fromstring(self._get("?list-type=2&max-keys=1000"))
+        """Files, relative to the folder."""
+        found = ElementTree.fromstring(self._ask(f"?list-type=2&prefix={self._folder}"))
         assert found.findtext("{*}IsTruncated") == "false"
-        return [str(key.text) for key in found.iterfind("{*}Contents/{*}Key")]
+        keys = [str(key.text) for key in found.iterfind("{*}Contents/{*}Key")]
+        return [key.removeprefix(self._folder) for key in keys]
 
     def read(self, name: str) -> str:
-        """What an object holds."""
-        return self._get(f"/{name}")
+        """What a file holds."""
+        return self._ask(f"/{self._folder}{name}")
 
 
 def start_ray(laboratory, cpus: int) -> None:
