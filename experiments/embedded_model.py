@@ -12,17 +12,22 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from lad_rllib.cli import cluster  # noqa: E402
+from lad_rllib.cli.main import run_command  # noqa: E402
+from lad_rllib.cli.rows import ResultRows  # noqa: E402
+from lad_rllib.cli.storage import SharedCopy, Storage  # noqa: E402
 from lad_rllib.edge.embedded import embedded_model_path  # noqa: E402
+from lad_rllib.errors import ConfigurationError  # noqa: E402
 
 ITERATIONS = 4000
 STEPS = (1, 2, 4, 8, 15, 30)
@@ -32,10 +37,46 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     if importlib.util.find_spec("sklearn") is None:
         print("error: scikit-learn is missing; pip install 'lad-rllib[embedded-model]'", file=sys.stderr)
-        return 1
+        return 2
+    return run_command(run, options)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train or evaluate, here or as a task of a cluster; returns the exit status."""
+    print(f"writing to {options.output.resolve()}")
+    if not (options.address or options.wait_nodes):
+        return work(options)
+    if options.storage_path is None:
+        raise ConfigurationError("on a cluster the results need a --storage-path that all nodes reach")
+    import ray
+
+    cluster.start_ray(options, num_cpus=1)
+    status: int = ray.get(ray.remote(num_cpus=1, max_retries=3)(_on_a_node).remote(options, str(ROOT)))
+    if status == 0:
+        Storage(options.storage_path).copy_out(options.output.name, options.output)
+    return status
+
+
+def _on_a_node(options: argparse.Namespace, root: str) -> int:
+    """The work, on whatever node Ray has chosen; a task that is tried again goes on from the state on storage."""
+    sys.path.insert(0, root)
+    options.resume = True
+    with tempfile.TemporaryDirectory() as folder:
+        options.output = Path(folder) / options.output.name
+        return work(options)
+
+
+def work(options: argparse.Namespace) -> int:
+    """Train or evaluate in this process."""
     quiet()
     torch.set_num_threads(1)  # the networks are small, and results must not depend on the number of threads
-    return options.command(options)
+    options.output.mkdir(parents=True, exist_ok=True)
+    copy = SharedCopy(options.output, options.storage_path)
+    if options.resume:
+        copy.fetch()
+    status: int = options.action(options, copy)
+    copy.push()
+    return status
 
 
 def quiet() -> None:
@@ -56,8 +97,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     train.add_argument("--iterations", type=int, default=ITERATIONS, help="optimiser steps (default: %(default)s)")
     train.add_argument("--output", type=Path, default=Path("results/embedded_model"), help="default: %(default)s")
     train.add_argument("--overwrite", action="store_true", help="replace a model that is there already")
-    train.add_argument("--smoke", action="store_true", help="a few iterations on little data: does it run?")
-    train.set_defaults(command=run_training)
+    train.add_argument("--resume", action="store_true", help="go on with the training in the output folder or storage")
+    train.set_defaults(action=run_training)
     evaluate = commands.add_parser("evaluate", help="quality against denoising steps, and a picture of samples")
     evaluate.add_argument("--model", type=Path, default=embedded_model_path(), help="default: the embedded model")
     evaluate.add_argument("--steps", type=int, nargs="+", default=STEPS, help="denoising steps (default: %(default)s)")
@@ -67,43 +108,53 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     evaluate.add_argument(
         "--output",
         type=Path,
-        default=ROOT / "experiments" / "results" / "embedded_model_quality.csv",
-        help="table (default: experiments/results/embedded_model_quality.csv)",
+        default=Path("results/embedded_model_quality"),
+        help="folder for embedded_model_quality.csv and samples.png (default: %(default)s)",
     )
-    evaluate.add_argument("--samples", type=Path, help="picture (default: samples.png in the model's folder)")
-    evaluate.add_argument("--smoke", action="store_true", help="two rows of few pictures: does it run?")
-    evaluate.set_defaults(command=run_evaluation)
+    evaluate.add_argument("--resume", action="store_true", help="keep the rows that are there")
+    evaluate.set_defaults(action=run_evaluation)
+    for command in (train, evaluate):
+        group = command.add_argument_group("cluster (the work as one task; default: in this process)")
+        cluster.add_cluster_arguments(group)
+        cluster.add_storage_argument(group)
+        command.add_argument("--smoke", action="store_true", help="on little data, few steps: does it run?")
     options = parser.parse_args(arguments)
-    smallest = [options.iterations] if options.command is run_training else [*options.steps, options.pictures]
+    options.command = "embedded_model"
+    smallest = [options.iterations] if options.action is run_training else [*options.steps, options.pictures]
     if min(smallest) < 1:
         parser.error("--iterations, --steps and --pictures must be at least 1")
     return options
 
 
-def run_training(options: argparse.Namespace) -> int:
+def run_training(options: argparse.Namespace, copy: SharedCopy) -> int:
     from experiments.embedded.pictures import load_digits
     from experiments.embedded.pipeline import save
     from experiments.embedded.training import TrainingSettings, train
 
-    if (options.output / "model_index.json").exists() and not options.overwrite:
-        print(f"error: {options.output} holds a model; add --overwrite to replace it", file=sys.stderr)
-        return 1
+    output, state = options.output, options.output / "training_state.pt"
+    if (output / "model_index.json").exists() and not options.overwrite:
+        raise ConfigurationError(f"{output} holds a model; add --overwrite to replace it")
     settings = TrainingSettings(seed=options.seed, iterations=options.iterations)
     if options.smoke:
         settings = replace(settings, iterations=4, batch_size=8, prompts_per_kind=4)
-    progress = TrainingProgress(settings.iterations)
-    pipeline = train(settings, load_digits()[0], progress)
-    save(pipeline, options.output)
-    size_mb = sum(file.stat().st_size for file in options.output.rglob("*") if file.is_file()) / 1e6
-    print(f"{options.output}: {size_mb:.2f} MB, {progress.seconds():.0f} s of processor time")
+    if not options.resume:
+        state.unlink(missing_ok=True)
+    progress = TrainingProgress(settings.iterations, copy)
+    try:
+        pipeline = train(settings, load_digits()[0], progress, state)
+    except ValueError as error:
+        raise ConfigurationError(f"{error}; leave --resume out to start anew") from None
+    save(pipeline, output)
+    size_mb = sum(file.stat().st_size for file in output.rglob("*") if file.is_file()) / 1e6
+    print(f"{output}: {size_mb:.2f} MB, {progress.seconds():.0f} s of processor time")
     return 0
 
 
 class TrainingProgress:
-    """Prints twenty lines over a training run."""
+    """Prints twenty lines over a training run, and copies its state to storage as often."""
 
-    def __init__(self, iterations: int) -> None:
-        self.iterations, self.started, self.losses = iterations, time.process_time(), []
+    def __init__(self, iterations: int, copy: SharedCopy) -> None:
+        self.iterations, self.copy, self.started, self.losses = iterations, copy, time.process_time(), []
 
     def seconds(self) -> float:
         return time.process_time() - self.started
@@ -114,39 +165,38 @@ class TrainingProgress:
             mean = sum(self.losses) / len(self.losses)
             print(f"iteration {iteration:5d}/{self.iterations}  loss {mean:.4f}  {self.seconds():5.0f} s", flush=True)
             self.losses.clear()
+            self.copy.push()
 
 
-def run_evaluation(options: argparse.Namespace) -> int:
+def run_evaluation(options: argparse.Namespace, copy: SharedCopy) -> int:
     from experiments.embedded.pictures import load_digits
     from experiments.embedded.pipeline import load
     from experiments.embedded.quality import quality_rows
     from experiments.embedded.sample_grid import save_sample_grid
 
     if not (options.model / "model_index.json").exists():
-        print(f"error: no model in {options.model}; train one first", file=sys.stderr)
-        return 1
+        raise ConfigurationError(f"no model in {options.model}; train one first")
     pipeline = load(options.model)
     steps, count, reference_count = options.steps, options.pictures, min(options.pictures, 350)
     if options.smoke:
         steps, count, reference_count = (1, 2), 20, 10
-    table = []
+    rows = ResultRows(options.output / "embedded_model_quality.csv", options.resume)
     for row in quality_rows(
         pipeline,
         load_digits(),
-        steps,
+        [number for number in steps if not rows.has(denoising_steps=number)],
         guidance=options.guidance,
         count=count,
         reference_count=reference_count,
         seed=options.seed,
     ):
-        table.append(row)
+        if rows.has(pictures=row["pictures"]) and "denoising_steps" not in row:
+            continue  # the real pictures, in a resumed run
+        rows.add({key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()})
+        copy.push()
         print("  ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{value}" for key, value in row.items()))
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    frame = pd.DataFrame(table).convert_dtypes()
-    frame.round(4).to_csv(options.output, index=False)
-    samples = options.samples or options.model / "samples.png"
-    save_sample_grid(pipeline, samples, options.guidance)
-    print(f"{options.output}, {samples}")
+    save_sample_grid(pipeline, options.output / "samples.png", options.guidance)
+    print(f"{options.output / 'embedded_model_quality.csv'}, {options.output / 'samples.png'}")
     return 0
 
 

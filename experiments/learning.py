@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import platform
-import shlex
 import sys
 from pathlib import Path
 
@@ -152,7 +151,7 @@ def describe(table: pd.DataFrame, preset: str, setting: str) -> str:
         )
     lines += [
         "",
-        f"Command: `python {shlex.join(['experiments/learning.py', *sys.argv[1:]])}`; commit {source_commit()}; "
+        f"Command: `{shared.command_line()}`; commit {source_commit()}; "
         f"{platform.machine()}, Python {platform.python_version()}.",
         "",
     ]

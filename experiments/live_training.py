@@ -12,7 +12,6 @@ and live_training.png into --output.
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -250,8 +249,7 @@ def describe(table: pd.DataFrame, setting: Setting, parsed: argparse.Namespace) 
             f"| {name} | {by_seed.loc[name].mean():.1f} ± {by_seed.loc[name].std():.1f} | {p95.loc[name].mean():.1f} "
             f"| {ratio.loc[name].mean():.3f} ± {ratio.loc[name].std():.3f} | {int(failed[name])} |"
         )
-    command = shlex.join(["experiments/live_training.py", *sys.argv[1:]])
-    return "\n".join([*lines, "", f"Command: `python {command}`", ""])
+    return "\n".join([*lines, "", f"Command: `{shared.command_line()}`", ""])
 
 
 def plot(curves: pd.DataFrame, table: pd.DataFrame, path: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,6 +15,9 @@ from torch import nn
 from experiments.embedded import pipeline as parts
 from experiments.embedded.pictures import COLOURS, Digits, draw
 from experiments.embedded.prompts import DIGITS, prompt_table
+
+STATE_EVERY = 100
+"""Iterations between two states on disk."""
 
 
 @dataclass(frozen=True)
@@ -44,20 +48,33 @@ class TrainingSettings:
 
 
 def train(
-    settings: TrainingSettings, digits: Digits, report: Callable[[int, float], None] = lambda iteration, loss: None
+    settings: TrainingSettings,
+    digits: Digits,
+    report: Callable[[int, float], None] = lambda iteration, loss: None,
+    state: Path | None = None,
 ) -> StableDiffusion3Pipeline:
-    """Train from scratch.
+    """Train from scratch, or go on.
 
     Args:
         settings: See ``TrainingSettings``.
         digits: Scans to learn from.
         report: Called after every iteration with its number, from 1, and its loss.
+        state: File to keep the state in, every 100 iterations; if there is one already, training goes on from it and
+            ends with the same weights as if it had not been interrupted. Removed at the end.
+
+    Raises:
+        ValueError: if the state is of other settings.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)  # diffusers and transformers draw first weights from torch's own generator
         run = _Run(settings, digits)
-    for iteration in range(settings.iterations):
+    done = run.load(state) if state is not None and state.exists() else 0
+    for iteration in range(done, settings.iterations):
         report(iteration + 1, run.step(iteration))
+        if state is not None and (iteration + 1) % STATE_EVERY == 0:
+            run.save(state, iteration + 1)
+    if state is not None:
+        state.unlink(missing_ok=True)
     return run.finish()
 
 
@@ -79,6 +96,31 @@ class _Run:
         self.weights = list(self.networks.parameters())
         self.mean_weights = [weight.detach().clone() for weight in self.weights]
         self.optimizer = torch.optim.AdamW(self.weights, settings.learning_rate, betas=(0.9, 0.98), fused=True)
+
+    def save(self, path: Path, iterations: int) -> None:
+        """Write all that goes on changing; the last state stays until this one is complete."""
+        state = {
+            "settings": asdict(self.settings),
+            "iterations": iterations,
+            "networks": self.networks.state_dict(),
+            "mean_weights": self.mean_weights,
+            "optimizer": self.optimizer.state_dict(),
+            "rng": self.rng.get_state(),
+        }
+        beside = path.with_name(f"{path.name}.unfinished")
+        torch.save(state, beside)
+        beside.replace(path)
+
+    def load(self, path: Path) -> int:
+        """Go on from a state; the number of iterations that it has behind it."""
+        state = torch.load(path, weights_only=True)
+        if state["settings"] != asdict(self.settings):
+            raise ValueError(f"{path} is of other settings: {state['settings']}")
+        self.networks.load_state_dict(state["networks"])
+        self.mean_weights = state["mean_weights"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.rng.set_state(state["rng"])
+        return int(state["iterations"])
 
     def _tokens(self, prompts: list[str]) -> torch.Tensor:
         return self.tokenizer(prompts, padding="max_length", truncation=True, return_tensors="pt").input_ids

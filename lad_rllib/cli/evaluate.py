@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -98,7 +97,7 @@ def run(parsed: argparse.Namespace) -> int:
     default = Path(parsed.checkpoint).expanduser().resolve().parent if parsed.checkpoint else Path("results/evaluate")
     output = shared.writable_folder(parsed.output or default)
     copy = SharedCopy(output, parsed.storage_path)
-    command = shlex.join(argument for argument in sys.argv if argument != "--resume")
+    command = shared.command_line()
     if parsed.resume and _is_done(copy, command):
         print(f"{output} has the results of this command already")
         return 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -126,3 +128,10 @@ def check_seed(seed: int) -> None:
     """
     if seed < 0:
         raise ConfigurationError(f"--seed must be at least 0, got {seed}")
+
+
+def command_line() -> str:
+    """The command that runs, as one would type it; ``--resume`` is left out, since it leads to the same results."""
+    script = Path(sys.argv[0])
+    program = ["python", f"{script.parent.name}/{script.name}"] if script.suffix == ".py" else [script.name]
+    return shlex.join([*program, *(argument for argument in sys.argv[1:] if argument != "--resume")])

@@ -35,7 +35,7 @@ class ResultRows:
 
     def has(self, **key: Any) -> bool:
         """Whether there is a row with these values."""
-        return any(all(row[column] == value for column, value in key.items()) for row in self._rows)
+        return any(all(row.get(column) == value for column, value in key.items()) for row in self._rows)
 
     def add(self, row: dict[str, Any]) -> None:
         """Add a row and write the file."""
@@ -44,7 +44,7 @@ class ResultRows:
 
     def drop(self, **key: Any) -> None:
         """Remove the rows with these values, as they are incomplete."""
-        self._rows = [row for row in self._rows if any(row[column] != value for column, value in key.items())]
+        self._rows = [row for row in self._rows if any(row.get(column) != value for column, value in key.items())]
         self._write()
 
     def _write(self) -> None:

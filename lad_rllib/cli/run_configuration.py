@@ -6,8 +6,6 @@ import argparse
 import logging
 import math
 import os
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +89,7 @@ def resolve(parsed: argparse.Namespace) -> dict[str, Any]:
         "num_learners": parsed.num_learners,
         "num_gpus_per_learner": _gpus_per_learner(parsed),
         "checkpoint_every": parsed.checkpoint_every,
-        "command": shlex.join(["lad-rllib", *sys.argv[1:]] if sys.argv[1:2] == ["train"] else sys.argv),
+        "command": shared.command_line(),
     }
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from dataclasses import replace
 from importlib.util import find_spec
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 import torch
 
 from experiments import embedded_model
-from experiments.embedded.pictures import COLOURS
+from experiments.embedded import training
+from experiments.embedded.pictures import COLOURS, load_digits
 from experiments.embedded.pipeline import learn_merges, make_autoencoder
 from experiments.embedded.prompts import DIGITS, random_prompt, training_words
 from experiments.embedded.quality import NEW_WORDING, Reader, all_kinds, frechet_distance, psnr_db
@@ -92,28 +94,61 @@ def test_smoke_training_twice_gives_the_same_files_and_another_seed_others(tmp_p
 
 
 @needs_digits
+def test_training_that_was_interrupted_goes_on_to_the_same_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "STATE_EVERY", 2)
+    settings = training.TrainingSettings(seed=1, iterations=5, batch_size=8, prompts_per_kind=4)
+    state = tmp_path / "state.pt"
+
+    def stop(iteration, loss):
+        if iteration == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        training.train(settings, load_digits()[0], stop, state)
+    with pytest.raises(ValueError, match="is of other settings"):
+        training.train(replace(settings, seed=2), load_digits()[0], state=state)
+    begun = []
+    resumed = training.train(settings, load_digits()[0], lambda iteration, loss: begun.append(iteration), state)
+    whole = training.train(settings, load_digits()[0])
+    assert begun == [3, 4, 5] and not state.exists()
+    for key, value in whole.transformer.state_dict().items():
+        assert torch.equal(value, resumed.transformer.state_dict()[key])
+
+
+@needs_digits
+@pytest.mark.cluster
+def test_on_a_cluster_the_model_comes_back_by_way_of_storage(ray_cluster, tmp_path):
+    shared = ["--storage-path", str(tmp_path / "shared"), "--wait-nodes", "1"]
+    assert embedded_model.main(["train", "--smoke", *shared, "--output", str(tmp_path / "model")]) == 0
+    assert (tmp_path / "model" / "model_index.json").exists()
+    assert embedded_model.main(["train", "--smoke", "--wait-nodes", "1", "--output", str(tmp_path / "other")]) == 2
+
+
+@needs_digits
 def test_smoke_evaluation_writes_a_tidy_table_and_a_picture(tmp_path):
-    table, samples = tmp_path / "quality.csv", tmp_path / "samples.png"
-    assert embedded_model.main(["evaluate", "--smoke", "--output", str(table), "--samples", str(samples)]) == 0
+    table, samples = tmp_path / "embedded_model_quality.csv", tmp_path / "samples.png"
+    assert embedded_model.main(["evaluate", "--smoke", "--output", str(tmp_path)]) == 0
     rows = pd.read_csv(table)
     assert rows["pictures"].tolist() == ["held-out digits", "generated", "generated"]
     assert rows["denoising_steps"].tolist()[1:] == [1, 2]
     assert rows["psnr_to_100_steps_db"][2] > rows["psnr_to_100_steps_db"][1] > 0
     assert all(math.isfinite(distance) and distance > 0 for distance in rows["frechet_distance"])
     assert samples.stat().st_size < 100_000
+    assert embedded_model.main(["evaluate", "--smoke", "--resume", "--output", str(tmp_path)]) == 0
+    assert pd.read_csv(table).equals(rows)
 
 
 @needs_digits
 def test_a_model_that_is_there_is_not_replaced_unasked(tmp_path, capsys):
     (tmp_path / "model_index.json").write_text("{}")
-    assert embedded_model.main(["train", "--smoke", "--output", str(tmp_path)]) == 1
+    assert embedded_model.main(["train", "--smoke", "--output", str(tmp_path)]) == 2
     assert "--overwrite" in capsys.readouterr().err
     assert (tmp_path / "model_index.json").read_text() == "{}"
 
 
 def test_without_scikit_learn_the_script_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert embedded_model.main(["train"]) == 1
+    assert embedded_model.main(["train"]) == 2
     assert "pip install 'lad-rllib[embedded-model]'" in capsys.readouterr().err
 
 
