@@ -5,7 +5,7 @@
 #
 # NAME         its host name
 # FOLDER       what the laboratory has prepared: hosts, home/, shared/, sshd_key
-# ENVIRONMENT  virtual environment that it sees as ~/lad_rllib_env; what pip changes in it stays in this machine
+# ENVIRONMENT  virtual environment that it sees as ~/lad-rllib-env; what pip changes in it stays in this machine
 # KEEP         folders to keep at their places although they lie in one that is hidden below
 #
 # Runs as root in new network, mount, process, host name and IPC namespaces: all that it mounts ends with it.
@@ -42,7 +42,7 @@ echo 'nameserver 127.0.0.1' > /etc/resolv.conf # nobody answers there, at once; 
 
 cp -r ".$folder/home" "$home"
 chmod -R go= "$home"
-ln -s "$environment" "$home/lad_rllib_env"
+ln -s "$environment" "$home/lad-rllib-env"
 mkdir /mnt/shared /run/sshd
 mount --bind ".$folder/shared" /mnt/shared
 cp ".$folder/sshd_key" /run/sshd_key

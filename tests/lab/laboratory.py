@@ -112,7 +112,7 @@ class Machine:
         self.name, self._folder = name, folder
         self._environment = {
             "HOME": HOME,
-            "PATH": f"{HOME}/lad_rllib_env/bin:{_TOOL_PATH}",
+            "PATH": f"{HOME}/lad-rllib-env/bin:{_TOOL_PATH}",
             "LANG": "C.UTF-8",
             **environment,
         }

@@ -11,7 +11,7 @@ import pandas as pd
 from tests.lab.conftest import until
 from tests.lab.laboratory import ADDRESSES, LAPTOP, ROOT
 
-EPISODES = 14
+EPISODES = 12
 """Of each trial; the paper's network takes about a second for one."""
 FAST_HEALTH_CHECKS = {
     "RAY_health_check_initial_delay_ms": "1000",
@@ -89,12 +89,12 @@ def start_ray(laboratory, cpus: int) -> None:
         worker.run(f"ray start --address={ADDRESSES['head']}:6379 --num-cpus={cpus} {store}")
 
 
-def start_search(laboratory, name: str, storage: str, *options: str):
-    """Three trials; what writes the storage is the head and the workers."""
+def start_search(laboratory, name: str, storage: str, trials: int):
+    """Start a search on the head."""
     return laboratory.head.start(
-        f"exec python {ROOT}/experiments/tune.py --address auto --wait-nodes 3 --setting paper --trials 3 "
+        f"exec python {ROOT}/experiments/tune.py --address auto --wait-nodes 3 --setting paper --trials {trials} "
         f"--episodes {EPISODES} --scheduler none --checkpoint-every 2 --parameters actor_lr gamma "
-        f"--output runs/{name} --storage-path '{storage}' {' '.join(options)}"
+        f"--output runs/{name} --storage-path '{storage}'"
     )
 
 
@@ -119,12 +119,15 @@ def trials_on(machine) -> set[str]:
 
 
 def noted(storage, search: str) -> dict[str, tuple[str, int]]:
-    """Status and last iteration of each trial, as a new driver would find them in the storage; none yet is empty."""
+    """Status and last iteration of each trial, as a new driver would find them in the storage; empty if it is early."""
     states = [name for name in storage.names() if name.startswith(f"{search}/experiment_state-")]
+    try:
+        found = json.loads(storage.read(max(states)))["trial_data"] if states else []
+    except json.JSONDecodeError:  # it is being written
+        return {}
     trials = {}
-    for described, went in json.loads(storage.read(max(states)))["trial_data"] if states else ():
-        last_result = json.loads(went)["last_result"]
-        trial = json.loads(described)
+    for described, went in found:
+        trial, last_result = json.loads(described), json.loads(went)["last_result"]
         trials[f"trial_{trial['trial_id']}"] = (trial["status"], last_result.get("training_iteration", 0))
     return trials
 
@@ -148,16 +151,20 @@ def kill_the_driver_and_resume(laboratory, step, storage, uri: str) -> None:
         storage: The storage from outside.
         uri: The storage for the search.
     """
-    driver = start_search(laboratory, "killed", uri)
+    driver = start_search(laboratory, "killed", uri, trials=3)
+    last: dict[str, tuple[str, int]] = {}
 
     def third_trial_is_on_its_way() -> bool:
-        by_status = dict(noted(storage, "killed").values())
-        return 4 <= by_status.get("RUNNING", 0) < EPISODES and by_status.get("TERMINATED") == EPISODES
+        nonlocal last
+        before, last = last, noted(storage, "killed")
+        by_status = dict(last.values())
+        on_its_way = 4 <= by_status.get("RUNNING", 0) < EPISODES and by_status.get("TERMINATED") == EPISODES
+        return on_its_way and before != last  # just noted: the driver is not killed in the middle of a note
 
     with step("search until two trials are done and one is on its way"):
         wait_for(driver, third_trial_is_on_its_way)
     driver.kill()
-    third = next(name for name, (status, _) in noted(storage, "killed").items() if status == "RUNNING")
+    third = next(name for name, (status, _) in last.items() if status == "RUNNING")
 
     with step("driver killed, another resumes the search from the storage and ends it"):
         resumed = resume_search(laboratory, "killed", uri)

@@ -43,8 +43,8 @@ def laboratory(build_laboratory, step):
 
 def test_the_head_has_the_sources_and_nothing_that_git_ignores(laboratory):
     assert list((ROOT / "lad_rllib").rglob("*.pyc"))
-    assert laboratory.head.run("find lad_rllib -name '*.pyc' -or -name results -path lad_rllib/results") == ""
-    assert laboratory.head.run("cat lad_rllib/lad_rllib/errors.py") == (ROOT / "lad_rllib/errors.py").read_text()
+    assert laboratory.head.run("find lad-rllib -name '*.pyc' -or -name results -path lad-rllib/results") == ""
+    assert laboratory.head.run("cat lad-rllib/lad_rllib/errors.py") == (ROOT / "lad_rllib/errors.py").read_text()
 
 
 def test_setup_that_has_been_done_is_not_done_again(laboratory, step):
@@ -54,7 +54,7 @@ def test_setup_that_has_been_done_is_not_done_again(laboratory, step):
         for command in setup:
             laboratory.head.run(f"source .bashrc && {command}")
     assert time.monotonic() - begin < 3
-    assert laboratory.head.run("grep -c lad_rllib_env .bashrc") == "1\n"
+    assert laboratory.head.run("grep -c lad-rllib-env .bashrc") == "1\n"
 
 
 def test_a_submitted_script_trains_with_env_runners_on_the_workers(laboratory, step):
@@ -69,7 +69,7 @@ def test_a_submitted_script_trains_with_env_runners_on_the_workers(laboratory, s
     assert pd.read_csv(laboratory.shared / "train/progress.csv")["episodes"].max() == 2
     for machine in (laboratory.head, *laboratory.workers):
         assert machine.run("python -c 'import lad_rllib; print(lad_rllib.__file__)'") == (
-            f"{HOME}/lad_rllib/lad_rllib/__init__.py\n"
+            f"{HOME}/lad-rllib/lad_rllib/__init__.py\n"
         )
 
 
