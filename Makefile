@@ -10,10 +10,10 @@ export OMP_NUM_THREADS := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check lint bench bench-dispatch bench-scaling check-cluster format clean
+.PHONY: help venv demo test check lint bench bench-dispatch bench-scaling check-cluster cluster-test cluster-test-s3 format clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 venv: $(STAMP) ## create .venv with the tested versions of all dependencies
 
@@ -61,6 +61,20 @@ check-cluster: $(VENV)/aws-check/.installed ## look for mistakes in the files of
 
 $(VENV)/aws-check/.installed: cluster/aws-check.txt $(STAMP)
 	$(BIN)/pip install -q --disable-pip-version-check --upgrade --target $(VENV)/aws-check -r cluster/aws-check.txt
+	@touch $@
+
+cluster-test: $(VENV)/.cluster-installed ## whole clusters on machines made of namespaces: ray up to ray down, faults; needs root
+	$(BIN)/pytest -v -rs -m "lab and not s3" tests/lab
+
+cluster-test-s3: $(VENV)/.cluster-installed $(VENV)/s3-server/.installed ## the same with a search on an S3 server
+	$(BIN)/pytest -v -rs -m s3 tests/lab
+
+$(VENV)/.cluster-installed: $(STAMP)
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev,cluster]'
+	@touch $@
+
+$(VENV)/s3-server/.installed: tests/lab/s3-server.txt $(STAMP)
+	$(BIN)/pip install -q --disable-pip-version-check --upgrade --target $(VENV)/s3-server -r tests/lab/s3-server.txt
 	@touch $@
 
 format: $(STAMP) ## rewrite the code in the project's format
