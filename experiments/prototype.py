@@ -166,8 +166,13 @@ def _print(frame: pd.DataFrame, numbers: tuple[int, ...], fleet: str) -> None:
     for column in columns:
         rest.add_column(column.removesuffix("_s").replace("_", " "), justify="right")
     for row in frame[frame["tasks"] == max(numbers)].to_dict("records"):
-        rest.add_row(row["scheduler"], *(f"{row[column]:.3g}" for column in columns))
+        rest.add_row(row["scheduler"], *(_shown(row[column]) for column in columns))
     console.print(rest)
+
+
+def _shown(value: float) -> str:
+    """A number with three digits, or all of those before the point."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def plot(frame: pd.DataFrame, path: Path, fleet: str) -> None:
@@ -191,7 +196,7 @@ def plot(frame: pd.DataFrame, path: Path, fleet: str) -> None:
         parts.barh(most["scheduler"], width, left=left, label=part.removesuffix("_s"))
         left += width
     for place, total in enumerate(left):
-        parts.text(total, place, f" {total:.3g}" if total else " no image", va="center", fontsize=9)
+        parts.text(total, place, f" {_shown(total)}" if total else " no image", va="center", fontsize=9)
     parts.invert_yaxis()
     parts.set_xlim(right=left.max() * 1.15 or 1.0)
     parts.set(xlabel="mean service delay [s]", title=f"{frame['tasks'].max()} tasks at once")

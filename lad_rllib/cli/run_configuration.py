@@ -54,6 +54,12 @@ def add_scale_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments that say how many runners and learners there are, and on which cluster."""
     scale = parser.add_argument_group("scale and cluster")
     scale.add_argument("--num-env-runners", type=int, default=0, metavar="N", help="remote environment runners (0)")
+    scale.add_argument(
+        "--rollout-fragment-length",
+        type=int,
+        metavar="N",
+        help="slots between two sets of weights for the runners (local runner: 1; remote ones: an episode)",
+    )
     scale.add_argument("--num-envs-per-env-runner", type=int, default=1, metavar="N", help="episodes in lockstep (1)")
     scale.add_argument("--num-learners", type=int, default=0, metavar="N", help="remote learners (0)")
     scale.add_argument(
@@ -86,6 +92,7 @@ def resolve(parsed: argparse.Namespace) -> dict[str, Any]:
         "seed": parsed.seed,
         "num_env_runners": parsed.num_env_runners,
         "num_envs_per_env_runner": parsed.num_envs_per_env_runner,
+        "rollout_fragment_length": parsed.rollout_fragment_length or "auto",
         "num_learners": parsed.num_learners,
         "num_gpus_per_learner": _gpus_per_learner(parsed),
         "checkpoint_every": parsed.checkpoint_every,
@@ -190,6 +197,7 @@ def algorithm_config(configuration: dict[str, Any]) -> Any:
     config.env_runners(
         num_env_runners=configuration["num_env_runners"],
         num_envs_per_env_runner=configuration["num_envs_per_env_runner"],
+        rollout_fragment_length=configuration["rollout_fragment_length"],
     )
     config.learners(
         num_learners=configuration["num_learners"],

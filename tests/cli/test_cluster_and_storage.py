@@ -3,6 +3,7 @@
 import argparse
 import os
 
+import pandas as pd
 import pytest
 
 from lad_rllib.cli import cluster, main
@@ -127,3 +128,37 @@ def test_a_run_is_copied_and_resumed_from_storage_on_a_machine_that_has_none_of_
     out = capsys.readouterr().out
     assert "done after 3 episodes" in out
     assert str(tmp_path / "shared" / "run") in out
+
+
+@pytest.mark.cluster
+def test_schedulers_are_judged_alike_here_and_as_tasks_of_a_cluster_and_once_only(ray_cluster, tmp_path, capsys):
+    judge = ["evaluate", "--smoke", "--setting", "small", "--schedulers", "random", "greedy-oracle"]
+    assert main([*judge, "--output", str(tmp_path / "here")]) == 0
+    there = [
+        *judge,
+        "--wait-nodes",
+        "1",
+        "--storage-path",
+        str(tmp_path / "shared"),
+        "--output",
+        str(tmp_path / "there"),
+    ]
+    assert main(there) == 0
+    here, apart = (
+        pd.read_csv(tmp_path / name / "evaluation.csv").drop(columns="command") for name in ("here", "there")
+    )
+    pd.testing.assert_frame_equal(here, apart)
+    assert (tmp_path / "shared" / "there" / "evaluation.csv").exists()
+    capsys.readouterr()
+    assert main([*there, "--resume"]) == 0
+    assert "has the results of this command already" in capsys.readouterr().out
+
+
+def test_gpus_that_contradict_the_device_or_are_not_there_are_one_line(tmp_path, capsys):
+    for arguments, message in (
+        (["--device", "cpu", "--num-gpus-per-learner", "1"], "contradicts --device cpu"),
+        (["--num-gpus-per-learner", "-1"], "--num-gpus-per-learner -1 contradicts"),
+        (["--num-gpus-per-learner", "0.5"], "torch finds no GPU here"),
+    ):
+        assert main([*TRAIN, *arguments, "--output", str(tmp_path)]) == 2
+        assert message in capsys.readouterr().err.strip().splitlines()[-1]
