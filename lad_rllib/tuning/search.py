@@ -105,7 +105,10 @@ class SearchPlan:
                 raise ConfigurationError(
                     "Optuna is missing; pip install 'lad-rllib[tune]', or --search random"
                 ) from None
-        return tune.search.BasicVariantGenerator(constant_grid_search=True, random_state=self.search_seed)
+        # Of this one, Ray Tune ignores TuneConfig(max_concurrent_trials=...).
+        return tune.search.BasicVariantGenerator(
+            constant_grid_search=True, random_state=self.search_seed, max_concurrent=self.max_concurrent or 0
+        )
 
     def tuner(self, storage_path: str) -> tune.Tuner:
         """A new experiment."""

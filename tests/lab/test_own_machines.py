@@ -73,6 +73,24 @@ def test_a_submitted_script_trains_with_env_runners_on_the_workers(laboratory, s
         )
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            "--wait-nodes 3 --storage-path /tmp/alone",
+            r"--storage-path /tmp/alone is not usable from node 192\.0\.2\.\d+: it does not see",
+        ),
+        ("--wait-nodes 4 --wait-timeout 2", r"[1-3] of 4 nodes have joined the cluster after 2 s; see 'ray status'"),
+    ],
+)
+def test_what_the_cluster_cannot_do_is_one_line_and_a_status(laboratory, step, arguments, message):
+    with step(f"ray submit {arguments}"):
+        output = laboratory.from_checkout(
+            f"! ray submit {FILE} experiments/train.py --smoke --address auto {arguments} --output runs/none"
+        )
+    assert len(re.findall(f"lad-rllib train: {message}", output)) == 1 and "Traceback" not in output
+
+
 def test_a_submitted_job_searches_hyperparameters_on_the_workers(laboratory, step):
     tunnel = laboratory.laptop.start(f"cd {ROOT} && exec ray dashboard {FILE}")
     try:

@@ -1,5 +1,6 @@
 """Searches by Ray Tune: trials that are trained, lost, stopped, copied and gone on with."""
 
+import itertools
 import math
 
 import numpy as np
@@ -108,7 +109,10 @@ def test_successive_halving_stops_bad_trials(ray_cluster, tmp_path, search):
         {"initial_alpha": ("choice", (0.01, 100.0)), "gamma": ("uniform", (0.5, 0.9))}, {"alpha_lr": 1e-9}
     )
     halving = plan(space=space, search=search, trials=5, episodes=4 * WINDOW, max_concurrent=1, search_seed=1)
-    table = trial_table(run_search(halving, str(tmp_path)), list(space.ranges))
+    outcomes = run_search(halving, str(tmp_path))
+    table = trial_table(outcomes, list(space.ranges))
+    spans = sorted((o.reports["timestamp"].min(), o.reports["timestamp"].max()) for o in outcomes)
+    assert all(one[1] <= other[0] for one, other in itertools.pairwise(spans))  # one at a time, as asked
     assert set(table["initial_alpha"]) == {0.01, 100.0}
     assert table["episodes"].iloc[0] == 4 * WINDOW and len(table) == 5
     assert (table["status"] == "stopped early").any() and not (table["status"] == "failed").any()
