@@ -42,13 +42,14 @@ def check(document: Document) -> Iterator[Finding]:
 
 def _working_dir(document: Document, folder: Path, excludes: list[str]) -> Iterator[Finding]:
     """Pack it as Ray would, and look what came in."""
-    from ray._private.ray_constants import RAY_RUNTIME_ENV_IGNORE_GITIGNORE
+    from ray._private.ray_constants import RAY_RUNTIME_ENV_IGNORE_GITIGNORE, get_runtime_env_default_excludes
     from ray._private.runtime_env import packaging
 
     if not folder.is_dir():
         yield document.mistake("working_dir", f"there is no folder {folder}; it starts where 'ray job submit' runs")
         return
     logging.getLogger("ray._private.runtime_env").setLevel(logging.WARNING)
+    excludes = [*get_runtime_env_default_excludes(), *excludes]  # .venv among them
     with tempfile.TemporaryDirectory() as temporary:
         package = Path(temporary) / "package.zip"
         packaging.create_package(str(folder), package, not RAY_RUNTIME_ENV_IGNORE_GITIGNORE, excludes=excludes)
