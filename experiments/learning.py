@@ -41,8 +41,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     run_configuration.add_learning_arguments(parser)
     run_configuration.add_scale_arguments(parser)
     cluster.add_smoke_argument(parser, setting="small", seeds=2, episodes=4, checkpoint_every=1)
-    live = {"fleet": None, "shared_fleet": False, "in_process": False, "prompts": None, "init_from": None}
-    parser.set_defaults(seed=0, part=None, **live)
+    run_configuration.without_fleet(parser)
+    parser.set_defaults(seed=0, part=None)
     parsed = parser.parse_args(arguments)
     parsed.command = "learning"
     return parsed

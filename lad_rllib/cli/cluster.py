@@ -79,6 +79,11 @@ def _shown(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
+def address_of(options: argparse.Namespace) -> str:
+    """Address of the Ray cluster that the arguments and the environment name; "local" if none is to be joined."""
+    return options.address or os.environ.get("RAY_ADDRESS") or ("auto" if options.wait_nodes > 1 else "local")
+
+
 def start_ray(options: argparse.Namespace, num_cpus: int, num_gpus: int = 0) -> None:
     """Connect to the Ray cluster that the arguments name, or start one on this machine that is large enough.
 
@@ -91,11 +96,8 @@ def start_ray(options: argparse.Namespace, num_cpus: int, num_gpus: int = 0) -> 
         ConfigurationError: if there is no such cluster, its nodes do not come in time, or its workers cannot write to
             the storage.
     """
-    wait_nodes = options.wait_nodes
-    connect(
-        options.address or os.environ.get("RAY_ADDRESS") or ("auto" if wait_nodes > 1 else "local"), num_cpus, num_gpus
-    )
-    wait_for_nodes(wait_nodes, options.wait_timeout)
+    connect(address_of(options), num_cpus, num_gpus)
+    wait_for_nodes(options.wait_nodes, options.wait_timeout)
     if getattr(options, "storage_path", None):
         Storage(options.storage_path).check_from_nodes()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +72,11 @@ def add_scale_arguments(parser: argparse.ArgumentParser) -> None:
     )
     cluster.add_cluster_arguments(scale)
     cluster.add_storage_argument(scale)
+
+
+def without_fleet(parser: argparse.ArgumentParser) -> None:
+    """Have a command that only simulates resolve to a configuration, too."""
+    parser.set_defaults(fleet=None, shared_fleet=False, in_process=False, prompts=None, init_from=None)
 
 
 def resolve(parsed: argparse.Namespace) -> dict[str, Any]:
@@ -148,8 +152,11 @@ def check_device(configuration: dict[str, Any], parsed: argparse.Namespace) -> N
     """
     import torch
 
-    on_cluster = parsed.address or os.environ.get("RAY_ADDRESS") or parsed.wait_nodes > 1
-    if configuration["num_gpus_per_learner"] and not on_cluster and not torch.cuda.is_available():
+    if (
+        configuration["num_gpus_per_learner"]
+        and cluster.address_of(parsed) == "local"
+        and not torch.cuda.is_available()
+    ):
         raise ConfigurationError("torch finds no GPU here; use --device cpu, or --address of a cluster that has one")
 
 

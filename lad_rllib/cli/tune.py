@@ -81,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     cluster.add_smoke_argument(
         parser, setting="small", trials=3, episodes=4, checkpoint_every=1, parameters=["actor_lr", "gamma"]
     )
-    parser.set_defaults(fleet=None, shared_fleet=False, in_process=False, prompts=None, init_from=None)
+    run_configuration.without_fleet(parser)
 
 
 def run(parsed: argparse.Namespace) -> int:

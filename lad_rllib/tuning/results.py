@@ -10,7 +10,7 @@ import pandas as pd
 from ray.tune import ResultGrid
 
 from lad_rllib import names
-from lad_rllib.tuning.trial import SCORE
+from lad_rllib.tuning.trial import SCORE, seeds_of
 
 COLUMNS = ("episodes", SCORE, f"{SCORE}_sd", "mean_service_delay_s", "oracle_delay_s", "training_s")
 """What each row of both tables has of a trial's results."""
@@ -70,7 +70,7 @@ def trial_table(outcomes: Sequence[TrialOutcome], searched: list[str]) -> pd.Dat
         rows.append(
             {
                 "trial": outcome.trial,
-                "seeds": _seeds(outcome),
+                "seeds": " ".join(map(str, seeds_of(outcome.config))),
                 "status": status,
                 **{column: outcome.metrics.get(column, float("nan")) for column in COLUMNS},
                 **{name: outcome.config["training"].get(name) for name in searched},
@@ -120,11 +120,6 @@ def best_trials(table: pd.DataFrame, searched: list[str]) -> pd.DataFrame:
 def hyperparameters(rows: pd.DataFrame, searched: list[str]) -> dict[str, Any]:
     """Hyperparameter and value of the first of some trials, in Python's own types."""
     return {name: _plain(rows[name].iloc[0]) for name in searched}
-
-
-def _seeds(outcome: TrialOutcome) -> str:
-    seeds = outcome.config["seeds"]
-    return " ".join(map(str, seeds if isinstance(seeds, (list, tuple)) else [seeds]))
 
 
 def _reason(error: Exception | None) -> str:

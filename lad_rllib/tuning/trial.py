@@ -40,8 +40,7 @@ class TuningTrial(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         """Build the algorithms."""
-        seeds = config["seeds"] if isinstance(config["seeds"], (list, tuple)) else [config["seeds"]]
-        self.algorithms = [trial_config(config, seed).build_algo() for seed in seeds]
+        self.algorithms = [trial_config(config, seed).build_algo() for seed in seeds_of(config)]
         self._delays: deque[list[list[float]]] = deque(maxlen=WINDOW)  # iteration, seed, (own, oracle) [s]
         self._episodes = 0
         self._seconds = 0.0
@@ -49,11 +48,10 @@ class TuningTrial(tune.Trainable):
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> PlacementGroupFactory:
         """What the algorithm asks for; runners and learners once for each seed, the driver once."""
-        seeds = config["seeds"] if isinstance(config["seeds"], (list, tuple)) else [config["seeds"]]
         algorithm = config["algorithm"]  # hyperparameters change nothing, and a wrong one is the trial's own failure
         request: PlacementGroupFactory = algorithm.algo_class.default_resource_request(algorithm.to_dict())
         driver, *others = request.bundles
-        return PlacementGroupFactory([driver, *others * len(seeds)], strategy=request.strategy)
+        return PlacementGroupFactory([driver, *others * len(seeds_of(config))], strategy=request.strategy)
 
     def step(self) -> dict[str, Any]:
         """One iteration."""
@@ -95,6 +93,12 @@ class TuningTrial(tune.Trainable):
         """Stop runners and learners."""
         for algorithm in self.algorithms:
             algorithm.stop()
+
+
+def seeds_of(config: dict[str, Any]) -> list[int]:
+    """The seeds of a trial, which its configuration has as a list, or as a number if a grid chose it."""
+    seeds = config["seeds"]
+    return list(seeds) if isinstance(seeds, (list, tuple)) else [seeds]
 
 
 def trial_config(config: dict[str, Any], seed: int) -> Any:
