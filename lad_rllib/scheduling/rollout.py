@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from lad_rllib.scheduling.protocol import Scheduler
 from lad_rllib.simulator.arrivals import Arrivals
 from lad_rllib.simulator.episode import EdgeSimulator
+from lad_rllib.simulator.marginal_cost import PlayedEpisodes
 from lad_rllib.simulator.network import EdgeNetwork
 
 
@@ -23,6 +24,7 @@ class EpisodeRecord:
         action: Server of each task, shape (E, T, B, N).
         upload_s, waiting_s, computing_s, download_s: Parts of the service delay [s], shape (E, T, B, N).
         workload_gcycles: Work of each task [Gcycle], shape (E, T, B, N).
+        task_mbit, result_mbit: Input and result size of each task [Mbit], shape (E, T, B, N).
         queue_gcycles: Slot-start queues, one more than slots [Gcycle], shape (E, T + 1, A).
         network: The network it was played on.
     """
@@ -34,6 +36,8 @@ class EpisodeRecord:
     computing_s: NDArray[np.float64]
     download_s: NDArray[np.float64]
     workload_gcycles: NDArray[np.float64]
+    task_mbit: NDArray[np.float64]
+    result_mbit: NDArray[np.float64]
     queue_gcycles: NDArray[np.float64]
     network: EdgeNetwork
 
@@ -68,6 +72,19 @@ class EpisodeRecord:
         sent = np.stack([(self.workload_gcycles * (self.action == a)).sum(axis=(1, 2, 3)) for a in servers], axis=1)
         could = self.network.capacity_gcycles_per_s * self.network.slot_s * self.mask.shape[1]
         return ((sent - self.queue_gcycles[:, -1]) / could).mean(axis=0)
+
+    @property
+    def played(self) -> PlayedEpisodes:
+        """What :func:`~lad_rllib.simulator.marginal_cost.marginal_costs_s` needs to know of these episodes."""
+        return PlayedEpisodes(
+            network=self.network,
+            mask=self.mask,
+            task_mbit=self.task_mbit,
+            workload_gcycles=self.workload_gcycles,
+            result_mbit=self.result_mbit,
+            action=self.action,
+            queue_gcycles=self.queue_gcycles,
+        )
 
 
 def play(
@@ -108,6 +125,8 @@ def play(
         computing_s=np.stack([p.computing_s for p in parts], axis=1),
         download_s=np.stack([p.download_s for p in parts], axis=1),
         workload_gcycles=arrivals.workload_gcycles[:, :slots],
+        task_mbit=arrivals.task_mbit[:, :slots],
+        result_mbit=arrivals.result_mbit[:, :slots],
         queue_gcycles=np.stack(queues, axis=1),
         network=network,
     )

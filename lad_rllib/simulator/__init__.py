@@ -11,7 +11,9 @@ from lad_rllib.simulator.arrivals import (
     stack_arrivals,
 )
 from lad_rllib.simulator.episode import EdgeSimulator, SlotDelays, SlotTasks, tasks_of_slot
+from lad_rllib.simulator.marginal_cost import PlayedEpisodes, marginal_costs_s
 from lad_rllib.simulator.network import EdgeNetwork, draw_network, published_network
+from lad_rllib.simulator.penalties import DelayPenalty, MeanDelay
 from lad_rllib.simulator.settings import (
     PRESETS,
     Setting,
@@ -29,8 +31,11 @@ __all__ = [
     "PRESETS",
     "Arrivals",
     "ArrivalSource",
+    "DelayPenalty",
     "EdgeNetwork",
     "EdgeSimulator",
+    "MeanDelay",
+    "PlayedEpisodes",
     "PoissonArrivals",
     "Setting",
     "SlotDelays",
@@ -46,6 +51,7 @@ __all__ = [
     "draw_network",
     "load_setting",
     "load_spec",
+    "marginal_costs_s",
     "override_spec",
     "published_network",
     "published_task_attributes",
