@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lad_rllib.scheduling.protocol import Scheduler
 from lad_rllib.simulator.arrivals import Arrivals
-from lad_rllib.simulator.episode import EdgeSimulator
+from lad_rllib.simulator.episode import EdgeSimulator, SlotTasks
 from lad_rllib.simulator.marginal_cost import PlayedEpisodes
 from lad_rllib.simulator.network import EdgeNetwork
 
@@ -85,6 +85,26 @@ class EpisodeRecord:
             action=self.action,
             queue_gcycles=self.queue_gcycles,
         )
+
+
+class GivenDecisions:
+    """A scheduler that repeats decisions made before.
+
+    Args:
+        action: Server of each task of E episodes, shape (E, T, B, N).
+    """
+
+    def __init__(self, action: NDArray[np.int64]) -> None:
+        self._action = action
+
+    def reset(self, num_episodes: int) -> None:
+        """Nothing to forget; refuses another number of episodes than it has decisions for."""
+        if num_episodes != len(self._action):
+            raise ValueError(f"decisions for {len(self._action)} episodes cannot be repeated in {num_episodes}")
+
+    def decide(self, tasks: SlotTasks, rng: np.random.Generator) -> NDArray[np.int64]:
+        """See :class:`~lad_rllib.scheduling.protocol.Scheduler`."""
+        return self._action[:, tasks.slot]
 
 
 def play(

@@ -13,7 +13,7 @@ from lad_rllib.simulator.arrivals import (
 from lad_rllib.simulator.episode import EdgeSimulator, SlotDelays, SlotTasks, tasks_of_slot
 from lad_rllib.simulator.marginal_cost import PlayedEpisodes, marginal_costs_s
 from lad_rllib.simulator.network import EdgeNetwork, draw_network, published_network
-from lad_rllib.simulator.penalties import DelayPenalty, MeanDelay
+from lad_rllib.simulator.penalties import PENALTIES, DelayPenalty, MeanDelay, make_penalty
 from lad_rllib.simulator.settings import (
     PRESETS,
     Setting,
@@ -28,6 +28,7 @@ from lad_rllib.simulator.trace import TraceArrivals, TraceReport
 from lad_rllib.simulator.trace_file import TraceRules, read_trace, sample_trace_path
 
 __all__ = [
+    "PENALTIES",
     "PRESETS",
     "Arrivals",
     "ArrivalSource",
@@ -51,6 +52,7 @@ __all__ = [
     "draw_network",
     "load_setting",
     "load_spec",
+    "make_penalty",
     "marginal_costs_s",
     "override_spec",
     "published_network",

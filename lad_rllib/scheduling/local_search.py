@@ -1,0 +1,155 @@
+"""How good a schedule can be that knows everything: offline local search, an upper bound of the optimum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lad_rllib.scheduling.rollout import EpisodeRecord, GivenDecisions, play
+from lad_rllib.simulator import delays
+from lad_rllib.simulator.arrivals import Arrivals
+from lad_rllib.simulator.marginal_cost import hinge_sums
+from lad_rllib.simulator.network import EdgeNetwork
+
+FloatArray = NDArray[np.float64]
+_LEAST_GAIN_S = 1e-9
+
+
+def local_search(
+    network: EdgeNetwork,
+    arrivals: Arrivals,
+    record: EpisodeRecord,
+    rng: np.random.Generator,
+    rounds: int = 20,
+    temperature_s: float = 0.0,
+    progress: Callable[[int], None] | None = None,
+) -> EpisodeRecord:
+    """Improve the decisions of played episodes by moving one task at a time.
+
+    Each round visits all slots in random order and, in a slot, the tasks in turn; a task moves to the server where the
+    sum of all delays is least, given all other decisions (its exact marginal cost, see
+    :mod:`lad_rllib.simulator.marginal_cost`). Without temperature the sum never grows, and the search ends at a
+    schedule that no single move improves, or after ``rounds``.
+
+    Args:
+        network: Where the tasks run.
+        arrivals: Arrivals of E episodes, those that ``record`` was played on.
+        record: The schedule to start from; what it leads to depends on it.
+        rng: Order of the slots, and the temperature's noise.
+        rounds: Most visits of each task.
+        temperature_s: Annealing: in round ``r`` a server is drawn with probability proportional to
+            ``exp(-cost / temperature)``, with a temperature that falls linearly from this to 0 in the middle of the
+            rounds. 0 goes straight down.
+        progress: Called with the number of rounds done so far, over all episodes.
+
+    Returns:
+        The improved episodes, or the given ones where the search found nothing better.
+    """
+    slots = record.mask.shape[1]
+    action = record.action.copy()
+    done = 0
+    for episode, seed in enumerate(rng.integers(2**63, size=len(action))):
+        search, own_rng = _Search(network, record, episode), np.random.default_rng(seed)
+        for round_ in range(rounds):
+            heat = temperature_s * max(1.0 - 2.0 * round_ / rounds, 0.0)
+            moves = search.visit_all(own_rng, heat)
+            done += 1
+            if progress is not None:
+                progress(done)
+            if not moves and heat == 0.0:
+                break
+        done = (episode + 1) * rounds
+        for slot, mask in enumerate(record.mask[episode]):
+            action[episode, slot][mask] = search.action[slot]
+    found = play(GivenDecisions(action), network, arrivals, rng, slots)
+    is_worse = found.episode_mean_delay_s > record.episode_mean_delay_s
+    if not is_worse.any():
+        return found
+    action[is_worse] = record.action[is_worse]
+    return play(GivenDecisions(action), network, arrivals, rng, slots)
+
+
+class _Search:
+    """One episode under change: decisions and queues, which a move brings up to date without playing it again.
+
+    Attributes:
+        action: Server of each task, one array (K,) for each slot.
+    """
+
+    def __init__(self, network: EdgeNetwork, record: EpisodeRecord, episode: int) -> None:
+        self._capacity, self._slot_s = network.capacity_gcycles_per_s, network.slot_s
+        masks = record.mask[episode]
+        slots, servers = len(masks), np.arange(network.num_servers)
+        self.action = [record.action[episode, t][masks[t]] for t in range(slots)]
+        self._work = [record.workload_gcycles[episode, t][masks[t]] for t in range(slots)]
+        self._alone = []  # delay of each task on empty servers
+        for t, mask in enumerate(masks):
+            is_home = network.home_server[np.nonzero(mask)[0]][:, None] == servers
+            size, result = record.task_mbit[episode, t][mask], record.result_mbit[episode, t][mask]
+            self._alone.append(
+                delays.upload_delay_s(size[:, None], network.link_rate_mbit_per_s, is_home)
+                + delays.computing_delay_s(self._work[t][:, None], self._capacity)
+                + delays.download_delay_s(result[:, None], network.link_rate_mbit_per_s)
+            )
+        self._queue = record.queue_gcycles[episode].copy()
+        self._sent = np.zeros((slots, len(servers)))
+        self._count = np.zeros((slots, len(servers)))
+        for t in range(slots):
+            self._sent[t] = np.bincount(self.action[t], self._work[t], minlength=len(servers))
+            self._count[t] = np.bincount(self.action[t], minlength=len(servers))
+
+    def visit_all(self, rng: np.random.Generator, temperature_s: float) -> int:
+        """Let every task move once; returns how many did."""
+        # Rounding errors of the moves so far end here.
+        for t, sent in enumerate(self._sent):
+            self._queue[t + 1] = delays.next_queue_gcycles(self._queue[t], sent, self._capacity, self._slot_s)
+        return sum(self._visit_slot(int(t), rng, temperature_s) for t in rng.permutation(len(self.action)))
+
+    def _visit_slot(self, slot: int, rng: np.random.Generator, temperature_s: float) -> int:
+        work, action, alone, capacity = self._work[slot], self.action[slot], self._alone[slot], self._capacity
+        every = np.arange(len(capacity))
+        added, taken = self._later_costs(slot, every)
+        before, behind = np.zeros(len(capacity)), self._count[slot].copy()
+        noise = temperature_s * rng.gumbel(size=alone.shape) if temperature_s else None
+        moves = 0
+        for k, (w, old) in enumerate(zip(work.tolist(), action.tolist(), strict=True)):
+            behind[old] -= 1.0
+            later = added[k].copy()
+            later[old] = taken[k, old]
+            cost = alone[k] + (self._queue[slot] + before + w * behind + later) / capacity
+            if noise is not None:
+                cost -= noise[k]
+            new = int(cost.argmin())
+            if new != old and cost[new] < cost[old] - _LEAST_GAIN_S:
+                self._move(slot, w, old, new)
+                action[k] = new
+                changed = np.array([old, new])
+                added[:, changed], taken[:, changed] = self._later_costs(slot, changed)
+                moves += 1
+            before[int(action[k])] += w
+        return moves
+
+    def _later_costs(self, slot: int, servers: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
+        """Work that tasks of later slots find more if a task joins each server, or less if it leaves; shapes (K, S)."""
+        work, count = self._work[slot], self._count[slot + 1 :, servers]
+        idle_since, least_queue = self._idle_since(slot, servers)[:-1], self._least_queue(slot, servers)[:-1]
+        added = hinge_sums(work, idle_since, count)
+        return added, work[:, None] * count.sum(axis=0) - hinge_sums(work, least_queue, count)
+
+    def _idle_since(self, slot: int, servers: NDArray[np.int64] | int) -> FloatArray:
+        """Work that each server could have done more from this slot to the start of each later one and the end."""
+        spare = self._capacity[servers] * self._slot_s - self._queue[slot:-1, servers] - self._sent[slot:, servers]
+        return np.cumsum(np.maximum(spare, 0.0), axis=0)
+
+    def _least_queue(self, slot: int, servers: NDArray[np.int64] | int) -> FloatArray:
+        return np.minimum.accumulate(self._queue[slot + 1 :, servers], axis=0)
+
+    def _move(self, slot: int, work: float, old: int, new: int) -> None:
+        self._queue[slot + 1 :, old] -= np.minimum(work, self._least_queue(slot, old))
+        self._queue[slot + 1 :, new] += np.maximum(work - self._idle_since(slot, new), 0.0)
+        self._sent[slot, old] -= work
+        self._sent[slot, new] += work
+        self._count[slot, old] -= 1.0
+        self._count[slot, new] += 1.0
