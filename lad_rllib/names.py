@@ -31,3 +31,6 @@ YARDSTICKS = {
     "water-filling": WATER_FILLING_DELAY,
     "capacity-proportional": PROPORTIONAL_DELAY,
 }
+
+# Algorithms on the command line and in text.
+ALGORITHMS = {"lad-ts": "LAD-TS", "d2sac-ts": "D2SAC-TS", "sac-ts": "SAC-TS", "dqn-ts": "DQN-TS"}

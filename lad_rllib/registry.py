@@ -9,7 +9,7 @@ ALGORITHM = "LADTS"
 
 
 def register() -> None:
-    """Register the algorithm ``LADTS`` and the environments.
+    """Register the algorithms ``LADTS``, ``D2SACTS``, ``SACTS`` and ``DQNTS``, and the environments.
 
     ``lad_rllib/EdgeFleet-v0`` is the simulator, ``lad_rllib/LiveFleet-v0`` the same over real edge servers, and
     ``lad_rllib/EdgeStations-v0`` the same problem with one agent per base station, for RLlib's other algorithms.
@@ -18,10 +18,11 @@ def register() -> None:
     """
     from ray.tune import register_env, register_trainable
 
-    from lad_rllib.algorithms.lad_ts import LADTS
+    from lad_rllib.algorithms import D2SACTS, DQNTS, LADTS, SACTS
     from lad_rllib.envs import FleetVectorEnv, LiveFleetVectorEnv, StationMultiAgentEnv
 
     register_env(FLEET_ENV, FleetVectorEnv)
     register_env(LIVE_ENV, LiveFleetVectorEnv)
     register_env(STATION_ENV, StationMultiAgentEnv)
-    register_trainable(ALGORITHM, LADTS)
+    for algorithm in (LADTS, D2SACTS, SACTS, DQNTS):
+        register_trainable(algorithm.__name__, algorithm)

@@ -32,7 +32,6 @@ Play a trained policy, the greedy oracle and simple heuristics on the same fresh
 Without setting arguments the checkpoint's own setting is used. Leaves evaluation.csv (one row per scheduler),
 evaluation_servers.csv (utilisation) and evaluation.png.
 """
-OURS = "LAD-TS"
 EVALUATION_PART = (0.7, 1.0)
 
 
@@ -81,7 +80,8 @@ def run(parsed: argparse.Namespace) -> int:
     if parsed.checkpoint:
         from lad_rllib.algorithms.lad_ts.policy import LADTSPolicy
 
-        schedulers[OURS] = LADTSPolicy.from_checkpoint(parsed.checkpoint, explore=not parsed.greedy_actions)
+        policy = LADTSPolicy.from_checkpoint(parsed.checkpoint, explore=not parsed.greedy_actions)
+        schedulers[policy.title] = policy
         spec = _setting_of_checkpoint(parsed)
     chosen = HEURISTICS if parsed.schedulers is None else parsed.schedulers
     schedulers |= {name: make_heuristic(name) for name in chosen}

@@ -19,7 +19,7 @@ _PART_COLOURS = {"upload": "#c9b458", "waiting": "#c1440e", "computing": "#0b6fa
 _SMOOTHING = 5
 
 
-def plot_learning_curve(progress: pd.DataFrame, path: Path, title: str) -> None:
+def plot_learning_curve(progress: pd.DataFrame, path: Path, title: str, learner: str = "LAD-TS") -> None:
     """Mean delay of each iteration beside the greedy oracle's on the same arrivals, and their ratio.
 
     Thin lines are single iterations, thick ones the mean of the last five. Water-filling and capacity-proportional
@@ -33,7 +33,7 @@ def plot_learning_curve(progress: pd.DataFrame, path: Path, title: str) -> None:
     episodes = progress["episodes"]
     figure, (delays, ratios) = pyplot.subplots(2, 1, figsize=(8, 7), sharex=True, height_ratios=(3, 2))
     for column, label, colour, style in (
-        (names.MEAN_DELAY, "LAD-TS", _OURS, "-"),
+        (names.MEAN_DELAY, learner, _OURS, "-"),
         (names.ORACLE_DELAY, "greedy oracle, same arrivals", _ORACLE, "-"),
         (names.WATER_FILLING_DELAY, "water-filling, same arrivals", _GREEN, "--"),
         (names.PROPORTIONAL_DELAY, "capacity-proportional random, same arrivals", _GREY, ":"),

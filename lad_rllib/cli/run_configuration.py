@@ -10,12 +10,14 @@ from typing import Any
 
 import yaml
 
+from lad_rllib import names
 from lad_rllib.cli import cluster
 from lad_rllib.cli import options as shared
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.simulator import Setting, TraceArrivals, build_setting
 
 TRAIN_PART = (0.0, 0.7)
+DEFAULT_ALGORITHM = "lad-ts"
 TRAINING_KEYS = (
     "preset",
     "policy_denoising_steps",
@@ -26,6 +28,16 @@ TRAINING_KEYS = (
     "gamma",
     "updates_per_slot",
 )
+
+
+def add_algorithm_argument(parser: Any) -> None:
+    """The argument that chooses the algorithm."""
+    parser.add_argument(
+        "--algorithm",
+        choices=tuple(names.ALGORITHMS),
+        default=DEFAULT_ALGORITHM,
+        help=f"what learns: LAD-TS, or a learned baseline of its paper ({DEFAULT_ALGORITHM})",
+    )
 
 
 def add_learning_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +51,9 @@ def add_learning_arguments(parser: argparse.ArgumentParser) -> None:
     learn.add_argument("--alpha-lr", type=float, metavar="X", help="learning rate of the temperatures (3e-4)")
     learn.add_argument("--gamma", type=float, metavar="X", help="discount factor (0.95)")
     learn.add_argument("--updates-per-slot", type=float, metavar="X", help="updates for each slot played (1)")
-    learn.add_argument("--config", metavar="FILE", help="YAML/JSON file with arguments of LADTSConfig.training()")
+    learn.add_argument(
+        "--config", metavar="FILE", help="YAML/JSON file with arguments of training() of the algorithm's configuration"
+    )
     learn.add_argument(
         "--queue-unit",
         choices=("auto", "gcycles", "seconds"),
@@ -87,6 +101,7 @@ def resolve(parsed: argparse.Namespace) -> dict[str, Any]:
     training = read_training_file(parsed.config) if parsed.config else {}
     training |= {key: getattr(parsed, key) for key in TRAINING_KEYS if getattr(parsed, key) is not None}
     return {
+        "algorithm": getattr(parsed, "algorithm", DEFAULT_ALGORITHM),
         "setting": setting.spec,
         "training": training,
         "queue_unit": _queue_unit(parsed.queue_unit, setting),
@@ -178,13 +193,19 @@ def read_training_file(path: str) -> dict[str, Any]:
     return values
 
 
+def algorithm_of(configuration: dict[str, Any]) -> str:
+    """Name of the algorithm of a resolved configuration; runs from before there were several have none."""
+    name: str = configuration.get("algorithm", DEFAULT_ALGORITHM)
+    return name
+
+
 def algorithm_config(configuration: dict[str, Any]) -> Any:
-    """The checked :class:`~lad_rllib.algorithms.lad_ts.LADTSConfig` of a resolved configuration.
+    """The checked :class:`~lad_rllib.algorithms.lad_ts.LADTSConfig`, or a baseline's, of a resolved configuration.
 
     Raises:
         ConfigurationError: for hyperparameters that do not exist or cannot be.
     """
-    from lad_rllib.algorithms.lad_ts import LADTSConfig
+    from lad_rllib.algorithms import CONFIGS
     from lad_rllib.envs import FleetVectorEnv, LiveFleetVectorEnv, YardstickCallback
 
     env_config = {"setting": configuration["setting"], "queue_unit": configuration["queue_unit"]}
@@ -194,11 +215,11 @@ def algorithm_config(configuration: dict[str, Any]) -> Any:
         env_config |= configuration["live"]
         env(env_config | {"num_envs": configuration["num_envs_per_env_runner"]}).close()  # refuses what cannot work
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)  # its import has set a chattier one
-    config = LADTSConfig().environment(env, env_config=env_config)
+    config = CONFIGS[algorithm_of(configuration)]().environment(env, env_config=env_config)
     try:
         config.training(**configuration["training"])
     except TypeError as error:
-        raise ConfigurationError(f"--config: {error}".replace("LADTSConfig.training() ", "")) from None
+        raise ConfigurationError(f"--config: {str(error).split('.training() ')[-1]}") from None
     config.debugging(seed=configuration["seed"], log_level="ERROR")
     config.callbacks(YardstickCallback)
     config.env_runners(

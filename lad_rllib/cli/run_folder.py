@@ -119,7 +119,8 @@ class RunFolder:
     def title(self, configuration: dict[str, Any]) -> str:
         """Title of the learning curve."""
         preset = configuration["training"].get("preset", "published_code")
-        return f"LAD-TS ({preset}) on {configuration['setting']['name']}, seed {configuration['seed']}"
+        algorithm = names.ALGORITHMS[configuration.get("algorithm", "lad-ts")]
+        return f"{algorithm} ({preset}) on {configuration['setting']['name']}, seed {configuration['seed']}"
 
     def closing_words(self, *, interrupted: bool) -> str:
         """What was reached, and what to do next."""

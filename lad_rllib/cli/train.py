@@ -1,4 +1,4 @@
-"""``lad-rllib train``: train LAD-TS and leave progress, checkpoint, configuration and a learning curve."""
+"""``lad-rllib train``: train LAD-TS or a baseline; leaves progress, checkpoint, configuration and a learning curve."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from lad_rllib.cli.run_folder import RunFolder
 from lad_rllib.cli.storage import SharedCopy
 from lad_rllib.simulator import TraceArrivals, build_setting
 
-SUMMARY = "train LAD-TS"
+SUMMARY = "train LAD-TS or a learned baseline"
 DESCRIPTION = """\
 Train LAD-TS (latent action diffusion task scheduling) with RLlib.
 
   lad-rllib train --episodes 100 --output results/paper          the paper's edge network
+  lad-rllib train --algorithm sac-ts --output results/sac        a learned baseline of the paper
   lad-rllib train --arrivals requests.csv --output results/log   a recorded request log, its first 70 %
   lad-rllib train --resume --episodes 200 --output results/paper go on from the last checkpoint
   lad-rllib train --fleet digits --setting results/calibration/setting.yaml --init-from results/sim/checkpoint
@@ -45,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="request log: part to train on, as fractions (0 0.7); evaluate takes the rest",
     )
     run = parser.add_argument_group("run")
+    run_configuration.add_algorithm_argument(run)
     run.add_argument("--episodes", type=int, default=100, help="episodes to train in all (default: 100)")
     run.add_argument("--seed", type=int, default=0, help="seed of weights, arrivals and exploration (default: 0)")
     run.add_argument("--output", default="results/train", metavar="DIR", help="output folder (default: results/train)")
@@ -149,7 +151,8 @@ def _train(
                 copy.push()
         if algorithm.iteration != saved_at:
             folder.save(algorithm)
-    plots.plot_learning_curve(folder.progress(), folder.learning_curve, folder.title(configuration))
+    title = folder.title(configuration)
+    plots.plot_learning_curve(folder.progress(), folder.learning_curve, title, algorithm.config.title)
     copy.push()
     if not parsed.quiet:
         print(folder.closing_words(interrupted=stop.signal is not None))

@@ -1,4 +1,4 @@
-"""``lad-rllib tune``: search hyperparameters of LAD-TS with Ray Tune, and leave the best for ``train --config``."""
+"""``lad-rllib tune``: search hyperparameters with Ray Tune, and leave the best for ``train --config``."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from lad_rllib.tuning.space import SCHEDULERS, SEARCHES, SearchSpace, read_space
 
 SUMMARY = "search hyperparameters"
 DESCRIPTION = """\
-Search hyperparameters of LAD-TS with Ray Tune; what counts is the mean delay over the greedy oracle's on the same
-arrivals, over the last ten episodes.
+Search hyperparameters of LAD-TS, or of a learned baseline, with Ray Tune; what counts is the mean delay over the
+greedy oracle's on the same arrivals, over the last ten episodes.
 
   lad-rllib tune --trials 24 --episodes 60 --output results/tune          random search, bad trials stopped early
   lad-rllib tune --search optuna --scheduler median --seeds 0 1 --output results/tune   two seeds in each trial
@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shared.add_setting_arguments(parser)
     parser.add_argument("--part", type=float, nargs=2, metavar=("FROM", "TO"), help="request log: part to use (0 0.7)")
     search = parser.add_argument_group("search")
+    run_configuration.add_algorithm_argument(search)
     search.add_argument("--space", metavar="FILE", help="search space (default: lad_rllib/data/search_space.yaml)")
     search.add_argument("--parameters", nargs="+", metavar="NAME", help="search these of the space only")
     search.add_argument("--trials", type=int, default=24, help="configurations to try; a grid ignores it (24)")
@@ -128,6 +129,8 @@ def run(parsed: argparse.Namespace) -> int:
 
 def _describe(parsed: argparse.Namespace) -> dict[str, Any]:
     """Everything that the search depends on, as plain values."""
+    from lad_rllib.algorithms import CONFIGS
+
     shared.check_at_least_one(parsed, "trials", "grid_points", "episodes", "checkpoint_every")
     for seed in (parsed.seed, *parsed.seeds):
         shared.check_seed(seed)
@@ -138,7 +141,11 @@ def _describe(parsed: argparse.Namespace) -> dict[str, Any]:
     given = [key for key in configuration["training"] if key in space.ranges]
     if given:
         print(f"not searched, since a value is given: {', '.join(given)}", file=sys.stderr)
-    space = space.without(given)
+    settings = CONFIGS[configuration["algorithm"]]
+    unknown = [key for key in space.ranges if key in settings.without]
+    if unknown:
+        print(f"not searched, since {settings.title} has none: {', '.join(unknown)}", file=sys.stderr)
+    space = space.without([*given, *unknown])
     return {
         "configuration": configuration,
         "space": {name: [kind, list(values)] for name, (kind, values) in space.ranges.items()},

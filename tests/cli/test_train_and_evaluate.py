@@ -108,6 +108,19 @@ def test_ctrl_c_saves_everything_and_says_so_in_the_exit_status(tmp_path, learni
     assert (tmp_path / "run" / "learning_curve.png").exists()
 
 
+@pytest.mark.parametrize(("algorithm", "title"), [("d2sac-ts", "D2SAC-TS"), ("sac-ts", "SAC-TS"), ("dqn-ts", "DQN-TS")])
+def test_a_baseline_trains_resumes_and_is_judged_under_its_own_name(algorithm, title, tmp_path, learning_file):
+    arguments = [*SMALL, "--algorithm", algorithm, "--config", learning_file, "--output", "run", "--episodes", 2]
+    assert run(command(*arguments), tmp_path).returncode == 0
+    assert run(command("--resume", "--episodes", 3, "--output", "run"), tmp_path).returncode == 0
+    assert len(delays(tmp_path / "run")) == 3
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["algorithm"] == algorithm
+    script = [sys.executable, str(ROOT / "experiments" / "evaluate.py"), "--checkpoint", "run/checkpoint"]
+    result = run([*script, "--episodes", "1", "--schedulers", "greedy-oracle"], tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert pd.read_csv(tmp_path / "run" / "evaluation.csv")["scheduler"].tolist() == [title, "greedy-oracle"]
+
+
 def wait_for_rows(path: Path, rows: int, timeout_s: float = 120.0) -> None:
     """Wait until a run has recorded so many episodes."""
     deadline = time.monotonic() + timeout_s

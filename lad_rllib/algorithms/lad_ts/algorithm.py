@@ -60,10 +60,12 @@ class LADTS(Algorithm):
         torch.set_num_threads(config.torch_threads)
         super().setup(config)
         observation_space, _ = self.spaces[INPUT_ENV_SINGLE_SPACES]
+        servers = observation_space[names.QUEUES].shape[0]
         self.replay_buffer = FleetReplayBuffer(
             num_stations=observation_space[names.TASKS].shape[0],
-            num_servers=observation_space[names.QUEUES].shape[0],
+            num_servers=servers,
             capacity=self.config.replay_capacity,
+            latent_size=self.config.latent_size(servers),
             latent_after_acting=self.config.replay_latent == "after_acting",
         )
         self._sampling_rng = np.random.default_rng(None if self.config.seed is None else [self.config.seed, 1])
@@ -302,9 +304,11 @@ class LADTS(Algorithm):
             ConfigurationError: if it is none, or of another network size or latent memory.
         """
         saved = read_checkpoint(path)
-        own = {key: getattr(self.config, key) for key in ("latent_index", "latent_content")}
+        if saved.title != self.config.title:
+            raise ConfigurationError(f"{path} is a checkpoint of {saved.title}, this algorithm is {self.config.title}")
+        own = {key: getattr(self.config, key) for key in ("latent_index", "latent_content", "latent_start")}
         for key, value in own.items():
-            if saved.config[key] != value:
+            if saved.config.get(key, value) != value:
                 raise ConfigurationError(f"{path} was trained with {key} {saved.config[key]!r}, here it is {value!r}")
         self.learner_group.set_state(
             {COMPONENT_LEARNER: {COMPONENT_RL_MODULE: {DEFAULT_MODULE_ID: dict(saved.weights)}}}

@@ -8,6 +8,7 @@ from typing import Any
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
+from lad_rllib.algorithms.lad_ts.actors import ActorKind, LatentStart, latent_size
 from lad_rllib.errors import ConfigurationError
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -31,6 +32,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 """Where the paper's text and its published code differ; see the algorithm's README."""
 
 _CHOICES = {
+    "actor": ("diffusion", "mlp"),
+    "latent_start": ("memory", "noise"),
     "latent_index": ("station_slot_task", "station_task"),
     "latent_content": ("probabilities", "logits"),
     "denoiser_output": ("softmax", "linear"),
@@ -59,6 +62,11 @@ class LADTSConfig(AlgorithmConfig):
         >>> algo = config.build_algo()  # doctest: +SKIP
     """
 
+    title = "LAD-TS"
+    """Name of the algorithm in text."""
+    without: frozenset[str] = frozenset()
+    """Settings that mean nothing to the algorithm; a preset leaves them alone, and another value is refused."""
+
     def __init__(self, algo_class: type | None = None) -> None:
         from lad_rllib.algorithms.lad_ts.env_runner import LADTSEnvRunner
 
@@ -69,6 +77,8 @@ class LADTSConfig(AlgorithmConfig):
         super().__init__(algo_class=algo_class)
         # Latent action diffusion (arXiv 2412.18212, section on LADN).
         self.preset = "published_code"
+        self.actor: ActorKind = "diffusion"
+        self.latent_start: LatentStart = "memory"
         self.policy_denoising_steps = 5
         self.hidden_sizes: tuple[int, ...] = (20, 20)
         self.beta_min = 0.1
@@ -109,6 +119,8 @@ class LADTSConfig(AlgorithmConfig):
         self,
         *,
         preset: str = NotProvided,
+        actor: str = NotProvided,
+        latent_start: str = NotProvided,
         policy_denoising_steps: int = NotProvided,
         hidden_sizes: tuple[int, ...] = NotProvided,
         beta_min: float = NotProvided,
@@ -136,6 +148,11 @@ class LADTSConfig(AlgorithmConfig):
             preset: ``"published_code"`` (default; gives the published curves) or ``"paper"``: sets
                 ``latent_index``, ``latent_content``, ``denoiser_output``, ``clip_denoised``, ``replay_latent`` and
                 ``target_entropy``; those given beside it win.
+            actor: What decides: ``"diffusion"``, or ``"mlp"``, a network from the state to logits, to which the
+                settings of diffusion and latent actions mean nothing (SAC-TS).
+            latent_start: What the diffusion starts from: ``"memory"``, the latent action; or ``"noise"``, fresh
+                Gaussian noise when acting and in updates (D2SAC-TS). With it, what the settings of latent actions say
+                means nothing.
             policy_denoising_steps: Denoising steps I of the actor (5).
             hidden_sizes: Widths of the hidden layers of denoiser and critics ((20, 20)).
             beta_min: Least noise rate of the diffusion (0.1).
@@ -174,7 +191,8 @@ class LADTSConfig(AlgorithmConfig):
         if "preset" in given:
             if given["preset"] not in PRESETS:
                 raise ConfigurationError(f"unknown preset {given['preset']!r}; choose from {', '.join(PRESETS)}")
-            given = PRESETS[given["preset"]] | given
+            group = {key: value for key, value in PRESETS[given["preset"]].items() if key not in self.without}
+            given = group | given
         for key, value in given.items():
             setattr(self, key, tuple(value) if key == "hidden_sizes" else value)
         return self
@@ -189,7 +207,7 @@ class LADTSConfig(AlgorithmConfig):
             name = self._translate_special_keys(key, warn_deprecated=False)
             is_setting = name in vars(self) or isinstance(getattr(type(self), name, None), property)
             if not is_setting and name not in _RLLIB_KEYS and not name.startswith("__"):
-                raise ConfigurationError(f"unknown configuration key {key!r} for LAD-TS")
+                raise ConfigurationError(f"unknown configuration key {key!r} for {self.title}")
         if "preset" in config_dict:
             self.training(preset=config_dict["preset"])
         super().update_from_dict(config_dict)
@@ -199,6 +217,10 @@ class LADTSConfig(AlgorithmConfig):
     def resolved_target_entropy(self, num_servers: int) -> float:
         """Target entropy [nat] for a number of servers."""
         return 0.5 * math.log(num_servers) if self.target_entropy == "auto" else float(self.target_entropy)
+
+    def latent_size(self, num_servers: int) -> int:
+        """Length of the latent actions that are remembered and replayed; 0 if the actor starts from none."""
+        return latent_size(self.actor, self.latent_start, num_servers)
 
     def get_rollout_fragment_length(self, worker_index: int = 0) -> int | None:
         """Slots between weight updates: one for a local runner, a whole episode (None) for remote ones."""
@@ -214,6 +236,7 @@ class LADTSConfig(AlgorithmConfig):
         """
         self._check_process()
         super().validate()
+        self._check_meaningful()
         for key, choices in _CHOICES.items():
             _check(getattr(self, key) in choices, key, getattr(self, key), f"one of {', '.join(choices)}")
         for key in _POSITIVE:
@@ -244,20 +267,27 @@ class LADTSConfig(AlgorithmConfig):
         from lad_rllib.algorithms.lad_ts.env_runner import LADTSEnvRunner
 
         if not self.enable_env_runner_and_connector_v2 or not self.enable_rl_module_and_learner:
-            raise ConfigurationError("LAD-TS runs on RLlib's new API stack only")
+            raise ConfigurationError(f"{self.title} runs on RLlib's new API stack only")
         _check(self.framework_str == "torch", "framework", self.framework_str, "'torch'")
         if self.is_multi_agent:
-            raise ConfigurationError("LAD-TS takes the whole fleet as one agent; leave multi_agent() out")
+            raise ConfigurationError(f"{self.title} takes the whole fleet as one agent; leave multi_agent() out")
         if not (isinstance(self.env_runner_cls, type) and issubclass(self.env_runner_cls, LADTSEnvRunner)):
             raise ConfigurationError(
-                f"LAD-TS needs a runner that keeps its latent memory: env_runner_cls must be a LADTSEnvRunner, "
+                f"{self.title} needs a runner that keeps its latent memory: env_runner_cls must be a LADTSEnvRunner, "
                 f"got {self.env_runner_cls}"
             )
         for key in ("_env_to_module_connector", "_module_to_env_connector", "_learner_connector"):
             if getattr(self, key) is not None:
                 raise ConfigurationError(
-                    f"LAD-TS does not use connectors, but {key.strip('_')} is set; preprocess in the environment"
+                    f"{self.title} does not use connectors, but {key.strip('_')} is set; preprocess in the environment"
                 )
+
+    def _check_meaningful(self) -> None:
+        """Refuse values of settings that the algorithm does not have."""
+        defaults = type(self)() if self.without else self
+        for key in sorted(self.without):
+            if getattr(self, key) != getattr(defaults, key):
+                raise ConfigurationError(f"{self.title} has no {key}, got {getattr(self, key)!r}; leave it out")
 
     def _check_replay(self) -> None:
         total_batch = self.total_train_batch_size
@@ -294,6 +324,8 @@ class LADTSConfig(AlgorithmConfig):
             "beta_max": self.beta_max,
             "clip_denoised": self.clip_denoised,
             "initial_alpha": self.initial_alpha,
+            "actor": self.actor,
+            "latent_start": self.latent_start,
             "seed": self.seed,
         }
 

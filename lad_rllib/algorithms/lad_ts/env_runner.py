@@ -171,6 +171,7 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
         uniform = torch.rand(logits.shape[:-1], generator=self._generator) if explore else None
         servers, probabilities = choose_servers(logits, uniform)
         put_out = probabilities if self.config.latent_content == "probabilities" else logits
+        put_out = put_out[..., : latent.shape[-1]]  # nothing, for an actor that starts from no latent action
         mask = torch.arange(num_tasks) < torch.from_numpy(np.array(observation[names.TASK_COUNTS]))[..., None]
         memory.write(slot, put_out, mask)
         return servers.numpy(), latent, put_out
@@ -183,7 +184,7 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
             stations, num_tasks = spaces[names.TASKS].shape[:2]
             self._latent_memory = LatentMemory(
                 self.config.latent_index,
-                (self.num_envs, stations, num_tasks, spaces[names.QUEUES].shape[0]),
+                (self.num_envs, stations, num_tasks, self.config.latent_size(spaces[names.QUEUES].shape[0])),
                 seed=[[self._entropy, index] for index in range(self.num_envs)],
             )
         return self._latent_memory

@@ -65,7 +65,7 @@ class LADTSTorchLearner(TorchLearner):
             self._entropy = int(entropy)
 
     def compute_loss_for_module(self, *, module_id: str, config: Any, batch: Any, fwd_out: Any) -> Tensor:
-        """There is no single loss: the actors' depends on the critics' step. Override ``update_stations`` instead."""
+        """There is no single loss: the actors' depends on the critics' step. Override ``update_networks`` instead."""
         raise TypeError("LAD-TS takes its gradient steps one after the other; it has no single loss to compute")
 
     def _uncompiled_update(self, batch: dict[str, Any], **kwargs: Any) -> tuple[dict, dict[str, Tensor], dict]:
@@ -74,23 +74,36 @@ class LADTSTorchLearner(TorchLearner):
         columns = {key: value.movedim(0, -1).contiguous() for key, value in batch[DEFAULT_MODULE_ID].items()}
         ready = columns[READY][:, 0]
         active = self._active = None if bool(ready.all()) else ready
-        samples = columns["reward"].shape[-1]
         index = getattr(self, "_learner_index", None) or 0
         seed = np.random.SeedSequence([self._entropy, index, self._num_updates]).generate_state(1, np.uint64)[0]
         self._generator.manual_seed(int(seed))
         self._num_updates += 1
-        self._diagnostics = update_stations(
+        self._diagnostics = self.update_networks(networks, columns, active)
+        return {}, {}, {}
+
+    def update_networks(self, networks: Any, batch: dict[str, Tensor], ready: Tensor | None) -> dict[str, Tensor]:
+        """One update of all stations; algorithms that learn in another way override it.
+
+        Args:
+            networks: The module's networks.
+            batch: See :func:`update_stations`.
+            ready: Stations that take part, bool (B,); None for all.
+
+        Returns:
+            Diagnostics without gradient: losses (B,), and means by name, shapes (B,), (B, M) or (2, B, A, M).
+        """
+        samples = batch["reward"].shape[-1]
+        return update_stations(
             networks,
-            columns,
+            batch,
             networks.draw_noise(samples, self._generator),
             networks.draw_noise(samples, self._generator),
-            lambda name, loss: self._gradient_step(name, loss, active),
+            lambda name, loss: self._gradient_step(name, loss, ready),
             gamma=self.config.gamma,
             tau=self.config.tau,
             target_entropy=self.config.resolved_target_entropy(networks.num_servers),
-            ready=active,
+            ready=ready,
         )
-        return {}, {}, {}
 
     def _gradient_step(self, name: str, loss: Tensor, active: Tensor | None) -> None:
         optimizer: AgentwiseAdam = self.get_optimizer(DEFAULT_MODULE_ID, name)
@@ -115,7 +128,7 @@ class LADTSTorchLearner(TorchLearner):
         self._log_trainable_parameters()
         means = {key: float(self._of_active(value).mean()) for key, value in self._diagnostics.items()}
         if means:
-            means[self.TOTAL_LOSS_KEY] = means["critic_loss"] + means["actor_loss"] + means["alpha_loss"]
+            means[self.TOTAL_LOSS_KEY] = sum(mean for key, mean in means.items() if key.endswith("_loss"))
         for key, mean in means.items():
             self.metrics.log_value((DEFAULT_MODULE_ID, key), mean, window=1)
         return self.metrics.reduce()

@@ -9,6 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from lad_rllib.algorithms.lad_ts import losses
+from lad_rllib.algorithms.lad_ts.actors import (
+    ActingNetworks,
+    ActorKind,
+    GaussianStartActor,
+    LatentStart,
+    MLPActor,
+    latent_size,
+    seeded_generator,
+)
 from lad_rllib.algorithms.lad_ts.agentwise_adam import AgentwiseAdam
 from lad_rllib.diffusion import LatentActionActor, StackedMLP
 
@@ -16,8 +25,8 @@ Step = Callable[[str, Tensor], None]
 """Takes one gradient step of the named optimiser (actor, critic or alpha) on a scalar loss."""
 
 
-class StationNetworks(nn.Module):
-    """Latent action diffusion actors, twin critics, their targets and temperatures of B base stations.
+class StationNetworks(ActingNetworks):
+    """Actors, twin critics, their targets and temperatures of B base stations.
 
     Every parameter carries a leading station axis; stations share nothing.
 
@@ -32,8 +41,13 @@ class StationNetworks(nn.Module):
         beta_max: Greatest noise rate of the diffusion.
         clip_denoised: Greatest magnitude of each denoising step's estimate of ``x_0``; None for no limit.
         initial_alpha: Temperature ``xi`` at the start.
+        actor: ``"diffusion"``, or ``"mlp"``: logits straight from the state, as in discrete SAC.
+        latent_start: What the diffusion starts from: the latent action that it is given (``"memory"``), or fresh
+            Gaussian noise (``"noise"``).
         seed: Seed of the initial weights; None draws one.
     """
+
+    not_for_inference = ("critics", "target_critics", "log_temperature")
 
     def __init__(
         self,
@@ -48,31 +62,33 @@ class StationNetworks(nn.Module):
         beta_max: float = 10.0,
         clip_denoised: float | None = None,
         initial_alpha: float = 0.05,
+        actor: ActorKind = "diffusion",
+        latent_start: LatentStart = "memory",
         seed: int | None = None,
     ) -> None:
-        super().__init__()
-        self.num_stations, self.num_servers = num_stations, num_servers
-        generator = torch.Generator()
-        if seed is None:
-            generator.seed()
-        else:
-            generator.manual_seed(seed)
+        super().__init__(num_stations, num_servers)
+        self.latent_size = latent_size(actor, latent_start, num_servers)
+        generator = seeded_generator(seed)
         state_size = 2 + num_servers
-        self.actor = LatentActionActor(
-            num_stations,
-            state_size,
-            num_servers,
-            tuple(hidden_sizes),
-            policy_denoising_steps,
-            denoiser_output,
-            beta_min,
-            beta_max,
-            clip_denoised,
-            generator,
-        )
+        sizes = (state_size, *hidden_sizes, num_servers)
+        if actor == "mlp":
+            self.actor = MLPActor(num_stations, sizes, generator)
+        else:
+            diffusion = LatentActionActor if latent_start == "memory" else GaussianStartActor
+            self.actor = diffusion(
+                num_stations,
+                state_size,
+                num_servers,
+                tuple(hidden_sizes),
+                policy_denoising_steps,
+                denoiser_output,
+                beta_min,
+                beta_max,
+                clip_denoised,
+                generator,
+            )
         if inference_only:
             return
-        sizes = (state_size, *hidden_sizes, num_servers)
         self.critics = StackedMLP(2 * num_stations, sizes, generator)
         self.target_critics = StackedMLP(2 * num_stations, sizes, generator)
         self.target_critics.load_state_dict(self.critics.state_dict())
@@ -82,15 +98,6 @@ class StationNetworks(nn.Module):
     def q_values(self, critics: StackedMLP, twice: Tensor) -> Tensor:
         """Values of both critics: the same states twice (2 B, 2 + A, M) -> (2, B, A, M)."""
         return critics(twice).unflatten(0, (2, self.num_stations))
-
-    def draw_noise(self, samples: int, generator: torch.Generator | None = None) -> Tensor:
-        """Fresh noise for one pass of the actor over ``samples`` states per station, shape (I - 1, B, A, samples).
-
-        A generator draws on its own device, so that a seed means the same noise wherever the networks are.
-        """
-        shape = (self.actor.num_noise_draws, self.num_stations, self.num_servers, samples)
-        device = self.actor.embeddings.device
-        return torch.randn(shape, generator=generator, device=generator.device if generator else device).to(device)
 
     def optimizers(self, actor_lr: float, critic_lr: float, alpha_lr: float) -> dict[str, AgentwiseAdam]:
         """One optimiser each for actors, critics and temperatures."""

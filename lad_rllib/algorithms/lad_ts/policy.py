@@ -1,4 +1,4 @@
-"""A trained LAD-TS policy by itself: tasks and queues in, servers out, without RLlib's runners or a Ray cluster."""
+"""A trained policy by itself: tasks and queues in, servers out, without RLlib's runners or a Ray cluster."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lad_rllib.algorithms.lad_ts.actors import ActingNetworks
 from lad_rllib.algorithms.lad_ts.checkpoint import read_checkpoint
 from lad_rllib.algorithms.lad_ts.env_runner import choose_servers
 from lad_rllib.algorithms.lad_ts.latent_memory import LatentMemory
-from lad_rllib.algorithms.lad_ts.networks import StationNetworks
 from lad_rllib.algorithms.lad_ts.rl_module import fleet_states
 from lad_rllib.errors import ConfigurationError
 
 
 class LADTSPolicy:
     """Decides for all base stations with trained actors and a latent memory of its own.
+
+    Of LAD-TS, and of every algorithm that shares its parts: D2SAC-TS, SAC-TS, DQN-TS.
 
     It has the methods of :class:`lad_rllib.scheduling.Scheduler`. The memory starts each time from what training had
     remembered, and goes on changing with every decision, as in training.
@@ -32,11 +34,12 @@ class LADTSPolicy:
         latent_state: Latent memory to start from; None starts from noise.
         queue_unit: Unit of the queues that the networks were trained on, ``"gcycles"`` or ``"seconds"``.
         explore: Draw servers from the actors' probabilities; otherwise take the most probable ones.
+        title: Name of the algorithm that trained it.
     """
 
     def __init__(
         self,
-        networks: StationNetworks,
+        networks: ActingNetworks,
         num_tasks: int,
         *,
         latent_index: Literal["station_task", "station_slot_task"] = "station_slot_task",
@@ -44,10 +47,12 @@ class LADTSPolicy:
         latent_state: Mapping[str, Any] | None = None,
         queue_unit: str = "gcycles",
         explore: bool = True,
+        title: str = "LAD-TS",
     ) -> None:
         self.networks = networks.eval()
         self.num_tasks = num_tasks
         self.explore = explore
+        self.title = title
         self.queue_unit = queue_unit
         self._latent_index: Literal["station_task", "station_slot_task"] = latent_index
         self._latent_content = latent_content
@@ -64,7 +69,12 @@ class LADTSPolicy:
         saved = read_checkpoint(path)
         stations, num_tasks = saved.spaces["tasks"].shape[:2]
         servers = saved.spaces["queues"].shape[0]
-        networks = StationNetworks(stations, servers, inference_only=True, **saved.model_config)
+        networks = saved.networks_class(
+            stations,
+            servers,
+            inference_only=True,
+            **saved.model_config,
+        )
         prefix = "networks."
         actor = {
             key.removeprefix(prefix): torch.as_tensor(value)
@@ -80,11 +90,12 @@ class LADTSPolicy:
             latent_state=saved.latent_state,
             queue_unit=saved.env_config.get("queue_unit", "gcycles"),
             explore=explore,
+            title=saved.title,
         )
 
     def reset(self, num_episodes: int) -> None:
         """Start ``num_episodes`` episodes in lockstep, each with a copy of what training had remembered."""
-        shape = (num_episodes, self.networks.num_stations, self.num_tasks, self.networks.num_servers)
+        shape = (num_episodes, self.networks.num_stations, self.num_tasks, self.networks.latent_size)
         self._memory = LatentMemory(self._latent_index, shape, [[0, index] for index in range(num_episodes)])
         if self._latent_state is not None:
             self._memory.set_state(self._latent_state)
@@ -144,12 +155,12 @@ class LADTSPolicy:
         shape = (self.networks.actor.num_noise_draws, stations, self.networks.num_servers, episodes * num_tasks)
         noise = torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
         state = fleet_states(torch.as_tensor(tasks, dtype=torch.float32), torch.as_tensor(queues, dtype=torch.float32))
-        flat = start.permute(1, 3, 0, 2).reshape(stations, -1, episodes * num_tasks)
+        flat = start.permute(1, 3, 0, 2).reshape(stations, start.shape[-1], episodes * num_tasks)
         logits = self.networks.actor(state, flat, noise).unflatten(2, (episodes, num_tasks)).permute(2, 0, 3, 1)
         uniform = torch.from_numpy(rng.random(mask.shape, dtype=np.float32)) if self.explore else None
         servers, probabilities = choose_servers(logits, uniform)
-        put_out = latent.clone()
-        put_out[:, :, :num_tasks] = probabilities if self._latent_content == "probabilities" else logits
+        put_out, decided = latent.clone(), probabilities if self._latent_content == "probabilities" else logits
+        put_out[:, :, :num_tasks] = decided[..., : latent.shape[-1]]
         known = torch.zeros(latent.shape[:3], dtype=torch.bool)
         known[:, :, :num_tasks] = torch.as_tensor(mask)
         self._memory.write(slot, put_out, known)

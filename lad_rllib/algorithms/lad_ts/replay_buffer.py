@@ -67,9 +67,9 @@ class _Open:
 class FleetReplayBuffer:
     """One first-in-first-out ring of transitions ``(s, x, s', x', a, r)`` for each of B base stations.
 
-    A transition is a row of ``float32``: state (2 + A), latent (A), next state (2 + A), next latent (A), action,
-    reward. A station's next task is the next of the same slot, or the first of its next slot that has one; the last
-    task of an episode has none and is left out.
+    A transition is a row of ``float32``: state (2 + A), latent, next state (2 + A), next latent, action, reward. A
+    station's next task is the next of the same slot, or the first of its next slot that has one; the last task of an
+    episode has none and is left out.
 
     Args:
         num_stations: Base stations B.
@@ -77,13 +77,21 @@ class FleetReplayBuffer:
         capacity: Transitions that each station keeps.
         latent_after_acting: The latent stored is the actor's own output (published code). The next task's output is
             not known until it is decided: until then the row holds what is in memory for it, afterwards its output.
+        latent_size: Length of a latent action: A (None), or 0 if the actor starts from none.
     """
 
-    def __init__(self, num_stations: int, num_servers: int, capacity: int, latent_after_acting: bool) -> None:
-        self._servers = num_servers
-        self._state = 2 + num_servers
-        self._after_acting = latent_after_acting
-        columns = np.cumsum([0, self._state, num_servers, self._state, num_servers, 1, 1])
+    def __init__(
+        self,
+        num_stations: int,
+        num_servers: int,
+        capacity: int,
+        latent_after_acting: bool,
+        latent_size: int | None = None,
+    ) -> None:
+        state = 2 + num_servers
+        latent_size = num_servers if latent_size is None else latent_size
+        self._after_acting = latent_after_acting and latent_size > 0
+        columns = np.cumsum([0, state, latent_size, state, latent_size, 1, 1])
         names = ("state", "latent", "next_state", "next_latent", "action", "reward")
         self._columns = {name: slice(*columns[i : i + 2]) for i, name in enumerate(names)}
         self.capacity = capacity

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -14,6 +14,7 @@ from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import Tensor
 
 from lad_rllib import names
+from lad_rllib.algorithms.lad_ts.actors import ActingNetworks
 from lad_rllib.algorithms.lad_ts.networks import StationNetworks
 from lad_rllib.errors import ConfigurationError
 
@@ -76,17 +77,18 @@ class LADTSTorchRLModule(TorchRLModule, InferenceOnlyAPI):
     """
 
     framework = "torch"
+    networks_class: Callable[..., ActingNetworks] = StationNetworks
 
     def setup(self) -> None:
         """Build the networks; the initial weights depend on ``model_config["seed"]`` alone."""
         space = self.observation_space
         stations, self.num_tasks = space[names.TASKS].shape[:2]
         servers = space[names.QUEUES].shape[0]
-        self.networks = StationNetworks(stations, servers, inference_only=self.inference_only, **self.model_config)
+        self.networks = self.networks_class(stations, servers, inference_only=self.inference_only, **self.model_config)
 
     def get_non_inference_attributes(self) -> list[str]:
         """What environment runners do not need."""
-        return ["networks.critics", "networks.target_critics", "networks.log_temperature"]
+        return [f"networks.{name}" for name in self.networks.not_for_inference]
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Load weights.
@@ -108,14 +110,14 @@ class LADTSTorchRLModule(TorchRLModule, InferenceOnlyAPI):
         Args:
             tasks: Input size and workload, shape (E, B, N, 2).
             queues: Queues, shape (E, A).
-            latent: Latent actions to start from, shape (E, B, N, A).
-            noise: Fresh noise of the chain, shape (I - 1, B, A, E * N).
+            latent: Latent actions to start from, shape (E, B, N, ``networks.latent_size``).
+            noise: Fresh noise, see :meth:`ActingNetworks.draw_noise`, shape (I - 1, B, A, E * N).
 
         Returns:
             Logits ``x_0``, shape (E, B, N, A).
         """
-        episodes, stations, num_tasks, servers = latent.shape
-        latent = latent.permute(1, 3, 0, 2).reshape(stations, servers, episodes * num_tasks)
+        episodes, stations, num_tasks, size = latent.shape
+        latent = latent.permute(1, 3, 0, 2).reshape(stations, size, episodes * num_tasks)
         logits = self.networks.actor(fleet_states(tasks, queues), latent, noise)
         return logits.unflatten(2, (episodes, num_tasks)).permute(2, 0, 3, 1)
 
@@ -123,7 +125,7 @@ class LADTSTorchRLModule(TorchRLModule, InferenceOnlyAPI):
         tasks, queues = batch[Columns.OBS][names.TASKS], batch[Columns.OBS][names.QUEUES]
         latent, noise = batch.get(LATENT), batch.get(NOISE)
         if latent is None:
-            latent = torch.randn((*tasks.shape[:3], queues.shape[-1]), device=tasks.device)
+            latent = torch.randn((*tasks.shape[:3], self.networks.latent_size), device=tasks.device)
         if noise is None:
             noise = self.networks.draw_noise(tasks.shape[0] * tasks.shape[2])
         return {Columns.ACTION_DIST_INPUTS: self.act(tasks, queues, latent, noise)}

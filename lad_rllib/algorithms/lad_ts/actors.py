@@ -1,0 +1,104 @@
+"""What decides at B base stations: the actors to choose from, and what all networks that hold one have in common."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from lad_rllib.diffusion import LatentActionActor, StackedMLP
+
+ActorKind = Literal["diffusion", "mlp"]
+LatentStart = Literal["memory", "noise"]
+
+
+def latent_size(actor: ActorKind, latent_start: LatentStart, num_servers: int) -> int:
+    """Length of the latent actions that are remembered and replayed; 0 where the actor does not start from any."""
+    return num_servers if actor == "diffusion" and latent_start == "memory" else 0
+
+
+class GaussianStartActor(LatentActionActor):
+    """Reverse diffusion from fresh Gaussian noise instead of a latent action (D2SAC, arXiv 2303.13052)."""
+
+    @property
+    def num_noise_draws(self) -> int:
+        """Fresh-noise tensors that one pass uses: where it starts from, and one for each step but the last."""
+        return super().num_noise_draws + 1
+
+    def forward(self, state: Tensor, latent: Tensor, noise: Tensor) -> Tensor:
+        """Denoise the first noise into action logits, for M samples of each agent.
+
+        Args:
+            state: States, shape (G, state_size, M).
+            latent: Not used.
+            noise: Standard normal noise, shape (I, G, A, M): the start, then the steps' in their order.
+
+        Returns:
+            Logits, shape (G, A, M).
+        """
+        return super().forward(state, noise[0], noise[1:])
+
+
+class MLPActor(nn.Module):
+    """A network from state to action logits for each of G agents, without latent action and noise.
+
+    Args:
+        num_agents: Number of agents G.
+        sizes: Widths of all layers, state and actions included.
+        generator: Randomness of the initial weights.
+    """
+
+    num_noise_draws = 0
+
+    def __init__(self, num_agents: int, sizes: tuple[int, ...], generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.network = StackedMLP(num_agents, sizes, generator)
+
+    def forward(self, state: Tensor, latent: Tensor, noise: Tensor) -> Tensor:
+        """Logits (G, A, M) of states (G, state_size, M); ``latent`` and ``noise`` are not used."""
+        logits: Tensor = self.network(state)
+        return logits
+
+
+class ActingNetworks(nn.Module):
+    """What deciding needs of the networks of B base stations, whatever the algorithm.
+
+    Args:
+        num_stations: Base stations B.
+        num_servers: Edge servers A.
+
+    Attributes:
+        actor: Module from states, latent actions and noise to action logits, as :class:`LatentActionActor` is; or one
+            that ignores the latter two.
+        latent_size: See :func:`latent_size`.
+    """
+
+    actor: Any
+    latent_size = 0
+    not_for_inference: tuple[str, ...] = ()
+    """Attributes that only training needs."""
+
+    def __init__(self, num_stations: int, num_servers: int) -> None:
+        super().__init__()
+        self.num_stations, self.num_servers = num_stations, num_servers
+
+    def draw_noise(self, samples: int, generator: torch.Generator | None = None) -> Tensor:
+        """Fresh noise for one pass of the actor over ``samples`` states per station, shape (I - 1, B, A, samples).
+
+        Actors that need no noise, or a start besides, get 0 or I on the first axis. A generator draws on its own
+        device, so that a seed means the same noise wherever the networks are.
+        """
+        shape = (self.actor.num_noise_draws, self.num_stations, self.num_servers, samples)
+        device = next(self.actor.parameters()).device
+        return torch.randn(shape, generator=generator, device=generator.device if generator else device).to(device)
+
+
+def seeded_generator(seed: int | None) -> torch.Generator:
+    """Randomness of initial weights; None draws a seed."""
+    generator = torch.Generator()
+    if seed is None:
+        generator.seed()
+    else:
+        generator.manual_seed(seed)
+    return generator
