@@ -7,6 +7,7 @@ Axes: B base stations, A edge servers, N tasks of one station in one slot (padde
 TASKS = "tasks"  # (B, N, 2) float32: input size [Mbit] and workload [Gcycle]; 0 where there is no task
 TASK_COUNTS = "task_counts"  # (B,) int32: number of tasks that arrived at each station in this slot
 QUEUES = "queues"  # (A,) float32: work queued at each server at the start of the slot [Gcycle]
+CAPACITIES = "capacities"  # (A,) float32: computing capacity of each server [Gcycle/s]; its space holds the same bounds
 
 # Infos of one slot.
 TASK_DELAYS = "task_delays_s"  # (B, N) float32: service delay of each task [s]; 0 where there is no task

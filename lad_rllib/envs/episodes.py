@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.simulator import Arrivals, Setting, build_setting, load_spec
+from lad_rllib.simulator import Arrivals, EdgeNetwork, Setting, build_setting, load_spec
 
+QUEUE_UNITS = ("gcycles", "seconds", "slots")
 SETTINGS_FILES = (".yaml", ".yml", ".json")
 
 
@@ -25,13 +26,20 @@ def read_env_config(config: Mapping[str, Any], valid_keys: Collection[str]) -> t
     if unknown:
         raise ConfigurationError(f"unknown env_config key {unknown[0]!r}; valid: {', '.join(valid_keys)}")
     queue_unit = config.get("queue_unit", "gcycles")
-    if queue_unit not in ("gcycles", "seconds"):
-        raise ConfigurationError(f"queue_unit must be 'gcycles' or 'seconds', got {queue_unit!r}")
+    if queue_unit not in QUEUE_UNITS:
+        raise ConfigurationError(f"queue_unit must be one of {', '.join(QUEUE_UNITS)}, got {queue_unit!r}")
     setting = read_setting(config.get("setting", "paper"))
     if setting.num_slots < 2:
         raise ConfigurationError(f"an episode needs at least 2 slots, got {setting.num_slots}")
-    capacity = setting.network.capacity_gcycles_per_s
-    return setting, 1.0 / capacity if queue_unit == "seconds" else np.ones_like(capacity)
+    return setting, queue_factor(setting.network, queue_unit)
+
+
+def queue_factor(network: EdgeNetwork, queue_unit: str) -> NDArray[np.float64]:
+    """What turns each server's queue [Gcycle] into a unit: itself, or its waiting time in seconds or slots, (A,)."""
+    capacity = network.capacity_gcycles_per_s
+    if queue_unit == "gcycles":
+        return np.ones_like(capacity)
+    return 1.0 / (capacity if queue_unit == "seconds" else capacity * network.slot_s)
 
 
 def read_setting(source: str | Mapping[str, Any]) -> Setting:

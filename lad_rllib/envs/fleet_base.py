@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lad_rllib import names
 from lad_rllib.envs.episodes import draw_episode, draw_seed, read_env_config
-from lad_rllib.simulator import Arrivals, SlotTasks, stack_arrivals
+from lad_rllib.simulator import Arrivals, PlayedEpisodes, SlotTasks, make_penalty, marginal_costs_s, stack_arrivals
 
 
 class FleetBaseEnv(VectorEnv):
@@ -30,12 +30,14 @@ class FleetBaseEnv(VectorEnv):
         self.setting, self._queue_scale = read_env_config(config, valid_keys)
         network, arrivals = self.setting.network, self.setting.arrivals
         self.num_envs = int(config.get("num_envs", 1))
+        self._capacities = network.capacity_gcycles_per_s.astype(np.float32)
         stations, tasks, servers = network.num_stations, arrivals.max_tasks, network.num_servers
         self.single_observation_space = gym.spaces.Dict(
             {
                 names.TASKS: gym.spaces.Box(0.0, np.inf, (stations, tasks, 2), np.float32),
                 names.TASK_COUNTS: gym.spaces.Box(0, tasks, (stations,), np.int32),
                 names.QUEUES: gym.spaces.Box(0.0, np.inf, (servers,), np.float32),
+                names.CAPACITIES: gym.spaces.Box(self._capacities, self._capacities, dtype=np.float32),
             }
         )
         self.single_action_space = gym.spaces.MultiDiscrete(np.full((stations, tasks), servers))
@@ -59,13 +61,44 @@ class FleetBaseEnv(VectorEnv):
         )
         self._episode += 1
         self._needs_reset = False
+        self._played: list[tuple[NDArray[np.integer], NDArray[np.float64]]] = []
 
     def _observe(self, tasks: SlotTasks) -> dict[str, NDArray[Any]]:
         return {
             names.TASKS: np.stack([tasks.task_mbit * tasks.mask, tasks.workload_gcycles], -1).astype(np.float32),
             names.TASK_COUNTS: tasks.task_counts.astype(np.int32),
             names.QUEUES: (tasks.queue_gcycles * self._queue_scale).astype(np.float32),
+            names.CAPACITIES: np.tile(self._capacities, (self.num_envs, 1)),
         }
+
+    def _record(self, action: NDArray[np.integer], queue_gcycles: NDArray[np.float64]) -> None:
+        """Note a slot as it was played: servers (E, B, N), and queues at its start (E, A) [Gcycle]."""
+        self._played.append((action, queue_gcycles))
+
+    def marginal_costs(self, penalty: Mapping[str, Any] | None = None, discount: float = 1.0) -> NDArray[np.float32]:
+        """What each task of the present episodes, as far as they were played, costs all tasks on each server.
+
+        Args:
+            penalty: Name and fields of the loss, see :func:`~lad_rllib.simulator.make_penalty`; None: the delay [s].
+            discount: See :func:`~lad_rllib.simulator.marginal_costs_s`.
+
+        Returns:
+            Costs, 0 where there is no task, shape (E, T, B, N, A).
+        """
+        slots = slice(0, len(self._played))
+        actions, queues = zip(*self._played, strict=True)
+        played = PlayedEpisodes(
+            network=self.setting.network,
+            mask=self.arrivals.mask[:, slots],
+            task_mbit=self.arrivals.task_mbit[:, slots],
+            workload_gcycles=self.arrivals.workload_gcycles[:, slots],
+            result_mbit=self.arrivals.result_mbit[:, slots],
+            action=np.stack(actions, axis=1).astype(np.int64),
+            # What is left after the last slot delays nobody who was counted.
+            queue_gcycles=np.stack([*queues, np.zeros_like(queues[0])], axis=1),
+        )
+        loss = make_penalty(**penalty) if penalty else None
+        return marginal_costs_s(played, loss, discount=discount).astype(np.float32)
 
     def get_state(self) -> dict[str, int]:
         """What the arrivals of the next episode depend on; valid between episodes."""

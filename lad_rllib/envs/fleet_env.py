@@ -24,7 +24,8 @@ class FleetVectorEnv(FleetBaseEnv):
     |---|---|---|
     | ``tasks`` | (B, N, 2) | input size [Mbit], workload [Gcycle]; 0 where there is no task |
     | ``task_counts`` | (B,) | tasks that arrived in this slot |
-    | ``queues`` | (A,) | work queued at slot start [Gcycle], or its waiting time [s] (``queue_unit="seconds"``) |
+    | ``queues`` | (A,) | work queued at slot start [Gcycle], or its waiting time (``queue_unit``) |
+    | ``capacities`` | (A,) | computing capacity, always the same [Gcycle/s] |
 
     Reward: minus the sum of the service delays of the slot's tasks [s]. ``infos["task_delays_s"]`` (B, N) holds
     each task's own.
@@ -33,7 +34,7 @@ class FleetVectorEnv(FleetBaseEnv):
 
     Args:
         config: ``setting``: name of a preset or a settings dictionary (see
-            :func:`lad_rllib.simulator.build_setting`); ``queue_unit``: ``"gcycles"`` (paper) or ``"seconds"``;
+            :func:`lad_rllib.simulator.build_setting`); ``queue_unit``: ``"gcycles"`` (paper), ``"seconds"`` or ``"slots"``;
             ``num_envs``: networks in lockstep E.
 
     Version history: v0, first release.
@@ -63,7 +64,9 @@ class FleetVectorEnv(FleetBaseEnv):
         if self._needs_reset:
             observation, infos = self.reset()
             return observation, np.zeros(self.num_envs), never, never, infos
-        delay = self.simulator.step(np.asarray(actions)).total_s
+        actions, queues = np.asarray(actions), self.simulator.queue_gcycles
+        delay = self.simulator.step(actions).total_s
+        self._record(actions, queues)
         self._needs_reset = self.simulator.slot == self.setting.num_slots - 1
         return (
             self._observe(self.simulator.tasks),

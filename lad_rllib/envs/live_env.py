@@ -50,8 +50,8 @@ class LiveFleetVectorEnv(FleetBaseEnv):
 
     Args:
         config: ``fleet``: name, file or mapping, see :func:`~lad_rllib.fleet.load_fleet` (``"digits"``).
-            ``setting``: of that fleet, from a calibration: a file or a dictionary. ``queue_unit``: ``"gcycles"`` or
-            ``"seconds"``. ``sharing``: ``"own"`` (default; every environment starts a fleet of its own at its first
+            ``setting``: of that fleet, from a calibration: a file or a dictionary. ``queue_unit``: ``"gcycles"``,
+            ``"seconds"`` or ``"slots"``. ``sharing``: ``"own"`` (default; every environment starts a fleet of its own at its first
             reset) or ``"shared"`` (one that was started with ``lad-rllib fleet up``). ``in_process``: servers in
             threads of this process instead of Ray actors (false). ``prompts``: list, or text file (the package's).
             ``failure_delay_s`` [s] (the length of an episode). ``num_envs``: must be 1; use more env runners.
@@ -115,6 +115,7 @@ class LiveFleetVectorEnv(FleetBaseEnv):
             observation, infos = self.reset()
             return observation, np.zeros(1), never, never, infos
         self._live.send(self.arrivals.episodes(0), self._slot, np.asarray(actions)[0])
+        self._record(np.asarray(actions), self._queue_gcycles)
         end = self._slot_begin + self._slot_wall_s
         overrun_s = max(0.0, time.perf_counter() - end) / self._fleet_spec.time_scale
         reported, failed = self._live.gather(end)
@@ -157,8 +158,8 @@ class LiveFleetVectorEnv(FleetBaseEnv):
         self._live = LiveSlots(self._dispatcher, self._prompts, self._failure_delay_s)
 
     def _observation(self) -> dict[str, NDArray[Any]]:
-        queue_gcycles = self._queue_s() * self.setting.network.capacity_gcycles_per_s
-        return self._observe(tasks_of_slot(self.setting.network, self.arrivals, self._slot, queue_gcycles[None]))
+        self._queue_gcycles = (self._queue_s() * self.setting.network.capacity_gcycles_per_s)[None]
+        return self._observe(tasks_of_slot(self.setting.network, self.arrivals, self._slot, self._queue_gcycles))
 
     def _queue_s(self) -> NDArray[np.float64]:
         """Time until a task sent now would start on each server [s], shape (A,)."""

@@ -53,6 +53,7 @@ def marginal_costs_s(
     penalty: DelayPenalty | None = None,
     weight: FloatArray | None = None,
     horizon_slots: int | None = None,
+    discount: float = 1.0,
 ) -> FloatArray:
     """Cost of every task on every server, all other decisions as they were.
 
@@ -67,12 +68,17 @@ def marginal_costs_s(
         weight: Weight of each task's loss, shape (E, T, B, N); None is 1.
         horizon_slots: Later slots in which tasks behind are counted; None counts all to the end of the episode. What
             comes after the last slot played never counts.
+        discount: Weight of a task behind for each slot that it comes later, in (0, 1]. Below 1 it bounds what counts in
+            an episode without a known end. It also takes into account that schedulers which see the queues send later
+            tasks elsewhere, so that what one task adds to one server spreads over all of them.
 
     Returns:
         Costs [s, or the penalty's unit], 0 where there is no task, shape (E, T, B, N, A).
     """
     if horizon_slots is not None and horizon_slots < 0:
         raise ValueError(f"horizon_slots must be at least 0, got {horizon_slots}")
+    if not 0 < discount <= 1:
+        raise ValueError(f"discount must be in (0, 1], got {discount}")
     shape, servers = episodes.mask.shape, episodes.network.num_servers
     capacity = episodes.network.capacity_gcycles_per_s
     cost = np.zeros((*shape, servers))
@@ -85,6 +91,7 @@ def marginal_costs_s(
         for slot, played in enumerate(slots):
             later = slice(slot + 1, None if horizon_slots is None else slot + 1 + horizon_slots)
             slopes = behind[later]
+            slopes = slopes * discount ** np.arange(1, len(slopes) + 1)[:, None]
             least_queue = np.minimum.accumulate(episodes.queue_gcycles[episode, :-1][later], axis=0)
             idle_since = np.cumsum(idle[slot:], axis=0)[: len(slopes)]
             later_cost = hinge_sums(played.work, idle_since, slopes)

@@ -129,7 +129,7 @@ def test_arrays_that_cannot_be_written_are_fine_as_actions():
     ("config", "message"),
     [
         ({"settings": "small"}, "unknown env_config key 'settings'; valid: setting, queue_unit, num_envs"),
-        ({"queue_unit": "hours"}, "queue_unit must be 'gcycles' or 'seconds', got 'hours'"),
+        ({"queue_unit": "hours"}, "queue_unit must be one of gcycles, seconds, slots, got 'hours'"),
         ({"setting": "huge"}, "unknown preset 'huge'"),
         ({"setting": {"preset": "small", "slots": 1}}, "at least 2 slots, got 1"),
     ],

@@ -1,0 +1,117 @@
+"""Policy mirror descent on the costs of played episodes: better action probabilities, and minibatches to learn them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lad_rllib.algorithms.lad_ts.replay_buffer import SlotSample
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class StepSize:
+    """Step size of mirror descent, in standard deviations of the costs: falls geometrically, then stays.
+
+    Attributes:
+        first: Step size of the first iteration.
+        last: Step size from iteration ``iterations`` on.
+        iterations: Iterations over which it falls.
+
+    >>> [round(StepSize(2.0, 0.02, 2).at(k), 3) for k in range(4)]
+    [2.0, 0.2, 0.02, 0.02]
+    """
+
+    first: float
+    last: float
+    iterations: int
+
+    def at(self, iteration: int) -> float:
+        """Step size of an iteration, counted from 0."""
+        return float(self.first * (self.last / self.first) ** min(iteration / self.iterations, 1.0))
+
+
+def improved_probabilities(logits: FloatArray, cost: FloatArray, step: float) -> FloatArray:
+    """``softmax(logits - step * cost)``: the policy that mirror descent steps to, shape (..., A).
+
+    Minimises the expected cost plus the Kullback-Leibler divergence from the present policy over ``step``.
+
+    Args:
+        logits: Action logits of the policy that played, shape (..., A).
+        cost: Cost of each action, shape (..., A).
+        step: Step size, one over the unit of the cost.
+
+    >>> improved_probabilities(np.zeros(2), np.array([0.0, np.log(3.0)]), 1.0).round(3).tolist()
+    [0.75, 0.25]
+    """
+    shifted = logits - step * (cost - cost.min(-1, keepdims=True))
+    exponential = np.exp(shifted - shifted.max(-1, keepdims=True))
+    return np.asarray(exponential / exponential.sum(-1, keepdims=True))
+
+
+def cost_scale(logits: FloatArray, cost: FloatArray) -> float:
+    """Standard deviation over tasks and servers of ``cost`` less the policy's expected cost, shapes (K, A)."""
+    probabilities = improved_probabilities(logits, np.zeros_like(cost), 0.0)
+    advantage = cost - (probabilities * cost).sum(-1, keepdims=True)
+    return float(np.sqrt(np.square(advantage, dtype=np.float64).mean()))
+
+
+class ImprovementSet:
+    """All tasks of the episodes played with one policy, and the probabilities that would have been better.
+
+    Args:
+        samples: Slots of whole episodes, with logits and costs.
+        step_size: Step size of mirror descent, in standard deviations of the costs of these tasks.
+    """
+
+    def __init__(self, samples: Sequence[SlotSample], step_size: float) -> None:
+        columns = [_tasks_of_slot(sample) for sample in samples]
+        station = np.concatenate([column.pop("station") for column in columns])
+        order = np.argsort(station, kind="stable")
+        joined = {key: np.concatenate([column[key] for column in columns])[order] for key in columns[0]}
+        logits, cost = joined.pop("logits"), joined.pop("cost")
+        scale = cost_scale(logits, cost) if len(cost) else 0.0
+        joined["target"] = improved_probabilities(logits, cost, step_size / scale if scale > 0 else 0.0)
+        ends = np.cumsum([0, *(value.shape[1] for value in joined.values())])
+        self._columns = {key: slice(*ends[i : i + 2]) for i, key in enumerate(joined)}
+        self._rows = np.concatenate(list(joined.values()), axis=1, dtype=np.float32)
+        self.counts = np.bincount(station, minlength=samples[0].task_counts.shape[1])
+        """Tasks of each station, shape (B,)."""
+
+    def sample(self, batch_size: int, rng: np.random.Generator) -> dict[str, FloatArray]:
+        """Draw tasks of every station, uniformly with repetition; zeros for a station that had none.
+
+        Returns:
+            ``state``, ``latent`` and ``target`` with the leading axes (sample, station).
+        """
+        begins = np.cumsum(self.counts) - self.counts
+        within = (rng.random((batch_size, len(self.counts))) * self.counts).astype(np.int64)
+        rows = self._rows[np.minimum(begins + within, len(self._rows) - 1)]
+        rows[:, self.counts == 0] = 0.0
+        return {key: rows[..., columns] for key, columns in self._columns.items()}
+
+    @property
+    def input_scale(self) -> FloatArray:
+        """Mean input size, workload and queue of these tasks, at least a small positive number, shape (3,)."""
+        state = self._rows[:, self._columns["state"]]
+        means = [state[:, 0].mean(), state[:, 1].mean(), state[:, 2:].mean()] if len(state) else [1.0, 1.0, 1.0]
+        return np.maximum(np.asarray(means, dtype=np.float32), 1e-3)
+
+
+def _tasks_of_slot(sample: SlotSample) -> dict[str, Any]:
+    """The tasks of a slot as rows."""
+    assert sample.logits is not None and sample.cost is not None
+    episode, station, task = np.nonzero(np.arange(sample.tasks.shape[2]) < sample.task_counts[..., None])
+    where = (episode, station, task)
+    return {
+        "station": station,
+        "state": np.concatenate([sample.tasks[where], sample.queues[episode]], axis=1),
+        "latent": sample.latent[where],
+        "logits": sample.logits[where],
+        "cost": sample.cost[where],
+    }

@@ -1,0 +1,221 @@
+"""Actors that learn for everybody: the latent action diffusion actor on top of a prior that knows the servers."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from lad_rllib import names
+from lad_rllib.algorithms.lad_ts.actors import ActingNetworks, seeded_generator
+from lad_rllib.algorithms.lad_ts.agentwise_adam import AgentwiseAdam
+from lad_rllib.algorithms.lad_ts.networks import Step
+from lad_rllib.algorithms.lad_ts.rl_module import LADTSTorchRLModule
+from lad_rllib.diffusion import LatentActionActor
+
+
+class PriorActor(nn.Module):
+    """Logits ``log f_a - weight * queue_a + x_0``: a prior, and what the latent action diffusion adds to it.
+
+    The prior sends tasks in proportion to capacity, and fewer where a queue is long. The denoiser's last layer starts
+    at zero, so that the first policy is the prior. Chains have no step noise: the policy's randomness is the draw from
+    its probabilities alone. Inputs are divided by their means over the first episodes.
+
+    Args:
+        num_stations: Base stations B.
+        num_servers: Edge servers A.
+        hidden_sizes: Widths of the denoiser's hidden layers.
+        num_steps: Denoising steps I of the policy.
+        denoiser_output: See :class:`LatentActionActor`.
+        beta_min: Least noise rate of the schedule.
+        beta_max: Greatest noise rate of the schedule.
+        clip_denoised: See :class:`LatentActionActor`.
+        shared: One network for all stations, which learns from the tasks of all; else each has its own.
+        prior_queue_weight: By how much a logit falls for each slot of waiting time in the queue.
+        latent_decay: Share of an ``x_0`` that is left in the latent action that starts the next chain.
+        generator: Randomness of the initial weights.
+    """
+
+    num_noise_draws = 0
+
+    def __init__(
+        self,
+        num_stations: int,
+        num_servers: int,
+        hidden_sizes: tuple[int, ...],
+        num_steps: int,
+        denoiser_output: Literal["softmax", "linear"],
+        beta_min: float,
+        beta_max: float,
+        clip_denoised: float | None,
+        shared: bool,
+        prior_queue_weight: float,
+        latent_decay: float,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        self.num_stations, self.num_servers = num_stations, num_servers
+        self.shared, self.prior_queue_weight = shared, prior_queue_weight
+        # The chain multiplies what it starts from by exp((beta_min + beta_max) / 4): what is left of x_0 after the
+        # forward diffusion is its inverse.
+        self.latent_gain = latent_decay * math.exp(-(beta_min + beta_max) / 4)
+        self.chain = LatentActionActor(
+            1 if shared else num_stations,
+            2 + num_servers,
+            num_servers,
+            hidden_sizes,
+            num_steps,
+            denoiser_output,
+            beta_min,
+            beta_max,
+            clip_denoised,
+            generator,
+        )
+        with torch.no_grad():
+            for parameter in self.chain.denoiser.layers[-1]:
+                parameter.zero_()
+        self.log_capacity: Tensor
+        self.input_scale: Tensor
+        self.register_buffer("log_capacity", torch.zeros(num_servers, 1))
+        self.register_buffer("input_scale", torch.ones(2 + num_servers, 1))
+
+    def set_capacities(self, capacities: Tensor) -> None:
+        """Tell the prior the servers' capacities (A,), in any unit."""
+        log_capacity = capacities.log()
+        self.log_capacity.copy_((log_capacity - log_capacity.mean())[:, None])
+
+    def set_input_scale(self, means: Tensor) -> None:
+        """Divide inputs from now on by the mean input size, workload and queue (3,)."""
+        self.input_scale.copy_(means[torch.tensor([0, 1, *[2] * self.num_servers])][:, None])
+
+    def forward(self, state: Tensor, latent: Tensor, noise: Tensor) -> Tensor:
+        """Logits (B, A, M) of states (B, 2 + A, M), queues in slots of waiting time; ``noise`` is not used.
+
+        Args:
+            state: States.
+            latent: Latent actions to start from, shape (B, A, M), or with no features (B, 0, M): zeros.
+            noise: Not used.
+        """
+        samples = state.shape[-1]
+        start = latent if latent.shape[1] else state.new_zeros(self.num_stations, self.num_servers, samples)
+        still = state.new_zeros(()).expand(self.chain.num_noise_draws, *self._stacked(start).shape)
+        x_0 = self.chain(self._stacked(state / self.input_scale), self._stacked(start), still)
+        if self.shared:
+            x_0 = x_0[0].unflatten(1, (self.num_stations, samples)).movedim(1, 0)
+        return x_0 + self.prior(state)
+
+    def prior(self, state: Tensor) -> Tensor:
+        """The prior's logits (B, A, M) of states (B, 2 + A, M)."""
+        return self.log_capacity - self.prior_queue_weight * state[:, 2:]
+
+    def next_latent(self, logits: Tensor, state: Tensor) -> Tensor:
+        """What to remember: ``decay * sqrt(alpha_bar_I) * x_0``, the mean of the forward diffusion of what was put out.
+
+        Args:
+            logits: What :meth:`forward` gave, shape (B, A, M).
+            state: For which states, shape (B, 2 + A, M).
+        """
+        return self.latent_gain * (logits - self.prior(state))
+
+    def _stacked(self, x: Tensor) -> Tensor:
+        """(B, features, M) as the networks want it: (1, features, B * M) for one shared network."""
+        return x.movedim(0, 1).flatten(1)[None] if self.shared else x
+
+
+class SystemNetworks(ActingNetworks):
+    """Actors of B base stations that learn from marginal costs: no critics, no temperatures.
+
+    Args:
+        num_stations: Base stations B.
+        num_servers: Edge servers A.
+        inference_only: Not used; deciding and learning need the same.
+        hidden_sizes: Widths of the denoiser's hidden layers.
+        policy_denoising_steps: Denoising steps I of the actor.
+        denoiser_output: Last layer of the denoiser.
+        beta_min: Least noise rate of the diffusion.
+        beta_max: Greatest noise rate of the diffusion.
+        clip_denoised: See :class:`LatentActionActor`.
+        latent_start: ``"memory"`` or ``"zero"``.
+        shared_actor: See :class:`PriorActor`.
+        prior_queue_weight: See :class:`PriorActor`.
+        latent_decay: See :class:`PriorActor`.
+        seed: Seed of the initial weights; None draws one.
+    """
+
+    actor: PriorActor
+
+    def __init__(
+        self,
+        num_stations: int,
+        num_servers: int,
+        *,
+        inference_only: bool = False,
+        hidden_sizes: tuple[int, ...] = (64, 64),
+        policy_denoising_steps: int = 5,
+        denoiser_output: Literal["softmax", "linear"] = "linear",
+        beta_min: float = 0.1,
+        beta_max: float = 10.0,
+        clip_denoised: float | None = None,
+        latent_start: str = "zero",
+        shared_actor: bool = True,
+        prior_queue_weight: float = 0.5,
+        latent_decay: float = 0.5,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(num_stations, num_servers)
+        self.latent_size = num_servers if latent_start == "memory" else 0
+        self.actor = PriorActor(
+            num_stations,
+            num_servers,
+            tuple(hidden_sizes),
+            policy_denoising_steps,
+            denoiser_output,
+            beta_min,
+            beta_max,
+            clip_denoised,
+            shared_actor,
+            prior_queue_weight,
+            latent_decay,
+            seeded_generator(seed),
+        )
+
+    def optimizers(self, actor_lr: float, critic_lr: float, alpha_lr: float) -> dict[str, AgentwiseAdam]:
+        """The actors' optimiser."""
+        return {"actor": AgentwiseAdam(self.actor.parameters(), actor_lr)}
+
+
+def improve_stations(
+    networks: SystemNetworks, batch: dict[str, Tensor], step: Step, ready: Tensor | None = None
+) -> dict[str, Tensor]:
+    """One step of all actors towards better probabilities.
+
+    Args:
+        networks: Networks of all stations.
+        batch: ``state``, ``latent`` and ``target``, shapes (B, features, M).
+        step: Takes a gradient step on the loss of the optimiser ``"actor"``.
+        ready: Stations that have tasks to learn from, bool (B,); None for all.
+
+    Returns:
+        Diagnostics without gradient: cross-entropy (B,) and entropy of the policy (B, M) [nat].
+    """
+    logits = networks.actor(batch["state"], batch["latent"], batch["state"])
+    log_probabilities = torch.log_softmax(logits, dim=1)
+    loss = -(batch["target"] * log_probabilities).sum(1).mean(-1)
+    step("actor", loss.sum() if ready is None else torch.where(ready, loss, 0.0).sum())
+    log_probabilities = log_probabilities.detach()
+    entropy = -(log_probabilities.exp() * log_probabilities).sum(1)
+    return {"actor_loss": loss.detach(), "entropy_mean": entropy}
+
+
+class SystemRLModule(LADTSTorchRLModule):
+    """RLModule around :class:`SystemNetworks`; capacities come from the observation space."""
+
+    networks_class = SystemNetworks
+
+    def setup(self) -> None:
+        """Build the networks."""
+        super().setup()
+        capacities = torch.as_tensor(self.observation_space[names.CAPACITIES].low)
+        self.networks.actor.set_capacities(capacities)
