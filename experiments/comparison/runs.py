@@ -16,7 +16,7 @@ from lad_rllib.cli import cluster, run_configuration
 from lad_rllib.cli import options as shared
 from lad_rllib.cli.storage import SharedCopy
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.simulator import build_setting, override_spec
+from lad_rllib.simulator import Setting, build_setting, override_spec
 
 CHECKPOINTS = 10
 """Iterations between two checkpoints of a run."""
@@ -72,6 +72,11 @@ def add_methods_argument(parser: argparse.ArgumentParser, default: list[str]) ->
     )
 
 
+def case_setting(configuration: Mapping[str, Any], case: Case) -> Setting:
+    """The setting that a case is trained on."""
+    return build_setting(override_spec(configuration["setting"], case.setting))
+
+
 def case_config(configuration: Mapping[str, Any], case: Case) -> Any:
     """The checked configuration of a case's algorithm.
 
@@ -81,7 +86,7 @@ def case_config(configuration: Mapping[str, Any], case: Case) -> Any:
 
     without = CONFIGS[case.method].without
     training = {key: value for key, value in configuration["training"].items() if key not in without}
-    setting = build_setting(override_spec(configuration["setting"], case.setting)).spec
+    setting = case_setting(configuration, case).spec
     return run_configuration.algorithm_config(
         {**configuration, "algorithm": case.method, "training": training | dict(case.training), "setting": setting}
     )
@@ -116,7 +121,7 @@ class CaseRuns:
         base = build_setting({"preset": "paper"})
         total = 0.0
         for case in self.cases.values():
-            setting = build_setting(override_spec(self.configuration["setting"], case.setting))
+            setting = case_setting(self.configuration, case)
             stations = setting.network.num_stations / base.network.num_stations * setting.num_slots / base.num_slots
             tasks = setting.arrivals.max_tasks / base.arrivals.max_tasks
             steps = {**self.configuration["training"], **case.training}.get("policy_denoising_steps", 5)

@@ -56,21 +56,22 @@ def converged_at(delay_s: Iterable[float], final: int = 50, within: float = 0.1)
     """First episode from which the mean of the last ten episodes stays close to a run's own final delay.
 
     The final delay is the mean of the last ``final`` episodes (of a tenth of a shorter run); close is at most the share
-    ``within`` above or below it. NaN if the run is too short, or has left that band at its end.
+    ``within`` above or below it. NaN if the run is too short, or came close only within those last episodes.
 
-    >>> converged_at([20.0] * 30 + [10.0] * 170)  # the ten episodes from 31 on are all at the final delay at 39 or 40
+    >>> converged_at([20.0] * 30 + [10.0] * 170)  # up to 38, two of ten episodes are at 20: a mean of 12
     39.0
+    >>> converged_at([20.0] * 30 + [10.0] * 170, within=0.05)
+    40.0
     """
     delays = np.asarray(list(delay_s), dtype=float)
     final = min(final, max(len(delays) // 10, 1))
     if len(delays) < 2 * ROLLING:
         return float("nan")
     means = np.convolve(delays, np.full(ROLLING, 1 / ROLLING), mode="valid")  # of the episodes up to 10, 11, ...
-    is_close = np.abs(means / delays[-final:].mean() - 1) <= within
-    if not is_close[-1]:
-        return float("nan")
+    is_close = np.abs(means / delays[-final:].mean() - 1) <= within + 1e-9
     away = np.flatnonzero(~is_close)
-    return float(ROLLING + (away[-1] + 1 if len(away) else 0))
+    episode = ROLLING + (int(away[-1]) + 1 if len(away) else 0)
+    return float(episode) if episode <= len(delays) - final else float("nan")
 
 
 def mean_sd(mean: float, sd: float, digits: int) -> str:
