@@ -190,7 +190,8 @@ class CaseRuns:
     def write(self, text: str, **tables: pd.DataFrame) -> None:
         """Write tables as ``STEM_NAME.csv`` (``STEM.csv`` for ``curves``) and the text as ``STEM.md``; print it."""
         for name, table in tables.items():
-            table.to_csv(self.file("csv", "" if name == "curves" else f"_{name}"), index=False)
+            file = self.file("csv", "" if name == "curves" else f"_{name}")
+            table.to_csv(file, index=False, float_format="%.6g")
         self.file("md").write_text(text, encoding="utf-8")
         self.copy.push()
         print(text)
