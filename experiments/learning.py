@@ -1,9 +1,11 @@
 """Learning of LAD-TS on the paper's edge network over several seeds, beside the greedy oracle on the same arrivals.
 
     python experiments/learning.py --seeds 5 --episodes 100
+    python experiments/learning.py --methods lad-ts d2sac-ts sac-ts dqn-ts --seeds 5 --episodes 500
 
 Trains one run per seed as a trial of Ray Tune, so that a cluster trains them side by side, and writes into --output:
-every episode of every seed (CSV), a table as mean +- sd over seeds (CSV and Markdown), and a picture.
+every episode of every seed (CSV), a table as mean +- sd over seeds (CSV and Markdown), and a picture. With other or
+several methods, they are compared in files methods*, with the episode at which each has converged.
 """
 
 from __future__ import annotations
@@ -16,14 +18,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lad_rllib import names
-from lad_rllib.cli import cluster, run_configuration
-from lad_rllib.cli import options as shared
-from lad_rllib.cli.main import run_command
-from lad_rllib.cli.run_folder import source_commit
-from lad_rllib.cli.storage import SharedCopy
-from lad_rllib.errors import ConfigurationError
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from experiments.comparison import methods  # noqa: E402
+from experiments.comparison.runs import add_methods_argument, add_run_arguments  # noqa: E402
+from lad_rllib import names  # noqa: E402
+from lad_rllib.cli import cluster, run_configuration  # noqa: E402
+from lad_rllib.cli import options as shared  # noqa: E402
+from lad_rllib.cli.main import run_command  # noqa: E402
+from lad_rllib.cli.run_folder import source_commit  # noqa: E402
+from lad_rllib.cli.storage import SharedCopy  # noqa: E402
+from lad_rllib.errors import ConfigurationError  # noqa: E402
 
+OURS = "lad-ts"
 # First and last episode of a window, and what the published code reached there in one run (ratio to the oracle).
 WINDOWS = {(51, 60): 1.15, (91, 100): 1.07}
 
@@ -31,18 +37,9 @@ WINDOWS = {(51, 60): 1.15, (91, 100): 1.07}
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    shared.add_setting_arguments(parser)
-    parser.add_argument("--seeds", type=int, default=5, help="runs, with seeds 0, 1, ... (5)")
-    parser.add_argument("--episodes", type=int, default=100, help="episodes of each run (100)")
-    parser.add_argument("--max-concurrent", type=int, metavar="N", help="runs at a time (as many as there is room)")
-    parser.add_argument("--checkpoint-every", type=int, default=10, metavar="N", help="iterations (10)")
-    parser.add_argument("--output", default="results/learning", metavar="DIR", help="(results/learning)")
-    parser.add_argument("--resume", action="store_true", help="go on with the runs in the output folder or storage")
-    run_configuration.add_learning_arguments(parser)
-    run_configuration.add_scale_arguments(parser)
+    add_run_arguments(parser, output="results/learning", seeds=5, episodes=100)
+    add_methods_argument(parser, [OURS])
     cluster.add_smoke_argument(parser, setting="small", seeds=2, episodes=4, checkpoint_every=1)
-    run_configuration.without_fleet(parser)
-    parser.set_defaults(seed=0, part=None)
     parsed = parser.parse_args(arguments)
     parsed.command = "learning"
     return parsed
@@ -50,6 +47,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def run(parsed: argparse.Namespace) -> int:
     """Train, and write; returns the exit status."""
+    if parsed.methods != [OURS]:
+        return methods.run(parsed)
     from lad_rllib.cli.tuning_report import SearchProgress, quiet_tune
     from lad_rllib.tuning.results import episode_table
     from lad_rllib.tuning.search import SearchPlan, experiment_path, run_search

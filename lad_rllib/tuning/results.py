@@ -30,6 +30,7 @@ class TrialOutcome:
         reports: All its reports, one row each; None if there is none.
         error: What it failed with, or None.
         path: Its folder on storage.
+        checkpoint: Its last checkpoint as Ray's ``Checkpoint``, with a folder ``seed_0``, ... for each seed; or None.
     """
 
     trial: str
@@ -38,6 +39,7 @@ class TrialOutcome:
     reports: pd.DataFrame | None
     error: Exception | None
     path: str
+    checkpoint: Any = None
 
 
 def outcomes_of(results: ResultGrid) -> list[TrialOutcome]:
@@ -45,7 +47,13 @@ def outcomes_of(results: ResultGrid) -> list[TrialOutcome]:
     trials = results._experiment_analysis.trials  # a trial without a report has its configuration only there
     return [
         TrialOutcome(
-            trial.trial_id, trial.config, result.metrics or {}, result.metrics_dataframe, result.error, str(result.path)
+            trial=trial.trial_id,
+            config=trial.config,
+            metrics=result.metrics or {},
+            reports=result.metrics_dataframe,
+            error=result.error,
+            path=str(result.path),
+            checkpoint=result.checkpoint,
         )
         for trial, result in zip(trials, results, strict=True)
     ]

@@ -38,6 +38,8 @@ class SearchPlan:
         search_seed: Seed of the search algorithm.
         time_budget_s: Wall time after which no trial goes on [s]; None: no limit.
         given: Configurations to train, instead of searched ones.
+        cases: Algorithms to train by name, instead of the one that all trials share; each with every configuration
+            and, as a grid, every seed.
         callbacks: Ray Tune's callbacks; they are kept with the experiment.
     """
 
@@ -56,6 +58,7 @@ class SearchPlan:
     search_seed: int = 0
     time_budget_s: float | None = None
     given: tuple[dict[str, Any], ...] = ()
+    cases: dict[str, Any] = field(default_factory=dict)
     callbacks: Sequence[tune.Callback] = field(default=(), compare=False)
 
     def check(self) -> None:
@@ -78,6 +81,9 @@ class SearchPlan:
         else:
             training = self.space.grid(self.grid_points) if self.search == "grid" else self.space.domains()
         seeds = tune.grid_search(list(self.seeds)) if self.seeds_as_grid else list(self.seeds)
+        if self.cases:
+            cases = [{"name": name, "algorithm": algorithm} for name, algorithm in self.cases.items()]
+            return {"case": tune.grid_search(cases), "training": training, "seeds": seeds}
         return {"algorithm": self.algorithm, "training": training, "seeds": seeds}
 
     def _scheduler(self) -> Any:

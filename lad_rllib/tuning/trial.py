@@ -28,7 +28,7 @@ class TuningTrial(tune.Trainable):
     Its configuration is a dictionary with
 
     - ``algorithm``: the :class:`~lad_rllib.algorithms.lad_ts.LADTSConfig` that all trials share, with
-      :class:`~lad_rllib.envs.YardstickCallback`,
+      :class:`~lad_rllib.envs.YardstickCallback`; or ``case``: a name and such an ``algorithm``,
     - ``training``: the trial's own arguments of ``LADTSConfig.training()``,
     - ``seeds``: one seed, or a list.
 
@@ -48,7 +48,7 @@ class TuningTrial(tune.Trainable):
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> PlacementGroupFactory:
         """What the algorithm asks for; runners and learners once for each seed, the driver once."""
-        algorithm = config["algorithm"]  # hyperparameters change nothing, and a wrong one is the trial's own failure
+        algorithm = algorithm_of(config)  # hyperparameters change nothing, and a wrong one is the trial's own failure
         request: PlacementGroupFactory = algorithm.algo_class.default_resource_request(algorithm.to_dict())
         driver, *others = request.bundles
         return PlacementGroupFactory([driver, *others * len(seeds_of(config))], strategy=request.strategy)
@@ -101,6 +101,11 @@ def seeds_of(config: dict[str, Any]) -> list[int]:
     return list(seeds) if isinstance(seeds, (list, tuple)) else [seeds]
 
 
+def algorithm_of(config: dict[str, Any]) -> Any:
+    """The algorithm's configuration of a trial, without its own hyperparameters."""
+    return config["case"]["algorithm"] if "case" in config else config["algorithm"]
+
+
 def trial_config(config: dict[str, Any], seed: int) -> Any:
     """The checked configuration of a trial's algorithm.
 
@@ -108,7 +113,7 @@ def trial_config(config: dict[str, Any], seed: int) -> Any:
         ConfigurationError: for hyperparameters that cannot be.
         TypeError: for one that does not exist.
     """
-    algorithm = config["algorithm"].copy(copy_frozen=False)
+    algorithm = algorithm_of(config).copy(copy_frozen=False)
     algorithm.training(**config["training"]).debugging(seed=seed)
     algorithm.validate()
     return algorithm

@@ -68,6 +68,17 @@ def test_a_trial_that_fails_for_good_is_told_and_the_others_count(ray_cluster, s
 
 
 @pytest.mark.cluster
+def test_a_baseline_is_searched_over_what_it_has(ray_cluster, small, tmp_path, capsys):
+    arguments = ["--algorithm", "dqn-ts", "--trials", "2", "--output", str(tmp_path / "search")]
+    assert main(["tune", *small, *arguments]) == 0
+    assert "not searched, since DQN-TS has none: actor_lr" in capsys.readouterr().err
+    trials = pd.read_csv(tmp_path / "search" / "trials.csv")
+    assert len(trials) == 2 and "gamma" in trials and "actor_lr" not in trials
+    train = ["train", "--smoke", "--quiet", "--algorithm", "dqn-ts", "--output", str(tmp_path / "run")]
+    assert main([*train, "--config", str(tmp_path / "search" / "best.yaml")]) == 0
+
+
+@pytest.mark.cluster
 def test_a_killed_search_goes_on_where_it_was(small, tmp_path):
     output = tmp_path / "search"
     command = [sys.executable, str(ROOT / "experiments" / "tune.py"), "--address", "local", "--output", str(output)]
