@@ -8,7 +8,7 @@ states and over the states, start from noise of their own, too; nothing is repla
 from __future__ import annotations
 
 from lad_rllib.algorithms.lad_ts.algorithm import LADTS
-from lad_rllib.algorithms.lad_ts.config import LADTSConfig
+from lad_rllib.algorithms.lad_ts.config import OBJECTIVE_SETTINGS, LADTSConfig
 
 
 class D2SACTSConfig(LADTSConfig):
@@ -18,7 +18,7 @@ class D2SACTSConfig(LADTSConfig):
     """
 
     title = "D2SAC-TS"
-    without = frozenset({"latent_index", "latent_content", "replay_latent"})
+    without = OBJECTIVE_SETTINGS | {"latent_index", "latent_content", "replay_latent"}
 
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class or D2SACTS)

@@ -7,7 +7,7 @@ network of the same hidden sizes from the state to logits, without diffusion, la
 from __future__ import annotations
 
 from lad_rllib.algorithms.lad_ts.algorithm import LADTS
-from lad_rllib.algorithms.lad_ts.config import LADTSConfig
+from lad_rllib.algorithms.lad_ts.config import OBJECTIVE_SETTINGS, LADTSConfig
 
 DIFFUSION_SETTINGS = frozenset(
     {
@@ -31,7 +31,7 @@ class SACTSConfig(LADTSConfig):
     """
 
     title = "SAC-TS"
-    without = DIFFUSION_SETTINGS
+    without = DIFFUSION_SETTINGS | OBJECTIVE_SETTINGS
 
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class or SACTS)

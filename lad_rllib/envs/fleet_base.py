@@ -75,6 +75,15 @@ class FleetBaseEnv(VectorEnv):
         """Note a slot as it was played: servers (E, B, N), and queues at its start (E, A) [Gcycle]."""
         self._played.append((action, queue_gcycles))
 
+    def check_penalty(self, penalty: Mapping[str, Any] | None) -> None:
+        """Refuse a loss that :meth:`marginal_costs` does not know.
+
+        Raises:
+            ConfigurationError: names the valid ones.
+        """
+        if penalty:
+            make_penalty(**penalty)
+
     def marginal_costs(self, penalty: Mapping[str, Any] | None = None, discount: float = 1.0) -> NDArray[np.float32]:
         """What each task of the present episodes, as far as they were played, costs all tasks on each server.
 

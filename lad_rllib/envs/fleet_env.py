@@ -34,8 +34,8 @@ class FleetVectorEnv(FleetBaseEnv):
 
     Args:
         config: ``setting``: name of a preset or a settings dictionary (see
-            :func:`lad_rllib.simulator.build_setting`); ``queue_unit``: ``"gcycles"`` (paper), ``"seconds"`` or ``"slots"``;
-            ``num_envs``: networks in lockstep E.
+            :func:`lad_rllib.simulator.build_setting`); ``queue_unit``: ``"gcycles"`` (paper), ``"seconds"`` or
+            ``"slots"``; ``num_envs``: networks in lockstep E.
 
     Version history: v0, first release.
     """

@@ -51,10 +51,11 @@ class LiveFleetVectorEnv(FleetBaseEnv):
     Args:
         config: ``fleet``: name, file or mapping, see :func:`~lad_rllib.fleet.load_fleet` (``"digits"``).
             ``setting``: of that fleet, from a calibration: a file or a dictionary. ``queue_unit``: ``"gcycles"``,
-            ``"seconds"`` or ``"slots"``. ``sharing``: ``"own"`` (default; every environment starts a fleet of its own at its first
-            reset) or ``"shared"`` (one that was started with ``lad-rllib fleet up``). ``in_process``: servers in
-            threads of this process instead of Ray actors (false). ``prompts``: list, or text file (the package's).
-            ``failure_delay_s`` [s] (the length of an episode). ``num_envs``: must be 1; use more env runners.
+            ``"seconds"`` or ``"slots"``. ``sharing``: ``"own"`` (default; every environment starts a fleet of its own
+            at its first reset) or ``"shared"`` (one that was started with ``lad-rllib fleet up``). ``in_process``:
+            servers in threads of this process instead of Ray actors (false). ``prompts``: list, or text file (the
+            package's). ``failure_delay_s`` [s] (the length of an episode). ``num_envs``: must be 1; use more
+            env runners.
 
     Version history: v0, first release.
     """

@@ -168,7 +168,7 @@ def test_a_setting_in_which_no_task_ever_arrives_is_refused():
     ("config", "message"),
     [
         ({"num_envs": 2}, "unknown env_config key 'num_envs'; valid: setting, queue_unit"),
-        ({"queue_unit": "hours"}, "queue_unit must be 'gcycles' or 'seconds', got 'hours'"),
+        ({"queue_unit": "hours"}, "queue_unit must be one of gcycles, seconds, slots, got 'hours'"),
         ({"setting": {"preset": "small", "slots": 1}}, "at least 2 slots, got 1"),
     ],
 )

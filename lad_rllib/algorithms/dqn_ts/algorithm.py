@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lad_rllib.algorithms.dqn_ts.networks import QNetworks, update_q_networks
 from lad_rllib.algorithms.lad_ts.algorithm import LADTS
-from lad_rllib.algorithms.lad_ts.config import LADTSConfig
+from lad_rllib.algorithms.lad_ts.config import OBJECTIVE_SETTINGS, LADTSConfig
 from lad_rllib.algorithms.lad_ts.learner import LADTSTorchLearner
 from lad_rllib.algorithms.lad_ts.rl_module import LADTSTorchRLModule
 from lad_rllib.algorithms.sac_ts import DIFFUSION_SETTINGS
@@ -50,7 +50,9 @@ class DQNTSConfig(LADTSConfig):
     """
 
     title = "DQN-TS"
-    without = DIFFUSION_SETTINGS | {"tau", "initial_alpha", "target_entropy", "actor_lr", "alpha_lr"}
+    without = (
+        DIFFUSION_SETTINGS | OBJECTIVE_SETTINGS | {"tau", "initial_alpha", "target_entropy", "actor_lr", "alpha_lr"}
+    )
 
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class or DQNTS)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lad_rllib.diffusion import LatentActionActor, StackedMLP
 
 ActorKind = Literal["diffusion", "mlp"]
-LatentStart = Literal["memory", "noise"]
+LatentStart = Literal["memory", "noise", "zero"]
 
 
 def latent_size(actor: ActorKind, latent_start: LatentStart, num_servers: int) -> int:
@@ -82,6 +82,18 @@ class ActingNetworks(nn.Module):
     def __init__(self, num_stations: int, num_servers: int) -> None:
         super().__init__()
         self.num_stations, self.num_servers = num_stations, num_servers
+
+    def next_latent(self, content: str, logits: Tensor, probabilities: Tensor, queues: Tensor) -> Tensor:
+        """What to remember of decisions, shape (E, B, N, ``latent_size``).
+
+        Args:
+            content: ``latent_content`` of the configuration.
+            logits: Action logits, shape (E, B, N, A).
+            probabilities: Their softmax.
+            queues: Queues that the decisions were based on, shape (E, A).
+        """
+        put_out = probabilities if content == "probabilities" else logits
+        return put_out[..., : self.latent_size]  # nothing, for an actor that starts from no latent action
 
     def draw_noise(self, samples: int, generator: torch.Generator | None = None) -> Tensor:
         """Fresh noise for one pass of the actor over ``samples`` states per station, shape (I - 1, B, A, samples).

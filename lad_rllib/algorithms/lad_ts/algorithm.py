@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.core.learner.training_data import TrainingData
@@ -30,12 +31,14 @@ from lad_rllib.algorithms.lad_ts.config import LADTSConfig
 from lad_rllib.algorithms.lad_ts.env_runner import LADTSEnvRunner
 from lad_rllib.algorithms.lad_ts.learner import READY
 from lad_rllib.algorithms.lad_ts.replay_buffer import FleetReplayBuffer, SlotSample
+from lad_rllib.algorithms.lad_ts.system import ImprovementSet, StepSize
 from lad_rllib.errors import ConfigurationError
 
 REPLAY_BUFFER = "replay_buffer"
 RUNNER_STATES = "runner_states"
 SAMPLING_RNG = "sampling_rng"
 UPDATES_DUE = "updates_due"
+IMPROVEMENTS = "improvements"
 
 RESTART_WAIT_S = 120.0
 """How long a training step waits for a runner to come back when all have died [s]."""
@@ -70,6 +73,7 @@ class LADTS(Algorithm):
         )
         self._sampling_rng = np.random.default_rng(None if self.config.seed is None else [self.config.seed, 1])
         self._updates_due = 0.0
+        self._improvements = 0
         self._runner_states: dict[int, dict[str, Any]] = {}
 
     @property
@@ -82,17 +86,44 @@ class LADTS(Algorithm):
         """Play one episode in every environment; store, learn and share weights on the way."""
         rounds = self._remote_rounds() if self._has_remote_runners else self._local_rounds()
         for samples in rounds:
-            for sample in samples:
-                self.replay_buffer.add(sample)
-                self._updates_due += self.config.updates_per_slot * len(sample.task_counts)
-                while self._updates_due >= 1:
-                    self._updates_due -= 1
-                    self._update()
+            if self.config.learns_from_costs:
+                self._improve(samples)
+            else:
+                self._learn_from_transitions(samples)
             with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
                 self._share_weights()
         self.metrics.log_value("replay_buffer_size", float(self.replay_buffer.size.mean()), window=1)
         results = self.learner_group.foreach_learner(lambda learner: learner.reduce_metrics())
         self.metrics.aggregate([result.get() for result in results], key=LEARNER_RESULTS)
+
+    def _learn_from_transitions(self, samples: list[SlotSample]) -> None:
+        """Store each slot, and take the updates that are due."""
+        for sample in samples:
+            self.replay_buffer.add(sample)
+            for _ in range(self._count_updates(sample)):
+                self._update()
+
+    def _count_updates(self, sample: SlotSample) -> int:
+        """Updates that are due after one more slot."""
+        self._updates_due += self.config.updates_per_slot * len(sample.task_counts)
+        due = int(self._updates_due)
+        self._updates_due -= due
+        return due
+
+    def _improve(self, samples: list[SlotSample]) -> None:
+        """One step of mirror descent from the costs of whole episodes, learned in minibatches."""
+        if not samples:
+            return
+        step_size = StepSize(self.config.step_size, self.config.last_step_size, self.config.step_size_iterations)
+        improvement = ImprovementSet(samples, step_size.at(self._improvements))
+        if self._improvements == 0:  # the policy is the prior still, to which the inputs' scale means nothing
+            scale = improvement.input_scale
+            self.learner_group.foreach_learner(lambda learner: learner.set_input_scale(scale))
+        self._improvements += 1
+        ready = improvement.counts > 0
+        for _ in range(sum(map(self._count_updates, samples))):
+            batch = improvement.sample(self.config.total_train_batch_size, self._sampling_rng)
+            self._update_learners(batch, ready)
 
     def _local_rounds(self) -> Iterator[list[SlotSample]]:
         runner: LADTSEnvRunner = self.env_runner
@@ -164,8 +195,12 @@ class LADTS(Algorithm):
         if not ready.any():
             return
         samples = self.config.total_train_batch_size
-        columns: dict[str, Any] = buffer.sample(samples, self._sampling_rng)
-        columns[READY] = np.broadcast_to(ready, columns["reward"].shape)
+        self._update_learners(buffer.sample(samples, self._sampling_rng), ready)
+
+    def _update_learners(self, columns: dict[str, Any], ready: NDArray[np.bool_]) -> None:
+        """One update of all learners with a batch, leading axes (sample, station), of the stations that are ready."""
+        samples = len(columns["state"])
+        columns[READY] = np.broadcast_to(ready, (samples, len(ready)))
         if self.learner_group.is_local:
             # Zero-copy; remote learners make their own tensors.
             device = self.learner_group._learner.device
@@ -195,7 +230,8 @@ class LADTS(Algorithm):
         """Copy the actors from the local learner to the local runner (``sync_weights`` goes by the object store)."""
         source = self.learner_group._learner.module[DEFAULT_MODULE_ID].networks.actor
         target = self.env_runner.module.networks.actor
-        torch._foreach_copy_(list(target.parameters()), list(source.parameters()))
+        own, given = target.state_dict(), source.state_dict()
+        torch._foreach_copy_(list(own.values()), list(given.values()))
         self.env_runner._weights_seq_no = self.learner_group._learner._weights_seq_no
 
     # -- Latent memory --------------------------------------------------------------------------------------------
@@ -273,6 +309,7 @@ class LADTS(Algorithm):
             state[RUNNER_STATES] = self._present_runner_states()
             state[SAMPLING_RNG] = self._sampling_rng.bit_generator.state
             state[UPDATES_DUE] = self._updates_due
+            state[IMPROVEMENTS] = self._improvements
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -282,6 +319,7 @@ class LADTS(Algorithm):
             self.replay_buffer.set_state(state[REPLAY_BUFFER])
             self._sampling_rng.bit_generator.state = state[SAMPLING_RNG]
             self._updates_due = state[UPDATES_DUE]
+            self._improvements = state.get(IMPROVEMENTS, 0)
             self._runner_states = {int(index): value for index, value in state[RUNNER_STATES].items()}
             self._spread_runner_states(self._runner_states)
         self._force_weights()

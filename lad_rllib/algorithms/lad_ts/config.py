@@ -9,6 +9,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from lad_rllib.algorithms.lad_ts.actors import ActorKind, LatentStart, latent_size
+from lad_rllib.algorithms.lad_ts.task_loss import check_task_loss
 from lad_rllib.errors import ConfigurationError
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -31,9 +32,41 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 """Where the paper's text and its published code differ; see the algorithm's README."""
 
+OBJECTIVES: dict[str, dict[str, Any]] = {
+    "own_delay": {},
+    "system_delay": {
+        "latent_start": "zero",
+        "latent_index": "station_task",
+        "denoiser_output": "linear",
+        "clip_denoised": None,
+        "replay_latent": "before_acting",
+        "hidden_sizes": (64, 64),
+        "actor_lr": 1e-3,
+    },
+}
+"""What is learned for, and the settings that go with it; see the algorithm's README."""
+
+OBJECTIVE_SETTINGS = frozenset(
+    {
+        "objective",
+        "penalty",
+        "bounded_percentile",
+        "percentile_bound_s",
+        "step_size",
+        "last_step_size",
+        "step_size_iterations",
+        "shared_actor",
+        "prior_queue_weight",
+        "latent_decay",
+    }
+)
+"""Settings that are about other objectives than a task's own delay."""
+
 _CHOICES = {
+    "objective": tuple(OBJECTIVES),
+    "draws": ("independent", "stratified"),
     "actor": ("diffusion", "mlp"),
-    "latent_start": ("memory", "noise"),
+    "latent_start": ("memory", "noise", "zero"),
     "latent_index": ("station_slot_task", "station_task"),
     "latent_content": ("probabilities", "logits"),
     "denoiser_output": ("softmax", "linear"),
@@ -88,6 +121,18 @@ class LADTSConfig(AlgorithmConfig):
         self.denoiser_output = "softmax"
         self.clip_denoised: float | None = None
         self.replay_latent = "after_acting"
+        self.draws = "independent"
+        # What is learned for.
+        self.objective = "own_delay"
+        self.penalty: dict[str, Any] | None = None
+        self.bounded_percentile: float | None = None
+        self.percentile_bound_s: float | None = None
+        self.step_size = 2.0
+        self.last_step_size = 0.2
+        self.step_size_iterations = 100
+        self.shared_actor = True
+        self.prior_queue_weight = 0.5
+        self.latent_decay = 0.5
         # Discrete soft actor-critic.
         self.gamma = 0.95
         self.tau = 0.005
@@ -130,6 +175,17 @@ class LADTSConfig(AlgorithmConfig):
         denoiser_output: str = NotProvided,
         clip_denoised: float | None = NotProvided,
         replay_latent: str = NotProvided,
+        draws: str = NotProvided,
+        objective: str = NotProvided,
+        penalty: dict[str, Any] | None = NotProvided,
+        bounded_percentile: float | None = NotProvided,
+        percentile_bound_s: float | None = NotProvided,
+        step_size: float = NotProvided,
+        last_step_size: float = NotProvided,
+        step_size_iterations: int = NotProvided,
+        shared_actor: bool = NotProvided,
+        prior_queue_weight: float = NotProvided,
+        latent_decay: float = NotProvided,
         tau: float = NotProvided,
         initial_alpha: float = NotProvided,
         target_entropy: float | str = NotProvided,
@@ -150,9 +206,9 @@ class LADTSConfig(AlgorithmConfig):
                 ``target_entropy``; those given beside it win.
             actor: What decides: ``"diffusion"``, or ``"mlp"``, a network from the state to logits, to which the
                 settings of diffusion and latent actions mean nothing (SAC-TS).
-            latent_start: What the diffusion starts from: ``"memory"``, the latent action; or ``"noise"``, fresh
-                Gaussian noise when acting and in updates (D2SAC-TS). With it, what the settings of latent actions say
-                means nothing.
+            latent_start: What the diffusion starts from: ``"memory"``, the latent action; ``"noise"``, fresh
+                Gaussian noise when acting and in updates (D2SAC-TS); or ``"zero"`` (system objectives only). With the
+                latter two, what the settings of latent actions say means nothing.
             policy_denoising_steps: Denoising steps I of the actor (5).
             hidden_sizes: Widths of the hidden layers of denoiser and critics ((20, 20)).
             beta_min: Least noise rate of the diffusion (0.1).
@@ -166,6 +222,31 @@ class LADTSConfig(AlgorithmConfig):
                 slot to slot without it. No server's probability is then below exp(-2 L) times another's.
             replay_latent: What the replay buffer holds as latent: the actor's output (``"after_acting"``) or what
                 it started from (``"before_acting"``).
+            draws: How servers are drawn from the probabilities when exploring: ``"independent"`` for each task, or
+                ``"stratified"``: each with its own probabilities still, but the tasks of a station in a slot spread as
+                evenly as those say.
+            objective: ``"own_delay"`` (paper): each task's own delay, by soft actor-critic. ``"system_delay"``: the
+                delay of all tasks, by policy mirror descent on what each task costs everybody; it sets
+                ``latent_start``, ``latent_index``, ``denoiser_output``, ``clip_denoised``, ``replay_latent``,
+                ``hidden_sizes`` and ``actor_lr``, and those given beside it win. Then ``gamma`` discounts the delay
+                of tasks in later slots. It needs queues in slots of waiting time (``env_config``
+                ``queue_unit="slots"``, filled in if not given), and an environment that tells marginal costs. The
+                settings of critics, temperatures and replay do nothing then.
+            penalty: System objectives: loss of a task by its delay, as name and fields of
+                :func:`lad_rllib.simulator.make_penalty`: ``{"name": "tail", "threshold_s": 14, "strength": 4}``,
+                ``{"name": "deadline-miss", "deadline_s": 5}``; None: the delay itself.
+            bounded_percentile: System objectives: percentile of the delays that shall stay below
+                ``percentile_bound_s``, in (0, 100), for example 95; None for no bound.
+            percentile_bound_s: Its bound [s].
+            step_size: System objectives: first step size of mirror descent, in standard deviations of the costs (2).
+            last_step_size: Step size from ``step_size_iterations`` on (0.2); between them it falls geometrically.
+            step_size_iterations: See ``last_step_size`` (100).
+            shared_actor: System objectives: one actor for all stations, which learns from the tasks of all (True), or
+                one for each station.
+            prior_queue_weight: System objectives: by how much the prior's logit of a server falls for each slot of
+                waiting time in its queue (0.5).
+            latent_decay: System objectives with ``latent_start="memory"``: share of an action's x_0 that is left in the
+                latent action that the next chain starts from (0.5).
             tau: Share of the critics that goes into their targets at each update (0.005).
             initial_alpha: Temperature at the start (0.05).
             target_entropy: Entropy [nat] that the temperature steers to; ``"auto"`` is half of that of a uniform
@@ -188,17 +269,21 @@ class LADTSConfig(AlgorithmConfig):
         """
         given = {k: v for k, v in locals().items() if k not in ("self", "kwargs", "__class__") and v is not NotProvided}
         super().training(**kwargs)
+        groups: list[dict[str, Any]] = []
         if "preset" in given:
             if given["preset"] not in PRESETS:
                 raise ConfigurationError(f"unknown preset {given['preset']!r}; choose from {', '.join(PRESETS)}")
             group = {key: value for key, value in PRESETS[given["preset"]].items() if key not in self.without}
-            given = group | given
+            groups.append(group)
+        if "objective" in given:
+            groups.append(OBJECTIVES.get(given["objective"], {}))
+        given = {key: value for group in (*groups, given) for key, value in group.items()}
         for key, value in given.items():
             setattr(self, key, tuple(value) if key == "hidden_sizes" else value)
         return self
 
     def update_from_dict(self, config_dict: dict[str, Any]) -> LADTSConfig:
-        """Set values by name (as Ray Tune does); a ``preset`` sets its group first, other keys win over it.
+        """Set values by name (as Ray Tune does); ``preset`` and ``objective`` set their groups first, other keys win.
 
         Raises:
             ConfigurationError: for a key that does not exist.
@@ -208,8 +293,9 @@ class LADTSConfig(AlgorithmConfig):
             is_setting = name in vars(self) or isinstance(getattr(type(self), name, None), property)
             if not is_setting and name not in _RLLIB_KEYS and not name.startswith("__"):
                 raise ConfigurationError(f"unknown configuration key {key!r} for {self.title}")
-        if "preset" in config_dict:
-            self.training(preset=config_dict["preset"])
+        for group in ("preset", "objective"):
+            if group in config_dict:
+                self.training(**{group: config_dict[group]})
         super().update_from_dict(config_dict)
         self.hidden_sizes = tuple(self.hidden_sizes)
         return self
@@ -222,8 +308,15 @@ class LADTSConfig(AlgorithmConfig):
         """Length of the latent actions that are remembered and replayed; 0 if the actor starts from none."""
         return latent_size(self.actor, self.latent_start, num_servers)
 
+    @property
+    def learns_from_costs(self) -> bool:
+        """Whether it learns from what tasks cost everybody, after whole episodes, instead of from their own delays."""
+        return self.objective != "own_delay"
+
     def get_rollout_fragment_length(self, worker_index: int = 0) -> int | None:
-        """Slots between weight updates: one for a local runner, a whole episode (None) for remote ones."""
+        """Slots between weight updates: one for a local runner; a whole episode (None) for remote ones and costs."""
+        if self.learns_from_costs:
+            return None
         if self.rollout_fragment_length == "auto":
             return 1 if self.num_env_runners == 0 else None
         return int(self.rollout_fragment_length)
@@ -260,7 +353,34 @@ class LADTSConfig(AlgorithmConfig):
         _check(len(sizes) > 0 and min(sizes) >= 1, "hidden_sizes", sizes, "one or more widths of at least 1")
         if self.beta_min > self.beta_max:
             raise ConfigurationError(f"beta_min {self.beta_min} must not exceed beta_max {self.beta_max}")
+        self._check_objective()
         self._check_replay()
+
+    def _check_objective(self) -> None:
+        """System objectives: refuse what does not go together; own delay: what needs a system objective."""
+        check_task_loss(self.penalty, self.bounded_percentile, self.percentile_bound_s)
+        if not self.learns_from_costs:
+            for key in ("penalty", "bounded_percentile"):
+                if getattr(self, key) is not None:
+                    raise ConfigurationError(f"{key} needs objective='system_delay'; objective is {self.objective!r}")
+            if self.latent_start == "zero":
+                raise ConfigurationError("latent_start 'zero' needs objective='system_delay'")
+            return
+        for key in ("step_size", "last_step_size", "step_size_iterations"):
+            _check(getattr(self, key) > 0, key, getattr(self, key), "positive")
+        _check(self.prior_queue_weight >= 0, "prior_queue_weight", self.prior_queue_weight, "at least 0")
+        _check(0 <= self.latent_decay <= 1, "latent_decay", self.latent_decay, "in [0, 1]")
+        _check(self.gamma > 0, "gamma", self.gamma, "above 0 with a system objective")
+        _check(self.actor == "diffusion", "actor", self.actor, "'diffusion' with a system objective")
+        is_known_start = self.latent_start in ("memory", "zero")
+        _check(is_known_start, "latent_start", self.latent_start, "'memory' or 'zero' with a system objective")
+        if not self.in_evaluation:  # where RLlib sets another
+            fragment = self.rollout_fragment_length
+            _check(fragment == "auto", "rollout_fragment_length", fragment, "'auto' with a system objective")
+        env_config = {"queue_unit": "slots", **self.env_config}
+        self.env_config: dict[str, Any] = env_config
+        unit = env_config["queue_unit"]
+        _check(unit == "slots", "env_config['queue_unit']", unit, "'slots' with a system objective")
 
     def _check_process(self) -> None:
         """RLlib's own settings: refuse those that would be ignored or go wrong later."""
@@ -305,26 +425,35 @@ class LADTSConfig(AlgorithmConfig):
     def get_default_rl_module_spec(self) -> RLModuleSpec:
         """Module that the algorithm builds unless the user gives another."""
         from lad_rllib.algorithms.lad_ts.rl_module import LADTSTorchRLModule
+        from lad_rllib.algorithms.lad_ts.system import SystemRLModule
 
+        if self.learns_from_costs:
+            return RLModuleSpec(module_class=SystemRLModule)
         return RLModuleSpec(module_class=LADTSTorchRLModule)
 
     def get_default_learner_class(self) -> type:
         """Learner of the algorithm."""
         from lad_rllib.algorithms.lad_ts.learner import LADTSTorchLearner
+        from lad_rllib.algorithms.lad_ts.system import SystemDelayLearner
 
+        if self.learns_from_costs:
+            return SystemDelayLearner
         return LADTSTorchLearner
 
     @property
     def _model_config_auto_includes(self) -> dict[str, Any]:
+        own: dict[str, Any] = {"initial_alpha": self.initial_alpha, "actor": self.actor}
+        if self.learns_from_costs:
+            keys = ("shared_actor", "prior_queue_weight", "latent_decay")
+            own = {key: getattr(self, key) for key in keys}
         return super()._model_config_auto_includes | {
+            **own,
             "hidden_sizes": tuple(self.hidden_sizes),
             "policy_denoising_steps": self.policy_denoising_steps,
             "denoiser_output": self.denoiser_output,
             "beta_min": self.beta_min,
             "beta_max": self.beta_max,
             "clip_denoised": self.clip_denoised,
-            "initial_alpha": self.initial_alpha,
-            "actor": self.actor,
             "latent_start": self.latent_start,
             "seed": self.seed,
         }

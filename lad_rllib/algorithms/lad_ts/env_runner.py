@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,8 +23,11 @@ from lad_rllib import names
 from lad_rllib.algorithms.lad_ts.late_results import LateResults, known_delay_s
 from lad_rllib.algorithms.lad_ts.latent_memory import LatentMemory
 from lad_rllib.algorithms.lad_ts.replay_buffer import SlotSample
+from lad_rllib.algorithms.lad_ts.task_loss import TaskLoss
+from lad_rllib.errors import ConfigurationError
 
 Observation = dict[str, NDArray[Any]]
+GOLDEN_RATIO = (math.sqrt(5.0) - 1.0) / 2.0
 
 
 def choose_servers(logits: Tensor, uniform: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -41,6 +46,22 @@ def choose_servers(logits: Tensor, uniform: Tensor | None) -> tuple[Tensor, Tens
     cumulative = probabilities.cumsum(-1)
     servers = (cumulative <= uniform[..., None]).sum(-1)
     return servers.clamp_(max=logits.shape[-1] - 1), probabilities
+
+
+def draw_uniform(shape: Sequence[int], draws: str, generator: torch.Generator) -> Tensor:
+    """Uniform random numbers to choose servers with, shape (E, B, N).
+
+    Args:
+        shape: (E, B, N).
+        draws: ``"independent"``, or ``"stratified"``: each station shifts one golden-ratio sequence at random, so that
+            the servers of its tasks in this slot are as even as their probabilities say, and each is still drawn with
+            its own.
+        generator: Randomness.
+    """
+    if draws == "independent":
+        return torch.rand(tuple(shape), generator=generator)
+    shift = torch.rand((*shape[:2], 1), generator=generator, dtype=torch.float64)
+    return ((shift + torch.arange(shape[2]) * GOLDEN_RATIO) % 1.0).float().clamp_(max=1.0 - 2.0**-24)
 
 
 class LADTSEnvRunner(SingleAgentEnvRunner):
@@ -63,6 +84,7 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
         self._late_results = LateResults()
         self.metrics: MetricsLogger
         self._ongoing_episodes: list[SingleAgentEpisode]
+        self._task_loss = TaskLoss(config.penalty, config.bounded_percentile, config.percentile_bound_s)
         super().__init__(config=config, **kwargs)
         # RLlib gives every runner a seed of its own, evaluation runners included; without one, draw it.
         self._entropy = int(np.random.SeedSequence(self._seed).generate_state(1)[0])
@@ -76,6 +98,8 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
         super().make_env()
         self._envs_made += 1
         self._env_is_seeded = False
+        if self.config.learns_from_costs and self.env is not None:
+            self._check_costs()
 
     def _reset_envs(self, episodes: list[SingleAgentEpisode], shared_data: dict, explore: bool) -> None:
         """Start new episodes. Environments are seeded once; later resets draw fresh arrivals."""
@@ -106,9 +130,10 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
         if random_actions:
             action = self.env.action_space.sample()
             latent_in = latent_out = self.latent_memory.read(slot)
+            logits = None
         else:
             with self.metrics.log_time(RLMODULE_INFERENCE_TIMER):
-                action, latent_in, latent_out = self._decide(before, slot, explore)
+                action, latent_in, latent_out, logits = self._decide(before, slot, explore)
         results = self._try_env_step(action)
         if results == ENV_STEP_FAILURE:
             self._reset_envs_and_episodes(explore)
@@ -153,12 +178,15 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
             next_queues=observation[names.QUEUES],
             next_latent=self.latent_memory.first(slot + 1).numpy(),
             is_last=bool(done.all()),
+            logits=logits.numpy() if self.config.learns_from_costs and logits is not None else None,
         )
         return self._late_results.add(sample, infos)
 
     @torch.no_grad()
-    def _decide(self, observation: Observation, slot: int, explore: bool) -> tuple[NDArray[np.int64], Tensor, Tensor]:
-        """Servers of the slot's tasks, the latent actions started from, and those put out."""
+    def _decide(
+        self, observation: Observation, slot: int, explore: bool
+    ) -> tuple[NDArray[np.int64], Tensor, Tensor, Tensor]:
+        """Servers of the slot's tasks, the latent actions started from, those to remember, and logits."""
         memory, module, device = self.latent_memory, self.module, self._device
         self._generator.manual_seed(_seed_word(self._entropy, 0, self._num_slots))
         self._num_slots += 1
@@ -168,13 +196,12 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
         episodes, _, num_tasks, _ = latent.shape
         noise = module.networks.draw_noise(episodes * num_tasks, self._generator)
         logits = module.act(tasks, queues, latent.to(device), noise).cpu()
-        uniform = torch.rand(logits.shape[:-1], generator=self._generator) if explore else None
+        uniform = draw_uniform(logits.shape[:-1], self.config.draws, self._generator) if explore else None
         servers, probabilities = choose_servers(logits, uniform)
-        put_out = probabilities if self.config.latent_content == "probabilities" else logits
-        put_out = put_out[..., : latent.shape[-1]]  # nothing, for an actor that starts from no latent action
+        put_out = module.networks.next_latent(self.config.latent_content, logits, probabilities, queues.cpu())
         mask = torch.arange(num_tasks) < torch.from_numpy(np.array(observation[names.TASK_COUNTS]))[..., None]
         memory.write(slot, put_out, mask)
-        return servers.numpy(), latent, put_out
+        return servers.numpy(), latent, put_out, logits
 
     @property
     def latent_memory(self) -> LatentMemory:
@@ -219,6 +246,8 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
                 samples += complete
                 if samples and samples[-1].is_last:
                     break
+            if self.config.learns_from_costs:
+                samples = self._with_costs(samples)
         if samples and samples[-1].is_last:
             self._increase_sampled_metrics(len(self._ongoing_episodes[0]) * self.num_envs, self.num_envs)
             make_callback(
@@ -262,6 +291,26 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
         returned = finished + chunks
         return [episode.to_numpy() for episode in returned] if self.episodes_to_numpy else returned
 
+    # -- Costs, for system objectives -----------------------------------------------------------------------------
+
+    def _check_costs(self) -> None:
+        """Refuse an environment that cannot tell costs, or not of this loss."""
+        check = getattr(self.env.unwrapped, "check_penalty", None)
+        if check is None:
+            raise ConfigurationError(
+                f"objective {self.config.objective!r} needs an environment that tells marginal costs, as "
+                f"FleetVectorEnv does; {type(self.env.unwrapped).__name__} does not"
+            )
+        check(self._task_loss.penalty)
+
+    def _with_costs(self, samples: list[SlotSample]) -> list[SlotSample]:
+        """The slots of whole episodes, with what their tasks cost everybody on each server."""
+        costs = self.env.unwrapped.marginal_costs(self._task_loss.penalty, self.config.gamma)
+        delays = np.stack([sample.delay_s for sample in samples], axis=1)
+        counts = np.stack([sample.task_counts for sample in samples], axis=1)
+        self._task_loss.observe(delays[np.arange(delays.shape[-1]) < counts[..., None]])
+        return [replace(sample, cost=costs[:, slot]) for slot, sample in enumerate(samples)]
+
     # -- State ----------------------------------------------------------------------------------------------------
 
     def get_runner_state(self) -> dict[str, Any]:
@@ -274,6 +323,7 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
             "num_slots": self._num_slots,
             "envs_made": self._envs_made,
             "evaluations": self._evaluations,
+            "loss_strength": self._task_loss.strength,
         }
 
     def set_runner_state(self, state: Mapping[str, Any]) -> None:
@@ -284,6 +334,7 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
         self.latent_memory.set_state(state["latent_memory"])
         self._entropy, self._num_slots = state["entropy"], state["num_slots"]
         self._envs_made, self._evaluations = state["envs_made"], state["evaluations"]
+        self._task_loss.strength = state.get("loss_strength", self._task_loss.strength)
         self._needs_initial_reset = True
         self._env_is_seeded = state["environment"] is not None
         if self._env_is_seeded:

@@ -9,10 +9,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lad_rllib.algorithms.lad_ts.actors import ActingNetworks
 from lad_rllib.algorithms.lad_ts.checkpoint import read_checkpoint
-from lad_rllib.algorithms.lad_ts.env_runner import choose_servers
+from lad_rllib.algorithms.lad_ts.env_runner import choose_servers, draw_uniform
 from lad_rllib.algorithms.lad_ts.latent_memory import LatentMemory
 from lad_rllib.algorithms.lad_ts.rl_module import fleet_states
 from lad_rllib.errors import ConfigurationError
@@ -32,9 +33,11 @@ class LADTSPolicy:
         latent_index: See :class:`LADTSConfig`.
         latent_content: See :class:`LADTSConfig`.
         latent_state: Latent memory to start from; None starts from noise.
-        queue_unit: Unit of the queues that the networks were trained on, ``"gcycles"`` or ``"seconds"``.
+        queue_unit: Unit of the queues that the networks were trained on, ``"gcycles"``, ``"seconds"`` or
+            ``"slots"``.
         explore: Draw servers from the actors' probabilities; otherwise take the most probable ones.
         title: Name of the algorithm that trained it.
+        draws: See :class:`LADTSConfig`.
     """
 
     def __init__(
@@ -48,12 +51,14 @@ class LADTSPolicy:
         queue_unit: str = "gcycles",
         explore: bool = True,
         title: str = "LAD-TS",
+        draws: str = "independent",
     ) -> None:
         self.networks = networks.eval()
         self.num_tasks = num_tasks
         self.explore = explore
         self.title = title
         self.queue_unit = queue_unit
+        self._draws = draws
         self._latent_index: Literal["station_task", "station_slot_task"] = latent_index
         self._latent_content = latent_content
         self._latent_state = latent_state
@@ -91,6 +96,7 @@ class LADTSPolicy:
             queue_unit=saved.env_config.get("queue_unit", "gcycles"),
             explore=explore,
             title=saved.title,
+            draws=saved.config.get("draws", "independent"),
         )
 
     def reset(self, num_episodes: int) -> None:
@@ -110,8 +116,10 @@ class LADTSPolicy:
                 f"servers, this network has {stations} and {servers}; train one for it"
             )
         queues = tasks.queue_gcycles
-        if self.queue_unit == "seconds":
+        if self.queue_unit != "gcycles":
             queues = queues / tasks.network.capacity_gcycles_per_s
+        if self.queue_unit == "slots":
+            queues = queues / tasks.network.slot_s
         return self.servers(
             np.stack([tasks.task_mbit * tasks.mask, tasks.workload_gcycles], axis=-1),
             tasks.mask,
@@ -119,6 +127,11 @@ class LADTSPolicy:
             tasks.slot,
             rng,
         )
+
+    def _uniform(self, shape: tuple[int, ...], rng: np.random.Generator) -> Tensor:
+        if self._draws == "independent":
+            return torch.from_numpy(rng.random(shape, dtype=np.float32))
+        return draw_uniform(shape, self._draws, torch.Generator().manual_seed(int(rng.integers(2**63))))
 
     @torch.no_grad()
     def servers(
@@ -157,10 +170,9 @@ class LADTSPolicy:
         state = fleet_states(torch.as_tensor(tasks, dtype=torch.float32), torch.as_tensor(queues, dtype=torch.float32))
         flat = start.permute(1, 3, 0, 2).reshape(stations, start.shape[-1], episodes * num_tasks)
         logits = self.networks.actor(state, flat, noise).unflatten(2, (episodes, num_tasks)).permute(2, 0, 3, 1)
-        uniform = torch.from_numpy(rng.random(mask.shape, dtype=np.float32)) if self.explore else None
-        servers, probabilities = choose_servers(logits, uniform)
-        put_out, decided = latent.clone(), probabilities if self._latent_content == "probabilities" else logits
-        put_out[:, :, :num_tasks] = decided[..., : latent.shape[-1]]
+        servers, probabilities = choose_servers(logits, self._uniform(mask.shape, rng) if self.explore else None)
+        put_out, seen = latent.clone(), torch.as_tensor(queues, dtype=torch.float32)
+        put_out[:, :, :num_tasks] = self.networks.next_latent(self._latent_content, logits, probabilities, seen)
         known = torch.zeros(latent.shape[:3], dtype=torch.bool)
         known[:, :, :num_tasks] = torch.as_tensor(mask)
         self._memory.write(slot, put_out, known)

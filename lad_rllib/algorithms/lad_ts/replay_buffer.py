@@ -30,6 +30,8 @@ class SlotSample:
         next_queues: Queues at the start of the next slot, shape (E, A).
         next_latent: Latent action in memory for the next slot's first tasks, shape (E, B, A).
         is_last: True if the episodes end after this slot.
+        logits: Action logits that the servers were drawn from, shape (E, B, N, A); only for system objectives.
+        cost: Cost of each task on each server, shape (E, B, N, A); only for system objectives, of whole episodes.
     """
 
     source: Hashable
@@ -45,6 +47,8 @@ class SlotSample:
     next_queues: FloatArray
     next_latent: FloatArray
     is_last: bool
+    logits: FloatArray | None = None
+    cost: FloatArray | None = None
 
 
 @dataclass

@@ -3,6 +3,5 @@
 from lad_rllib.algorithms.lad_ts.system.improvement import ImprovementSet, StepSize
 from lad_rllib.algorithms.lad_ts.system.learner import SystemDelayLearner
 from lad_rllib.algorithms.lad_ts.system.networks import SystemNetworks, SystemRLModule
-from lad_rllib.algorithms.lad_ts.system.task_loss import TaskLoss
 
-__all__ = ["ImprovementSet", "StepSize", "SystemDelayLearner", "SystemNetworks", "SystemRLModule", "TaskLoss"]
+__all__ = ["ImprovementSet", "StepSize", "SystemDelayLearner", "SystemNetworks", "SystemRLModule"]

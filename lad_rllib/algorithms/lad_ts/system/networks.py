@@ -78,13 +78,13 @@ class PriorActor(nn.Module):
                 parameter.zero_()
         self.log_capacity: Tensor
         self.input_scale: Tensor
-        self.register_buffer("log_capacity", torch.zeros(num_servers, 1))
+        self.register_buffer("log_capacity", torch.zeros(num_servers))
         self.register_buffer("input_scale", torch.ones(2 + num_servers, 1))
 
     def set_capacities(self, capacities: Tensor) -> None:
         """Tell the prior the servers' capacities (A,), in any unit."""
         log_capacity = capacities.log()
-        self.log_capacity.copy_((log_capacity - log_capacity.mean())[:, None])
+        self.log_capacity.copy_(log_capacity - log_capacity.mean())
 
     def set_input_scale(self, means: Tensor) -> None:
         """Divide inputs from now on by the mean input size, workload and queue (3,)."""
@@ -104,20 +104,11 @@ class PriorActor(nn.Module):
         x_0 = self.chain(self._stacked(state / self.input_scale), self._stacked(start), still)
         if self.shared:
             x_0 = x_0[0].unflatten(1, (self.num_stations, samples)).movedim(1, 0)
-        return x_0 + self.prior(state)
+        return x_0 + self.prior(state[:, 2:].movedim(1, -1)).movedim(-1, 1)
 
-    def prior(self, state: Tensor) -> Tensor:
-        """The prior's logits (B, A, M) of states (B, 2 + A, M)."""
-        return self.log_capacity - self.prior_queue_weight * state[:, 2:]
-
-    def next_latent(self, logits: Tensor, state: Tensor) -> Tensor:
-        """What to remember: ``decay * sqrt(alpha_bar_I) * x_0``, the mean of the forward diffusion of what was put out.
-
-        Args:
-            logits: What :meth:`forward` gave, shape (B, A, M).
-            state: For which states, shape (B, 2 + A, M).
-        """
-        return self.latent_gain * (logits - self.prior(state))
+    def prior(self, queues: Tensor) -> Tensor:
+        """The prior's logits (..., A) for queues (..., A) in slots of waiting time."""
+        return self.log_capacity - self.prior_queue_weight * queues
 
     def _stacked(self, x: Tensor) -> Tensor:
         """(B, features, M) as the networks want it: (1, features, B * M) for one shared network."""
@@ -180,6 +171,11 @@ class SystemNetworks(ActingNetworks):
             latent_decay,
             seeded_generator(seed),
         )
+
+    def next_latent(self, content: str, logits: Tensor, probabilities: Tensor, queues: Tensor) -> Tensor:
+        """``decay * sqrt(alpha_bar_I) * x_0``: the forward diffusion of what the chain put out, in its mean."""
+        x_0 = logits - self.actor.prior(queues)[:, None, None]
+        return (self.actor.latent_gain * x_0)[..., : self.latent_size]
 
     def optimizers(self, actor_lr: float, critic_lr: float, alpha_lr: float) -> dict[str, AgentwiseAdam]:
         """The actors' optimiser."""

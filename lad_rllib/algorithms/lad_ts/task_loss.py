@@ -63,7 +63,9 @@ def check_task_loss(penalty: Any, percentile: float | None, bound_s: float | Non
         ConfigurationError: says what to give instead.
     """
     if penalty is not None and (not isinstance(penalty, Mapping) or "name" not in penalty):
-        raise ConfigurationError(f"penalty must be a mapping with a name, or None for the delay itself, got {penalty!r}")
+        raise ConfigurationError(
+            f"penalty must be a mapping with a name, or None for the delay itself, got {penalty!r}"
+        )
     if (percentile is None) != (bound_s is None):
         raise ConfigurationError("give bounded_percentile and percentile_bound_s together, or neither")
     if percentile is None or bound_s is None:
