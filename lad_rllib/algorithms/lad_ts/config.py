@@ -405,7 +405,7 @@ class LADTSConfig(AlgorithmConfig):
     def _check_meaningful(self) -> None:
         """Refuse values of settings that the algorithm does not have."""
         defaults = type(self)() if self.without else self
-        for key in sorted(self.without):
+        for key in sorted(self.without, key=lambda key: (key != "objective", key)):
             if getattr(self, key) != getattr(defaults, key):
                 raise ConfigurationError(f"{self.title} has no {key}, got {getattr(self, key)!r}; leave it out")
 

@@ -1,0 +1,232 @@
+"""Learning for the delay of all tasks: mirror descent, the prior, exact continuation, and what is refused."""
+
+import numpy as np
+import pytest
+import torch
+
+from lad_rllib import names
+from lad_rllib.algorithms import CONFIGS
+from lad_rllib.algorithms.lad_ts import LADTSConfig
+from lad_rllib.algorithms.lad_ts.env_runner import choose_servers, draw_uniform
+from lad_rllib.algorithms.lad_ts.policy import LADTSPolicy
+from lad_rllib.algorithms.lad_ts.system import ImprovementSet, SystemNetworks
+from lad_rllib.algorithms.lad_ts.system.improvement import improved_probabilities
+from lad_rllib.algorithms.lad_ts.task_loss import TaskLoss
+from lad_rllib.envs import FleetVectorEnv, YardstickCallback
+from lad_rllib.errors import ConfigurationError
+from lad_rllib.scheduling import make_heuristic, play
+from lad_rllib.simulator import build_setting, marginal_costs_s, stack_arrivals
+from tests.algorithms.small import curve
+
+# Overloaded, and with few large tasks among many small ones: to keep the sizes apart pays.
+MIXED = {
+    "preset": "small",
+    "slots": 20,
+    "network": {"stations": 3, "capacity_gcycles_per_s": [22.0, 22.0, 22.0]},
+    "arrivals": {"max_tasks": 12, "denoising_steps": [1, 40], "attributes": "per_task"},
+}
+PACE = {"train_batch_size_per_learner": 32, "updates_per_slot": 2}
+
+
+def config_of(setting="small", seed=5, **training):
+    config = LADTSConfig().environment(FleetVectorEnv, env_config={"setting": setting})
+    return config.training(objective="system_delay", **PACE | training).debugging(seed=seed)
+
+
+def samples_of(algo):
+    return algo.env_runner.collect()
+
+
+def test_the_improved_policy_minimises_expected_cost_plus_divergence():
+    rng = np.random.default_rng(0)
+    logits, cost, step = rng.normal(size=5), rng.normal(size=5), 0.7
+    old = np.exp(logits) / np.exp(logits).sum()
+
+    def value(p):
+        return p @ cost + p @ np.log(p / old) / step
+
+    best = improved_probabilities(logits, cost, step)
+    assert best.sum() == pytest.approx(1.0)
+    for _ in range(200):
+        other = best * np.exp(0.1 * rng.normal(size=5))
+        assert value(best) <= value(other / other.sum())
+
+
+@pytest.mark.usefixtures("no_cluster")
+def test_costs_of_a_sample_are_the_marginal_costs_of_the_played_episode():
+    algo = config_of(MIXED, gamma=0.9).build_algo()
+    samples = samples_of(algo)
+    env = algo.env_runner.env.unwrapped
+    setting, arrivals, slots = env.setting, env.arrivals, len(samples)
+    action = np.stack([sample.action for sample in samples], axis=1)
+
+    class Same:
+        def reset(self, num_episodes):
+            pass
+
+        def decide(self, tasks, rng):
+            return action[:, tasks.slot]
+
+    record = play(Same(), setting.network, arrivals, np.random.default_rng(0), slots)
+    expected = marginal_costs_s(record.played, discount=0.9)
+    for slot, sample in enumerate(samples):
+        np.testing.assert_allclose(sample.cost, expected[:, slot], rtol=1e-5)
+    assert slots == setting.num_slots - 1
+    algo.stop()
+
+
+@pytest.mark.usefixtures("no_cluster")
+def test_targets_belong_to_the_tasks_they_are_drawn_with():
+    algo = config_of(MIXED).build_algo()
+    samples = samples_of(algo)
+    improvement = ImprovementSet(samples, 1.0)
+    assert improvement.counts.tolist() == sum(s.task_counts.sum(axis=0) for s in samples).tolist()
+    everything = ImprovementSet(samples, 1e-9)
+    rows = {}
+    for s in samples:
+        for e, b, n in np.argwhere(np.arange(s.tasks.shape[2]) < s.task_counts[..., None]):
+            state = np.concatenate([s.tasks[e, b, n], s.queues[e]])
+            rows[b, state.tobytes()] = np.exp(s.logits[e, b, n]) / np.exp(s.logits[e, b, n]).sum()
+    batch = everything.sample(50, np.random.default_rng(0))
+    for m, b in np.ndindex(batch["state"].shape[:2]):
+        np.testing.assert_allclose(batch["target"][m, b], rows[b, batch["state"][m, b].tobytes()], rtol=1e-4)
+    algo.stop()
+
+
+def test_before_learning_the_policy_is_the_prior():
+    networks = SystemNetworks(3, 4, seed=0)
+    networks.actor.set_capacities(torch.tensor([10.0, 20.0, 30.0, 40.0]))
+    state = torch.rand(3, 6, 7)
+    logits = networks.actor(state, torch.zeros(3, 0, 7), state)
+    shares = torch.softmax(logits, dim=1)
+    weights = torch.tensor([10.0, 20.0, 30.0, 40.0])[:, None] * torch.exp(-0.5 * state[:, 2:])
+    torch.testing.assert_close(shares, weights / weights.sum(1, keepdim=True))
+
+
+def test_a_shared_actor_decides_for_each_station_what_one_network_says():
+    shared = SystemNetworks(3, 4, seed=0, hidden_sizes=(8,))
+    with torch.no_grad():
+        for parameter in shared.actor.parameters():
+            parameter.normal_(generator=torch.Generator().manual_seed(1))
+    state, latent = torch.rand(3, 6, 5), torch.rand(3, 4, 5)
+    together = shared.actor(state, latent, state)
+    for station in range(3):
+        one = SystemNetworks(1, 4, seed=0, hidden_sizes=(8,))
+        one.load_state_dict(shared.state_dict())
+        alone = one.actor(state[station][None], latent[station][None], state)
+        torch.testing.assert_close(together[station], alone[0], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.usefixtures("no_cluster")
+def test_it_learns_to_keep_sizes_apart_and_beats_the_greedy_oracle():
+    algo = config_of(MIXED, actor_lr=3e-3, step_size_iterations=30).callbacks(YardstickCallback).build_algo()
+    ratios = [algo.train()["env_runners"][names.DELAY_OVER_ORACLE] for _ in range(40)]
+    assert np.mean(ratios[-10:]) < 0.9 < np.mean(ratios[:3])
+    algo.stop()
+
+
+@pytest.mark.usefixtures("no_cluster")
+@pytest.mark.parametrize("latent_start", ["zero", "memory"])
+def test_a_restored_run_goes_on_exactly(latent_start, tmp_path):
+    training = {"latent_start": latent_start, "bounded_percentile": 95, "percentile_bound_s": 1.0}
+    algo = config_of(**training).build_algo()
+    curve(algo, 2)
+    checkpoint = algo.save_to_path(tmp_path / "checkpoint")
+    expected = curve(algo, 3)
+    again = config_of(**training).build_algo()
+    again.restore_from_path(checkpoint)
+    assert curve(again, 3) == expected
+    algo.stop()
+    again.stop()
+
+
+@pytest.mark.usefixtures("no_cluster")
+def test_a_saved_policy_decides_by_itself(tmp_path):
+    algo = config_of(MIXED, actor_lr=3e-3).build_algo()
+    curve(algo, 15)
+    policy = LADTSPolicy.from_checkpoint(algo.save_to_path(tmp_path / "checkpoint"))
+    setting = build_setting(MIXED)
+    arrivals = stack_arrivals([setting.arrivals.draw(np.random.default_rng(k), setting.num_slots) for k in range(5)])
+    slots = setting.num_slots - 1
+    own, prior = (
+        play(scheduler, setting.network, arrivals, np.random.default_rng(0), slots).mean_delay_s
+        for scheduler in (policy, make_heuristic("capacity-proportional"))
+    )
+    assert own < 0.95 * prior
+    algo.stop()
+
+
+@pytest.mark.usefixtures("no_cluster")
+def test_a_bound_on_a_percentile_is_traded_for_the_mean():
+    def tail_and_mean(**training):
+        algo = config_of(MIXED, actor_lr=3e-3, **training).build_algo()
+        for _ in range(30):
+            algo.train()
+        delays = [
+            s.delay_s[np.arange(s.delay_s.shape[2]) < s.task_counts[..., None]]
+            for _ in range(5)
+            for s in samples_of(algo)
+        ]
+        algo.stop()
+        return np.percentile(np.concatenate(delays), 95), np.mean(np.concatenate(delays))
+
+    free, mean = tail_and_mean()
+    bounded, bounded_mean = tail_and_mean(bounded_percentile=95, percentile_bound_s=0.7 * float(free))
+    print(free, mean, bounded, bounded_mean)
+    assert bounded < 0.9 * free and bounded_mean > mean
+
+
+def test_the_strength_of_a_bound_rises_above_it_and_falls_below():
+    loss = TaskLoss(None, 50, 2.0)
+    loss.observe(np.array([3.0, 3.0]))
+    assert loss.strength == 2.0  # (3 / 2) ** 2, at most 2
+    loss.observe(np.array([1.8, 1.8]))
+    assert loss.strength == pytest.approx(2.0 * 0.81)
+    assert loss.penalty == {"name": "tail", "threshold_s": 2.0, "strength": loss.strength}
+
+
+def test_stratified_draws_keep_each_tasks_probabilities_and_spread_a_stations_tasks():
+    logits = torch.log(torch.tensor([0.2, 0.3, 0.5])).expand(4000, 1, 20, 3)
+    generator = torch.Generator().manual_seed(0)
+    servers, _ = choose_servers(logits, draw_uniform((4000, 1, 20), "stratified", generator))
+    shares = torch.stack([(servers == a).float().mean((0, 1)) for a in range(3)], dim=-1)
+    torch.testing.assert_close(shares, torch.tensor([0.2, 0.3, 0.5]).expand(20, 3), atol=0.03, rtol=0.0)
+    of_last = (servers == 2).sum(-1).float()
+    independent, _ = choose_servers(logits, draw_uniform((4000, 1, 20), "independent", generator))
+    assert of_last.std() < 0.4 * (independent == 2).sum(-1).float().std()
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        ({"objective": "fast"}, "objective must be one of own_delay, system_delay, got 'fast'"),
+        ({"penalty": {"name": "tail"}}, "penalty needs objective='system_delay'"),
+        ({"objective": "system_delay", "latent_start": "noise"}, "latent_start must be 'memory' or 'zero'"),
+        ({"objective": "system_delay", "bounded_percentile": 95}, "bounded_percentile and percentile_bound_s together"),
+        ({"objective": "system_delay", "step_size": 0.0}, "step_size must be positive"),
+        ({"latent_start": "zero"}, "latent_start 'zero' needs objective='system_delay'"),
+    ],
+)
+def test_contradictions_are_refused_in_one_line(training, message):
+    config = LADTSConfig().environment(FleetVectorEnv, env_config={"setting": "small"}).training(**training)
+    with pytest.raises(ConfigurationError, match=message):
+        config.validate()
+
+
+@pytest.mark.usefixtures("no_cluster")
+def test_a_loss_that_does_not_exist_is_refused_before_anything_is_played():
+    with pytest.raises(ConfigurationError, match="unknown penalty 'late'"):
+        config_of(penalty={"name": "late"}).build_algo()
+
+
+def test_queues_in_another_unit_are_refused():
+    config = LADTSConfig().environment(FleetVectorEnv, env_config={"setting": "small", "queue_unit": "gcycles"})
+    with pytest.raises(ConfigurationError, match="must be 'slots' with a system objective, got 'gcycles'"):
+        config.training(objective="system_delay").validate()
+
+
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name != "lad-ts"])
+def test_baselines_learn_from_their_own_delay_only(name):
+    config = CONFIGS[name]().environment(FleetVectorEnv, env_config={"setting": "small"})
+    with pytest.raises(ConfigurationError, match="has no objective"):
+        config.training(objective="system_delay").validate()
