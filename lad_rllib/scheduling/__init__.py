@@ -2,7 +2,7 @@
 
 from lad_rllib.scheduling.bounds import lower_bound_s
 from lad_rllib.scheduling.heuristics import HEURISTICS, make_heuristic
-from lad_rllib.scheduling.offline_search import local_search
+from lad_rllib.scheduling.offline_search import local_search, settle
 from lad_rllib.scheduling.priced_greedy import PricedGreedy
 from lad_rllib.scheduling.protocol import Scheduler
 from lad_rllib.scheduling.quality import schedule_quality
@@ -26,4 +26,5 @@ __all__ = [
     "make_heuristic",
     "play",
     "schedule_quality",
+    "settle",
 ]
