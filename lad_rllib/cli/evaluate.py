@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -18,7 +19,15 @@ from lad_rllib.cli import cluster, plots
 from lad_rllib.cli import options as shared
 from lad_rllib.cli.storage import SharedCopy
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.scheduling import HEURISTICS, EpisodeRecord, Scheduler, make_heuristic, play
+from lad_rllib.scheduling import (
+    HEURISTICS,
+    EpisodeRecord,
+    Scheduler,
+    lower_bound_s,
+    make_heuristic,
+    play,
+    schedule_quality,
+)
 from lad_rllib.simulator import Arrivals, Setting, TraceArrivals, build_setting, override_spec, stack_arrivals
 
 SUMMARY = "judge a checkpoint"
@@ -30,8 +39,10 @@ Play a trained policy, the greedy oracle and simple heuristics on the same fresh
   lad-rllib evaluate --setting paper                           the heuristics alone
 
 Without setting arguments the checkpoint's own setting is used. Leaves evaluation.csv (one row per scheduler),
-evaluation_servers.csv (utilisation) and evaluation.png.
+evaluation_servers.csv (utilisation) and evaluation.png. Fairness is Jain's index of the slowdowns; --bounds adds the
+lower bound of any schedule (docs/bounds.md).
 """
+LOWER_BOUND = "lower bound"
 EVALUATION_PART = (0.7, 1.0)
 
 
@@ -60,6 +71,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--greedy-actions", action="store_true", help="take the most probable server instead of drawing one"
     )
     run.add_argument(
+        "--bounds", action="store_true", help="add the lower bound of the mean delay, which no schedule is below"
+    )
+    run.add_argument(
+        "--deadline", type=float, metavar="S", help="add the share of tasks whose service delay is longer than this [s]"
+    )
+    run.add_argument(
         "--output", metavar="DIR", help="output folder (default: beside the checkpoint, or results/evaluate)"
     )
     run.add_argument(
@@ -75,6 +92,8 @@ def run(parsed: argparse.Namespace) -> int:
     """Evaluate; returns the exit status."""
     shared.check_at_least_one(parsed, "episodes")
     shared.check_seed(parsed.seed)
+    if parsed.deadline is not None and not parsed.deadline >= 0:
+        raise ConfigurationError(f"--deadline must be at least 0, got {parsed.deadline:g}")
     schedulers: dict[str, Scheduler] = {}
     spec = None
     if parsed.checkpoint:
@@ -109,7 +128,12 @@ def run(parsed: argparse.Namespace) -> int:
         records = _play_on_cluster(schedulers, setting, arrivals, parsed.seed)
     else:
         records = _play_all(schedulers, setting, arrivals, parsed.seed)
-    table = comparison_table(records)
+    table = comparison_table(records, parsed.deadline)
+    if parsed.bounds:
+        slots, oracle = setting.num_slots - 1, records.get("greedy-oracle")
+        oracle_mean = oracle.mean_delay_s if oracle else float("nan")
+        bound = bound_row(lower_bound_s(setting.network, arrivals, slots), arrivals, slots, oracle_mean)
+        table = pd.concat([table, pd.DataFrame([bound])], ignore_index=True)
     table.insert(0, "setting", setting.name)
     table["command"] = command
     table.to_csv(output / "evaluation.csv", index=False)
@@ -195,8 +219,8 @@ def _is_done(copy: SharedCopy, command: str) -> bool:
     return file.exists() and pd.read_csv(file)["command"].tolist()[:1] == [command]
 
 
-def comparison_table(records: Mapping[str, EpisodeRecord]) -> pd.DataFrame:
-    """One row per scheduler: delays over all tasks [s], parts of the mean, utilisation, ratio to the oracle."""
+def comparison_table(records: Mapping[str, EpisodeRecord], deadline_s: float | None = None) -> pd.DataFrame:
+    """One row per scheduler: quality of the schedule, parts of the mean [s], utilisation, ratio to the oracle."""
     rows = []
     oracle = records.get("greedy-oracle")
     for name, record in records.items():
@@ -210,8 +234,7 @@ def comparison_table(records: Mapping[str, EpisodeRecord]) -> pd.DataFrame:
             "over_oracle": record.mean_delay_s / oracle.mean_delay_s if oracle else float("nan"),
             "episode_sd_s": float(episode_means.std(ddof=1)) if len(episode_means) > 1 else float("nan"),
         }
-        row |= {f"p{q}_s": record.percentile_s(q) for q in (50, 95, 99)}
-        row["max_s"] = record.percentile_s(100)
+        row |= schedule_quality(record, deadline_s)
         row |= {
             f"{part}_s": float(getattr(record, f"{part}_s").sum() / tasks)
             for part in ("upload", "waiting", "computing", "download")
@@ -219,6 +242,20 @@ def comparison_table(records: Mapping[str, EpisodeRecord]) -> pd.DataFrame:
         row["utilisation"] = float(np.average(record.utilisation, weights=record.network.capacity_gcycles_per_s))
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def bound_row(bounds_s: NDArray[np.float64], arrivals: Arrivals, slots: int, oracle_mean_s: float) -> dict[str, Any]:
+    """Row of the lower bound in a comparison, from the bounds of each episode; it has a mean and nothing else."""
+    tasks = arrivals.task_counts[:, :slots].sum(axis=(1, 2))
+    mean = float((bounds_s * tasks).sum() / max(tasks.sum(), 1))
+    return {
+        "scheduler": LOWER_BOUND,
+        "episodes": len(bounds_s),
+        "tasks": int(tasks.sum()),
+        "mean_s": mean,
+        "over_oracle": mean / oracle_mean_s,
+        "episode_sd_s": float(bounds_s.std(ddof=1)) if len(bounds_s) > 1 else float("nan"),
+    }
 
 
 def server_table(records: Mapping[str, EpisodeRecord]) -> pd.DataFrame:
@@ -239,6 +276,9 @@ def server_table(records: Mapping[str, EpisodeRecord]) -> pd.DataFrame:
     )
 
 
+_THREE_DIGITS = ("over_oracle", "fairness", "miss_rate", "upload_s", "download_s", "utilisation")
+
+
 def _print_table(table: pd.DataFrame, title: str) -> None:
     columns = {
         "scheduler": "scheduler",
@@ -248,20 +288,23 @@ def _print_table(table: pd.DataFrame, title: str) -> None:
         "p95_s": "p95",
         "p99_s": "p99",
         "max_s": "max",
+        "fairness": "fair.",
+        "miss_rate": "missed",
         "upload_s": "upload",
         "waiting_s": "waiting",
         "computing_s": "comp.",
         "download_s": "downl.",
         "utilisation": "util.",
     }
+    columns = {key: label for key, label in columns.items() if key in table}
     shown = Table(title=f"{title}; delays in s")
     for key, label in columns.items():
         shown.add_column(label, justify="left" if key == "scheduler" else "right", no_wrap=True)
     for row in table.to_dict("records"):
         cells = [str(row["scheduler"])]
         for key in list(columns)[1:]:
-            digits = 3 if key in ("over_oracle", "upload_s", "download_s", "utilisation") else 2
-            cells.append(f"{row[key]:.{digits}f}")
+            digits = 3 if key in _THREE_DIGITS else 2
+            cells.append("–" if pd.isna(row[key]) else f"{row[key]:.{digits}f}")
         shown.add_row(*cells)
     console = Console(width=None if Console().is_terminal else 140)
     console.print(shown)

@@ -35,10 +35,15 @@ class GreedyOracle(_Stateless):
 
     def decide(self, tasks: SlotTasks, rng: np.random.Generator) -> IntArray:
         """See :class:`~lad_rllib.scheduling.protocol.Scheduler`."""
-        return np.stack([_greedy_episode(tasks, episode) for episode in range(len(tasks.mask))])
+        episodes = range(len(tasks.mask))
+        return np.stack([_greedy_episode(tasks, e, self.external_delay_s(tasks, e)) for e in episodes])
+
+    def external_delay_s(self, tasks: SlotTasks, episode: int) -> NDArray[np.float64]:
+        """What counts of each of the slot's K tasks besides its own delay [s], (K, A) or broadcastable: nothing."""
+        return np.zeros((1, 1))
 
 
-def _greedy_episode(tasks: SlotTasks, episode: int) -> IntArray:
+def _greedy_episode(tasks: SlotTasks, episode: int, external_s: NDArray[np.float64]) -> IntArray:
     network, mask = tasks.network, tasks.mask[episode]
     capacity, link_rate = network.capacity_gcycles_per_s, network.link_rate_mbit_per_s
     station, _ = np.nonzero(mask)
@@ -51,7 +56,7 @@ def _greedy_episode(tasks: SlotTasks, episode: int) -> IntArray:
     )
     waiting = delays.waiting_delay_s(tasks.queue_gcycles[episode], 0.0, capacity)
     action = np.zeros(mask.shape, dtype=np.int64)
-    action[mask] = _one_after_another(own, computing, waiting)
+    action[mask] = _one_after_another(own + external_s, computing, waiting)
     return action
 
 

@@ -13,7 +13,15 @@ from lad_rllib.simulator.arrivals import (
 from lad_rllib.simulator.episode import EdgeSimulator, SlotDelays, SlotTasks, tasks_of_slot
 from lad_rllib.simulator.marginal_cost import PlayedEpisodes, marginal_costs_s
 from lad_rllib.simulator.network import EdgeNetwork, draw_network, published_network
-from lad_rllib.simulator.penalties import PENALTIES, DelayPenalty, MeanDelay, make_penalty
+from lad_rllib.simulator.penalties import (
+    PENALTIES,
+    DeadlineMiss,
+    DelayPenalty,
+    Lateness,
+    MeanDelay,
+    Tail,
+    make_penalty,
+)
 from lad_rllib.simulator.settings import (
     PRESETS,
     Setting,
@@ -32,15 +40,18 @@ __all__ = [
     "PRESETS",
     "Arrivals",
     "ArrivalSource",
+    "DeadlineMiss",
     "DelayPenalty",
     "EdgeNetwork",
     "EdgeSimulator",
+    "Lateness",
     "MeanDelay",
     "PlayedEpisodes",
     "PoissonArrivals",
     "Setting",
     "SlotDelays",
     "SlotTasks",
+    "Tail",
     "TaskAttributes",
     "TaskByTask",
     "TaskRanges",

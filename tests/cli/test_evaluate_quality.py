@@ -1,0 +1,45 @@
+"""``lad-rllib evaluate`` prints the quality of each schedule, and the lower bound on request."""
+
+import pandas as pd
+import pytest
+
+from lad_rllib.cli import main
+
+SMALL = ["evaluate", "--setting", "small", "--episodes", "3", "--schedulers"]
+
+
+def test_every_row_has_tail_fairness_and_size_classes_and_the_bound_is_below_all(tmp_path, capsys):
+    arguments = [*SMALL, "greedy-oracle", "random", "--bounds", "--deadline", "2", "--output", str(tmp_path)]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in ("p99", "max", "fair.", "missed", "lower bound"))
+    table = pd.read_csv(tmp_path / "evaluation.csv").set_index("scheduler")
+    assert list(table.index) == ["greedy-oracle", "random", "lower bound"]
+    assert table["tasks"].nunique() == 1
+    played = table.drop(index="lower bound")
+    assert 0 < table.loc["lower bound", "mean_s"] < played["mean_s"].min()
+    assert table.loc["lower bound", "over_oracle"] == pytest.approx(
+        table.loc["lower bound", "mean_s"] / table.loc["greedy-oracle", "mean_s"]
+    )
+    assert table.loc["lower bound", ["p50_s", "max_s", "fairness"]].isna().all()
+    assert played["fairness"].between(0, 1).all() and played["miss_rate"].between(0, 1).all()
+    assert (played[["class1_s", "class2_s", "class3_s"]] > 0).all(axis=None)
+    assert (tmp_path / "evaluation.png").exists()
+
+
+def test_without_a_deadline_or_bounds_their_columns_and_rows_are_not_there(tmp_path, capsys):
+    assert main([*SMALL, "random", "--output", str(tmp_path)]) == 0
+    assert "missed" not in capsys.readouterr().out
+    table = pd.read_csv(tmp_path / "evaluation.csv")
+    assert table["scheduler"].tolist() == ["random"] and "miss_rate" not in table
+
+
+def test_the_bound_needs_no_oracle_beside_it(tmp_path):
+    assert main([*SMALL, "random", "--bounds", "--output", str(tmp_path)]) == 0
+    table = pd.read_csv(tmp_path / "evaluation.csv")
+    assert table["over_oracle"].isna().all() and table["mean_s"][1] < table["mean_s"][0]
+
+
+def test_a_negative_deadline_is_refused(tmp_path, capsys):
+    assert main([*SMALL, "random", "--deadline", "-1", "--output", str(tmp_path)]) == 2
+    assert "--deadline must be at least 0, got -1" in capsys.readouterr().err
