@@ -126,9 +126,10 @@ def run(parsed: argparse.Namespace) -> int:
     rows = ResultRows(output / "yardsticks.csv", parsed.resume, **same)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        for study in studies:
-            for seed in range(study.seeds):
-                _compare(study, seed, parsed, rows, progress)
+        for seed in range(parsed.seeds):
+            for study in studies:
+                if seed < study.seeds:
+                    _compare(study, seed, parsed, rows, progress)
     text = describe(rows.frame, studies)
     (output / "yardsticks.md").write_text(text, encoding="utf-8")
     plot(rows.frame, studies[0], output / "yardsticks.png")

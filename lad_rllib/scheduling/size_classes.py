@@ -70,7 +70,7 @@ class SizeIntervals:
         num_slots: int,
         *,
         size_classes: int = 2,
-        episodes: int = 4,
+        episodes: int = 2,
         trials: int = 60,
         progress: Callable[[int], None] | None = None,
     ) -> SizeIntervals:
