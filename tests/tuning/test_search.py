@@ -42,6 +42,20 @@ def test_a_trial_is_what_its_algorithm_does_and_its_score_covers_the_last_iterat
     one.stop()
 
 
+def test_a_trial_of_a_case_is_a_trial_of_its_algorithm(no_cluster):
+    slow, fast = small_config(actor_lr=1e-4), small_config(actor_lr=1e-2)
+    space = plan(cases={"slow": slow, "fast": fast}, given=({},), seeds=(3, 4), seeds_as_grid=True).param_space()
+    cases = space["case"]["grid_search"]
+    assert [case["name"] for case in cases] == ["slow", "fast"] and space["seeds"] == {"grid_search": [3, 4]}
+    of_case = TuningTrial({"case": cases[1], "training": {}, "seeds": 3})
+    shared = TuningTrial({"algorithm": fast, "training": {}, "seeds": 3})
+    delays = [[each.train()["iteration_delay_s"] for _ in range(3)] for each in (of_case, shared)]
+    assert delays[0] == delays[1] == curve(small_config(actor_lr=1e-2, seed=3).build_algo(), 3)
+    assert TuningTrial.default_resource_request(of_case.config) == TuningTrial.default_resource_request(shared.config)
+    for each in (of_case, shared):
+        each.stop()
+
+
 def test_a_trial_of_several_seeds_reports_their_mean_and_spread(no_cluster):
     both, first, second = trial(3, 4), trial(3), trial(4)
     reports = [each.train() for each in (both, first, second)]
