@@ -212,22 +212,6 @@ def _search(study: Study, arrivals: Arrivals, parsed: argparse.Namespace, progre
     return found
 
 
-def _fit(name: str, study: Study, seed: int, effort: float, progress: Progress) -> Any:
-    budget = max(round(STRONGER[name].budget * effort), 2)
-    bar = progress.add_task(f"{study.max_tasks} tasks: {name}", total=budget)
-    scheduler = fit_stronger(
-        name,
-        study.setting.network,
-        study.setting.arrivals,
-        np.random.default_rng([seed, study.max_tasks]),
-        study.slots,
-        budget,
-        lambda done: progress.update(bar, completed=done),
-    )
-    progress.remove_task(bar)
-    return scheduler
-
-
 def over_oracle(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows with their mean over the greedy oracle's of the same setting and seed."""
     oracle = rows[rows["scheduler"] == ORACLE].set_index(["max_tasks", "seed"])["mean_s"]
