@@ -69,12 +69,14 @@ class Study:
         max_tasks: Most tasks of a station in a slot.
         episodes: Test episodes.
         seeds: Seeds of fits and choices.
+        effort: Scales the budgets of the fits.
     """
 
     setting: Setting
     max_tasks: int
     episodes: int
     seeds: int
+    effort: float
 
     @property
     def slots(self) -> int:
@@ -100,15 +102,16 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         help="other settings to compare on: most tasks of a station in a slot (10 20 30 40 50 60)",
     )
     parser.add_argument("--episodes", type=int, default=20, help="test episodes on the setting (20)")
-    parser.add_argument("--load-episodes", type=int, default=3, help="test episodes with other numbers of tasks (3)")
+    parser.add_argument("--load-episodes", type=int, default=2, help="test episodes with other numbers of tasks (2)")
     parser.add_argument("--seeds", type=int, default=2, help="fits on the setting; one with other numbers of tasks (2)")
-    parser.add_argument("--effort", type=float, default=1.0, help="scales what the fits may use (1)")
-    parser.add_argument("--iterations", type=int, default=200, help="of the first part of offline search (200)")
+    parser.add_argument("--effort", type=float, default=1.0, help="scales the episodes that fits may use (1)")
+    parser.add_argument("--load-effort", type=float, default=0.5, help="the same with other numbers of tasks (0.5)")
+    parser.add_argument("--iterations", type=int, default=60, help="of the first part of offline search (60)")
     parser.add_argument("--rounds", type=int, default=20, help="most rounds of its second part (20)")
     parser.add_argument("--output", default="results/yardsticks", metavar="DIR", help="(results/yardsticks)")
     parser.add_argument("--resume", action="store_true", help="keep the rows that are in the output folder")
     small = {"setting": "small", "vary_max_tasks": [4], "episodes": 2, "load_episodes": 1, "seeds": 2}
-    cluster.add_smoke_argument(parser, **small, effort=0.02, iterations=20, rounds=5)
+    cluster.add_smoke_argument(parser, **small, effort=0.02, load_effort=0.02, iterations=20, rounds=5)
     parsed = parser.parse_args(arguments)
     parsed.command = "yardsticks"
     return parsed
@@ -117,13 +120,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def run(parsed: argparse.Namespace) -> int:
     """Fit, play, search and write; returns the exit status."""
     shared.check_at_least_one(parsed, "episodes", "load_episodes", "seeds", "iterations", "rounds")
-    if not parsed.effort > 0:
-        raise ConfigurationError(f"--effort must be positive, got {parsed.effort:g}")
+    for option in ("effort", "load_effort"):
+        if not getattr(parsed, option) > 0:
+            name = option.replace("_", "-")
+            raise ConfigurationError(f"--{name} must be positive, got {getattr(parsed, option):g}")
     output = shared.writable_folder(parsed.output)
     studies = _studies(parsed)
-    same = {"setting": studies[0].setting.name, "effort": parsed.effort}
-    same |= {"iterations": parsed.iterations, "rounds": parsed.rounds}
-    rows = ResultRows(output / "yardsticks.csv", parsed.resume, **same)
+    rows = ResultRows(output / "yardsticks.csv", parsed.resume, setting=studies[0].setting.name)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         for seed in range(parsed.seeds):
@@ -140,40 +143,59 @@ def run(parsed: argparse.Namespace) -> int:
 def _studies(parsed: argparse.Namespace) -> list[Study]:
     spec = shared.setting_spec(parsed)
     setting = build_setting(spec)
-    main = Study(setting, setting.arrivals.max_tasks, parsed.episodes, parsed.seeds)
+    main = Study(setting, setting.arrivals.max_tasks, parsed.episodes, parsed.seeds, parsed.effort)
     if isinstance(setting.arrivals, TraceArrivals) and parsed.vary_max_tasks:
         raise ConfigurationError("the tasks of a request log are its own; give --vary-max-tasks without numbers")
     others = [number for number in parsed.vary_max_tasks if number != main.max_tasks]
     changed = [build_setting(override_spec(spec, {"arrivals": {"max_tasks": number}})) for number in others]
-    return [main, *(Study(s, n, parsed.load_episodes, 1) for s, n in zip(changed, others, strict=True))]
+    return [
+        main,
+        *(Study(s, n, parsed.load_episodes, 1, parsed.load_effort) for s, n in zip(changed, others, strict=True)),
+    ]
 
 
 def _compare(study: Study, seed: int, parsed: argparse.Namespace, rows: ResultRows, progress: Progress) -> None:
     """Add the rows of one study and seed that are not there yet."""
     setting, arrivals, key = study.setting, study.arrivals, {"max_tasks": study.max_tasks, "seed": seed}
     names = [name for name in HEURISTICS if name != "local-only" or setting.network.home_server.min() >= 0]
-    wanted = [*names, *STRONGER, *([SEARCH, BOUND] if seed == 0 else [])]
-    if all(rows.has(**key, scheduler=name) for name in wanted):
-        return
-    rows.drop(**key)
 
     def add(name: str, values: dict[str, Any]) -> None:
         rows.add(key | {"load": setting.load, "episodes": study.episodes, "scheduler": name} | values)
 
     for name in (*names, *STRONGER):
+        if rows.has(**key, scheduler=name):
+            continue
         began = time.perf_counter()
-        scheduler = make_heuristic(name) if name in names else _fit(name, study, seed, parsed.effort, progress)
+        scheduler = make_heuristic(name) if name in names else _fit(name, study, seed, progress)
         fitted_s = time.perf_counter() - began
         record = play(scheduler, setting.network, arrivals, np.random.default_rng(seed), study.slots)
-        add(name, schedule_quality(record) | ({"fit_s": fitted_s} if name in STRONGER else {}))
-    if seed > 0:
-        return
-    began = time.perf_counter()
-    found = _search(study, arrivals, parsed, progress)
-    add(SEARCH, schedule_quality(found) | {"fit_s": (time.perf_counter() - began) / study.episodes})
-    tasks = found.mask.sum(axis=(1, 2, 3))
-    bound = lower_bound_s(setting.network, arrivals, study.slots)
-    add(BOUND, {"mean_s": float((bound * tasks).sum() / tasks.sum())})
+        fit = {"effort": study.effort, "fit_s": fitted_s} if name in STRONGER else {}
+        add(name, schedule_quality(record) | fit)
+    if seed == 0 and not rows.has(**key, scheduler=BOUND):
+        tasks = arrivals.task_counts[:, : study.slots].sum(axis=(1, 2))
+        bound = lower_bound_s(setting.network, arrivals, study.slots)
+        add(BOUND, {"mean_s": float((bound * tasks).sum() / tasks.sum())})
+    if seed == 0 and not rows.has(**key, scheduler=SEARCH):
+        began = time.perf_counter()
+        quality = schedule_quality(_search(study, arrivals, parsed, progress))
+        how = {"iterations": parsed.iterations, "rounds": parsed.rounds}
+        add(SEARCH, quality | how | {"fit_s": (time.perf_counter() - began) / study.episodes})
+
+
+def _fit(name: str, study: Study, seed: int, progress: Progress) -> Any:
+    budget = max(round(STRONGER[name].budget * study.effort), 2)
+    bar = progress.add_task(f"{study.max_tasks} tasks: {name}", total=budget)
+    scheduler = fit_stronger(
+        name,
+        study.setting.network,
+        study.setting.arrivals,
+        np.random.default_rng([seed, study.max_tasks]),
+        study.slots,
+        budget,
+        lambda done: progress.update(bar, completed=done),
+    )
+    progress.remove_task(bar)
+    return scheduler
 
 
 def _search(study: Study, arrivals: Arrivals, parsed: argparse.Namespace, progress: Progress) -> EpisodeRecord:
@@ -188,22 +210,6 @@ def _search(study: Study, arrivals: Arrivals, parsed: argparse.Namespace, progre
     found = local_search(network, arrivals, settled, rng, parsed.rounds, progress=show)
     progress.remove_task(bar)
     return found
-
-
-def _fit(name: str, study: Study, seed: int, effort: float, progress: Progress) -> Any:
-    budget = max(round(STRONGER[name].budget * effort), 2)
-    bar = progress.add_task(f"{study.max_tasks} tasks: {name}", total=budget)
-    scheduler = fit_stronger(
-        name,
-        study.setting.network,
-        study.setting.arrivals,
-        np.random.default_rng([seed, study.max_tasks]),
-        study.slots,
-        budget,
-        lambda done: progress.update(bar, completed=done),
-    )
-    progress.remove_task(bar)
-    return scheduler
 
 
 def over_oracle(rows: pd.DataFrame) -> pd.DataFrame:
@@ -253,7 +259,12 @@ def _load_table(rows: pd.DataFrame, studies: list[Study]) -> list[str]:
     load = {study.max_tasks: study.setting.load for study in studies}
     counts = {study.max_tasks: study.episodes for study in studies}
     head = " | ".join(f"≤ {n} tasks, load {load[n]:.2f}, {counts[n]} episodes" for n in means.columns)
-    lines = ["Mean delay in s by load (over the greedy oracle's), first seed:", "", f"| scheduler | {head} |"]
+    lines = ["Mean delay in s by load (over the greedy oracle's), first seed; with other numbers of tasks than the"]
+    lines += [
+        f"setting's, fits with {studies[1].effort:g} × the budget of {studies[0].effort:g}:",
+        "",
+        f"| scheduler | {head} |",
+    ]
     lines.append("|---" * (len(means.columns) + 1) + "|")
     for name in means.index:
         cells = [f"{means.loc[name, n]:.3f} ({ratios.loc[name, n]:.3f})" for n in means.columns]
