@@ -10,7 +10,8 @@ from lad_rllib.algorithms.lad_ts import LADTSConfig
 from lad_rllib.algorithms.lad_ts.env_runner import choose_servers, draw_uniform
 from lad_rllib.algorithms.lad_ts.policy import LADTSPolicy
 from lad_rllib.algorithms.lad_ts.system import ImprovementSet, SystemNetworks
-from lad_rllib.algorithms.lad_ts.system.improvement import improved_probabilities
+from lad_rllib.algorithms.lad_ts.system.improvement import advantages
+from lad_rllib.algorithms.lad_ts.system.networks import improve_stations
 from lad_rllib.algorithms.lad_ts.task_loss import TaskLoss
 from lad_rllib.envs import FleetVectorEnv, YardstickCallback
 from lad_rllib.errors import ConfigurationError
@@ -37,19 +38,53 @@ def samples_of(algo):
     return algo.env_runner.collect()
 
 
-def test_the_improved_policy_minimises_expected_cost_plus_divergence():
+def test_a_gradient_step_leads_to_the_policy_of_least_cost_plus_divergence():
     rng = np.random.default_rng(0)
-    logits, cost, step = rng.normal(size=5), rng.normal(size=5), 0.7
-    old = np.exp(logits) / np.exp(logits).sum()
+    cost = rng.uniform(1.0, 3.0, 5)
+    networks = SystemNetworks(1, 5, seed=0, hidden_sizes=(8,))
+    state, latent = torch.rand(1, 7, 1), torch.zeros(1, 0, 1)
+    played = networks.actor(state, latent, state).detach()
+    advantage, mean_cost = advantages(played[:, :, 0].numpy(), cost[None])
+    step = -0.7 * advantage / mean_cost
+    batch = {
+        "state": state,
+        "latent": latent,
+        "logits": played,
+        "step": torch.tensor(step, dtype=torch.float32).T[None],
+    }
+    optimizer = torch.optim.Adam(networks.actor.parameters(), 1e-2)
+
+    def take(name, loss):
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    for _ in range(1000):
+        improve_stations(networks, batch, take, momentum=0.0)
+    reached = torch.softmax(networks.actor(state, latent, state), dim=1)[0, :, 0].detach().numpy()
+    old = torch.softmax(played, dim=1)[0, :, 0].numpy()
 
     def value(p):
-        return p @ cost + p @ np.log(p / old) / step
+        return 0.7 * p @ cost / mean_cost + p @ np.log(p / old)
 
-    best = improved_probabilities(logits, cost, step)
-    assert best.sum() == pytest.approx(1.0)
     for _ in range(200):
-        other = best * np.exp(0.1 * rng.normal(size=5))
-        assert value(best) <= value(other / other.sum())
+        other = reached * np.exp(0.3 * rng.normal(size=5))
+        assert value(reached) < value(other / other.sum())
+
+
+def test_momentum_takes_the_last_step_of_the_policy_again():
+    networks = SystemNetworks(1, 3, seed=0, hidden_sizes=(8,))
+    state, latent = torch.rand(1, 5, 1), torch.zeros(1, 0, 1)
+    with torch.no_grad():
+        networks.actor.chain.denoiser.layers[-1][1].copy_(torch.tensor([[[0.1], [0.0], [-0.1]]]))
+    played = networks.actor(state, latent, state).detach()
+    last_step = played - networks.previous(state, latent, state)
+    batch = {"state": state, "latent": latent, "logits": played, "step": torch.zeros(1, 3, 1)}
+    losses = []
+    improve_stations(networks, batch, lambda name, loss: losses.append(loss.item()), momentum=0.5)
+    target = torch.softmax(played + 0.5 * last_step, dim=1)
+    assert losses[0] == pytest.approx(-(target * torch.log_softmax(played, 1)).sum().item(), rel=1e-5)
+    assert last_step.abs().max() > 0.1
 
 
 @pytest.mark.usefixtures("no_cluster")
@@ -76,20 +111,23 @@ def test_costs_of_a_sample_are_the_marginal_costs_of_the_played_episode():
 
 
 @pytest.mark.usefixtures("no_cluster")
-def test_targets_belong_to_the_tasks_they_are_drawn_with():
+def test_logits_and_steps_belong_to_the_tasks_they_are_drawn_with():
     algo = config_of(MIXED).build_algo()
     samples = samples_of(algo)
     improvement = ImprovementSet(samples, 1.0)
     assert improvement.counts.tolist() == sum(s.task_counts.sum(axis=0) for s in samples).tolist()
-    everything = ImprovementSet(samples, 1e-9)
-    rows = {}
+    rows, paid = {}, []
     for s in samples:
         for e, b, n in np.argwhere(np.arange(s.tasks.shape[2]) < s.task_counts[..., None]):
+            share = np.exp(s.logits[e, b, n]) / np.exp(s.logits[e, b, n]).sum()
+            paid.append(share @ s.cost[e, b, n])
             state = np.concatenate([s.tasks[e, b, n], s.queues[e]])
-            rows[b, state.tobytes()] = np.exp(s.logits[e, b, n]) / np.exp(s.logits[e, b, n]).sum()
-    batch = everything.sample(50, np.random.default_rng(0))
+            rows[b, state.tobytes()] = s.logits[e, b, n], share @ s.cost[e, b, n] - s.cost[e, b, n]
+    batch = improvement.sample(50, np.random.default_rng(0))
     for m, b in np.ndindex(batch["state"].shape[:2]):
-        np.testing.assert_allclose(batch["target"][m, b], rows[b, batch["state"][m, b].tobytes()], rtol=1e-4)
+        logits, gain = rows[b, batch["state"][m, b].tobytes()]
+        np.testing.assert_allclose(batch["logits"][m, b], logits, rtol=1e-6)
+        np.testing.assert_allclose(batch["step"][m, b], gain / np.mean(paid), rtol=1e-3, atol=1e-5)
     algo.stop()
 
 

@@ -116,14 +116,15 @@ class LADTS(Algorithm):
             return
         step_size = StepSize(self.config.step_size, self.config.last_step_size, self.config.step_size_iterations)
         improvement = ImprovementSet(samples, step_size.at(self._improvements))
-        if self._improvements == 0:  # the policy is the prior still, to which the inputs' scale means nothing
-            scale = improvement.input_scale
-            self.learner_group.foreach_learner(lambda learner: learner.set_input_scale(scale))
+        # In the first iteration the policy is the prior still, to which the inputs' scale means nothing.
+        scale = improvement.input_scale if self._improvements == 0 else None
+        self.learner_group.foreach_learner(lambda learner: learner.begin_improvement(scale))
         self._improvements += 1
         ready = improvement.counts > 0
         for _ in range(sum(map(self._count_updates, samples))):
             batch = improvement.sample(self.config.total_train_batch_size, self._sampling_rng)
             self._update_learners(batch, ready)
+        self.learner_group.foreach_learner(lambda learner: learner.end_improvement())
 
     def _local_rounds(self) -> Iterator[list[SlotSample]]:
         runner: LADTSEnvRunner = self.env_runner

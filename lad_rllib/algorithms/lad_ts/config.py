@@ -41,7 +41,7 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
         "clip_denoised": None,
         "replay_latent": "before_acting",
         "hidden_sizes": (64, 64),
-        "actor_lr": 1e-3,
+        "actor_lr": 2e-3,
     },
 }
 """What is learned for, and the settings that go with it; see the algorithm's README."""
@@ -55,6 +55,7 @@ OBJECTIVE_SETTINGS = frozenset(
         "step_size",
         "last_step_size",
         "step_size_iterations",
+        "momentum",
         "shared_actor",
         "prior_queue_weight",
         "latent_decay",
@@ -127,9 +128,10 @@ class LADTSConfig(AlgorithmConfig):
         self.penalty: dict[str, Any] | None = None
         self.bounded_percentile: float | None = None
         self.percentile_bound_s: float | None = None
-        self.step_size = 2.0
-        self.last_step_size = 0.2
+        self.step_size = 1.5
+        self.last_step_size = 0.3
         self.step_size_iterations = 100
+        self.momentum = 0.7
         self.shared_actor = True
         self.prior_queue_weight = 0.5
         self.latent_decay = 0.5
@@ -183,6 +185,7 @@ class LADTSConfig(AlgorithmConfig):
         step_size: float = NotProvided,
         last_step_size: float = NotProvided,
         step_size_iterations: int = NotProvided,
+        momentum: float = NotProvided,
         shared_actor: bool = NotProvided,
         prior_queue_weight: float = NotProvided,
         latent_decay: float = NotProvided,
@@ -238,9 +241,10 @@ class LADTSConfig(AlgorithmConfig):
             bounded_percentile: System objectives: percentile of the delays that shall stay below
                 ``percentile_bound_s``, in (0, 100), for example 95; None for no bound.
             percentile_bound_s: Its bound [s].
-            step_size: System objectives: first step size of mirror descent, in standard deviations of the costs (2).
-            last_step_size: Step size from ``step_size_iterations`` on (0.2); between them it falls geometrically.
+            step_size: System objectives: first step size of mirror descent, over the policy's mean cost (1.5).
+            last_step_size: Step size from ``step_size_iterations`` on (0.3); between them it falls geometrically.
             step_size_iterations: See ``last_step_size`` (100).
+            momentum: System objectives: share of the policy's last step that is taken again (0.7).
             shared_actor: System objectives: one actor for all stations, which learns from the tasks of all (True), or
                 one for each station.
             prior_queue_weight: System objectives: by how much the prior's logit of a server falls for each slot of
@@ -369,6 +373,7 @@ class LADTSConfig(AlgorithmConfig):
         for key in ("step_size", "last_step_size", "step_size_iterations"):
             _check(getattr(self, key) > 0, key, getattr(self, key), "positive")
         _check(self.prior_queue_weight >= 0, "prior_queue_weight", self.prior_queue_weight, "at least 0")
+        _check(0 <= self.momentum < 1, "momentum", self.momentum, "in [0, 1)")
         _check(0 <= self.latent_decay <= 1, "latent_decay", self.latent_decay, "in [0, 1]")
         _check(self.gamma > 0, "gamma", self.gamma, "above 0 with a system objective")
         _check(self.actor == "diffusion", "actor", self.actor, "'diffusion' with a system objective")

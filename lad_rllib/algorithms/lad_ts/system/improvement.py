@@ -1,4 +1,4 @@
-"""Policy mirror descent on the costs of played episodes: better action probabilities, and minibatches to learn them."""
+"""Steps of policy mirror descent on the costs of played episodes, and minibatches to learn them from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FloatArray = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class StepSize:
-    """Step size of mirror descent, in standard deviations of the costs: falls geometrically, then stays.
+    """Step size of mirror descent, over the policy's mean cost: falls geometrically, then stays.
 
     Attributes:
         first: Step size of the first iteration.
@@ -36,37 +36,31 @@ class StepSize:
         return float(self.first * (self.last / self.first) ** min(iteration / self.iterations, 1.0))
 
 
-def improved_probabilities(logits: FloatArray, cost: FloatArray, step: float) -> FloatArray:
-    """``softmax(logits - step * cost)``: the policy that mirror descent steps to, shape (..., A).
-
-    Minimises the expected cost plus the Kullback-Leibler divergence from the present policy over ``step``.
+def advantages(logits: FloatArray, cost: FloatArray) -> tuple[FloatArray, float]:
+    """Costs less what the policy expects, shape (K, A), and the mean of what it expects over all tasks.
 
     Args:
-        logits: Action logits of the policy that played, shape (..., A).
-        cost: Cost of each action, shape (..., A).
-        step: Step size, one over the unit of the cost.
+        logits: Action logits of the policy that played, shape (K, A).
+        cost: Cost of each action, shape (K, A).
 
-    >>> improved_probabilities(np.zeros(2), np.array([0.0, np.log(3.0)]), 1.0).round(3).tolist()
-    [0.75, 0.25]
+    >>> advantages(np.zeros((1, 2)), np.array([[1.0, 3.0]]))
+    (array([[-1.,  1.]]), 2.0)
     """
-    shifted = logits - step * (cost - cost.min(-1, keepdims=True))
-    exponential = np.exp(shifted - shifted.max(-1, keepdims=True))
-    return np.asarray(exponential / exponential.sum(-1, keepdims=True))
-
-
-def cost_scale(logits: FloatArray, cost: FloatArray) -> float:
-    """Standard deviation over tasks and servers of ``cost`` less the policy's expected cost, shapes (K, A)."""
-    probabilities = improved_probabilities(logits, np.zeros_like(cost), 0.0)
-    advantage = cost - (probabilities * cost).sum(-1, keepdims=True)
-    return float(np.sqrt(np.square(advantage, dtype=np.float64).mean()))
+    weights = np.exp(logits - logits.max(-1, keepdims=True))
+    expected = (weights * cost).sum(-1, keepdims=True) / weights.sum(-1, keepdims=True)
+    return cost - expected, float(expected.mean(dtype=np.float64))
 
 
 class ImprovementSet:
-    """All tasks of the episodes played with one policy, and the probabilities that would have been better.
+    """All tasks of the episodes played with one policy, and the step of their logits towards less cost.
+
+    The step is ``-step_size * advantage / mean cost``. The mean cost is what the policy pays for a task, and that is
+    about what a server's cost changes by if its share of the tasks is multiplied by e: so a step size of about 1 is the
+    greatest at which all tasks can step at once without passing by one another.
 
     Args:
         samples: Slots of whole episodes, with logits and costs.
-        step_size: Step size of mirror descent, in standard deviations of the costs of these tasks.
+        step_size: Step size of mirror descent.
     """
 
     def __init__(self, samples: Sequence[SlotSample], step_size: float) -> None:
@@ -74,9 +68,10 @@ class ImprovementSet:
         station = np.concatenate([column.pop("station") for column in columns])
         order = np.argsort(station, kind="stable")
         joined = {key: np.concatenate([column[key] for column in columns])[order] for key in columns[0]}
-        logits, cost = joined.pop("logits"), joined.pop("cost")
-        scale = cost_scale(logits, cost) if len(cost) else 0.0
-        joined["target"] = improved_probabilities(logits, cost, step_size / scale if scale > 0 else 0.0)
+        advantage, mean_cost = (
+            advantages(joined["logits"], joined.pop("cost")) if len(station) else (joined["cost"], 0.0)
+        )
+        joined["step"] = advantage * (-step_size / mean_cost if mean_cost > 0 else 0.0)
         ends = np.cumsum([0, *(value.shape[1] for value in joined.values())])
         self._columns = {key: slice(*ends[i : i + 2]) for i, key in enumerate(joined)}
         self._rows = np.concatenate(list(joined.values()), axis=1, dtype=np.float32)
@@ -87,7 +82,7 @@ class ImprovementSet:
         """Draw tasks of every station, uniformly with repetition; zeros for a station that had none.
 
         Returns:
-            ``state``, ``latent`` and ``target`` with the leading axes (sample, station).
+            ``state``, ``latent``, ``logits`` and ``step`` with the leading axes (sample, station).
         """
         begins = np.cumsum(self.counts) - self.counts
         within = (rng.random((batch_size, len(self.counts))) * self.counts).astype(np.int64)

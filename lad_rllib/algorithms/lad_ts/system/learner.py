@@ -11,17 +11,36 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from torch import Tensor
 
 from lad_rllib.algorithms.lad_ts.learner import LADTSTorchLearner
-from lad_rllib.algorithms.lad_ts.system.networks import improve_stations
+from lad_rllib.algorithms.lad_ts.system.networks import SystemNetworks, improve_stations
 
 
 class SystemDelayLearner(LADTSTorchLearner):
     """Cross-entropy step of every actor; everything else as in :class:`LADTSTorchLearner`."""
 
+    def build(self) -> None:
+        """Build module and optimiser."""
+        super().build()
+        self._played: dict[str, Tensor] = {}
+
     def update_networks(self, networks: Any, batch: dict[str, Tensor], ready: Tensor | None) -> dict[str, Tensor]:
         """One step of all actors, see :func:`improve_stations`."""
-        return improve_stations(networks, batch, lambda name, loss: self._gradient_step(name, loss, None), ready)
+        return improve_stations(
+            networks,
+            batch,
+            lambda name, loss: self._gradient_step(name, loss, None),
+            momentum=self.config.momentum,
+            ready=ready,
+        )
 
-    def set_input_scale(self, means: NDArray[np.floating[Any]]) -> None:
-        """Scale the networks' inputs; see :meth:`PriorActor.set_input_scale`."""
-        actor = self._module[DEFAULT_MODULE_ID].networks.actor
-        actor.set_input_scale(torch.as_tensor(means).to(actor.input_scale.device))
+    def begin_improvement(self, input_scale: NDArray[np.floating[Any]] | None) -> None:
+        """Note the policy that played; with a scale (3,), scale inputs (see :meth:`PriorActor.set_input_scale`)."""
+        networks: SystemNetworks = self._module[DEFAULT_MODULE_ID].networks
+        if input_scale is not None:
+            for actor in networks.actors():
+                actor.set_input_scale(torch.as_tensor(input_scale).to(actor.input_scale.device))
+        self._played = {key: value.clone() for key, value in networks.actor.state_dict().items()}
+
+    def end_improvement(self) -> None:
+        """The policy that played is the previous one from now on."""
+        self._module[DEFAULT_MODULE_ID].networks.previous.load_state_dict(self._played)
+        self._played = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Literal
 
@@ -118,10 +119,12 @@ class PriorActor(nn.Module):
 class SystemNetworks(ActingNetworks):
     """Actors of B base stations that learn from marginal costs: no critics, no temperatures.
 
+    ``previous`` is the actor that played the iteration before, for the momentum of mirror descent.
+
     Args:
         num_stations: Base stations B.
         num_servers: Edge servers A.
-        inference_only: Not used; deciding and learning need the same.
+        inference_only: Leave out what only training needs.
         hidden_sizes: Widths of the denoiser's hidden layers.
         policy_denoising_steps: Denoising steps I of the actor.
         denoiser_output: Last layer of the denoiser.
@@ -136,6 +139,8 @@ class SystemNetworks(ActingNetworks):
     """
 
     actor: PriorActor
+    previous: PriorActor
+    not_for_inference = ("previous",)
 
     def __init__(
         self,
@@ -171,6 +176,13 @@ class SystemNetworks(ActingNetworks):
             latent_decay,
             seeded_generator(seed),
         )
+        if not inference_only:
+            self.previous = copy.deepcopy(self.actor)
+            self.previous.requires_grad_(False)
+
+    def actors(self) -> list[PriorActor]:
+        """The actor, and that of the iteration before if it is there."""
+        return [self.actor, self.previous] if hasattr(self, "previous") else [self.actor]
 
     def next_latent(self, content: str, logits: Tensor, probabilities: Tensor, queues: Tensor) -> Tensor:
         """``decay * sqrt(alpha_bar_I) * x_0``: the forward diffusion of what the chain put out, in its mean."""
@@ -183,22 +195,31 @@ class SystemNetworks(ActingNetworks):
 
 
 def improve_stations(
-    networks: SystemNetworks, batch: dict[str, Tensor], step: Step, ready: Tensor | None = None
+    networks: SystemNetworks, batch: dict[str, Tensor], step: Step, *, momentum: float, ready: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """One step of all actors towards better probabilities.
+    """One gradient step of all actors towards the policy that mirror descent steps to.
+
+    That is ``softmax(z + momentum * (z - z_before) + step)`` with the logits ``z`` of the policy that played and
+    ``z_before`` of the one before it (heavy ball, in the space of policies). The loss is the cross-entropy.
 
     Args:
         networks: Networks of all stations.
-        batch: ``state``, ``latent`` and ``target``, shapes (B, features, M).
+        batch: ``state``, ``latent``, ``logits`` and ``step``, shapes (B, features, M).
         step: Takes a gradient step on the loss of the optimiser ``"actor"``.
+        momentum: Share of the last step of the policy that is taken again.
         ready: Stations that have tasks to learn from, bool (B,); None for all.
 
     Returns:
         Diagnostics without gradient: cross-entropy (B,) and entropy of the policy (B, M) [nat].
     """
-    logits = networks.actor(batch["state"], batch["latent"], batch["state"])
-    log_probabilities = torch.log_softmax(logits, dim=1)
-    loss = -(batch["target"] * log_probabilities).sum(1).mean(-1)
+    state, latent, played = batch["state"], batch["latent"], batch["logits"]
+    target = played + batch["step"]
+    if momentum:
+        with torch.no_grad():
+            target = target + momentum * (played - networks.previous(state, latent, state))
+    target = torch.softmax(target, dim=1)
+    log_probabilities = torch.log_softmax(networks.actor(state, latent, state), dim=1)
+    loss = -(target * log_probabilities).sum(1).mean(-1)
     step("actor", loss.sum() if ready is None else torch.where(ready, loss, 0.0).sum())
     log_probabilities = log_probabilities.detach()
     entropy = -(log_probabilities.exp() * log_probabilities).sum(1)
@@ -209,9 +230,11 @@ class SystemRLModule(LADTSTorchRLModule):
     """RLModule around :class:`SystemNetworks`; capacities come from the observation space."""
 
     networks_class = SystemNetworks
+    networks: SystemNetworks
 
     def setup(self) -> None:
         """Build the networks."""
         super().setup()
         capacities = torch.as_tensor(self.observation_space[names.CAPACITIES].low)
-        self.networks.actor.set_capacities(capacities)
+        for actor in self.networks.actors():
+            actor.set_capacities(capacities)
