@@ -29,7 +29,6 @@ from experiments.comparison.runs import (  # noqa: E402
     case_setting,
 )
 from lad_rllib import names  # noqa: E402
-from lad_rllib.algorithms.lad_ts.policy import LADTSPolicy  # noqa: E402
 from lad_rllib.cli import cluster  # noqa: E402
 from lad_rllib.cli.evaluate import EVALUATION_PART, comparison_table, evaluation_arrivals  # noqa: E402
 from lad_rllib.cli.main import run_command  # noqa: E402
@@ -93,7 +92,7 @@ def judge(runs: CaseRuns) -> pd.DataFrame:
         setting = unseen(case_setting(runs.configuration, case))
         for seed in range(runs.parsed.seeds):
             schedulers: dict[str, Any] = {
-                case.method: trained(runs, name, seed)
+                case.method: runs.trained(name, seed)
                 for name, case in runs.cases.items()
                 if case.columns["load"] == load
             }
@@ -116,13 +115,6 @@ def unseen(setting: Setting) -> Setting:
 def possible_heuristics(setting: Setting) -> list[str]:
     """Heuristics; local-only needs an edge server at every base station."""
     return [name for name in HEURISTICS if name != "local-only" or setting.network.home_server.min() >= 0]
-
-
-def trained(runs: CaseRuns, case: str, seed: int) -> LADTSPolicy:
-    """The policy of a run's last checkpoint."""
-    outcome = next(o for o in runs.outcomes if (o.config["case"]["name"], o.config["seeds"]) == (case, seed))
-    with outcome.checkpoint.as_directory() as folder:
-        return LADTSPolicy.from_checkpoint(Path(folder) / "seed_0")
 
 
 def over_seeds(judged: pd.DataFrame) -> pd.DataFrame:

@@ -171,6 +171,14 @@ class CaseRuns:
             raise ConfigurationError(f"{len(failed)} of {runs} runs failed; go on with them with --resume")
         return self._curves(episode_table(self.outcomes))
 
+    def trained(self, case: str, seed: int) -> Any:
+        """The policy of a run's last checkpoint."""
+        from lad_rllib.algorithms.lad_ts.policy import LADTSPolicy
+
+        outcome = next(o for o in self.outcomes if (o.config["case"]["name"], o.config["seeds"]) == (case, seed))
+        with outcome.checkpoint.as_directory() as folder:
+            return LADTSPolicy.from_checkpoint(Path(folder) / "seed_0")
+
     def _curves(self, episodes: pd.DataFrame) -> pd.DataFrame:
         of_trial = {outcome.trial: outcome.config for outcome in self.outcomes}
         case = episodes["trial"].map({trial: config["case"]["name"] for trial, config in of_trial.items()})

@@ -1,0 +1,263 @@
+"""LAD-TS that learns for everybody, beside the greedy oracle that the paper calls optimal, and a bound.
+
+    python experiments/beyond.py                            all parts, 5 seeds, on the paper's setting
+    python experiments/beyond.py --parts budgets --seeds 2  one of them
+
+Parts: `budgets` (60, 100 and 200 episodes of training), `horizons` (longer episodes, and one without a known end),
+`tails` (a bound on a percentile of the delays, that of the greedy oracle), `loads` (fewer tasks). Every policy is
+trained with objective "system_delay" and then plays 20 fresh episodes beside the greedy oracle and the best heuristics
+on the same arrivals. Left are, in --output: every training episode; mean, percentiles, fairness and delay by size
+of task of every scheduler (CSV); their mean +- sd over seeds (CSV and Markdown); and a picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from experiments.comparison import pictures, tables  # noqa: E402
+from experiments.comparison.runs import Case, CaseRuns, add_run_arguments, case_setting  # noqa: E402
+from lad_rllib.cli import cluster  # noqa: E402
+from lad_rllib.cli.evaluate import bound_row, comparison_table, evaluation_arrivals  # noqa: E402
+from lad_rllib.cli.main import run_command  # noqa: E402
+from lad_rllib.errors import ConfigurationError  # noqa: E402
+from lad_rllib.scheduling import EpisodeRecord, lower_bound_s, make_heuristic, play  # noqa: E402
+from lad_rllib.simulator import Setting  # noqa: E402
+
+TITLE = "LAD-TS, system delay"
+BESIDE = ("greedy-oracle", "water-filling", "capacity-proportional")
+EVALUATION_SEED, BOUND_SEED = 1_000_000, 2_000_000
+FIRST_SLOTS = 60
+LOW_LOAD = {"gamma": 0.8, "step_size": 0.7, "last_step_size": 0.7, "momentum": 0.9, "draws": "stratified"}
+"""Below saturation: queues run empty, so that what a task delays is soon over, and a station's own draws matter."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A case of this experiment.
+
+    Attributes:
+        name: Its name.
+        part: What it is part of.
+        episodes: Episodes of training.
+        training: Arguments of ``training()`` besides the objective.
+        setting: Changes to the command line's setting.
+        counted_slots: Only the delays of the first slots count, though the episode goes on; None: all do.
+        percentile: Bounded by the greedy oracle's on other arrivals; None for no bound.
+    """
+
+    name: str
+    part: str
+    episodes: int = 100
+    training: Mapping[str, Any] = field(default_factory=dict)
+    setting: Mapping[str, Any] = field(default_factory=dict)
+    counted_slots: int | None = None
+    percentile: float | None = None
+
+
+STUDIES = (
+    *(Study(f"{episodes} episodes", "budgets", episodes) for episodes in (60, 100, 200)),
+    *(Study(f"{slots} slots", "horizons", setting={"slots": slots}) for slots in (120, 240)),
+    Study("no known end", "horizons", setting={"slots": 2 * FIRST_SLOTS}, counted_slots=FIRST_SLOTS),
+    Study("p95 bounded", "tails", percentile=95.0),
+    Study("p99 bounded", "tails", percentile=99.0),
+    *(
+        Study(f"at most {tasks} tasks", "loads", training=LOW_LOAD, setting={"arrivals": {"max_tasks": tasks}})
+        for tasks in (20, 30, 40)
+    ),
+)
+PARTS = tuple(dict.fromkeys(study.part for study in STUDIES))
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_run_arguments(parser, output="results/beyond", seeds=5, episodes=0)
+    parser.set_defaults(episodes=None)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--test-episodes", type=int, default=20, metavar="N", help="fresh episodes to judge on (20)")
+    cluster.add_smoke_argument(
+        parser, setting="small", seeds=1, episodes=2, checkpoint_every=1, test_episodes=2, parts=["budgets", "tails"]
+    )
+    parsed = parser.parse_args(arguments)
+    parsed.command = "beyond"
+    return parsed
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Train, judge and write; returns the exit status."""
+    if parsed.arrivals and parsed.arrivals not in ("uniform", "poisson"):
+        raise ConfigurationError("beyond.py draws its arrivals; experiments/trace.py learns from a request log")
+    curves, judged = [], []
+    for part in parsed.parts:
+        for episodes in sorted({study.episodes for study in STUDIES if study.part == part}):
+            studies = [study for study in STUDIES if (study.part, study.episodes) == (part, episodes)]
+            runs = part_runs(parsed, part, episodes, studies)
+            curves.append(runs.train().assign(part=part))
+            judged.append(judge(runs, studies))
+    table = pd.concat(judged, ignore_index=True)
+    summary = over_seeds(table)
+    runs.stem = "beyond"
+    plot(summary, runs.file("png"))
+    runs.write(describe(summary, runs), curves=pd.concat(curves, ignore_index=True), evaluation=table, summary=summary)
+    return 0
+
+
+def part_runs(parsed: argparse.Namespace, part: str, episodes: int, studies: list[Study]) -> CaseRuns:
+    """The runs of the studies of a part that are trained for as many episodes."""
+    parsed = argparse.Namespace(**vars(parsed) | {"episodes": parsed.episodes or episodes})
+    cases = [
+        Case(
+            study.name,
+            "lad-ts",
+            training={"objective": "system_delay", "step_size_iterations": parsed.episodes, **study.training},
+            setting=study.setting,
+            columns={"study": study.name},
+        )
+        for study in studies
+    ]
+    runs = CaseRuns(parsed, f"beyond_{part}_{parsed.episodes}", cases)
+    for study in studies:
+        if study.percentile is not None:
+            case = runs.cases[study.name]
+            oracle = play_on(make_heuristic("greedy-oracle"), case_setting(runs.configuration, case), BOUND_SEED, 20)
+            bound = {
+                "bounded_percentile": study.percentile,
+                "percentile_bound_s": oracle.percentile_s(study.percentile),
+            }
+            runs.cases[study.name] = replace(case, training={**case.training, **bound})
+    return runs
+
+
+def play_on(
+    scheduler: Any, setting: Setting, seed: int, episodes: int, counted_slots: int | None = None
+) -> EpisodeRecord:
+    """Fresh episodes, of which the first slots count."""
+    arrivals = evaluation_arrivals(setting, episodes, seed)
+    slots = setting.num_slots - 1 if counted_slots is None else counted_slots
+    return play(scheduler, setting.network, arrivals, np.random.default_rng(seed), slots)
+
+
+def judge(runs: CaseRuns, studies: list[Study]) -> pd.DataFrame:
+    """Every trained policy beside heuristics and the lower bound, on fresh arrivals: a row for each and seed."""
+    frames = []
+    for study in studies:
+        setting = case_setting(runs.configuration, runs.cases[study.name])
+        episodes = runs.parsed.test_episodes
+
+        def played(scheduler: Any, setting: Setting = setting, study: Study = study) -> EpisodeRecord:
+            return play_on(scheduler, setting, EVALUATION_SEED, runs.parsed.test_episodes, study.counted_slots)
+
+        heuristics = {name: played(make_heuristic(name)) for name in BESIDE}
+        arrivals = evaluation_arrivals(setting, episodes, EVALUATION_SEED)
+        slots = study.counted_slots or setting.num_slots - 1
+        oracle_s = heuristics["greedy-oracle"].mean_delay_s
+        bound = bound_row(lower_bound_s(setting.network, arrivals, slots), arrivals, slots, oracle_s)
+        for seed in range(runs.parsed.seeds):
+            records = {TITLE: played(runs.trained(study.name, seed)), **heuristics}
+            rows = pd.concat([comparison_table(records), pd.DataFrame([bound])], ignore_index=True)
+            oracle = rows.set_index("scheduler").loc["greedy-oracle"]
+            for column in ("p95_s", "p99_s"):
+                rows[column.replace("_s", "_over_oracle")] = rows[column] / oracle[column]
+            frames.append(rows.assign(part=study.part, study=study.name, seed=seed))
+    judged = pd.concat(frames, ignore_index=True)
+    first = ["part", "study", "scheduler", "seed"]
+    return judged[[*first, *[column for column in judged if column not in first]]]
+
+
+def over_seeds(judged: pd.DataFrame) -> pd.DataFrame:
+    """Mean and sd over seeds of each scheduler in each study."""
+    numbers = judged.select_dtypes("number").columns.drop(["seed", "episodes", "tasks"])
+    grouped = judged.groupby(["part", "study", "scheduler"], sort=False)
+    table = grouped[list(numbers)].mean()
+    for column in ("mean_s", "over_oracle", "p95_over_oracle", "p99_over_oracle"):
+        table[f"{column}_sd"] = grouped[column].std()
+    table["seeds"] = grouped["seed"].nunique()
+    return table.reset_index()
+
+
+def describe(table: pd.DataFrame, runs: CaseRuns) -> str:
+    """The comparison in Markdown."""
+    lines = [
+        f"# Learning for everybody, on setting `{runs.configuration['setting']['name']}`",
+        "",
+        "Mean over seeds ± sd, on fresh arrivals that all schedulers had. The lower bound is one of the mean delay of",
+        "any schedule (docs/bounds.md). Fairness is Jain's index of the slowdowns; small, middle and large are the",
+        "mean delays of thirds of the tasks by workload.",
+    ]
+    header = (
+        "scheduler",
+        "mean, s",
+        "over greedy oracle",
+        "p50, s",
+        "p95 over oracle's",
+        "p99 over oracle's",
+        "max, s",
+        "fairness",
+        "small, s",
+        "middle, s",
+        "large, s",
+    )
+    for study, rows in table.groupby("study", sort=False):
+        cells = [
+            (
+                f"**{row['scheduler']}**" if row["scheduler"] == TITLE else row["scheduler"],
+                with_sd(row, "mean_s", 2),
+                with_sd(row, "over_oracle", 3),
+                number(row["p50_s"], 2),
+                with_sd(row, "p95_over_oracle", 3),
+                with_sd(row, "p99_over_oracle", 3),
+                number(row["max_s"], 1),
+                number(row["fairness"], 3),
+                *(number(row[f"class{index}_s"], 2) for index in (1, 2, 3)),
+            )
+            for row in rows.to_dict("records")
+        ]
+        lines += ["", f"## {study}", "", *tables.markdown_table(header, cells)]
+    return "\n".join([*lines, "", tables.provenance(), ""])
+
+
+def number(value: float, digits: int) -> str:
+    """A number, or a dash where there is none."""
+    return "–" if pd.isna(value) else f"{value:.{digits}f}"
+
+
+def with_sd(row: Mapping[str, Any], column: str, digits: int) -> str:
+    """Mean and sd of a learned policy; of others, which do not depend on a seed, the number alone."""
+    if row["scheduler"] == TITLE:
+        return tables.mean_sd(row[column], row[f"{column}_sd"], digits)
+    return number(row[column], digits)
+
+
+def plot(table: pd.DataFrame, path: Path) -> None:
+    """Mean and 95th percentile over the greedy oracle's, for every study."""
+    plt = pictures.pyplot()
+    own = table[table["scheduler"] == TITLE].set_index("study")
+    bound = table[table["scheduler"] == "lower bound"].set_index("study")
+    figure, axes = plt.subplots(figsize=(9, 0.5 * len(own) + 1.8))
+    rows = np.arange(len(own))
+    axes.barh(rows - 0.2, own["over_oracle"], 0.38, xerr=own["over_oracle_sd"].fillna(0), color="#0b6fa4", label="mean")
+    axes.barh(
+        rows + 0.2, own["p95_over_oracle"], 0.38, xerr=own["p95_over_oracle_sd"].fillna(0), color="#c9b458", label="p95"
+    )
+    axes.plot(bound["over_oracle"], rows - 0.2, "k|", markersize=14, label="lower bound of the mean")
+    axes.axvline(1.0, color="#c1440e", linewidth=1, label="greedy oracle")
+    axes.set_yticks(rows, own.index)
+    axes.invert_yaxis()
+    axes.set(xlabel="delay / greedy oracle's, fresh arrivals", xlim=(0, None))
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=4, frameon=False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(run, parse()))
