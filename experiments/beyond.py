@@ -124,7 +124,7 @@ def part_runs(parsed: argparse.Namespace, part: str, episodes: int, studies: lis
         )
         for study in studies
     ]
-    runs = CaseRuns(parsed, f"beyond_{part}_{parsed.episodes}", cases)
+    runs = CaseRuns(parsed, f"beyond_{part}_{episodes}", cases)
     for study in studies:
         if study.percentile is not None:
             case = runs.cases[study.name]

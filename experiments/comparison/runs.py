@@ -86,10 +86,12 @@ def case_config(configuration: Mapping[str, Any], case: Case) -> Any:
 
     without = CONFIGS[case.method].without
     training = {key: value for key, value in configuration["training"].items() if key not in without}
+    training |= case.training
     setting = case_setting(configuration, case).spec
-    return run_configuration.algorithm_config(
-        {**configuration, "algorithm": case.method, "training": training | dict(case.training), "setting": setting}
-    )
+    changes = {"algorithm": case.method, "training": training, "setting": setting}
+    if training.get("objective", "own_delay") != "own_delay":
+        changes["queue_unit"] = "slots"
+    return run_configuration.algorithm_config(configuration | changes)
 
 
 class CaseRuns:

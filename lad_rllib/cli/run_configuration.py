@@ -20,6 +20,7 @@ TRAIN_PART = (0.0, 0.7)
 DEFAULT_ALGORITHM = "lad-ts"
 TRAINING_KEYS = (
     "preset",
+    "objective",
     "policy_denoising_steps",
     "initial_alpha",
     "actor_lr",
@@ -44,6 +45,11 @@ def add_learning_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments that set hyperparameters."""
     learn = parser.add_argument_group("learning (defaults: the published settings)")
     learn.add_argument("--preset", choices=("published_code", "paper"), help="which reading of the paper")
+    learn.add_argument(
+        "--objective",
+        choices=("own_delay", "system_delay"),
+        help="what LAD-TS learns for: each task's own delay (own_delay: the paper's), or the delay of all",
+    )
     learn.add_argument("--policy-denoising-steps", type=int, metavar="I", help="denoising steps of the actor (5)")
     learn.add_argument("--initial-alpha", type=float, metavar="X", help="temperature at the start (0.05)")
     learn.add_argument("--actor-lr", type=float, metavar="X", help="learning rate of the actors (1e-4)")
@@ -56,10 +62,11 @@ def add_learning_arguments(parser: argparse.ArgumentParser) -> None:
     )
     learn.add_argument(
         "--queue-unit",
-        choices=("auto", "gcycles", "seconds"),
+        choices=("auto", "gcycles", "seconds", "slots"),
         default="auto",
         help="what the agents see of the queues: work (published), or the waiting time that it means; auto is work, "
-        "and waiting time for request logs, whose queues are longer by orders of magnitude",
+        "waiting time for request logs, whose queues are longer by orders of magnitude, and slots of waiting time for "
+        "a system objective, which needs them",
     )
 
 
@@ -104,7 +111,7 @@ def resolve(parsed: argparse.Namespace) -> dict[str, Any]:
         "algorithm": getattr(parsed, "algorithm", DEFAULT_ALGORITHM),
         "setting": setting.spec,
         "training": training,
-        "queue_unit": _queue_unit(parsed.queue_unit, setting),
+        "queue_unit": queue_unit(parsed.queue_unit, setting, training),
         "live": _live(parsed),
         "init_from": str(Path(parsed.init_from).expanduser().resolve()) if parsed.init_from else None,
         "episodes": parsed.episodes,
@@ -175,9 +182,12 @@ def check_device(configuration: dict[str, Any], parsed: argparse.Namespace) -> N
         raise ConfigurationError("torch finds no GPU here; use --device cpu, or --address of a cluster that has one")
 
 
-def _queue_unit(wish: str, setting: Setting) -> str:
+def queue_unit(wish: str, setting: Setting, training: dict[str, Any]) -> str:
+    """What ``--queue-unit`` means for a setting and hyperparameters."""
     if wish != "auto":
         return wish
+    if training.get("objective", "own_delay") != "own_delay":
+        return "slots"
     return "seconds" if isinstance(setting.arrivals, TraceArrivals) else "gcycles"
 
 
