@@ -42,6 +42,7 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
         "replay_latent": "before_acting",
         "hidden_sizes": (64, 64),
         "actor_lr": 2e-3,
+        "gamma": 0.97,
     },
 }
 """What is learned for, and the settings that go with it; see the algorithm's README."""
@@ -128,8 +129,8 @@ class LADTSConfig(AlgorithmConfig):
         self.penalty: dict[str, Any] | None = None
         self.bounded_percentile: float | None = None
         self.percentile_bound_s: float | None = None
-        self.step_size = 1.5
-        self.last_step_size = 0.3
+        self.step_size = 1.0
+        self.last_step_size = 0.15
         self.step_size_iterations = 100
         self.momentum = 0.7
         self.shared_actor = True
@@ -231,8 +232,8 @@ class LADTSConfig(AlgorithmConfig):
             objective: ``"own_delay"`` (paper): each task's own delay, by soft actor-critic. ``"system_delay"``: the
                 delay of all tasks, by policy mirror descent on what each task costs everybody; it sets
                 ``latent_start``, ``latent_index``, ``denoiser_output``, ``clip_denoised``, ``replay_latent``,
-                ``hidden_sizes`` and ``actor_lr``, and those given beside it win. Then ``gamma`` discounts the delay
-                of tasks in later slots. It needs queues in slots of waiting time (``env_config``
+                ``hidden_sizes``, ``actor_lr`` and ``gamma``, and those given beside it win. Then ``gamma`` discounts
+                the delay of tasks in later slots. It needs queues in slots of waiting time (``env_config``
                 ``queue_unit="slots"``, filled in if not given), and an environment that tells marginal costs. The
                 settings of critics, temperatures and replay do nothing then.
             penalty: System objectives: loss of a task by its delay, as name and fields of
@@ -241,8 +242,8 @@ class LADTSConfig(AlgorithmConfig):
             bounded_percentile: System objectives: percentile of the delays that shall stay below
                 ``percentile_bound_s``, in (0, 100), for example 95; None for no bound.
             percentile_bound_s: Its bound [s].
-            step_size: System objectives: first step size of mirror descent, over the policy's mean cost (1.5).
-            last_step_size: Step size from ``step_size_iterations`` on (0.3); between them it falls geometrically.
+            step_size: System objectives: first step size of mirror descent, over the policy's mean cost (1).
+            last_step_size: Step size from ``step_size_iterations`` on (0.15); between them it falls geometrically.
             step_size_iterations: See ``last_step_size`` (100).
             momentum: System objectives: share of the policy's last step that is taken again (0.7).
             shared_actor: System objectives: one actor for all stations, which learns from the tasks of all (True), or
@@ -264,8 +265,9 @@ class LADTSConfig(AlgorithmConfig):
             updates_per_slot: Updates of all stations for each slot of each environment (1).
             torch_threads: Threads of torch in the algorithm, each learner and each runner (1; with small networks
                 more threads are slower).
-            **kwargs: RLlib's common keys, among them ``gamma`` (0.95), ``train_batch_size_per_learner`` (64
-                transitions of each station) and ``grad_clip`` (None; clips each network by itself).
+            **kwargs: RLlib's common keys, among them ``gamma`` (0.95; 0.97 with objective ``"system_delay"``),
+                ``train_batch_size_per_learner`` (64 transitions of each station) and ``grad_clip`` (None; clips each
+                network by itself).
 
         Raises:
             ConfigurationError: for an unknown preset.
@@ -281,7 +283,7 @@ class LADTSConfig(AlgorithmConfig):
             groups.append(group)
         if "objective" in given:
             groups.append(OBJECTIVES.get(given["objective"], {}))
-        given = {key: value for group in (*groups, given) for key, value in group.items()}
+        given = {key: value for group in (*groups, given) for key, value in group.items() if key not in kwargs}
         for key, value in given.items():
             setattr(self, key, tuple(value) if key == "hidden_sizes" else value)
         return self
