@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+
+from lad_rllib.diffusion import compiled
 
 
 class StackedMLP(nn.Module):
@@ -19,10 +22,19 @@ class StackedMLP(nn.Module):
         num_agents: Number of networks G.
         sizes: Widths of all layers, input and output included.
         generator: Randomness of the initial weights.
+        kernels: ``"compiled"``, ``"torch"``, or ``"auto"``; see :class:`LatentActionActor`.
     """
 
-    def __init__(self, num_agents: int, sizes: Sequence[int], generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self,
+        num_agents: int,
+        sizes: Sequence[int],
+        generator: torch.Generator | None = None,
+        kernels: compiled.Kernels = "auto",
+    ) -> None:
         super().__init__()
+        self.sizes = np.array(sizes, dtype=np.int64)
+        self.kernels = compiled.check_kernels(kernels)
         self._layers: list[tuple[nn.Parameter, nn.Parameter]] = []
         for layer, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
             # The distribution of torch.nn.Linear's own initialisation, for each agent by itself.
@@ -42,6 +54,10 @@ class StackedMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Evaluate all networks on M samples each: (G, in, M) -> (G, out, M)."""
+        parameters = list(self.parameters())
+        if compiled.takes(self.kernels, self.sizes, [x], parameters):
+            run, shape = compiled.network_run(self.sizes), (len(x), self.sizes[-1], x.shape[2])
+            return compiled.evaluate(run, [x], parameters, shape)
         weight, bias = self._layers[0]
         return self.after_first_layer(torch.baddbmm(bias, weight, x))
 
