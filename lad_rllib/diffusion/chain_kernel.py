@@ -1,4 +1,4 @@
-"""Compiled kernels of the latent action diffusion actor: a whole chain for one agent and one block of samples, in cache.
+"""Compiled kernel of the latent action diffusion actor: a whole chain for one agent and one block of samples at a time.
 
 Layout and words: see :mod:`lad_rllib.diffusion.mlp_kernel`. The denoiser's first layer sees ``x_i``, the embedding of i
 and the state; ``sizes`` counts ``x_i`` only. Its other columns are handled apart: the state's part is computed once for
@@ -17,7 +17,6 @@ from lad_rllib.diffusion.mlp_kernel import (
     Array,
     add_layer_gradient,
     add_sum_over_samples,
-    back_through_relu,
     load_block,
     pack_gradients,
     padded,
@@ -31,6 +30,7 @@ from lad_rllib.diffusion.mlp_kernel import (
 )
 from lad_rllib.diffusion.softmax_kernel import back_through_softmax, flush, softmax
 from lad_rllib.diffusion.vector_products import ROWS, SAMPLES, product_onto_tile, relu_product_onto_tile
+
 
 @part
 def relu_product_onto(out: Array, start: Array, weight: Array, x: Array) -> None:
@@ -116,13 +116,9 @@ def run_chain(
     limit: np.float32,
     scratch: Array,
 ) -> Array:
-    """Denoise a block that begins in the first activations.
+    """Denoise a block that begins in the first activations; returns ``x_0`` (rows, BLOCK), which lies there, too.
 
-    Args:
-        activations: Those of each step, and one more that begins with ``x_0``: I + 1; or two, which take turns.
-
-    Returns:
-        ``x_0`` (rows, BLOCK), in the activations.
+    There are I + 1 activations, one for each step and one that begins with ``x_0``; or two, which take turns.
     """
     last, actions, hidden = len(sizes) - 1, sizes[-1], sizes[1]
     for k in range(len(steps)):

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from lad_rllib.diffusion.packing import packed
 from lad_rllib.errors import ConfigurationError
 
-Kernels = Literal["auto", "torch", "compiled"]
+Kernels = str
+"""``"auto"``, ``"torch"`` or ``"compiled"``; see :class:`~lad_rllib.diffusion.LatentActionActor`."""
 
 WIDEST = 256
 """Greatest width of a layer that kernels take; torch is faster with wider ones."""
@@ -36,26 +39,23 @@ def numba_is_there() -> bool:
     return importlib.util.find_spec("numba") is not None
 
 
-def check_kernels(kernels: Kernels) -> Kernels:
+def check_kernels(kernels: str) -> str:
     """The same value.
 
     Raises:
-        ConfigurationError: if it is unknown, or cannot work here.
+        ConfigurationError: if it cannot work here.
     """
-    if kernels not in ("auto", "torch", "compiled"):
-        raise ConfigurationError(f"kernels must be one of auto, torch, compiled, got {kernels!r}")
     if kernels == "compiled" and not numba_is_there():
         raise ConfigurationError("kernels='compiled' needs numba: pip install numba, or choose 'auto' or 'torch'")
     return kernels
 
 
-def takes(kernels: Kernels, sizes: Sequence[int], inputs: Sequence[Tensor], parameters: Sequence[Tensor]) -> bool:
-    """Whether a compiled kernel does this: on the CPU, in float32, without a gradient by the inputs."""
+def takes(kernels: Kernels, tensors: Sequence[Tensor], without_gradient: Sequence[Tensor] = ()) -> bool:
+    """Whether compiled kernels do this: on the CPU, in float32, and without a gradient by some of the tensors."""
     return (
         kernels != "torch"
-        and max(sizes) <= WIDEST
-        and all(t.dtype is torch.float32 and t.device.type == "cpu" for t in (*inputs, parameters[0]))
-        and not (torch.is_grad_enabled() and any(t.requires_grad for t in inputs))
+        and all(t.dtype is torch.float32 and t.device.type == "cpu" for t in tensors)
+        and not (torch.is_grad_enabled() and any(t.requires_grad for t in without_gradient))
         and numba_is_there()
     )
 
@@ -72,16 +72,12 @@ def evaluate(run: Run, inputs: Sequence[Tensor], parameters: Sequence[Tensor], s
     inputs = [value.contiguous() for value in inputs]
     if torch.is_grad_enabled():
         return _Compiled.apply(run, shape, len(inputs), *inputs, *parameters)
-    return _outputs(run, inputs, _pack(parameters), shape)
+    return _outputs(run, inputs, packed(parameters), shape)
 
 
-def _pack(parameters: Sequence[Tensor]) -> Tensor:
-    return torch.cat([p.detach().reshape(len(p), -1) for p in parameters], dim=1)
-
-
-def _outputs(run: Run, inputs: Sequence[Tensor], packed: Tensor, shape: Sequence[int]) -> Tensor:
+def _outputs(run: Run, inputs: Sequence[Tensor], weights: Tensor, shape: Sequence[int]) -> Tensor:
     out = torch.empty(*shape)
-    run(packed.numpy(), *(value.numpy() for value in inputs), out.numpy(), *_NOTHING)
+    run(weights.numpy(), *(value.numpy() for value in inputs), out.numpy(), *_NOTHING)
     return out
 
 
@@ -89,17 +85,17 @@ class _Compiled(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, run: Run, shape: Sequence[int], num_inputs: int, *tensors: Tensor) -> Tensor:
         inputs, parameters = tensors[:num_inputs], tensors[num_inputs:]
-        packed = _pack(parameters)
+        weights = packed(parameters)
         ctx.run, ctx.shapes = run, [p.shape for p in parameters]
-        ctx.save_for_backward(packed, *inputs)
-        return _outputs(run, inputs, packed, shape)
+        ctx.save_for_backward(weights, *inputs)
+        return _outputs(run, inputs, weights, shape)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, out_gradient: Tensor) -> tuple[Tensor | None, ...]:
-        packed, *inputs = ctx.saved_tensors
-        gradient = torch.empty_like(packed)
-        arrays = [value.numpy() for value in (packed, *inputs)]
+        weights, *inputs = ctx.saved_tensors
+        gradient = torch.empty_like(weights)
+        arrays = [value.numpy() for value in (weights, *inputs)]
         ctx.run(*arrays, _NOTHING[0], out_gradient.contiguous().numpy(), gradient.numpy())
         parts = gradient.split([shape[1:].numel() for shape in ctx.shapes], dim=1)
         gradients = (part.view(shape) for part, shape in zip(parts, ctx.shapes, strict=True))
@@ -125,3 +121,19 @@ def chain_run(
 
     fixed = (sizes, embeddings, steps, softmax_output, np.float32(np.inf if limit is None else limit))
     return lambda packed, *arrays: run_chains(packed, *fixed, *arrays)
+
+
+def draws_normal(kernels: Kernels, generator: torch.Generator | None) -> bool:
+    """Whether :func:`normal` takes the place of ``torch.randn``, wherever the numbers go afterwards."""
+    return kernels != "torch" and (generator is None or generator.device.type == "cpu") and numba_is_there()
+
+
+def normal(shape: Sequence[int], generator: torch.Generator | None) -> Tensor:
+    """Standard normal numbers on the CPU, float32; the generator gives their key."""
+    from lad_rllib.diffusion.noise_kernel import GENERATORS, fill_normal
+
+    key = int(torch.randint(2**63 - 1, (), generator=generator))
+    size = math.prod(shape)
+    numbers = torch.empty(-(-size // (2 * GENERATORS)) * 2 * GENERATORS)
+    fill_normal(numbers.numpy(), np.uint64(key))
+    return numbers[:size].view(*shape)

@@ -11,7 +11,8 @@ from numba import njit
 
 # Products and sums may be fused; the order of sums stays, and so do not-a-numbers.
 _OPTIONS: dict[str, Any] = {"fastmath": {"contract", "nsz"}, "error_model": "numpy"}
-_FILES = [Path(__file__), *sorted(Path(__file__).parent.glob("*_kernel.py")), Path(__file__).with_name("vector_products.py")]
+_HERE = Path(__file__)
+_FILES = [_HERE, _HERE.with_name("vector_products.py"), *sorted(_HERE.parent.glob("*_kernel.py"))]
 _VERSION = hashlib.sha256(b"".join(file.read_bytes() for file in _FILES)).hexdigest()[:12]
 
 part = njit(**_OPTIONS)

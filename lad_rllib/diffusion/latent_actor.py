@@ -67,7 +67,7 @@ class LatentActionActor(nn.Module):
             ``"auto"`` does without them where numba is missing; ``"compiled"`` refuses.
 
     Raises:
-        ConfigurationError: if ``kernels`` is unknown, or needs numba where there is none.
+        ConfigurationError: if ``kernels`` is ``"compiled"`` and numba is missing.
     """
 
     def __init__(
@@ -113,8 +113,9 @@ class LatentActionActor(nn.Module):
         Returns:
             Logits, shape (G, A, M); the probabilities are their softmax over A.
         """
-        inputs, parameters = [state, latent, noise], list(self.denoiser.parameters())
-        if compiled.takes(self.denoiser.kernels, self.denoiser.sizes, inputs, parameters):
+        inputs, parameters = [state, latent, noise], self.denoiser.flat_parameters
+        tensors = [*inputs, parameters[0]]
+        if self.denoiser.is_narrow and compiled.takes(self.denoiser.kernels, tensors, without_gradient=inputs):
             return compiled.evaluate(self._kernel(), inputs, parameters, latent.shape)
         first_weight, first_bias = self.denoiser.layers[0]
         split = (self.num_actions, EMBEDDING_SIZE, state.shape[1])

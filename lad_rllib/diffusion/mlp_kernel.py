@@ -155,15 +155,13 @@ def run_layers_back(
 
 
 @kernel(f"void({PACKED}, int64[::1], {BATCH}, {BATCH}, {BATCH}, {PACKED})")
-def run_networks(
-    parameters: Array, sizes: Array, x: Array, out: Array, out_gradient: Array, gradient: Array
-) -> None:
+def run_networks(parameters: Array, sizes: Array, x: Array, out: Array, out_gradient: Array, gradient: Array) -> None:
     """Evaluate all networks, or find the gradient of a loss by their parameters.
 
     Args:
         parameters: Packed parameters (G, P).
         sizes: Widths of the layers.
-        x: Inputs (G, in, M).
+        x: Inputs (G, in, M); or fewer, which networks take in turns.
         out: Filled with the outputs (G, out, M), unless a gradient is asked for.
         out_gradient: Gradient of the loss by the outputs (G, out, M).
         gradient: Filled with that by the parameters (G, P); empty (0, 0) if none is asked for.
@@ -177,7 +175,7 @@ def run_networks(
         if len(gradient):
             gradients[:] = 0.0
         for first in range(0, x.shape[2], BLOCK):
-            load_block(activations[0, 1:], x[network], first)
+            load_block(activations[0, 1:], x[network % len(x)], first)
             run_layers(activations, weights, sizes, 0)
             if len(gradient):
                 load_block(deltas[layers], out_gradient[network], first)

@@ -1,4 +1,4 @@
-"""Compiled softmax over the features of a block of samples, and the way back.
+"""Compiled softmax over the features of many samples, and the way back.
 
 What is negligible becomes 0: products of tiny probabilities would be subnormal numbers, with which processors are some
 hundred times slower, and a trained actor's probabilities are often that tiny.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from lad_rllib.diffusion.kernel_compiler import part
-from lad_rllib.diffusion.mlp_kernel import BLOCK, Array
+from lad_rllib.diffusion.mlp_kernel import Array
 
 _NEGLIGIBLE, _NEGLIGIBLE_EXPONENT = np.float32(1e-25), np.float32(-57.5)
 _LOG2_E, _LN2_HIGH, _LN2_LOW = np.float32(1.4426950408889634), np.float32(0.693359375), np.float32(-2.12194440e-4)
@@ -38,21 +38,21 @@ def exp_of_negative(x: np.float32) -> np.float32:
 
 @part
 def softmax(x: Array, rows: int, greatest: Array, total: Array) -> None:
-    """Softmax over the first rows, in place; the other two are scratch, one number for each sample."""
+    """Softmax over the first rows, in place; leaves each sample's greatest input, and the inverse of its total."""
     greatest[:] = x[0]
     for row in range(1, rows):
-        for sample in range(BLOCK):
+        for sample in range(x.shape[1]):
             greatest[sample] = x[row, sample] if x[row, sample] > greatest[sample] else greatest[sample]
     total[:] = 0.0
     for row in range(rows):
-        for sample in range(BLOCK):
+        for sample in range(x.shape[1]):
             x[row, sample] = exp_of_negative(x[row, sample] - greatest[sample])
-        for sample in range(BLOCK):
+        for sample in range(x.shape[1]):
             total[sample] += x[row, sample]
-    for sample in range(BLOCK):
+    for sample in range(x.shape[1]):
         total[sample] = _ONE / total[sample]
     for row in range(rows):
-        for sample in range(BLOCK):
+        for sample in range(x.shape[1]):
             x[row, sample] *= total[sample]
 
 
@@ -60,7 +60,7 @@ def softmax(x: Array, rows: int, greatest: Array, total: Array) -> None:
 def flush(x: Array, rows: int) -> None:
     """Set what is negligible to 0."""
     for row in range(rows):
-        for sample in range(BLOCK):
+        for sample in range(x.shape[1]):
             x[row, sample] = np.float32(0.0) if abs(x[row, sample]) < _NEGLIGIBLE else x[row, sample]
 
 
@@ -69,9 +69,9 @@ def back_through_softmax(delta: Array, probabilities: Array, rows: int, total: A
     """From the gradient by probabilities to that by logits, in place."""
     total[:] = 0.0
     for row in range(rows):
-        for sample in range(BLOCK):
+        for sample in range(delta.shape[1]):
             total[sample] += delta[row, sample] * probabilities[row, sample]
     for row in range(rows):
-        for sample in range(BLOCK):
+        for sample in range(delta.shape[1]):
             delta[row, sample] = probabilities[row, sample] * (delta[row, sample] - total[sample])
     flush(delta, rows)

@@ -60,16 +60,17 @@ def literal_choices(preset, num_servers):
 
 @pytest.fixture(
     scope="module",
-    params=[(s, p) for s in SETTINGS for p in ("published_code", "paper")],
-    ids=lambda param: f"{param[0]}, {param[1]}",
+    params=[(s, p, "compiled") for s in SETTINGS for p in ("published_code", "paper")]
+    + [("slots without a task", p, "torch") for p in ("published_code", "paper")],
+    ids=", ".join,
 )
 def trainings(request):
     """Both trainings of one setting: the algorithm, its draws, the literal one, and the literal decisions."""
-    setting, preset = request.param
+    setting, preset, kernels = request.param
     config = (
         LADTSConfig()
         .environment(FleetVectorEnv, env_config={"setting": SETTINGS[setting]})
-        .training(preset=preset, **PACE)
+        .training(preset=preset, kernels=kernels, **PACE)
         .debugging(seed=3)
     )
     with mock.patch("ray.put"):  # by which RLlib would start a cluster, for remote runners only

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from lad_rllib.algorithms.lad_ts import losses
 from lad_rllib.algorithms.lad_ts.agentwise_adam import AgentwiseAdam
-from lad_rllib.diffusion import LatentActionActor, StackedMLP
+from lad_rllib.diffusion import LatentActionActor, StackedMLP, compiled
+from lad_rllib.diffusion.compiled import Kernels
 
 Step = Callable[[str, Tensor], None]
 """Takes one gradient step of the named optimiser (actor, critic or alpha) on a scalar loss."""
@@ -32,6 +33,7 @@ class StationNetworks(nn.Module):
         beta_max: Greatest noise rate of the diffusion.
         clip_denoised: Greatest magnitude of each denoising step's estimate of ``x_0``; None for no limit.
         initial_alpha: Temperature ``xi`` at the start.
+        kernels: ``"auto"``, ``"torch"`` or ``"compiled"``; see :class:`~lad_rllib.diffusion.LatentActionActor`.
         seed: Seed of the initial weights; None draws one.
     """
 
@@ -48,10 +50,11 @@ class StationNetworks(nn.Module):
         beta_max: float = 10.0,
         clip_denoised: float | None = None,
         initial_alpha: float = 0.05,
+        kernels: Kernels = "auto",
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        self.num_stations, self.num_servers = num_stations, num_servers
+        self.num_stations, self.num_servers, self.kernels = num_stations, num_servers, kernels
         generator = torch.Generator()
         if seed is None:
             generator.seed()
@@ -69,19 +72,20 @@ class StationNetworks(nn.Module):
             beta_max,
             clip_denoised,
             generator,
+            kernels,
         )
         if inference_only:
             return
         sizes = (state_size, *hidden_sizes, num_servers)
-        self.critics = StackedMLP(2 * num_stations, sizes, generator)
-        self.target_critics = StackedMLP(2 * num_stations, sizes, generator)
+        self.critics = StackedMLP(2 * num_stations, sizes, generator, kernels)
+        self.target_critics = StackedMLP(2 * num_stations, sizes, generator, kernels)
         self.target_critics.load_state_dict(self.critics.state_dict())
         self.target_critics.requires_grad_(False)
         self.log_temperature = nn.Parameter(torch.full((num_stations,), float(initial_alpha)).log())
 
-    def q_values(self, critics: StackedMLP, twice: Tensor) -> Tensor:
-        """Values of both critics: the same states twice (2 B, 2 + A, M) -> (2, B, A, M)."""
-        return critics(twice).unflatten(0, (2, self.num_stations))
+    def q_values(self, critics: StackedMLP, state: Tensor) -> Tensor:
+        """Values of both critics: (B, 2 + A, M) -> (2, B, A, M)."""
+        return critics(state).unflatten(0, (2, self.num_stations))
 
     def draw_noise(self, samples: int, generator: torch.Generator | None = None) -> Tensor:
         """Fresh noise for one pass of the actor over ``samples`` states per station, shape (I - 1, B, A, samples).
@@ -90,14 +94,16 @@ class StationNetworks(nn.Module):
         """
         shape = (self.actor.num_noise_draws, self.num_stations, self.num_servers, samples)
         device = self.actor.embeddings.device
+        if compiled.draws_normal(self.kernels, generator):
+            return compiled.normal(shape, generator).to(device)
         return torch.randn(shape, generator=generator, device=generator.device if generator else device).to(device)
 
     def optimizers(self, actor_lr: float, critic_lr: float, alpha_lr: float) -> dict[str, AgentwiseAdam]:
         """One optimiser each for actors, critics and temperatures."""
         return {
-            "actor": AgentwiseAdam(self.actor.parameters(), actor_lr),
-            "critic": AgentwiseAdam(self.critics.parameters(), critic_lr),
-            "alpha": AgentwiseAdam([self.log_temperature], alpha_lr),
+            "actor": AgentwiseAdam(self.actor.parameters(), actor_lr, kernels=self.kernels),
+            "critic": AgentwiseAdam(self.critics.parameters(), critic_lr, kernels=self.kernels),
+            "alpha": AgentwiseAdam([self.log_temperature], alpha_lr, kernels=self.kernels),
         }
 
 
@@ -135,22 +141,21 @@ def update_stations(
         return loss.sum() if ready is None else torch.where(ready, loss, 0.0).sum()
 
     state, temperature = batch["state"], networks.log_temperature.detach().exp()
-    state_twice = state.repeat(2, 1, 1)
     with torch.no_grad():
         next_logits = networks.actor(batch["next_state"], batch["next_latent"], noise_next)
-        next_q = networks.q_values(networks.target_critics, batch["next_state"].repeat(2, 1, 1))
-        target = batch["reward"] + gamma * losses.soft_value(next_logits, next_q, temperature)
-    critic_loss = losses.critic_loss(networks.q_values(networks.critics, state_twice), batch["action"], target)
+        next_q = networks.q_values(networks.target_critics, batch["next_state"])
+        target = batch["reward"] + gamma * losses.soft_value(next_logits, next_q, temperature, networks.kernels)
+    q_values = networks.q_values(networks.critics, state)
+    critic_loss = losses.critic_loss(q_values, batch["action"], target, networks.kernels)
     step("critic", total(critic_loss))
 
     logits = networks.actor(state, batch["latent"], noise_now)
     with torch.no_grad():
-        q_values = networks.q_values(networks.critics, state_twice)
-    probabilities, entropy = losses.probabilities_and_entropy(logits)
-    actor_loss = -losses.soft_value_of(probabilities, entropy, q_values, temperature).mean(-1)
+        q_values = networks.q_values(networks.critics, state)
+    value, entropy = losses.soft_value_and_entropy(logits, q_values, temperature, networks.kernels)
+    actor_loss = -value.mean(-1)
     step("actor", total(actor_loss))
 
-    entropy = entropy.detach()
     alpha_loss = losses.temperature_loss(networks.log_temperature, entropy, target_entropy)
     step("alpha", total(alpha_loss))
     with torch.no_grad():
