@@ -9,11 +9,13 @@ from torch import Tensor
 
 
 def pack(parameters: Sequence[Tensor]) -> Tensor:
-    """Move parameters (G, ...) into common storage, of which they become views.
+    """Move parameters (G, ...) into common storage, of which they become views, unless they are already.
 
     Returns:
         That storage, shape (G, P).
     """
+    if (flat := _storage(parameters)) is not None:
+        return flat
     flat = _joined(parameters)
     start = 0
     for p in parameters:
@@ -25,15 +27,24 @@ def pack(parameters: Sequence[Tensor]) -> Tensor:
 
 def packed(parameters: Sequence[Tensor]) -> Tensor:
     """The storage into which :func:`pack` moved parameters, or a copy like it if they have left it, shape (G, P)."""
-    first = parameters[0]
-    address, row, size = first.data_ptr(), first.stride(0), first.element_size()
+    flat = _storage(parameters)
+    return _joined(parameters) if flat is None else flat
+
+
+def _storage(parameters: Sequence[Tensor]) -> Tensor | None:
+    """The common storage, if there is one."""
+    first, rows = parameters[0], len(parameters[0])
+    address, size = first.data_ptr(), first.element_size()
+    row = first.stride(0) if rows > 1 else sum(p.numel() for p in parameters)
+    end = address + row * size
     for p in parameters:
-        if p.data_ptr() != address or p.stride(0) != row or not p[0].is_contiguous():
-            return _joined(parameters)
-        address += p[0].numel() * size
-    if address - first.data_ptr() != row * size:
-        return _joined(parameters)
-    return first.detach().as_strided((len(first), row), (row, 1))
+        shape, strides = p.shape, p.stride()
+        width = shape.numel() // rows
+        in_order = len(shape) == 1 or (strides[-1] == 1 and (len(shape) == 2 or strides[1:] == (shape[2], 1)))
+        if not in_order or p.data_ptr() != address or (strides[0] != row and rows > 1):
+            return None
+        address += width * size
+    return first.detach().as_strided((rows, row), (row, 1)) if address == end else None
 
 
 def _joined(parameters: Sequence[Tensor]) -> Tensor:
