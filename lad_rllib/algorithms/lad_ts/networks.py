@@ -1,4 +1,4 @@
-"""Networks and update of all base stations, in plain torch: what the RLModule holds and the Learner calls."""
+"""Networks and update of all base stations, without RLlib: what the RLModule holds and the Learner calls."""
 
 from __future__ import annotations
 
