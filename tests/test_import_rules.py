@@ -32,7 +32,7 @@ FORBIDDEN = {
     "fleet": {"torch"},  # a process of emulated servers must not load it
 }
 FORBIDDEN_TO_ALL = {"experiments", "benchmarks", "tests", "matplotlib", "argparse"}
-ONLY_IN = {"diffusers": "edge"}
+ONLY_IN = {"diffusers": "edge", "numba": "diffusion", "llvmlite": "diffusion"}
 
 
 def imported_names(path, source):
@@ -84,6 +84,7 @@ def test_every_file_keeps_the_import_rules():
         ("algorithms/__init__.py", "from .. import envs", "lad_rllib.envs"),
         ("service/dispatch.py", "import lad_rllib.algorithms.lad_ts", "lad_rllib.algorithms"),
         ("service/dispatch.py", "import diffusers", "diffusers"),
+        ("algorithms/lad_ts/loss_kernel.py", "from numba import njit", "numba"),
         ("fleet/fleet.py", "from lad_rllib import algorithms", "lad_rllib.algorithms"),
         ("envs/live_env.py", "import diffusers", "diffusers"),
         ("envs/fleet.py", "if True:\n    from matplotlib import pyplot", "matplotlib"),

@@ -1,4 +1,4 @@
-"""The latent action diffusion network (torch only): noise schedule, reverse step, denoiser, probabilities."""
+"""The latent action diffusion network (torch, and kernels by numba): noise schedule, reverse step, denoiser."""
 
 from lad_rllib.diffusion.latent_actor import LatentActionActor
 from lad_rllib.diffusion.noise_schedule import ReverseStep, reverse_steps

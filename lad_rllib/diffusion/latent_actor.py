@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lad_rllib.diffusion import compiled
 from lad_rllib.diffusion.noise_schedule import ReverseStep, reverse_steps
 from lad_rllib.diffusion.stacked import StackedMLP
 
@@ -60,6 +62,12 @@ class LatentActionActor(nn.Module):
         clip_denoised: Limit L to which each step clamps its estimate of ``x_0``, so that logits are in [-L, L], as
             implementations of DDPM do; None for no limit.
         generator: Randomness of the initial weights.
+        kernels: ``"torch"`` computes with torch's operations; ``"compiled"`` and ``"auto"`` with compiled kernels where
+            they can (CPU, float32, layers up to 256 wide, no gradient by the inputs) and with torch elsewhere.
+            ``"auto"`` does without them where numba is missing; ``"compiled"`` refuses.
+
+    Raises:
+        ConfigurationError: if ``kernels`` is ``"compiled"`` and numba is missing.
     """
 
     def __init__(
@@ -74,6 +82,7 @@ class LatentActionActor(nn.Module):
         beta_max: float = 10.0,
         clip_denoised: float | None = None,
         generator: torch.Generator | None = None,
+        kernels: compiled.Kernels = "auto",
     ) -> None:
         super().__init__()
         self.num_actions = num_actions
@@ -81,9 +90,10 @@ class LatentActionActor(nn.Module):
         self.clip_denoised = clip_denoised
         self.softmax_output = denoiser_output == "softmax"
         sizes = (num_actions + EMBEDDING_SIZE + state_size, *hidden_sizes, num_actions)
-        self.denoiser = StackedMLP(num_agents, sizes, generator)
+        self.denoiser = StackedMLP(num_agents, sizes, generator, kernels)
         embeddings = torch.stack([step_embedding(step.index - 1) for step in self.steps], dim=1)
         self.embeddings: Tensor
+        self._coefficients = np.array([step.coefficients for step in self.steps], dtype=np.float32)
         self.register_buffer("embeddings", embeddings, persistent=False)
 
     @property
@@ -103,6 +113,10 @@ class LatentActionActor(nn.Module):
         Returns:
             Logits, shape (G, A, M); the probabilities are their softmax over A.
         """
+        inputs, parameters = [state, latent, noise], self.denoiser.flat_parameters
+        tensors = [*inputs, parameters[0]]
+        if self.denoiser.is_narrow and compiled.takes(self.denoiser.kernels, tensors, without_gradient=inputs):
+            return compiled.evaluate(self._kernel(), inputs, parameters, latent.shape)
         first_weight, first_bias = self.denoiser.layers[0]
         split = (self.num_actions, EMBEDDING_SIZE, state.shape[1])
         latent_weight, embedding_weight, state_weight = first_weight.split(split, dim=2)
@@ -121,3 +135,8 @@ class LatentActionActor(nn.Module):
             if step.fresh_noise_scale > 0:
                 x.add_(noise[k], alpha=step.fresh_noise_scale)
         return x
+
+    def _kernel(self) -> compiled.Run:
+        return compiled.chain_run(
+            self.denoiser.sizes, self.embeddings.numpy(), self._coefficients, self.softmax_output, self.clip_denoised
+        )

@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+
+from lad_rllib.diffusion import compiled
+from lad_rllib.diffusion.packing import pack
 
 
 class StackedMLP(nn.Module):
@@ -19,10 +23,20 @@ class StackedMLP(nn.Module):
         num_agents: Number of networks G.
         sizes: Widths of all layers, input and output included.
         generator: Randomness of the initial weights.
+        kernels: ``"compiled"``, ``"torch"``, or ``"auto"``; see :class:`LatentActionActor`.
     """
 
-    def __init__(self, num_agents: int, sizes: Sequence[int], generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self,
+        num_agents: int,
+        sizes: Sequence[int],
+        generator: torch.Generator | None = None,
+        kernels: compiled.Kernels = "auto",
+    ) -> None:
         super().__init__()
+        self.sizes = np.array(sizes, dtype=np.int64)
+        self.kernels = compiled.check_kernels(kernels)
+        self.is_narrow = max(sizes) <= compiled.WIDEST
         self._layers: list[tuple[nn.Parameter, nn.Parameter]] = []
         for layer, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
             # The distribution of torch.nn.Linear's own initialisation, for each agent by itself.
@@ -34,14 +48,30 @@ class StackedMLP(nn.Module):
             self.register_parameter(f"weight_{layer}", weight)
             self.register_parameter(f"bias_{layer}", bias)
             self._layers.append((weight, bias))
+        pack(list(self.parameters()))
 
     @property
     def layers(self) -> list[tuple[nn.Parameter, nn.Parameter]]:
         """Weight (G, out, in) and bias (G, out, 1) of each layer."""
         return self._layers
 
+    @property
+    def flat_parameters(self) -> list[nn.Parameter]:
+        """Weights and biases, layer by layer."""
+        return [parameter for layer in self._layers for parameter in layer]
+
     def forward(self, x: Tensor) -> Tensor:
-        """Evaluate all networks on M samples each: (G, in, M) -> (G, out, M)."""
+        """Evaluate all networks on M samples each: (G, in, M) -> (G, out, M).
+
+        Where there are G / k inputs, network g takes input g modulo G / k.
+        """
+        parameters = self.flat_parameters
+        num_agents = len(parameters[0])
+        if self.is_narrow and compiled.takes(self.kernels, [x, parameters[0]], without_gradient=[x]):
+            run, shape = compiled.network_run(self.sizes), (num_agents, self.sizes[-1], x.shape[2])
+            return compiled.evaluate(run, [x], parameters, shape)
+        if len(x) < num_agents:
+            x = x.repeat(num_agents // len(x), 1, 1)
         weight, bias = self._layers[0]
         return self.after_first_layer(torch.baddbmm(bias, weight, x))
 

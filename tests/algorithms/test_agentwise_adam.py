@@ -37,10 +37,11 @@ def train(parameters, optimizer, steps, starts=(0, 0, 0), first=0):
 
 @pytest.mark.parametrize("starts", [(0, 0, 0), (0, 3, 11)])
 @pytest.mark.parametrize("lr", [1e-3, 0.1])
-def test_each_agent_gets_the_steps_of_an_adam_of_its_own(starts, lr):
+@pytest.mark.parametrize("kernels", ["torch", "compiled"])
+def test_each_agent_gets_the_steps_of_an_adam_of_its_own(starts, lr, kernels):
     parameters = stacked_parameters()
     literal = [[nn.Parameter(p.detach()[agent].clone()) for p in parameters] for agent in range(AGENTS)]
-    train(parameters, AgentwiseAdam(parameters, lr), 20, starts)
+    train(parameters, AgentwiseAdam(parameters, lr, kernels=kernels), 20, starts)
     for agent, start in enumerate(starts):
         optimizer = torch.optim.Adam(literal[agent], lr)
         for step in range(start, 20):
@@ -51,18 +52,20 @@ def test_each_agent_gets_the_steps_of_an_adam_of_its_own(starts, lr):
             torch.testing.assert_close(stacked.detach()[agent], own.detach(), rtol=1e-6, atol=1e-6)
 
 
-def test_an_agent_that_has_not_started_stays_where_it_is():
+@pytest.mark.parametrize("kernels", ["torch", "compiled"])
+def test_an_agent_that_has_not_started_stays_where_it_is(kernels):
     parameters = stacked_parameters()
     before = [p.detach().clone() for p in parameters]
-    train(parameters, AgentwiseAdam(parameters, 0.1), 5, (0, 99, 0))
+    train(parameters, AgentwiseAdam(parameters, 0.1, kernels=kernels), 5, (0, 99, 0))
     for now, then in zip(parameters, before, strict=True):
         assert torch.equal(now[1], then[1])
         assert not torch.equal(now[0], then[0])
 
 
-def test_two_networks_of_each_agent_count_their_agents_steps():
+@pytest.mark.parametrize("kernels", ["torch", "compiled"])
+def test_two_networks_of_each_agent_count_their_agents_steps(kernels):
     twice = [nn.Parameter(torch.ones(2 * AGENTS, 5))]
-    train(twice, AgentwiseAdam(twice, 0.01), 1, (0, 9, 0))
+    train(twice, AgentwiseAdam(twice, 0.01, kernels=kernels), 1, (0, 9, 0))
     moved = (twice[0] - 1).abs().amax(1) > 0
     assert moved.tolist() == [True, False, True, True, False, True]
 

@@ -35,10 +35,13 @@ def test_every_hyperparameter_reaches_where_it_is_used():
         alpha_lr=0.02,
         target_entropy="auto",
         replay_capacity=123,
+        kernels="torch",
     ).build_algo()
     learner = algo.learner_group._learner
     networks, actor = learner.module["default_policy"].networks, algo.env_runner.module.networks.actor
     assert actor.num_noise_draws == networks.actor.num_noise_draws == 2
+    assert actor.denoiser.kernels == networks.critics.kernels == networks.target_critics.kernels == "torch"
+    assert {optimizer.kernels for _, optimizer in learner.get_optimizers_for_module("default_policy")} == {"torch"}
     assert actor.clip_denoised == networks.actor.clip_denoised == 50.0
     assert {7, 9} <= {size for p in networks.critics.parameters() for size in p.shape}
     assert {7, 9} <= {size for p in networks.actor.parameters() for size in p.shape}
@@ -162,11 +165,19 @@ def test_copies_dictionaries_and_states_hold_the_same_values():
     assert (changed.gamma, config.gamma) == (0.5, 0.8)
 
 
+def test_compiled_kernels_are_refused_where_their_compiler_is_missing(monkeypatch):
+    monkeypatch.setattr("lad_rllib.diffusion.compiled.numba_is_there", lambda: False)
+    small_config(kernels="auto").validate()
+    with pytest.raises(ConfigurationError, match="kernels='compiled' needs numba: pip install numba"):
+        small_config(kernels="compiled").validate()
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
         ({"latent_index": "task"}, "latent_index must be one of station_slot_task, station_task, got 'task'"),
         ({"denoiser_output": "relu"}, "denoiser_output must be one of softmax, linear, got 'relu'"),
+        ({"kernels": "fast"}, "kernels must be one of auto, torch, compiled, got 'fast'"),
         ({"initial_alpha": 0.0}, "initial_alpha must be positive, got 0.0"),
         ({"critic_lr": -1.0}, "critic_lr must be positive, got -1.0"),
         ({"clip_denoised": 0.0}, "clip_denoised must be positive, or None for no limit, got 0.0"),

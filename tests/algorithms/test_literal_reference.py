@@ -13,11 +13,18 @@ from tests.algorithms.literal_training import Choices, LiteralTraining
 from tests.algorithms.recorded_draws import RecordedDraws, literal_parameters
 
 EPISODES = 2
-# float32 rounding alone: parameters, up to 1 in size, differ by at most 5e-7 after some 30 updates.
-TOLERANCE = {"rtol": 2e-6, "atol": 2e-6}
+# float32 rounding alone: parameters, up to 1 in size, differ by at most 5e-7 after some 30 updates. Compiled kernels
+# round elsewhere, no worse (test_kernel_accuracy.py); where a gradient is next to 0, Adam makes its rounding a part of
+# a step, which is 1e-4 long.
+TOLERANCES = {"torch": {"rtol": 2e-6, "atol": 2e-6}, "compiled": {"rtol": 1e-5, "atol": 3e-5}}
 # Latent actions are further from it: states of about 100 go into the networks, and outputs of about 50 come back. Where
 # logits are carried from slot to slot, each chain multiplies a difference by up to 12.5 until a clamp removes it.
-LATENT_TOLERANCE = {"published_code": {"rtol": 1e-5, "atol": 1e-5}, "paper": {"rtol": 0.0, "atol": 1e-3}}
+LATENT_TOLERANCES = {
+    ("published_code", "torch"): {"rtol": 1e-5, "atol": 1e-5},
+    ("published_code", "compiled"): {"rtol": 1e-5, "atol": 3e-4},
+    ("paper", "torch"): {"rtol": 0.0, "atol": 1e-3},
+    ("paper", "compiled"): {"rtol": 0.0, "atol": 1e-3},
+}
 
 SETTINGS = {
     "uniform": {"preset": "small", "slots": 12, "arrivals": {"max_tasks": 8}},
@@ -60,16 +67,17 @@ def literal_choices(preset, num_servers):
 
 @pytest.fixture(
     scope="module",
-    params=[(s, p) for s in SETTINGS for p in ("published_code", "paper")],
-    ids=lambda param: f"{param[0]}, {param[1]}",
+    params=[(s, p, "compiled") for s in SETTINGS for p in ("published_code", "paper")]
+    + [("slots without a task", p, "torch") for p in ("published_code", "paper")],
+    ids=", ".join,
 )
 def trainings(request):
     """Both trainings of one setting: the algorithm, its draws, the literal one, and the literal decisions."""
-    setting, preset = request.param
+    setting, preset, kernels = request.param
     config = (
         LADTSConfig()
         .environment(FleetVectorEnv, env_config={"setting": SETTINGS[setting]})
-        .training(preset=preset, **PACE)
+        .training(preset=preset, kernels=kernels, **PACE)
         .debugging(seed=3)
     )
     with mock.patch("ray.put"):  # by which RLlib would start a cluster, for remote runners only
@@ -100,6 +108,7 @@ def test_every_decision_is_the_same_and_every_delay_agrees(trainings):
 def test_every_parameter_agrees_after_two_episodes(trainings):
     algo, _, literal, _ = trainings
     networks = algo.learner_group._learner.module["default_policy"].networks
+    tolerance = TOLERANCES[algo.config.kernels]
     fast, stations = networks.state_dict(), networks.num_stations
     for station, agent in enumerate(literal.agents):
         pairs = [("actor.denoiser", station, agent.denoiser)]
@@ -107,20 +116,20 @@ def test_every_parameter_agrees_after_two_episodes(trainings):
         pairs += [("target_critics", k * stations + station, target) for k, target in enumerate(agent.targets)]
         for name, row, network in pairs:
             for key, parameter in literal_parameters(name, network):
-                torch.testing.assert_close(fast[key][row].reshape(parameter.shape), parameter.data, **TOLERANCE)
-        torch.testing.assert_close(fast["log_temperature"][station], agent.log_temperature.data, **TOLERANCE)
+                torch.testing.assert_close(fast[key][row].reshape(parameter.shape), parameter.data, **tolerance)
+        torch.testing.assert_close(fast["log_temperature"][station], agent.log_temperature.data, **tolerance)
 
 
 def test_the_parameters_have_moved_far_beyond_the_tolerance(trainings):
     algo, draws, _, _ = trainings
     for key, value in algo.learner_group._learner.module["default_policy"].networks.state_dict().items():
-        assert (value - draws.weights[key]).abs().max() > 400 * TOLERANCE["atol"], key
+        assert (value - draws.weights[key]).abs().max() > 25 * TOLERANCES["compiled"]["atol"], key
 
 
 def test_replay_buffers_and_latent_memories_agree(trainings):
     algo, _, literal, _ = trainings
     buffer, memory = algo.replay_buffer, algo.env_runner.latent_memory
-    tolerance = LATENT_TOLERANCE["paper" if algo.config.latent_index == "station_task" else "published_code"]
+    tolerance = LATENT_TOLERANCES[algo.config.preset, algo.config.kernels]
     for station, agent in enumerate(literal.agents):
         size, count = buffer.size[station], buffer.count[station]
         assert size == len(agent.replay)

@@ -79,3 +79,35 @@ def test_each_agents_loss_depends_on_that_agent_alone():
     after = losses.soft_value(logits, q_values, temperature)
     assert torch.equal(before[1], after[1])
     assert not torch.equal(before[0], after[0])
+
+
+def float32(*shape, seed=0, scale=1.0):
+    return scale * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("scale", [1.0, 200.0])
+def test_the_compiled_soft_value_and_its_gradient_are_those_of_torch(scale):
+    logits, q_values = float32(3, 5, 70, scale=scale), float32(2, 3, 5, 70, seed=1, scale=20.0)
+    temperature, weights = torch.tensor([0.3, 0.05, 2.0]), float32(3, 70, seed=2)
+    results = []
+    for kernels in ("torch", "compiled"):
+        given = logits.clone().requires_grad_()
+        value, entropy = losses.soft_value_and_entropy(given, q_values, temperature, kernels)
+        assert not entropy.requires_grad
+        (gradient,) = torch.autograd.grad((value * weights).sum(), given)
+        results.append((value.detach(), entropy, gradient))
+    for own, reference in zip(*results, strict=True):
+        torch.testing.assert_close(own, reference, rtol=1e-5, atol=1e-5)
+
+
+def test_the_compiled_critic_loss_and_its_gradient_are_those_of_torch():
+    q_values, target, weights = float32(2, 3, 5, 70), float32(3, 70, seed=1), float32(3, seed=2)
+    action = torch.randint(5, (3, 70), generator=torch.Generator().manual_seed(3))
+    results = []
+    for kernels in ("torch", "compiled"):
+        given = q_values.clone().requires_grad_()
+        loss = losses.critic_loss(given, action, target, kernels)
+        (gradient,) = torch.autograd.grad((loss * weights).sum(), given)
+        results.append((loss.detach(), gradient))
+    for own, reference in zip(*results, strict=True):
+        torch.testing.assert_close(own, reference, rtol=1e-5, atol=1e-6)

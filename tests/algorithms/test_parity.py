@@ -23,6 +23,11 @@ RATES = {"actor_lr": 1e-4, "critic_lr": 1e-3, "alpha_lr": 3e-4}
 UPDATE = {"gamma": 0.95, "tau": 0.005, "target_entropy": -1.0}
 
 
+@pytest.fixture(params=["torch", "compiled"])
+def kernels(request):
+    return request.param
+
+
 def published(key):
     return torch.from_numpy(PUBLISHED[key])
 
@@ -94,8 +99,8 @@ def update(networks, station, ready=None):
     )
 
 
-def test_the_actor_puts_out_the_published_probabilities():
-    networks = StationNetworks(3, SERVERS, seed=0)
+def test_the_actor_puts_out_the_published_probabilities(kernels):
+    networks = StationNetworks(3, SERVERS, seed=0, kernels=kernels)
     load_published(networks, 1)
     batch = columns(3, 1)
     with torch.no_grad():
@@ -104,16 +109,16 @@ def test_the_actor_puts_out_the_published_probabilities():
 
 
 @pytest.mark.parametrize(("num_stations", "station"), [(1, 0), (3, 0), (3, 1), (3, 2)])
-def test_one_update_gives_the_published_parameters_whatever_the_other_stations_hold(num_stations, station):
-    networks = StationNetworks(num_stations, SERVERS, seed=0)
+def test_one_update_gives_the_published_parameters_whatever_the_other_stations_hold(num_stations, station, kernels):
+    networks = StationNetworks(num_stations, SERVERS, seed=0, kernels=kernels)
     load_published(networks, station)
     update(networks, station)
     assert_published_after(networks, station)
 
 
 @pytest.mark.parametrize("ready", [[False, True, False], [True, True, False]])
-def test_stations_that_are_not_ready_change_nothing_and_are_not_changed(ready):
-    networks = StationNetworks(3, SERVERS, seed=0)
+def test_stations_that_are_not_ready_change_nothing_and_are_not_changed(ready, kernels):
+    networks = StationNetworks(3, SERVERS, seed=0, kernels=kernels)
     load_published(networks, 1)
     before = [{name: value.clone() for name, value in parameters_of(networks, b).items()} for b in range(3)]
     update(networks, 1, torch.tensor(ready))
@@ -124,9 +129,10 @@ def test_stations_that_are_not_ready_change_nothing_and_are_not_changed(ready):
 
 
 @pytest.mark.parametrize("ready", [[True, True, True], [False, True, False]])
-def test_the_learner_gives_the_published_parameters(ready):
+def test_the_learner_gives_the_published_parameters(ready, kernels):
     setting = {"preset": "paper", "network": {"stations": 3, "servers": SERVERS}, "arrivals": {"max_tasks": 4}}
-    config = LADTSConfig().environment(FleetVectorEnv, env_config={"setting": setting}).debugging(seed=0)
+    config = LADTSConfig().environment(FleetVectorEnv, env_config={"setting": setting})
+    config.training(kernels=kernels).debugging(seed=0)
     env = FleetVectorEnv({"setting": setting})
     spaces = {DEFAULT_MODULE_ID: (env.single_observation_space, env.single_action_space)}
     learner = config.build_learner_group(spaces=spaces)._learner
@@ -141,8 +147,8 @@ def test_the_learner_gives_the_published_parameters(ready):
     assert_published_after(networks, 1)
 
 
-def test_the_critics_loss_is_the_published_one():
-    networks = StationNetworks(1, SERVERS, seed=0)
+def test_the_critics_loss_is_the_published_one(kernels):
+    networks = StationNetworks(1, SERVERS, seed=0, kernels=kernels)
     load_published(networks, 0)
     for name, value in parameters_of(networks, 0).items():
         if name.startswith("critic_1"):  # only the second critic's loss was published: now both critics are that one

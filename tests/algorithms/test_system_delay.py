@@ -22,11 +22,11 @@ from tests.algorithms.small import curve
 # Overloaded, and with few large tasks among many small ones: to keep the sizes apart pays.
 MIXED = {
     "preset": "small",
-    "slots": 20,
-    "network": {"stations": 3, "capacity_gcycles_per_s": [22.0, 22.0, 22.0]},
-    "arrivals": {"max_tasks": 12, "denoising_steps": [1, 40], "attributes": "per_task"},
+    "slots": 25,
+    "network": {"stations": 4, "capacity_gcycles_per_s": [40.0, 50.0, 60.0, 60.0]},
+    "arrivals": {"max_tasks": 30, "denoising_steps": [1, 40], "attributes": "per_task"},
 }
-PACE = {"train_batch_size_per_learner": 32, "updates_per_slot": 2}
+PACE = {"train_batch_size_per_learner": 32, "hidden_sizes": (32, 32)}
 
 
 def config_of(setting="small", seed=5, **training):
@@ -157,7 +157,7 @@ def test_a_shared_actor_decides_for_each_station_what_one_network_says():
 
 @pytest.mark.usefixtures("no_cluster")
 def test_it_learns_to_keep_sizes_apart_and_beats_the_greedy_oracle():
-    algo = config_of(MIXED, actor_lr=3e-3, step_size_iterations=30).callbacks(YardstickCallback).build_algo()
+    algo = config_of(MIXED, step_size_iterations=40).callbacks(YardstickCallback).build_algo()
     ratios = [algo.train()["env_runners"][names.DELAY_OVER_ORACLE] for _ in range(40)]
     assert np.mean(ratios[-10:]) < 0.9 < np.mean(ratios[:3])
     algo.stop()
@@ -180,7 +180,7 @@ def test_a_restored_run_goes_on_exactly(latent_start, tmp_path):
 
 @pytest.mark.usefixtures("no_cluster")
 def test_a_saved_policy_decides_by_itself(tmp_path):
-    algo = config_of(MIXED, actor_lr=3e-3).build_algo()
+    algo = config_of(MIXED).build_algo()
     curve(algo, 15)
     policy = LADTSPolicy.from_checkpoint(algo.save_to_path(tmp_path / "checkpoint"))
     setting = build_setting(MIXED)
@@ -197,7 +197,7 @@ def test_a_saved_policy_decides_by_itself(tmp_path):
 @pytest.mark.usefixtures("no_cluster")
 def test_a_bound_on_a_percentile_is_traded_for_the_mean():
     def tail_and_mean(**training):
-        algo = config_of(MIXED, actor_lr=3e-3, **training).build_algo()
+        algo = config_of(MIXED, **training).build_algo()
         for _ in range(30):
             algo.train()
         delays = [

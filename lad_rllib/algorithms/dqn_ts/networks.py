@@ -11,6 +11,7 @@ from lad_rllib.algorithms.lad_ts.actors import ActingNetworks, seeded_generator
 from lad_rllib.algorithms.lad_ts.agentwise_adam import AgentwiseAdam
 from lad_rllib.algorithms.lad_ts.networks import Step
 from lad_rllib.diffusion import StackedMLP
+from lad_rllib.diffusion.compiled import Kernels
 
 
 class EpsilonGreedyActor(nn.Module):
@@ -21,16 +22,22 @@ class EpsilonGreedyActor(nn.Module):
         sizes: Widths of all layers, state and actions included.
         epsilon: Probability of a uniform choice instead of the best action, in [0, 1).
         generator: Randomness of the initial weights.
+        kernels: See :class:`~lad_rllib.diffusion.StackedMLP`.
     """
 
     num_noise_draws = 0
 
     def __init__(
-        self, num_agents: int, sizes: tuple[int, ...], epsilon: float, generator: torch.Generator | None = None
+        self,
+        num_agents: int,
+        sizes: tuple[int, ...],
+        epsilon: float,
+        generator: torch.Generator | None = None,
+        kernels: Kernels = "auto",
     ) -> None:
         super().__init__()
         self.epsilon = epsilon
-        self.network = StackedMLP(num_agents, sizes, generator)
+        self.network = StackedMLP(num_agents, sizes, generator, kernels)
 
     def forward(self, state: Tensor, latent: Tensor, noise: Tensor) -> Tensor:
         """Log-probabilities of the epsilon-greedy policy, so that the most probable action is the greedy one.
@@ -58,6 +65,7 @@ class QNetworks(ActingNetworks):
         inference_only: Leave out what only training needs.
         hidden_sizes: Widths of the hidden layers.
         epsilon: Probability of a uniform choice when exploring.
+        kernels: See :class:`~lad_rllib.diffusion.StackedMLP`.
         seed: Seed of the initial weights; None draws one.
     """
 
@@ -71,14 +79,16 @@ class QNetworks(ActingNetworks):
         inference_only: bool = False,
         hidden_sizes: tuple[int, ...] = (20, 20),
         epsilon: float = 0.01,
+        kernels: Kernels = "auto",
         seed: int | None = None,
     ) -> None:
         super().__init__(num_stations, num_servers)
         sizes = (2 + num_servers, *hidden_sizes, num_servers)
-        self.actor = EpsilonGreedyActor(num_stations, sizes, epsilon, seeded_generator(seed))
+        self.kernels = kernels
+        self.actor = EpsilonGreedyActor(num_stations, sizes, epsilon, seeded_generator(seed), kernels)
         if inference_only:
             return
-        self.target = StackedMLP(num_stations, sizes)
+        self.target = StackedMLP(num_stations, sizes, kernels=kernels)
         self.target.load_state_dict(self.actor.network.state_dict())
         self.target.requires_grad_(False)
         self.num_updates: Tensor

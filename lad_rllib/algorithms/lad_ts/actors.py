@@ -7,7 +7,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from lad_rllib.diffusion import LatentActionActor, StackedMLP
+from lad_rllib.diffusion import LatentActionActor, StackedMLP, compiled
+from lad_rllib.diffusion.compiled import Kernels
 
 ActorKind = Literal["diffusion", "mlp"]
 LatentStart = Literal["memory", "noise", "zero"]
@@ -47,13 +48,20 @@ class MLPActor(nn.Module):
         num_agents: Number of agents G.
         sizes: Widths of all layers, state and actions included.
         generator: Randomness of the initial weights.
+        kernels: See :class:`~lad_rllib.diffusion.StackedMLP`.
     """
 
     num_noise_draws = 0
 
-    def __init__(self, num_agents: int, sizes: tuple[int, ...], generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self,
+        num_agents: int,
+        sizes: tuple[int, ...],
+        generator: torch.Generator | None = None,
+        kernels: Kernels = "auto",
+    ) -> None:
         super().__init__()
-        self.network = StackedMLP(num_agents, sizes, generator)
+        self.network = StackedMLP(num_agents, sizes, generator, kernels)
 
     def forward(self, state: Tensor, latent: Tensor, noise: Tensor) -> Tensor:
         """Logits (G, A, M) of states (G, state_size, M); ``latent`` and ``noise`` are not used."""
@@ -72,10 +80,12 @@ class ActingNetworks(nn.Module):
         actor: Module from states, latent actions and noise to action logits, as :class:`LatentActionActor` is; or one
             that ignores the latter two.
         latent_size: See :func:`latent_size`.
+        kernels: Who computes, see :class:`~lad_rllib.diffusion.LatentActionActor`.
     """
 
     actor: Any
     latent_size = 0
+    kernels: Kernels = "auto"
     not_for_inference: tuple[str, ...] = ()
     """Attributes that only training needs."""
 
@@ -103,6 +113,8 @@ class ActingNetworks(nn.Module):
         """
         shape = (self.actor.num_noise_draws, self.num_stations, self.num_servers, samples)
         device = next(self.actor.parameters()).device
+        if compiled.draws_normal(self.kernels, generator):
+            return compiled.normal(shape, generator).to(device)
         return torch.randn(shape, generator=generator, device=generator.device if generator else device).to(device)
 
 

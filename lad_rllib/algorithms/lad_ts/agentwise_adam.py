@@ -10,6 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lad_rllib.diffusion.compiled import Kernels, takes
+from lad_rllib.diffusion.packing import pack, packed
+
 _Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
@@ -26,14 +29,21 @@ class AgentwiseAdam(torch.optim.Optimizer):
         lr: Learning rate.
         betas: Decay rates of the running means of gradient and squared gradient.
         eps: Added to the denominator.
+        kernels: See :class:`~lad_rllib.diffusion.LatentActionActor`.
     """
 
     def __init__(
-        self, params: Iterable[Tensor], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
+        self,
+        params: Iterable[Tensor],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        kernels: Kernels = "torch",
     ) -> None:
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
+        self.kernels = kernels
         self._active: Tensor | None = None
-        self._flat = [_pack(group["params"]) for group in self.param_groups]
+        self._flat = [pack(group["params"]) for group in self.param_groups]
         self._rows: list[_Rows | None] = [None] * len(self._flat)
 
     def set_active(self, active: Tensor | None) -> None:
@@ -62,6 +72,9 @@ class AgentwiseAdam(torch.optim.Optimizer):
                 exp_avg=torch.zeros_like(flat),
                 exp_avg_sq=torch.zeros_like(flat),
             )
+        if takes(self.kernels, [flat, *gradients]):
+            self._compiled_step(group, flat, packed(gradients), state)
+            return
         if rows is None or rows.state is not state:
             rows = self._rows[index] = _Rows.of(flat, state)
         gradient = torch.cat([g.reshape(len(flat), -1) for g in gradients], dim=1)
@@ -72,6 +85,14 @@ class AgentwiseAdam(torch.optim.Optimizer):
             active = self._active.cpu().repeat(len(flat) // len(self._active))
             state["step"].add_(active[:, None])
             rows.only(active).step(group, gradient[active.to(gradient.device)].unbind())
+
+    def _compiled_step(self, group: dict[str, Any], flat: Tensor, gradient: Tensor, state: dict[str, Tensor]) -> None:
+        from lad_rllib.algorithms.lad_ts.adam_kernel import adam_step
+
+        active = torch.ones(1, dtype=torch.bool) if self._active is None else self._active
+        rows = (flat, gradient, state["exp_avg"], state["exp_avg_sq"], state["step"])
+        rates = (float(group["lr"]), *group["betas"], group["eps"])
+        adam_step(*(row.numpy() for row in rows), active.contiguous().numpy(), *rates)
 
 
 @dataclass(frozen=True)
@@ -125,15 +146,3 @@ class _Rows:
             amsgrad=False,
             maximize=False,
         )
-
-
-def _pack(params: list[Tensor]) -> Tensor:
-    """Move parameters into one tensor, a row for each agent, of which they become views."""
-    rows = len(params[0])
-    flat = torch.cat([p.detach().reshape(rows, -1) for p in params], dim=1)
-    start = 0
-    for p in params:
-        width = p[0].numel()
-        p.data = flat[:, start : start + width].view(p.shape)
-        start += width
-    return flat

@@ -10,6 +10,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from lad_rllib.algorithms.lad_ts.actors import ActorKind, LatentStart, latent_size
 from lad_rllib.algorithms.lad_ts.task_loss import check_task_loss
+from lad_rllib.diffusion.compiled import check_kernels
 from lad_rllib.errors import ConfigurationError
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -73,6 +74,7 @@ _CHOICES = {
     "latent_content": ("probabilities", "logits"),
     "denoiser_output": ("softmax", "linear"),
     "replay_latent": ("after_acting", "before_acting"),
+    "kernels": ("auto", "torch", "compiled"),
 }
 
 _POSITIVE = ("beta_min", "beta_max", "initial_alpha", "actor_lr", "critic_lr", "alpha_lr")
@@ -152,6 +154,7 @@ class LADTSConfig(AlgorithmConfig):
         self.updates_per_slot = 1.0
         # Process.
         self.torch_threads = 1
+        self.kernels = "auto"
         # RLlib's own settings that this algorithm needs.
         self.env_runner_cls = LADTSEnvRunner
         self.gym_env_vectorize_mode = "vector_entry_point"
@@ -200,6 +203,7 @@ class LADTSConfig(AlgorithmConfig):
         learning_starts: int = NotProvided,
         updates_per_slot: float = NotProvided,
         torch_threads: int = NotProvided,
+        kernels: str = NotProvided,
         **kwargs: Any,
     ) -> LADTSConfig:
         """Set hyperparameters; values are those of the published experiments by default.
@@ -265,6 +269,9 @@ class LADTSConfig(AlgorithmConfig):
             updates_per_slot: Updates of all stations for each slot of each environment (1).
             torch_threads: Threads of torch in the algorithm, each learner and each runner (1; with small networks
                 more threads are slower).
+            kernels: ``"auto"``: compiled kernels on the CPU where numba is installed, torch's operations elsewhere;
+                ``"torch"``: torch's alone; ``"compiled"``: an error without numba. Results agree but for float32
+                rounding; kernels draw other noise from the same seed.
             **kwargs: RLlib's common keys, among them ``gamma`` (0.95; 0.97 with objective ``"system_delay"``),
                 ``train_batch_size_per_learner`` (64 transitions of each station) and ``grad_clip`` (None; clips each
                 network by itself).
@@ -343,6 +350,7 @@ class LADTSConfig(AlgorithmConfig):
             _check(not isinstance(value, (int, float)) or value > 0, key, value, "positive")
         for key in _AT_LEAST_ONE:
             _check(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
+        check_kernels(self.kernels)
         _check(0 < self.tau <= 1, "tau", self.tau, "in (0, 1]")
         _check(0 <= self.gamma <= 1, "gamma", self.gamma, "in [0, 1]")
         _check(self.updates_per_slot >= 0, "updates_per_slot", self.updates_per_slot, "at least 0")
@@ -462,6 +470,7 @@ class LADTSConfig(AlgorithmConfig):
             "beta_max": self.beta_max,
             "clip_denoised": self.clip_denoised,
             "latent_start": self.latent_start,
+            "kernels": self.kernels,
             "seed": self.seed,
         }
 

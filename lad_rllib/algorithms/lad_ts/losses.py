@@ -12,6 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lad_rllib.algorithms.lad_ts import compiled_losses
+from lad_rllib.diffusion.compiled import Kernels, takes
+
 
 def probabilities_and_entropy(logits: Tensor) -> tuple[Tensor, Tensor]:
     """Action probabilities and their entropy [nat] of logits (G, A, M): shapes (G, A, M) and (G, M)."""
@@ -32,19 +35,39 @@ def soft_value_of(probabilities: Tensor, entropy: Tensor, q_values: Tensor, temp
     return (probabilities * torch.minimum(q_values[0], q_values[1])).sum(1) + temperature[:, None] * entropy
 
 
-def soft_value(logits: Tensor, q_values: Tensor, temperature: Tensor) -> Tensor:
-    """:func:`soft_value_of` the actions that logits (G, A, M) make probable."""
-    return soft_value_of(*probabilities_and_entropy(logits), q_values, temperature)
+def soft_value_and_entropy(
+    logits: Tensor, q_values: Tensor, temperature: Tensor, kernels: Kernels = "torch"
+) -> tuple[Tensor, Tensor]:
+    """:func:`soft_value_of` the actions that logits (G, A, M) make probable, and their entropy without gradient.
+
+    Args:
+        logits: Action logits, shape (G, A, M); the gradient is by them alone where a compiled kernel does it.
+        q_values: See :func:`soft_value_of`.
+        temperature: See :func:`soft_value_of`.
+        kernels: See :class:`~lad_rllib.diffusion.LatentActionActor`.
+    """
+    if takes(kernels, [logits, q_values, temperature], without_gradient=[q_values, temperature]):
+        return compiled_losses.soft_value_and_entropy(logits, q_values, temperature)
+    probabilities, entropy = probabilities_and_entropy(logits)
+    return soft_value_of(probabilities, entropy, q_values, temperature), entropy.detach()
 
 
-def critic_loss(q_values: Tensor, action: Tensor, target: Tensor) -> Tensor:
+def soft_value(logits: Tensor, q_values: Tensor, temperature: Tensor, kernels: Kernels = "torch") -> Tensor:
+    """The soft value of :func:`soft_value_and_entropy`."""
+    return soft_value_and_entropy(logits, q_values, temperature, kernels)[0]
+
+
+def critic_loss(q_values: Tensor, action: Tensor, target: Tensor, kernels: Kernels = "torch") -> Tensor:
     """Mean squared error at the actions taken, summed over both critics, shape (G,).
 
     Args:
         q_values: Values of both critics, shape (2, G, A, M).
         action: Actions taken, shape (G, M), integers.
         target: Target ``y``, shape (G, M), without gradient.
+        kernels: See :class:`~lad_rllib.diffusion.LatentActionActor`.
     """
+    if takes(kernels, [q_values, target], without_gradient=[target]):
+        return compiled_losses.critic_loss(q_values, action, target)
     taken = q_values.gather(2, action.expand(2, *action.shape)[:, :, None])[:, :, 0]
     return (taken - target).square().mean(-1).sum(0)
 

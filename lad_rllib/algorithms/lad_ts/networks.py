@@ -1,4 +1,4 @@
-"""Networks and update of all base stations, in plain torch: what the RLModule holds and the Learner calls."""
+"""Networks and update of all base stations, without RLlib: what the RLModule holds and the Learner calls."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from lad_rllib.algorithms.lad_ts.actors import (
 )
 from lad_rllib.algorithms.lad_ts.agentwise_adam import AgentwiseAdam
 from lad_rllib.diffusion import LatentActionActor, StackedMLP
+from lad_rllib.diffusion.compiled import Kernels
 
 Step = Callable[[str, Tensor], None]
 """Takes one gradient step of the named optimiser (actor, critic or alpha) on a scalar loss."""
@@ -44,6 +45,7 @@ class StationNetworks(ActingNetworks):
         actor: ``"diffusion"``, or ``"mlp"``: logits straight from the state, as in discrete SAC.
         latent_start: What the diffusion starts from: the latent action that it is given (``"memory"``), or fresh
             Gaussian noise (``"noise"``).
+        kernels: ``"auto"``, ``"torch"`` or ``"compiled"``; see :class:`~lad_rllib.diffusion.LatentActionActor`.
         seed: Seed of the initial weights; None draws one.
     """
 
@@ -64,15 +66,17 @@ class StationNetworks(ActingNetworks):
         initial_alpha: float = 0.05,
         actor: ActorKind = "diffusion",
         latent_start: LatentStart = "memory",
+        kernels: Kernels = "auto",
         seed: int | None = None,
     ) -> None:
         super().__init__(num_stations, num_servers)
+        self.kernels = kernels
         self.latent_size = latent_size(actor, latent_start, num_servers)
         generator = seeded_generator(seed)
         state_size = 2 + num_servers
         sizes = (state_size, *hidden_sizes, num_servers)
         if actor == "mlp":
-            self.actor = MLPActor(num_stations, sizes, generator)
+            self.actor = MLPActor(num_stations, sizes, generator, kernels)
         else:
             diffusion = LatentActionActor if latent_start == "memory" else GaussianStartActor
             self.actor = diffusion(
@@ -86,25 +90,26 @@ class StationNetworks(ActingNetworks):
                 beta_max,
                 clip_denoised,
                 generator,
+                kernels,
             )
         if inference_only:
             return
-        self.critics = StackedMLP(2 * num_stations, sizes, generator)
-        self.target_critics = StackedMLP(2 * num_stations, sizes, generator)
+        self.critics = StackedMLP(2 * num_stations, sizes, generator, kernels)
+        self.target_critics = StackedMLP(2 * num_stations, sizes, generator, kernels)
         self.target_critics.load_state_dict(self.critics.state_dict())
         self.target_critics.requires_grad_(False)
         self.log_temperature = nn.Parameter(torch.full((num_stations,), float(initial_alpha)).log())
 
-    def q_values(self, critics: StackedMLP, twice: Tensor) -> Tensor:
-        """Values of both critics: the same states twice (2 B, 2 + A, M) -> (2, B, A, M)."""
-        return critics(twice).unflatten(0, (2, self.num_stations))
+    def q_values(self, critics: StackedMLP, state: Tensor) -> Tensor:
+        """Values of both critics: (B, 2 + A, M) -> (2, B, A, M)."""
+        return critics(state).unflatten(0, (2, self.num_stations))
 
     def optimizers(self, actor_lr: float, critic_lr: float, alpha_lr: float) -> dict[str, AgentwiseAdam]:
         """One optimiser each for actors, critics and temperatures."""
         return {
-            "actor": AgentwiseAdam(self.actor.parameters(), actor_lr),
-            "critic": AgentwiseAdam(self.critics.parameters(), critic_lr),
-            "alpha": AgentwiseAdam([self.log_temperature], alpha_lr),
+            "actor": AgentwiseAdam(self.actor.parameters(), actor_lr, kernels=self.kernels),
+            "critic": AgentwiseAdam(self.critics.parameters(), critic_lr, kernels=self.kernels),
+            "alpha": AgentwiseAdam([self.log_temperature], alpha_lr, kernels=self.kernels),
         }
 
 
@@ -142,22 +147,21 @@ def update_stations(
         return loss.sum() if ready is None else torch.where(ready, loss, 0.0).sum()
 
     state, temperature = batch["state"], networks.log_temperature.detach().exp()
-    state_twice = state.repeat(2, 1, 1)
     with torch.no_grad():
         next_logits = networks.actor(batch["next_state"], batch["next_latent"], noise_next)
-        next_q = networks.q_values(networks.target_critics, batch["next_state"].repeat(2, 1, 1))
-        target = batch["reward"] + gamma * losses.soft_value(next_logits, next_q, temperature)
-    critic_loss = losses.critic_loss(networks.q_values(networks.critics, state_twice), batch["action"], target)
+        next_q = networks.q_values(networks.target_critics, batch["next_state"])
+        target = batch["reward"] + gamma * losses.soft_value(next_logits, next_q, temperature, networks.kernels)
+    q_values = networks.q_values(networks.critics, state)
+    critic_loss = losses.critic_loss(q_values, batch["action"], target, networks.kernels)
     step("critic", total(critic_loss))
 
     logits = networks.actor(state, batch["latent"], noise_now)
     with torch.no_grad():
-        q_values = networks.q_values(networks.critics, state_twice)
-    probabilities, entropy = losses.probabilities_and_entropy(logits)
-    actor_loss = -losses.soft_value_of(probabilities, entropy, q_values, temperature).mean(-1)
+        q_values = networks.q_values(networks.critics, state)
+    value, entropy = losses.soft_value_and_entropy(logits, q_values, temperature, networks.kernels)
+    actor_loss = -value.mean(-1)
     step("actor", total(actor_loss))
 
-    entropy = entropy.detach()
     alpha_loss = losses.temperature_loss(networks.log_temperature, entropy, target_entropy)
     step("alpha", total(alpha_loss))
     with torch.no_grad():

@@ -92,10 +92,11 @@ class ImprovementSet:
 
     @property
     def input_scale(self) -> FloatArray:
-        """Mean input size, workload and queue of these tasks, at least a small positive number, shape (3,)."""
+        """Root mean squares of input size, workload and queues of these tasks; 1 where there is nothing, shape (3,)."""
         state = self._rows[:, self._columns["state"]]
-        means = [state[:, 0].mean(), state[:, 1].mean(), state[:, 2:].mean()] if len(state) else [1.0, 1.0, 1.0]
-        return np.maximum(np.asarray(means, dtype=np.float32), 1e-3)
+        parts = (state[:, 0], state[:, 1], state[:, 2:])
+        sizes = np.array([np.sqrt(np.square(part).mean()) if part.size else 0.0 for part in parts], dtype=np.float32)
+        return np.where(sizes > 0, sizes, np.float32(1.0))
 
 
 def _tasks_of_slot(sample: SlotSample) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from lad_rllib.algorithms.lad_ts.agentwise_adam import AgentwiseAdam
 from lad_rllib.algorithms.lad_ts.networks import Step
 from lad_rllib.algorithms.lad_ts.rl_module import LADTSTorchRLModule
 from lad_rllib.diffusion import LatentActionActor
+from lad_rllib.diffusion.compiled import Kernels
 
 
 class PriorActor(nn.Module):
@@ -22,7 +23,7 @@ class PriorActor(nn.Module):
 
     The prior sends tasks in proportion to capacity, and fewer where a queue is long. The denoiser's last layer starts
     at zero, so that the first policy is the prior. Chains have no step noise: the policy's randomness is the draw from
-    its probabilities alone. Inputs are divided by their means over the first episodes.
+    its probabilities alone. Inputs are divided by their root mean squares over the first episodes.
 
     Args:
         num_stations: Base stations B.
@@ -37,6 +38,7 @@ class PriorActor(nn.Module):
         prior_queue_weight: By how much a logit falls for each slot of waiting time in the queue.
         latent_decay: Share of an ``x_0`` that is left in the latent action that starts the next chain.
         generator: Randomness of the initial weights.
+        kernels: See :class:`LatentActionActor`.
     """
 
     num_noise_draws = 0
@@ -55,6 +57,7 @@ class PriorActor(nn.Module):
         prior_queue_weight: float,
         latent_decay: float,
         generator: torch.Generator,
+        kernels: Kernels = "auto",
     ) -> None:
         super().__init__()
         self.num_stations, self.num_servers = num_stations, num_servers
@@ -73,6 +76,7 @@ class PriorActor(nn.Module):
             beta_max,
             clip_denoised,
             generator,
+            kernels,
         )
         with torch.no_grad():
             for parameter in self.chain.denoiser.layers[-1]:
@@ -87,9 +91,9 @@ class PriorActor(nn.Module):
         log_capacity = capacities.log()
         self.log_capacity.copy_(log_capacity - log_capacity.mean())
 
-    def set_input_scale(self, means: Tensor) -> None:
-        """Divide inputs from now on by the mean input size, workload and queue (3,)."""
-        self.input_scale.copy_(means[torch.tensor([0, 1, *[2] * self.num_servers])][:, None])
+    def set_input_scale(self, sizes: Tensor) -> None:
+        """Divide inputs from now on by a typical input size, workload and queue (3,)."""
+        self.input_scale.copy_(sizes[torch.tensor([0, 1, *[2] * self.num_servers])][:, None])
 
     def forward(self, state: Tensor, latent: Tensor, noise: Tensor) -> Tensor:
         """Logits (B, A, M) of states (B, 2 + A, M), queues in slots of waiting time; ``noise`` is not used.
@@ -135,6 +139,7 @@ class SystemNetworks(ActingNetworks):
         shared_actor: See :class:`PriorActor`.
         prior_queue_weight: See :class:`PriorActor`.
         latent_decay: See :class:`PriorActor`.
+        kernels: See :class:`PriorActor`.
         seed: Seed of the initial weights; None draws one.
     """
 
@@ -158,6 +163,7 @@ class SystemNetworks(ActingNetworks):
         shared_actor: bool = True,
         prior_queue_weight: float = 0.5,
         latent_decay: float = 0.5,
+        kernels: Kernels = "auto",
         seed: int | None = None,
     ) -> None:
         super().__init__(num_stations, num_servers)
@@ -175,7 +181,9 @@ class SystemNetworks(ActingNetworks):
             prior_queue_weight,
             latent_decay,
             seeded_generator(seed),
+            kernels,
         )
+        self.kernels = kernels
         if not inference_only:
             self.previous = copy.deepcopy(self.actor)
             self.previous.requires_grad_(False)

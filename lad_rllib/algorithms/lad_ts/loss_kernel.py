@@ -1,0 +1,98 @@
+"""Compiled kernels of two losses and their gradients: see :mod:`~lad_rllib.algorithms.lad_ts.losses`."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from lad_rllib.diffusion.kernel_compiler import kernel, part
+from lad_rllib.diffusion.mlp_kernel import BATCH, PACKED, Array
+from lad_rllib.diffusion.softmax_kernel import flush, softmax
+
+_VALUES = "float32[:, :, :, ::1]"
+
+
+@part
+def soft_value_of_agent(
+    logits: Array,
+    first_q: Array,
+    second_q: Array,
+    temperature: np.float32,
+    value: Array,
+    entropy: Array,
+    probabilities: Array,
+    scratch: Array,
+) -> None:
+    """One agent's part of :func:`soft_values`; turns ``probabilities`` into the gradient."""
+    actions, samples = logits.shape
+    greatest, logs, expected = scratch[0], scratch[1], scratch[2]
+    probabilities[:] = logits
+    softmax(probabilities, actions, greatest, logs)
+    for sample in range(samples):
+        logs[sample] = np.float32(math.log(logs[sample]))
+    expected[:], entropy[:] = np.float32(0.0), np.float32(0.0)
+    for action in range(actions):
+        for sample in range(samples):
+            probability = probabilities[action, sample]
+            expected[sample] += probability * min(first_q[action, sample], second_q[action, sample])
+            entropy[sample] -= probability * ((logits[action, sample] - greatest[sample]) + logs[sample])
+    for sample in range(samples):
+        value[sample] = expected[sample] + temperature * entropy[sample]
+    for action in range(actions):
+        for sample in range(samples):
+            by_value = min(first_q[action, sample], second_q[action, sample]) - expected[sample]
+            by_entropy = ((logits[action, sample] - greatest[sample]) + logs[sample]) + entropy[sample]
+            probabilities[action, sample] *= by_value - temperature * by_entropy
+
+
+@kernel(f"void({BATCH}, {_VALUES}, float32[::1], {PACKED}, {PACKED}, {BATCH})")
+def soft_values(
+    logits: Array, q_values: Array, temperature: Array, value: Array, entropy: Array, gradient: Array
+) -> None:
+    """Soft value, entropy, and the soft value's gradient by the logits.
+
+    Args:
+        logits: Action logits (G, A, M).
+        q_values: Values of both critics (2, G, A, M).
+        temperature: Temperature of each agent (G,).
+        value: Filled with the soft value (G, M).
+        entropy: Filled with the entropy [nat] (G, M).
+        gradient: Filled with the gradient (G, A, M).
+    """
+    scratch = np.empty((3, logits.shape[2]), np.float32)
+    for agent in range(len(logits)):
+        soft_value_of_agent(
+            logits[agent],
+            q_values[0, agent],
+            q_values[1, agent],
+            temperature[agent],
+            value[agent],
+            entropy[agent],
+            gradient[agent],
+            scratch,
+        )
+        flush(gradient[agent], logits.shape[1])
+
+
+@kernel(f"void({_VALUES}, int64[:, ::1], {PACKED}, float32[::1], {_VALUES})")
+def critic_losses(q_values: Array, action: Array, target: Array, loss: Array, gradient: Array) -> None:
+    """Loss of both critics, and its gradient by their values.
+
+    Args:
+        q_values: Values of both critics (2, G, A, M).
+        action: Actions taken (G, M).
+        target: Target (G, M).
+        loss: Filled in (G,).
+        gradient: Filled in (2, G, A, M).
+    """
+    samples = target.shape[1]
+    gradient[:] = 0.0
+    loss[:] = 0.0
+    for critic in range(2):
+        for agent in range(len(target)):
+            for sample in range(samples):
+                taken = action[agent, sample]
+                error = q_values[critic, agent, taken, sample] - target[agent, sample]
+                loss[agent] += error * error / np.float32(samples)
+                gradient[critic, agent, taken, sample] = np.float32(2.0) * error / np.float32(samples)

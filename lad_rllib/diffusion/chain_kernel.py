@@ -1,0 +1,274 @@
+"""Compiled kernel of the latent action diffusion actor: a whole chain for one agent and one block of samples at a time.
+
+Layout and words: see :mod:`lad_rllib.diffusion.mlp_kernel`. The denoiser's first layer sees ``x_i``, the embedding of i
+and the state; ``sizes`` counts ``x_i`` only. Its other columns are handled apart: the state's part is computed once for
+the chain, and the embedding makes each step's bias.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lad_rllib.diffusion.kernel_compiler import kernel, part
+from lad_rllib.diffusion.mlp_kernel import (
+    BATCH,
+    BLOCK,
+    PACKED,
+    Array,
+    add_layer_gradient,
+    add_sum_over_samples,
+    load_block,
+    pack_gradients,
+    padded,
+    product,
+    run_layers,
+    run_layers_back,
+    store_block,
+    transposed,
+    unpack,
+    workspace,
+)
+from lad_rllib.diffusion.softmax_kernel import back_through_softmax, flush, softmax
+from lad_rllib.diffusion.vector_products import ROWS, SAMPLES, product_onto_tile, relu_product_onto_tile
+
+
+@part
+def relu_product_onto(out: Array, start: Array, weight: Array, x: Array) -> None:
+    """``out = relu(start + weight @ x)`` for a block of samples."""
+    for column in range(0, BLOCK, SAMPLES):
+        for row in range(0, weight.shape[0], ROWS):
+            relu_product_onto_tile(out, start, weight, x, row, column)
+
+
+@part
+def add_product(out: Array, weight: Array, x: Array) -> None:
+    """``out += weight @ x``."""
+    for column in range(0, BLOCK, SAMPLES):
+        for row in range(0, weight.shape[0], ROWS):
+            product_onto_tile(out, out, weight, x, row, column)
+
+
+@part
+def biases_of_steps(first_layer: Array, embeddings: Array, num_actions: int, biases: Array) -> None:
+    """First layer's bias and the embedding's part for each step, shape (I, hidden)."""
+    for step in range(len(biases)):
+        for row in range(biases.shape[1]):
+            total = first_layer[row, 0]
+            for k in range(len(embeddings)):
+                total += first_layer[row, 1 + num_actions + k] * embeddings[k, step]
+            biases[step, row] = total
+
+
+@part
+def reverse_step(after: Array, x: Array, eps: Array, step: Array, limit: np.float32, rows: int) -> None:
+    """Mean of ``x_{i-1}`` from ``x_i`` and the predicted noise; see :class:`~lad_rllib.diffusion.ReverseStep`."""
+    for row in range(rows):
+        if limit < np.inf:
+            for sample in range(BLOCK):
+                clean = step[3] * x[row, sample] - step[4] * eps[row, sample]
+                clean = limit if clean > limit else clean
+                clean = -limit if clean < -limit else clean
+                after[row, sample] = step[6] * x[row, sample] + step[5] * clean
+        else:
+            for sample in range(BLOCK):
+                after[row, sample] = step[0] * x[row, sample] - step[1] * eps[row, sample]
+
+
+@part
+def back_through_reverse_step(
+    delta_eps: Array, delta_x: Array, x: Array, eps: Array, step: Array, limit: np.float32, rows: int
+) -> None:
+    """From the gradient by ``x_{i-1}`` to that by the predicted noise, and, in place, to its direct part by ``x_i``."""
+    for row in range(rows):
+        if limit < np.inf:
+            for sample in range(BLOCK):
+                clean = step[3] * x[row, sample] - step[4] * eps[row, sample]
+                delta = delta_x[row, sample]
+                delta_clean = step[5] * delta if -limit <= clean <= limit else np.float32(0.0)
+                delta_eps[row, sample] = -step[4] * delta_clean
+                delta_x[row, sample] = step[6] * delta + step[3] * delta_clean
+        else:
+            for sample in range(BLOCK):
+                delta = delta_x[row, sample]
+                delta_eps[row, sample] = -step[1] * delta
+                delta_x[row, sample] = step[0] * delta
+
+
+@part
+def add_noise(x: Array, noise: Array, scale: np.float32, first: int) -> None:
+    """Add fresh noise (A, M) to a block of samples."""
+    for row in range(len(noise)):
+        for sample in range(min(BLOCK, noise.shape[1] - first)):
+            x[row, sample] += scale * noise[row, first + sample]
+
+
+@part
+def run_chain(
+    activations: Array,
+    weights: Array,
+    biases: Array,
+    from_state: Array,
+    noise: Array,
+    first: int,
+    steps: Array,
+    sizes: Array,
+    softmax_output: bool,
+    limit: np.float32,
+    scratch: Array,
+) -> Array:
+    """Denoise a block that begins in the first activations; returns ``x_0`` (rows, BLOCK), which lies there, too.
+
+    There are I + 1 activations, one for each step and one that begins with ``x_0``; or two, which take turns.
+    """
+    last, actions, hidden = len(sizes) - 1, sizes[-1], sizes[1]
+    for k in range(len(steps)):
+        present, following = activations[k % len(activations)], activations[(k + 1) % len(activations)]
+        weights[0, :hidden, 0] = biases[k]
+        first_layer = weights[0, : padded(hidden), : 1 + actions]
+        relu_product_onto(present[1, 1:], from_state, first_layer, present[0])
+        run_layers(present, weights, sizes, 1)
+        x, eps, after = present[0, 1:], present[last, 1:], following[0, 1:]
+        if softmax_output:
+            softmax(eps, actions, scratch[0], scratch[1])
+        reverse_step(after, x, eps, steps[k], limit, actions)
+        if steps[k, 2] > 0:
+            add_noise(after, noise[k], steps[k, 2], first)
+    return activations[len(steps) % len(activations), 0, 1:]
+
+
+@part
+def run_chain_back(
+    delta_x: Array,
+    activations: Array,
+    deltas: Array,
+    weights: Array,
+    state: Array,
+    all_steps: Array,
+    sums: Array,
+    embeddings: Array,
+    steps: Array,
+    sizes: Array,
+    softmax_output: bool,
+    limit: np.float32,
+    scratch: Array,
+    gradients: Array,
+) -> None:
+    """From the gradient by ``x_0`` (rows, BLOCK), which is overwritten, add a block's gradients by the parameters."""
+    last, actions, hidden = len(sizes) - 1, sizes[-1], sizes[1]
+    embedding, before_state = len(embeddings), 1 + actions + len(embeddings)
+    all_steps[:] = 0.0
+    for k in range(len(steps) - 1, -1, -1):
+        present = activations[k]
+        x, eps = present[0, 1:], present[last, 1:]
+        back_through_reverse_step(deltas[last], delta_x, x, eps, steps[k], limit, actions)
+        if softmax_output:
+            back_through_softmax(deltas[last], eps, actions, scratch[0])
+        run_layers_back(deltas, present, weights, sizes, gradients, 1)
+        add_layer_gradient(gradients[0], deltas[1], present[0], hidden, actions)
+        sums[:] = 0.0
+        add_sum_over_samples(sums, deltas[1, : padded(hidden)], present[0, :ROWS])  # by the bias: row 0 is ones
+        for row in range(hidden):
+            for j in range(embedding):
+                gradients[0, row, 1 + actions + j] += sums[row, 0] * embeddings[j, k]
+            for sample in range(BLOCK):
+                all_steps[row, sample] += deltas[1, row, sample]
+        if k > 0:
+            add_product(delta_x, transposed(weights[0], actions, hidden), deltas[1])
+    features = padded(sizes[0] - actions - embedding)
+    add_sum_over_samples(gradients[0, :, before_state:], all_steps[: padded(hidden)], state[:features])
+
+
+_CHAIN = f"{PACKED}, int64[::1], {PACKED}, {PACKED}, boolean, float32"
+_INPUTS = f"{BATCH}, {BATCH}, float32[:, :, :, ::1]"
+
+
+@kernel(f"void({_CHAIN}, {_INPUTS}, {BATCH}, {BATCH}, {PACKED})")
+def run_chains(
+    parameters: Array,
+    sizes: Array,
+    embeddings: Array,
+    steps: Array,
+    softmax_output: bool,
+    limit: np.float32,
+    state: Array,
+    latent: Array,
+    noise: Array,
+    logits: Array,
+    logits_gradient: Array,
+    gradient: Array,
+) -> None:
+    """Denoise latent actions of all agents, or find the gradient of a loss by their parameters.
+
+    Args:
+        parameters: The denoisers' packed parameters (G, P).
+        sizes: Widths of their layers.
+        embeddings: Embedding of each step (embedding size, I).
+        steps: Coefficients of the steps i = I ... 1, shape (I, 7): ``x_scale``, ``noise_prediction_scale``,
+            ``fresh_noise_scale``, ``clean_x_scale``, ``clean_noise_scale``, ``mean_clean_scale``, ``mean_x_scale``.
+        softmax_output: Whether a softmax ends the denoiser.
+        limit: Greatest magnitude of the estimates of ``x_0``, infinite for none.
+        state: States (G, state size, M).
+        latent: Latent actions ``x_I`` (G, A, M).
+        noise: Fresh noise (I - 1 or more, G, A, M).
+        logits: Filled with ``x_0`` (G, A, M), unless a gradient is asked for.
+        logits_gradient: Gradient of the loss by ``x_0`` (G, A, M).
+        gradient: Filled with that by the parameters (G, P); empty (0, 0) if none is asked for.
+    """
+    layers, actions, hidden = len(sizes) - 1, sizes[-1], sizes[1]
+    columns, rows = padded(sizes.max()) + 2 * ROWS, padded(sizes[1:].max()) + ROWS
+    weights, gradients = workspace(layers, rows, columns), workspace(layers, rows, columns)
+    num_activations = len(steps) + 1 if len(gradient) else 2
+    flat_activations = workspace(num_activations * (layers + 1), rows, BLOCK)
+    activations = flat_activations.reshape((num_activations, layers + 1, rows, BLOCK))
+    activations[:, :, 0] = 1.0
+    deltas, sums = workspace(layers + 1, rows, BLOCK), workspace(1, rows, ROWS)[0]
+    state_rows = workspace(1, columns, BLOCK)[0]
+    single = workspace(4, rows, BLOCK)
+    from_state, delta_x, all_steps, scratch = single[0], single[1], single[2], single[3]
+    biases = np.empty((len(steps), hidden), np.float32)
+    state_weights = weights[0, : padded(hidden), 1 + actions + len(embeddings) : 1 + sizes[0]]
+    for agent in range(len(parameters)):
+        unpack(parameters[agent], sizes, weights)
+        biases_of_steps(weights[0], embeddings, actions, biases)
+        if len(gradient):
+            gradients[:] = 0.0
+        for first in range(0, latent.shape[2], BLOCK):
+            load_block(state_rows, state[agent], first)
+            product(from_state, state_weights, state_rows)
+            load_block(activations[0, 0, 1:], latent[agent], first)
+            x = run_chain(
+                activations,
+                weights,
+                biases,
+                from_state,
+                noise[:, agent],
+                first,
+                steps,
+                sizes,
+                softmax_output,
+                limit,
+                scratch,
+            )
+            if not len(gradient):
+                store_block(logits[agent], x, first)
+                continue
+            load_block(delta_x, logits_gradient[agent], first)
+            flush(delta_x, actions)
+            run_chain_back(
+                delta_x,
+                activations,
+                deltas,
+                weights,
+                state_rows,
+                all_steps,
+                sums,
+                embeddings,
+                steps,
+                sizes,
+                softmax_output,
+                limit,
+                scratch,
+                gradients,
+            )
+        if len(gradient):
+            pack_gradients(gradients, sizes, gradient[agent])

@@ -1,0 +1,139 @@
+"""Where compiled kernels take the place of torch's operations, and how autograd sees them.
+
+A kernel evaluates all agents' networks in one call, or finds the gradient of a loss by their parameters, for which it
+evaluates them again: what it would have to keep is more than the cache holds.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from lad_rllib.diffusion.packing import packed
+from lad_rllib.errors import ConfigurationError
+
+Kernels = str
+"""``"auto"``, ``"torch"`` or ``"compiled"``; see :class:`~lad_rllib.diffusion.LatentActionActor`."""
+
+WIDEST = 256
+"""Greatest width of a layer that kernels take; torch is faster with wider ones."""
+
+Run = Callable[..., None]
+"""Calls a kernel: (packed parameters, *inputs, outputs, gradient by outputs, gradient by parameters) as arrays."""
+
+_NOTHING: tuple[NDArray[np.float32], ...] = (np.empty((0, 0, 0), np.float32), np.empty((0, 0), np.float32))
+
+
+@functools.cache
+def numba_is_there() -> bool:
+    """Whether the compiler of the kernels is installed; it is not loaded yet."""
+    return importlib.util.find_spec("numba") is not None
+
+
+def check_kernels(kernels: str) -> str:
+    """The same value.
+
+    Raises:
+        ConfigurationError: if it cannot work here.
+    """
+    if kernels == "compiled" and not numba_is_there():
+        raise ConfigurationError("kernels='compiled' needs numba: pip install numba, or choose 'auto' or 'torch'")
+    return kernels
+
+
+def takes(kernels: Kernels, tensors: Sequence[Tensor], without_gradient: Sequence[Tensor] = ()) -> bool:
+    """Whether compiled kernels do this: on the CPU, in float32, and without a gradient by some of the tensors."""
+    return (
+        kernels != "torch"
+        and all(t.dtype is torch.float32 and t.device.type == "cpu" for t in tensors)
+        and not (torch.is_grad_enabled() and any(t.requires_grad for t in without_gradient))
+        and numba_is_there()
+    )
+
+
+def evaluate(run: Run, inputs: Sequence[Tensor], parameters: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
+    """Outputs of all networks, with a gradient by their parameters.
+
+    Args:
+        run: Calls the kernel.
+        inputs: What it takes besides parameters.
+        parameters: Weights and biases in the order of the packed parameters, each (G, ...).
+        shape: Shape of the outputs.
+    """
+    inputs = [value.contiguous() for value in inputs]
+    if torch.is_grad_enabled():
+        return _Compiled.apply(run, shape, len(inputs), *inputs, *parameters)
+    return _outputs(run, inputs, packed(parameters), shape)
+
+
+def _outputs(run: Run, inputs: Sequence[Tensor], weights: Tensor, shape: Sequence[int]) -> Tensor:
+    out = torch.empty(*shape)
+    run(weights.numpy(), *(value.numpy() for value in inputs), out.numpy(), *_NOTHING)
+    return out
+
+
+class _Compiled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, run: Run, shape: Sequence[int], num_inputs: int, *tensors: Tensor) -> Tensor:
+        inputs, parameters = tensors[:num_inputs], tensors[num_inputs:]
+        weights = packed(parameters)
+        ctx.run, ctx.shapes = run, [p.shape for p in parameters]
+        ctx.save_for_backward(weights, *inputs)
+        return _outputs(run, inputs, weights, shape)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, out_gradient: Tensor) -> tuple[Tensor | None, ...]:
+        weights, *inputs = ctx.saved_tensors
+        gradient = torch.empty_like(weights)
+        arrays = [value.numpy() for value in (weights, *inputs)]
+        ctx.run(*arrays, _NOTHING[0], out_gradient.contiguous().numpy(), gradient.numpy())
+        parts = gradient.split([shape[1:].numel() for shape in ctx.shapes], dim=1)
+        gradients = (part.view(shape) for part, shape in zip(parts, ctx.shapes, strict=True))
+        return None, None, None, *(None for _ in inputs), *gradients
+
+
+def network_run(sizes: NDArray[np.int64]) -> Run:
+    """Kernel of stacked multilayer perceptrons; its input is (G, in, M)."""
+    from lad_rllib.diffusion.mlp_kernel import run_networks
+
+    return lambda packed, *arrays: run_networks(packed, sizes, *arrays)
+
+
+def chain_run(
+    sizes: NDArray[np.int64],
+    embeddings: NDArray[np.float32],
+    steps: NDArray[np.float32],
+    softmax_output: bool,
+    limit: float | None,
+) -> Run:
+    """Kernel of the actor's chain; its inputs are state, latent action and noise."""
+    from lad_rllib.diffusion.chain_kernel import run_chains
+
+    fixed = (sizes, embeddings, steps, softmax_output, np.float32(np.inf if limit is None else limit))
+    return lambda packed, *arrays: run_chains(packed, *fixed, *arrays)
+
+
+def draws_normal(kernels: Kernels, generator: torch.Generator | None) -> bool:
+    """Whether :func:`normal` takes the place of ``torch.randn``, wherever the numbers go afterwards."""
+    return kernels != "torch" and (generator is None or generator.device.type == "cpu") and numba_is_there()
+
+
+def normal(shape: Sequence[int], generator: torch.Generator | None) -> Tensor:
+    """Standard normal numbers on the CPU, float32; the generator gives their key."""
+    from lad_rllib.diffusion.noise_kernel import GENERATORS, fill_normal
+
+    key = int(torch.randint(2**63 - 1, (), generator=generator))
+    size = math.prod(shape)
+    numbers = torch.empty(-(-size // (2 * GENERATORS)) * 2 * GENERATORS)
+    fill_normal(numbers.numpy(), np.uint64(key))
+    return numbers[:size].view(*shape)

@@ -1,0 +1,50 @@
+"""Compiled kernels' gradients of a whole update are as near to those in double precision as torch's are."""
+
+import copy
+
+import pytest
+import torch
+
+from lad_rllib.algorithms.lad_ts.networks import StationNetworks, update_stations
+
+STATIONS, SERVERS, SAMPLES, STEPS = 4, 20, 64, 5
+
+
+def gradients(networks, batch, noises, kernels):
+    """Gradients by all actors' and by all critics' parameters, in double precision."""
+    networks = copy.deepcopy(networks)
+    for module in networks.modules():
+        if hasattr(module, "kernels"):
+            module.kernels = kernels
+    found = {}
+
+    def step(name, loss):
+        parameters = {"actor": networks.actor, "critic": networks.critics}.get(name)
+        if parameters is not None:
+            parts = torch.autograd.grad(loss, list(parameters.parameters()))
+            found[name] = torch.cat([part.reshape(-1).double() for part in parts])
+
+    update_stations(networks, batch, *noises, step, gamma=0.95, tau=0.005, target_entropy=-1.0)
+    return found
+
+
+@pytest.mark.parametrize("scale", [1.0, 30.0])
+@pytest.mark.parametrize(("output", "limit"), [("softmax", None), ("linear", 3.0)])
+def test_gradients_are_as_near_to_double_precision_as_those_of_torch(scale, output, limit):
+    generator = torch.Generator().manual_seed(5)
+    networks = StationNetworks(STATIONS, SERVERS, seed=1, denoiser_output=output, clip_denoised=limit)
+
+    def uniform(size):
+        return torch.rand((STATIONS, size, SAMPLES), generator=generator)
+
+    batch = {name: scale * uniform(SERVERS + 2) for name in ("state", "next_state")}
+    batch |= {name: uniform(SERVERS) for name in ("latent", "next_latent")}
+    batch["reward"] = -20 * uniform(1)[:, 0]
+    batch["action"] = torch.randint(SERVERS, (STATIONS, SAMPLES), generator=generator)
+    noises = [torch.randn((STEPS - 1, STATIONS, SERVERS, SAMPLES), generator=generator) for _ in range(2)]
+    twice = {key: value.double() if value.is_floating_point() else value for key, value in batch.items()}
+    exact = gradients(copy.deepcopy(networks).double(), twice, [noise.double() for noise in noises], "torch")
+    reference, own = (gradients(networks, batch, noises, kernels) for kernels in ("torch", "compiled"))
+    for name in ("critic", "actor"):
+        error = (own[name] - exact[name]).square().mean().sqrt()
+        assert 0 < error < 1.5 * (reference[name] - exact[name]).square().mean().sqrt(), name
