@@ -116,8 +116,8 @@ class LADTS(Algorithm):
             return
         step_size = StepSize(self.config.step_size, self.config.last_step_size, self.config.step_size_iterations)
         improvement = ImprovementSet(samples, step_size.at(self._improvements))
-        # In the first iteration the policy is the prior still, to which the inputs' scale means nothing.
-        scale = improvement.input_scale if self._improvements == 0 else None
+        # In the first iteration the policy is the prior still, to which the tasks' scale means nothing.
+        scale = improvement.task_scale if self._improvements == 0 else None
         self.learner_group.foreach_learner(lambda learner: learner.begin_improvement(scale))
         self._improvements += 1
         ready = improvement.counts > 0

@@ -91,12 +91,11 @@ class ImprovementSet:
         return {key: rows[..., columns] for key, columns in self._columns.items()}
 
     @property
-    def input_scale(self) -> FloatArray:
-        """Root mean squares of input size, workload and queues of these tasks; 1 where there is nothing, shape (3,)."""
-        state = self._rows[:, self._columns["state"]]
-        parts = (state[:, 0], state[:, 1], state[:, 2:])
-        sizes = np.array([np.sqrt(np.square(part).mean()) if part.size else 0.0 for part in parts], dtype=np.float32)
-        return np.where(sizes > 0, sizes, np.float32(1.0))
+    def task_scale(self) -> FloatArray:
+        """Root mean squares of input size and workload of these tasks; 1 where there is nothing, shape (2,)."""
+        tasks = self._rows[:, self._columns["state"]][:, :2]
+        sizes = np.sqrt(np.square(tasks).mean(axis=0)) if len(tasks) else np.zeros(2)
+        return np.where(sizes > 0, sizes, 1.0).astype(np.float32)
 
 
 def _tasks_of_slot(sample: SlotSample) -> dict[str, Any]:

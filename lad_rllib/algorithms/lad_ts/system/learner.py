@@ -32,12 +32,12 @@ class SystemDelayLearner(LADTSTorchLearner):
             ready=ready,
         )
 
-    def begin_improvement(self, input_scale: NDArray[np.floating[Any]] | None) -> None:
-        """Note the policy that played; with a scale (3,), scale inputs (see :meth:`PriorActor.set_input_scale`)."""
+    def begin_improvement(self, task_scale: NDArray[np.floating[Any]] | None) -> None:
+        """Note the policy that played; with a scale (2,), scale tasks (see :meth:`PriorActor.set_task_scale`)."""
         networks: SystemNetworks = self._module[DEFAULT_MODULE_ID].networks
-        if input_scale is not None:
+        if task_scale is not None:
             for actor in networks.actors():
-                actor.set_input_scale(torch.as_tensor(input_scale).to(actor.input_scale.device))
+                actor.set_task_scale(torch.as_tensor(task_scale).to(actor.task_scale.device))
         self._played = {key: value.clone() for key, value in networks.actor.state_dict().items()}
 
     def end_improvement(self) -> None:

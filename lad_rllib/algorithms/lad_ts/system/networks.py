@@ -23,7 +23,8 @@ class PriorActor(nn.Module):
 
     The prior sends tasks in proportion to capacity, and fewer where a queue is long. The denoiser's last layer starts
     at zero, so that the first policy is the prior. Chains have no step noise: the policy's randomness is the draw from
-    its probabilities alone. Inputs are divided by their root mean squares over the first episodes.
+    its probabilities alone. Of queues the denoiser sees ``log(1 + queue)``, so that one longer than any before does not
+    carry it far away; input size and workload are divided by their root mean squares over the first episodes.
 
     Args:
         num_stations: Base stations B.
@@ -82,18 +83,18 @@ class PriorActor(nn.Module):
             for parameter in self.chain.denoiser.layers[-1]:
                 parameter.zero_()
         self.log_capacity: Tensor
-        self.input_scale: Tensor
+        self.task_scale: Tensor
         self.register_buffer("log_capacity", torch.zeros(num_servers))
-        self.register_buffer("input_scale", torch.ones(2 + num_servers, 1))
+        self.register_buffer("task_scale", torch.ones(2, 1))
 
     def set_capacities(self, capacities: Tensor) -> None:
         """Tell the prior the servers' capacities (A,), in any unit."""
         log_capacity = capacities.log()
         self.log_capacity.copy_(log_capacity - log_capacity.mean())
 
-    def set_input_scale(self, sizes: Tensor) -> None:
-        """Divide inputs from now on by a typical input size, workload and queue (3,)."""
-        self.input_scale.copy_(sizes[torch.tensor([0, 1, *[2] * self.num_servers])][:, None])
+    def set_task_scale(self, sizes: Tensor) -> None:
+        """Divide tasks' inputs from now on by a typical input size and workload (2,)."""
+        self.task_scale.copy_(sizes[:, None])
 
     def forward(self, state: Tensor, latent: Tensor, noise: Tensor) -> Tensor:
         """Logits (B, A, M) of states (B, 2 + A, M), queues in slots of waiting time; ``noise`` is not used.
@@ -106,7 +107,8 @@ class PriorActor(nn.Module):
         samples = state.shape[-1]
         start = latent if latent.shape[1] else state.new_zeros(self.num_stations, self.num_servers, samples)
         still = state.new_zeros(()).expand(self.chain.num_noise_draws, *self._stacked(start).shape)
-        x_0 = self.chain(self._stacked(state / self.input_scale), self._stacked(start), still)
+        seen = torch.cat([state[:, :2] / self.task_scale, state[:, 2:].log1p()], dim=1)
+        x_0 = self.chain(self._stacked(seen), self._stacked(start), still)
         if self.shared:
             x_0 = x_0[0].unflatten(1, (self.num_stations, samples)).movedim(1, 0)
         return x_0 + self.prior(state[:, 2:].movedim(1, -1)).movedim(-1, 1)
