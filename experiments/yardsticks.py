@@ -295,7 +295,7 @@ def plot(rows: pd.DataFrame, main: Study, path: Path) -> None:
     delays.set_xscale("log")
     delays.set_xlabel("service delay [s]")
     delays.set_title(f"{main.setting.name}: load {main.setting.load:.2f}, {main.episodes} test episodes")
-    delays.legend(loc="lower right")
+    delays.legend(loc="center right")
     shown = rows[(rows["seed"] == 0) & rows["scheduler"].isin([*STRONGER, ORACLE, "water-filling", SEARCH, BOUND])]
     for name, line in shown.sort_values("load").groupby("scheduler", sort=False):
         loads.plot(line["load"], line["over_oracle"], "k--" if name == BOUND else ".-", label=name)
