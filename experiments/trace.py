@@ -38,6 +38,9 @@ from lad_rllib.simulator import Setting, build_setting, override_spec  # noqa: E
 
 LOADS = (0.6, 0.9, 1.2)
 SAMPLE = "sample"
+SYSTEM_DELAY = "system-delay"
+TITLES = {**names.ALGORITHMS, SYSTEM_DELAY: "LAD-TS, system delay"}
+"""What learns, and how it is called: the methods, and LAD-TS for the delay of all tasks."""
 EVALUATION_SEED = 1_000_000
 DELAYS = ("mean_s", "p50_s", "p95_s", "p99_s", "max_s")
 
@@ -46,7 +49,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_run_arguments(parser, output="results/trace", seeds=3, episodes=100)
-    add_methods_argument(parser, list(names.ALGORITHMS))
+    add_methods_argument(parser, list(TITLES), choices=tuple(TITLES))
     parser.add_argument("--log", default=SAMPLE, metavar="FILE", help=f"request log ({SAMPLE})")
     parser.add_argument("--loads", type=float, nargs="+", default=list(LOADS), metavar="X", help="(0.6 0.9 1.2)")
     parser.set_defaults(setting=None)
@@ -67,7 +70,8 @@ def run(parsed: argparse.Namespace) -> int:
     cases = [
         Case(
             f"{method} at load {load:g}",
-            method,
+            "lad-ts" if method == SYSTEM_DELAY else method,
+            training={"objective": "system_delay"} if method == SYSTEM_DELAY else {},
             setting={"arrivals": {"load": load}},
             columns={"method": method, "load": load},
         )
@@ -92,7 +96,7 @@ def judge(runs: CaseRuns) -> pd.DataFrame:
         setting = unseen(case_setting(runs.configuration, case))
         for seed in range(runs.parsed.seeds):
             schedulers: dict[str, Any] = {
-                case.method: runs.trained(name, seed)
+                str(case.columns["method"]): runs.trained(name, seed)
                 for name, case in runs.cases.items()
                 if case.columns["load"] == load
             }
@@ -141,9 +145,7 @@ def describe(table: pd.DataFrame, setting: Setting, parsed: argparse.Namespace) 
     for load, rows in table.groupby("load"):
         cells = [
             (
-                f"**{names.ALGORITHMS[row['scheduler']]}**"
-                if row["scheduler"] in names.ALGORITHMS
-                else row["scheduler"],
+                f"**{TITLES[row['scheduler']]}**" if row["scheduler"] in TITLES else row["scheduler"],
                 tables.mean_sd(row["mean_s"], row["mean_s_sd"], 1),
                 tables.mean_sd(row["over_oracle"], row["over_oracle_sd"], 3),
                 *(f"{row[key]:.1f}" for key in DELAYS[1:]),
@@ -161,8 +163,8 @@ def plot(table: pd.DataFrame, path: Path) -> None:
     figure, panels = plt.subplots(1, len(loads), figsize=(4.2 * len(loads) + 1.5, 4.2), squeeze=False)
     for axes, load in zip(panels[0], loads, strict=True):
         rows = table[table["load"] == load]
-        labels = [names.ALGORITHMS.get(name, name) for name in rows["scheduler"]]
-        colours = ["#0b6fa4" if name in names.ALGORITHMS else "#bbbbbb" for name in rows["scheduler"]]
+        labels = [TITLES.get(name, name) for name in rows["scheduler"]]
+        colours = ["#0b6fa4" if name in TITLES else "#bbbbbb" for name in rows["scheduler"]]
         axes.barh(labels, rows["over_oracle"], xerr=rows["over_oracle_sd"].fillna(0), color=colours, capsize=3)
         axes.axvline(1.0, color="#c1440e", linewidth=1)
         axes.invert_yaxis()

@@ -60,15 +60,17 @@ def add_run_arguments(parser: argparse.ArgumentParser, *, output: str, seeds: in
     parser.set_defaults(seed=0, part=None)
 
 
-def add_methods_argument(parser: argparse.ArgumentParser, default: list[str]) -> None:
+def add_methods_argument(
+    parser: argparse.ArgumentParser, default: list[str], choices: tuple[str, ...] = tuple(names.ALGORITHMS)
+) -> None:
     """``--methods``."""
     parser.add_argument(
         "--methods",
         nargs="+",
-        choices=tuple(names.ALGORITHMS),
+        choices=choices,
         default=default,
         metavar="NAME",
-        help=f"what learns: {', '.join(names.ALGORITHMS)} ({' '.join(default)})",
+        help=f"what learns: {', '.join(choices)} ({' '.join(default)})",
     )
 
 
