@@ -19,14 +19,9 @@ from lad_rllib.scheduling import make_heuristic, play
 from lad_rllib.simulator import build_setting, marginal_costs_s, stack_arrivals
 from tests.algorithms.small import curve
 
-# Overloaded, and with few large tasks among many small ones: to keep the sizes apart pays.
-MIXED = {
-    "preset": "small",
-    "slots": 25,
-    "network": {"stations": 4, "capacity_gcycles_per_s": [40.0, 50.0, 60.0, 60.0]},
-    "arrivals": {"max_tasks": 30, "denoising_steps": [1, 40], "attributes": "per_task"},
-}
-PACE = {"train_batch_size_per_learner": 32, "hidden_sizes": (32, 32)}
+# The paper's network, overloaded, for half as long: to keep sizes apart pays.
+OVERLOADED = {"preset": "paper", "slots": 30}
+PACE = {"train_batch_size_per_learner": 64, "hidden_sizes": (32, 32), "actor_lr": 2e-3, "step_size_iterations": 40}
 
 
 def config_of(setting="small", seed=5, **training):
@@ -89,7 +84,7 @@ def test_momentum_takes_the_last_step_of_the_policy_again():
 
 @pytest.mark.usefixtures("no_cluster")
 def test_costs_of_a_sample_are_the_marginal_costs_of_the_played_episode():
-    algo = config_of(MIXED, gamma=0.9).build_algo()
+    algo = config_of(OVERLOADED, gamma=0.9).build_algo()
     samples = samples_of(algo)
     env = algo.env_runner.env.unwrapped
     setting, arrivals, slots = env.setting, env.arrivals, len(samples)
@@ -112,7 +107,7 @@ def test_costs_of_a_sample_are_the_marginal_costs_of_the_played_episode():
 
 @pytest.mark.usefixtures("no_cluster")
 def test_logits_and_steps_belong_to_the_tasks_they_are_drawn_with():
-    algo = config_of(MIXED).build_algo()
+    algo = config_of().build_algo()
     samples = samples_of(algo)
     improvement = ImprovementSet(samples, 1.0)
     assert improvement.counts.tolist() == sum(s.task_counts.sum(axis=0) for s in samples).tolist()
@@ -155,12 +150,42 @@ def test_a_shared_actor_decides_for_each_station_what_one_network_says():
         torch.testing.assert_close(together[station], alone[0], rtol=1e-4, atol=1e-4)
 
 
+def trained(**training):
+    """An algorithm after 40 episodes, and their ratios to the greedy oracle."""
+    algo = config_of(OVERLOADED, **training).callbacks(YardstickCallback).build_algo()
+    return algo, [algo.train()["env_runners"][names.DELAY_OVER_ORACLE] for _ in range(40)]
+
+
+def delays_of(algo):
+    """Delays of all tasks of three episodes, with the policy as it is."""
+    samples = [sample for _ in range(3) for sample in samples_of(algo)]
+    return np.concatenate([s.delay_s[np.arange(s.delay_s.shape[2]) < s.task_counts[..., None]] for s in samples])
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_cluster")
-def test_it_learns_to_keep_sizes_apart_and_beats_the_greedy_oracle():
-    algo = config_of(MIXED, step_size_iterations=40).callbacks(YardstickCallback).build_algo()
-    ratios = [algo.train()["env_runners"][names.DELAY_OVER_ORACLE] for _ in range(40)]
-    assert np.mean(ratios[-10:]) < 0.9 < np.mean(ratios[:3])
-    algo.stop()
+def test_it_beats_the_greedy_oracle_also_as_a_saved_policy_and_a_bound_trades_the_mean_for_the_tail(tmp_path):
+    free, ratios = trained()
+    assert np.mean(ratios[-5:]) < 0.95 < np.mean(ratios[:3])
+
+    policy = LADTSPolicy.from_checkpoint(free.save_to_path(tmp_path / "checkpoint"))
+    setting = build_setting(OVERLOADED)
+    arrivals = stack_arrivals([setting.arrivals.draw(np.random.default_rng(k), setting.num_slots) for k in range(5)])
+    slots = setting.num_slots - 1
+    own, oracle = (
+        play(scheduler, setting.network, arrivals, np.random.default_rng(0), slots).mean_delay_s
+        for scheduler in (policy, make_heuristic("greedy-oracle"))
+    )
+    assert own < oracle
+
+    delays = delays_of(free)
+    bound_s = 0.85 * float(np.percentile(delays, 95))
+    bounded, _ = trained(bounded_percentile=95, percentile_bound_s=bound_s)
+    of_bounded = delays_of(bounded)
+    assert np.percentile(of_bounded, 95) < 0.96 * np.percentile(delays, 95)
+    assert of_bounded.mean() > delays.mean()
+    free.stop()
+    bounded.stop()
 
 
 @pytest.mark.usefixtures("no_cluster")
@@ -178,42 +203,6 @@ def test_a_restored_run_goes_on_exactly(latent_start, tmp_path):
     again.stop()
 
 
-@pytest.mark.usefixtures("no_cluster")
-def test_a_saved_policy_decides_by_itself(tmp_path):
-    algo = config_of(MIXED).build_algo()
-    curve(algo, 15)
-    policy = LADTSPolicy.from_checkpoint(algo.save_to_path(tmp_path / "checkpoint"))
-    setting = build_setting(MIXED)
-    arrivals = stack_arrivals([setting.arrivals.draw(np.random.default_rng(k), setting.num_slots) for k in range(5)])
-    slots = setting.num_slots - 1
-    own, prior = (
-        play(scheduler, setting.network, arrivals, np.random.default_rng(0), slots).mean_delay_s
-        for scheduler in (policy, make_heuristic("capacity-proportional"))
-    )
-    assert own < 0.95 * prior
-    algo.stop()
-
-
-@pytest.mark.usefixtures("no_cluster")
-def test_a_bound_on_a_percentile_is_traded_for_the_mean():
-    def tail_and_mean(**training):
-        algo = config_of(MIXED, **training).build_algo()
-        for _ in range(30):
-            algo.train()
-        delays = [
-            s.delay_s[np.arange(s.delay_s.shape[2]) < s.task_counts[..., None]]
-            for _ in range(5)
-            for s in samples_of(algo)
-        ]
-        algo.stop()
-        return np.percentile(np.concatenate(delays), 95), np.mean(np.concatenate(delays))
-
-    free, mean = tail_and_mean()
-    bounded, bounded_mean = tail_and_mean(bounded_percentile=95, percentile_bound_s=0.7 * float(free))
-    print(free, mean, bounded, bounded_mean)
-    assert bounded < 0.9 * free and bounded_mean > mean
-
-
 def test_the_strength_of_a_bound_rises_above_it_and_falls_below():
     loss = TaskLoss(None, 50, 2.0)
     loss.observe(np.array([3.0, 3.0]))
@@ -223,15 +212,16 @@ def test_the_strength_of_a_bound_rises_above_it_and_falls_below():
     assert loss.penalty == {"name": "tail", "threshold_s": 2.0, "strength": loss.strength}
 
 
-def test_stratified_draws_keep_each_tasks_probabilities_and_spread_a_stations_tasks():
-    logits = torch.log(torch.tensor([0.2, 0.3, 0.5])).expand(4000, 1, 20, 3)
+@pytest.mark.parametrize(("draws", "together"), [("stratified", 2), ("coordinated", (1, 2))])
+def test_even_draws_keep_each_tasks_probabilities_and_spread_the_tasks_that_they_are_for(draws, together):
+    logits, shape = torch.log(torch.tensor([0.2, 0.3, 0.5])).expand(4000, 3, 20, 3), (4000, 3, 20)
     generator = torch.Generator().manual_seed(0)
-    servers, _ = choose_servers(logits, draw_uniform((4000, 1, 20), "stratified", generator))
-    shares = torch.stack([(servers == a).float().mean((0, 1)) for a in range(3)], dim=-1)
-    torch.testing.assert_close(shares, torch.tensor([0.2, 0.3, 0.5]).expand(20, 3), atol=0.03, rtol=0.0)
-    of_last = (servers == 2).sum(-1).float()
-    independent, _ = choose_servers(logits, draw_uniform((4000, 1, 20), "independent", generator))
-    assert of_last.std() < 0.4 * (independent == 2).sum(-1).float().std()
+    servers, _ = choose_servers(logits, draw_uniform(shape, draws, generator))
+    shares = torch.stack([(servers == a).float().mean(0) for a in range(3)], dim=-1)
+    torch.testing.assert_close(shares, torch.tensor([0.2, 0.3, 0.5]).expand(3, 20, 3), atol=0.03, rtol=0.0)
+    independent, _ = choose_servers(logits, draw_uniform(shape, "independent", generator))
+    counts, of_independent = ((chosen == 2).sum(together).float() for chosen in (servers, independent))
+    assert counts.std() < 0.4 * of_independent.std()
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
         "clip_denoised": None,
         "replay_latent": "before_acting",
         "hidden_sizes": (64, 64),
-        "actor_lr": 2e-3,
+        "actor_lr": 1e-3,
         "gamma": 0.97,
     },
 }
@@ -67,7 +67,7 @@ OBJECTIVE_SETTINGS = frozenset(
 
 _CHOICES = {
     "objective": tuple(OBJECTIVES),
-    "draws": ("independent", "stratified"),
+    "draws": ("independent", "stratified", "coordinated"),
     "actor": ("diffusion", "mlp"),
     "latent_start": ("memory", "noise", "zero"),
     "latent_index": ("station_slot_task", "station_task"),
@@ -131,10 +131,10 @@ class LADTSConfig(AlgorithmConfig):
         self.penalty: dict[str, Any] | None = None
         self.bounded_percentile: float | None = None
         self.percentile_bound_s: float | None = None
-        self.step_size = 1.0
-        self.last_step_size = 0.15
+        self.step_size = 3.0
+        self.last_step_size = 0.3
         self.step_size_iterations = 100
-        self.momentum = 0.7
+        self.momentum = 0.0
         self.shared_actor = True
         self.prior_queue_weight = 0.5
         self.latent_decay = 0.5
@@ -230,9 +230,10 @@ class LADTSConfig(AlgorithmConfig):
                 slot to slot without it. No server's probability is then below exp(-2 L) times another's.
             replay_latent: What the replay buffer holds as latent: the actor's output (``"after_acting"``) or what
                 it started from (``"before_acting"``).
-            draws: How servers are drawn from the probabilities when exploring: ``"independent"`` for each task, or
+            draws: How servers are drawn from the probabilities when exploring: ``"independent"`` for each task;
                 ``"stratified"``: each with its own probabilities still, but the tasks of a station in a slot spread as
-                evenly as those say.
+                evenly as those say; ``"coordinated"``: the tasks of all stations, which share one random number for
+                each slot.
             objective: ``"own_delay"`` (paper): each task's own delay, by soft actor-critic. ``"system_delay"``: the
                 delay of all tasks, by policy mirror descent on what each task costs everybody; it sets
                 ``latent_start``, ``latent_index``, ``denoiser_output``, ``clip_denoised``, ``replay_latent``,
@@ -246,10 +247,11 @@ class LADTSConfig(AlgorithmConfig):
             bounded_percentile: System objectives: percentile of the delays that shall stay below
                 ``percentile_bound_s``, in (0, 100), for example 95; None for no bound.
             percentile_bound_s: Its bound [s].
-            step_size: System objectives: first step size of mirror descent, over the policy's mean cost (1).
-            last_step_size: Step size from ``step_size_iterations`` on (0.15); between them it falls geometrically.
+            step_size: System objectives: first step size of mirror descent, over the policy's mean cost (3).
+            last_step_size: Step size from ``step_size_iterations`` on (0.3); between them it falls geometrically.
             step_size_iterations: See ``last_step_size`` (100).
-            momentum: System objectives: share of the policy's last step that is taken again (0.7).
+            momentum: System objectives: share of the policy's last step that is taken again (0). It
+                speeds learning up where costs differ little, as below saturation, and makes it less steady.
             shared_actor: System objectives: one actor for all stations, which learns from the tasks of all (True), or
                 one for each station.
             prior_queue_weight: System objectives: by how much the prior's logit of a server falls for each slot of

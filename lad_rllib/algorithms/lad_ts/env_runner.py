@@ -53,15 +53,20 @@ def draw_uniform(shape: Sequence[int], draws: str, generator: torch.Generator) -
 
     Args:
         shape: (E, B, N).
-        draws: ``"independent"``, or ``"stratified"``: each station shifts one golden-ratio sequence at random, so that
-            the servers of its tasks in this slot are as even as their probabilities say, and each is still drawn with
-            its own.
+        draws: ``"independent"``; ``"stratified"``: each station shifts one golden-ratio sequence at random, so that the
+            servers of its tasks in this slot are as even as their probabilities say, and each is still drawn with its
+            own; or ``"coordinated"``: the same with one shift for all stations, each of which has its own part of one
+            sequence. They need a common random number for each slot, and no message.
         generator: Randomness.
     """
     if draws == "independent":
         return torch.rand(tuple(shape), generator=generator)
-    shift = torch.rand((*shape[:2], 1), generator=generator, dtype=torch.float64)
-    return ((shift + torch.arange(shape[2]) * GOLDEN_RATIO) % 1.0).float().clamp_(max=1.0 - 2.0**-24)
+    episodes, stations, tasks = shape
+    place = torch.arange(stations * tasks).view(stations, tasks) if draws == "coordinated" else torch.arange(tasks)
+    shift = torch.rand(
+        (episodes, stations if draws == "stratified" else 1, 1), generator=generator, dtype=torch.float64
+    )
+    return ((shift + place * GOLDEN_RATIO) % 1.0).float().clamp_(max=1.0 - 2.0**-24)
 
 
 class LADTSEnvRunner(SingleAgentEnvRunner):

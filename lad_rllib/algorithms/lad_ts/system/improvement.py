@@ -55,8 +55,9 @@ class ImprovementSet:
     """All tasks of the episodes played with one policy, and the step of their logits towards less cost.
 
     The step is ``-step_size * advantage / mean cost``. The mean cost is what the policy pays for a task, and that is
-    about what a server's cost changes by if its share of the tasks is multiplied by e: so a step size of about 1 is the
-    greatest at which all tasks can step at once without passing by one another.
+    about what a server's cost changes by if its share of the tasks is multiplied by e. So a step size of about 1 is the
+    greatest at which all tasks can step at once without passing by one another, if the networks follow it in full; with
+    few updates for each episode they follow in part.
 
     Args:
         samples: Slots of whole episodes, with logits and costs.
