@@ -4,10 +4,11 @@
     python experiments/beyond.py --parts budgets --seeds 2  one of them
 
 Parts: `budgets` (60, 100 and 200 episodes of training), `horizons` (longer episodes, and one without a known end),
-`tails` (a bound on a percentile of the delays, that of the greedy oracle), `loads` (fewer tasks). Every policy is
-trained with objective "system_delay" and then plays 20 fresh episodes beside the greedy oracle and the best heuristics
-on the same arrivals. Left are, in --output: every training episode; mean, percentiles, fairness and delay by size
-of task of every scheduler (CSV); their mean +- sd over seeds (CSV and Markdown); and a picture.
+`tails` (a bound on a percentile of the delays, that of the greedy oracle), `ablations` (one setting changed at a
+time), `loads` (fewer tasks). Every policy is trained with objective "system_delay" and then plays 20 fresh episodes
+beside the greedy oracle and the best heuristics on the same arrivals. Left are, in --output, for each part: every
+training episode; mean, percentiles, fairness and delay by size of task of every scheduler (CSV); their mean +- sd over
+seeds (CSV and Markdown); and a picture.
 """
 
 from __future__ import annotations
@@ -36,8 +37,29 @@ TITLE = "LAD-TS, system delay"
 BESIDE = ("greedy-oracle", "water-filling", "capacity-proportional")
 EVALUATION_SEED, BOUND_SEED = 1_000_000, 2_000_000
 FIRST_SLOTS = 60
-LOW_LOAD = {"gamma": 0.8, "step_size": 0.7, "last_step_size": 0.7, "momentum": 0.9, "draws": "stratified"}
-"""Below saturation: queues run empty, so that what a task delays is soon over, and a station's own draws matter."""
+LOW_LOAD = {
+    "gamma": 0.9,
+    "step_size": 0.7,
+    "last_step_size": 0.1,
+    "momentum": 0.8,
+    "draws": "coordinated",
+    "prior_queue_weight": 1.5,
+}
+"""Below saturation queues run empty: what a task delays is soon over, costs differ little, and uneven draws matter."""
+OFF = {
+    "as it is": {},
+    "gamma 1": {"gamma": 1.0},
+    "gamma 0.9": {"gamma": 0.9},
+    "momentum 0.7, a third of the steps": {"momentum": 0.7, "step_size": 1.0, "last_step_size": 0.1},
+    "latent memory": {"latent_start": "memory"},
+    "an actor for each station": {"shared_actor": False},
+    "an actor of 2 x 20 for each station": {"shared_actor": False, "hidden_sizes": (20, 20)},
+    "softmax denoiser": {"denoiser_output": "softmax"},
+    "prior that sees no queues": {"prior_queue_weight": 0.0},
+    "stratified draws": {"draws": "stratified"},
+    "coordinated draws": {"draws": "coordinated"},
+}
+"""What is changed, one at a time, to see what matters."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +91,7 @@ STUDIES = (
     Study("no known end", "horizons", setting={"slots": 2 * FIRST_SLOTS}, counted_slots=FIRST_SLOTS),
     Study("p95 bounded", "tails", percentile=95.0),
     Study("p99 bounded", "tails", percentile=99.0),
+    *(Study(name, "ablations", training=training) for name, training in OFF.items()),
     *(
         Study(f"at most {tasks} tasks", "loads", training=LOW_LOAD, setting={"arrivals": {"max_tasks": tasks}})
         for tasks in (20, 30, 40)
@@ -96,18 +119,19 @@ def run(parsed: argparse.Namespace) -> int:
     """Train, judge and write; returns the exit status."""
     if parsed.arrivals and parsed.arrivals not in ("uniform", "poisson"):
         raise ConfigurationError("beyond.py draws its arrivals; experiments/trace.py learns from a request log")
-    curves, judged = [], []
     for part in parsed.parts:
+        curves, judged = [], []
         for episodes in sorted({study.episodes for study in STUDIES if study.part == part}):
             studies = [study for study in STUDIES if (study.part, study.episodes) == (part, episodes)]
             runs = part_runs(parsed, part, episodes, studies)
-            curves.append(runs.train().assign(part=part))
+            curves.append(runs.train())
             judged.append(judge(runs, studies))
-    table = pd.concat(judged, ignore_index=True)
-    summary = over_seeds(table)
-    runs.stem = "beyond"
-    plot(summary, runs.file("png"))
-    runs.write(describe(summary, runs), curves=pd.concat(curves, ignore_index=True), evaluation=table, summary=summary)
+        table = pd.concat(judged, ignore_index=True)
+        summary = over_seeds(table)
+        runs.stem = f"beyond_{part}"
+        plot(summary, runs.file("png"))
+        text = describe(summary, runs)
+        runs.write(text, curves=pd.concat(curves, ignore_index=True), evaluation=table, summary=summary)
     return 0
 
 
@@ -187,7 +211,8 @@ def over_seeds(judged: pd.DataFrame) -> pd.DataFrame:
 def describe(table: pd.DataFrame, runs: CaseRuns) -> str:
     """The comparison in Markdown."""
     lines = [
-        f"# Learning for everybody, on setting `{runs.configuration['setting']['name']}`",
+        f"# Learning for everybody, on setting `{runs.configuration['setting']['name']}`: "
+        f"{runs.stem.removeprefix('beyond_')}",
         "",
         "Mean over seeds ± sd, on fresh arrivals that all schedulers had. The lower bound is one of the mean delay of",
         "any schedule (docs/bounds.md). Fairness is Jain's index of the slowdowns; small, middle and large are the",

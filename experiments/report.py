@@ -3,8 +3,8 @@
     python experiments/report.py                       reads and writes experiments/results
     python experiments/report.py --results results/mine
 
-Reads what learning.py --methods, sweeps.py, ablations.py and trace.py left there (copy their files to one folder), and
-any further table beyond*.csv; what is missing is said to be. Writes report.md beside them.
+Reads what learning.py --methods, sweeps.py, ablations.py, trace.py, yardsticks.py and beyond.py left there (copy their
+files to one folder); what is missing is said to be. Writes report.md beside them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from experiments.beyond import PARTS as BEYOND  # noqa: E402
 from experiments.comparison import tables  # noqa: E402
 from experiments.comparison.methods import PAPER, PAPER_ORACLE_S  # noqa: E402
 from lad_rllib import names  # noqa: E402
@@ -30,10 +31,10 @@ SECTIONS = {
     "sweeps": "python experiments/sweeps.py",
     "ablations": "python experiments/ablations.py",
     "trace": "python experiments/trace.py --log FILE",
+    "yardsticks": "python experiments/yardsticks.py",
+    **{f"beyond_{part}": f"python experiments/beyond.py --parts {part}" for part in BEYOND},
 }
 """Stem of the files of each experiment, and what makes them."""
-MOST_ROWS = 40
-"""Longer tables are named, not shown."""
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -68,8 +69,6 @@ def page(folder: Path) -> Iterator[str]:
         yield ""
     for stem, command in SECTIONS.items():
         yield from section(folder, stem, command)
-    for table in sorted(folder.glob("beyond*.csv")):
-        yield from further_table(table)
 
 
 def method_claims(folder: Path) -> Iterator[tuple[str, str, str, str]]:
@@ -120,29 +119,12 @@ def section(folder: Path, stem: str, command: str) -> Iterator[str]:
     """An experiment's own text one level down, and its pictures; or how to make it."""
     file = folder / f"{stem}.md"
     if not file.exists():
-        yield from (f"## {stem.capitalize()}", "", f"Not run yet: `{command}`.", "")
+        yield from (f"## {stem.replace('_', ' ').capitalize()}", "", f"Not run yet: `{command}`.", "")
         return
     yield re.sub(r"^(#+ )", r"#\1", file.read_text(encoding="utf-8").rstrip(), flags=re.MULTILINE)
     yield ""
     for picture in sorted(folder.glob(f"{stem}*.png")):
         yield from (f"![{picture.stem.replace('_', ' ')}]({picture.name})", "")
-
-
-def further_table(file: Path) -> Iterator[str]:
-    """Any other table, as it is."""
-    table = pd.read_csv(file)
-    yield from (f"## {file.stem.replace('_', ' ').capitalize()}", "")
-    if len(table) > MOST_ROWS:
-        yield f"{len(table)} rows: [{file.name}]({file.name})"
-    else:
-        cells = [
-            [f"{value:.4g}" if isinstance(value, float) else value for value in row] for row in table.values.tolist()
-        ]
-        yield from tables.markdown_table([str(column).replace("_", " ") for column in table], cells)
-    yield ""
-    picture = file.with_suffix(".png")
-    if picture.exists():
-        yield from (f"![{file.stem.replace('_', ' ')}]({picture.name})", "")
 
 
 if __name__ == "__main__":

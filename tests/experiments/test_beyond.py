@@ -1,0 +1,31 @@
+"""Learning for everybody: the experiment trains, judges beside the yardsticks and the bound, and leaves its results."""
+
+import pandas as pd
+import pytest
+
+from experiments import beyond
+from lad_rllib.cli.main import run_command
+
+
+@pytest.mark.cluster
+def test_smoke_every_scheduler_is_judged_on_the_same_arrivals_and_none_is_below_the_bound(
+    ray_cluster, tmp_path, capsys
+):
+    assert run_command(beyond.run, beyond.parse(["--smoke", "--parts", "tails", "--output", str(tmp_path)])) == 0
+    judged = pd.read_csv(tmp_path / "beyond_tails_evaluation.csv")
+    assert set(judged["study"]) == {"p95 bounded", "p99 bounded"}
+    for _, rows in judged.groupby("study"):
+        delays = rows.set_index("scheduler")["mean_s"]
+        assert delays.drop("lower bound").min() >= delays["lower bound"]
+        assert rows["tasks"].nunique() == 1
+    text = (tmp_path / "beyond_tails.md").read_text()
+    assert "| **LAD-TS, system delay** |" in text and text in capsys.readouterr().out
+    assert (tmp_path / "beyond_tails.png").stat().st_size > 5_000
+    curves = pd.read_csv(tmp_path / "beyond_tails.csv")
+    assert curves.groupby("case")["episodes"].apply(list).tolist() == [[1, 2], [1, 2]]
+
+
+def test_a_request_log_is_refused(tmp_path, capsys):
+    arguments = ["--arrivals", "log.csv", "--output", str(tmp_path)]
+    assert run_command(beyond.run, beyond.parse(arguments)) == 2
+    assert "experiments/trace.py learns from a request log" in capsys.readouterr().err
