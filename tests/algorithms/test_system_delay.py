@@ -17,7 +17,7 @@ from lad_rllib.envs import FleetVectorEnv, YardstickCallback
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.scheduling import make_heuristic, play
 from lad_rllib.simulator import build_setting, marginal_costs_s, stack_arrivals
-from tests.algorithms.small import curve
+from tests.algorithms.small import assert_same, curve
 
 # The paper's network, overloaded, for half as long: to keep sizes apart pays.
 OVERLOADED = {"preset": "paper", "slots": 30}
@@ -201,6 +201,46 @@ def test_a_restored_run_goes_on_exactly(latent_start, tmp_path):
     assert curve(again, 3) == expected
     algo.stop()
     again.stop()
+
+
+@pytest.mark.cluster
+@pytest.mark.usefixtures("ray_cluster")
+def test_two_runners_and_two_learners_that_stay_equal_go_on_from_a_checkpoint_exactly(tmp_path):
+    algo = config_of().learners(num_learners=2).env_runners(num_env_runners=2).build_algo()
+    try:
+        results = [algo.train() for _ in range(2)]
+        assert [result["env_runners"]["num_episodes"] for result in results] == [2, 2]
+        states = [r.get() for r in algo.learner_group.foreach_learner(lambda learner: learner.get_state())]
+        one, two = (state["rl_module"]["default_policy"] for state in states)
+        assert_same(one, two)
+        assert any(np.abs(value).max() > 0 for key, value in one.items() if key.startswith("networks.actor.chain"))
+        checkpoint = algo.save_to_path(tmp_path / "checkpoint")
+        expected = curve(algo, 2)
+        algo.restore_from_path(checkpoint)
+        assert curve(algo, 2) == expected
+    finally:
+        algo.stop()
+
+
+@pytest.mark.usefixtures("no_cluster")
+def test_a_latent_memory_starts_from_zeros_and_holds_the_shrunken_output_of_the_chain():
+    algo = config_of(latent_start="memory", latent_decay=0.4).build_algo()
+    runner = algo.env_runner
+    assert not runner.latent_memory.read(0).any()
+    curve(algo, 2)  # the first episode is played by the prior, to which the chain adds nothing
+    before = runner.latent_memory.read(0).clone()
+    sample = runner.collect()[0]
+    actor = runner.module.networks.actor
+    mask = np.arange(sample.tasks.shape[2]) < sample.task_counts[..., None]
+    x_0 = sample.logits - actor.prior(torch.as_tensor(sample.queues)).numpy()[:, None, None]
+    expected = 0.4 * np.exp(-(0.1 + 10.0) / 4) * x_0
+    np.testing.assert_allclose(sample.latent, before.numpy())
+    assert before.abs().max() > 0 and mask.any() and np.isfinite(expected).all()
+    again = runner.module.networks.next_latent(
+        "probabilities", torch.as_tensor(sample.logits), torch.zeros(1), torch.as_tensor(sample.queues)
+    )
+    np.testing.assert_allclose(again.numpy(), expected, rtol=1e-5, atol=1e-6)
+    algo.stop()
 
 
 def test_the_strength_of_a_bound_rises_above_it_and_falls_below():

@@ -154,3 +154,13 @@ def test_a_mistake_is_one_line(arguments, message, on_fleet, tmp_path, capsys):
     where = ["--setting", setting_file(tmp_path), *on_fleet, "--output", tmp_path / "run"]
     line = error_of(capsys, "train", *where, *arguments)
     assert line.startswith("lad-rllib train: ") and message in line
+
+
+@pytest.mark.cluster
+def test_it_learns_for_everybody_from_what_a_fleet_recorded(train, on_fleet, tmp_path):
+    run = tmp_path / "run"
+    assert train(*on_fleet, "--objective", "system_delay", "--episodes", "2", "--output", run) == 0
+    assert configuration(run)["queue_unit"] == "slots"
+    assert len(progress(run)) == 2
+    moved = [value for key, value in weights(run).items() if "chain.denoiser.weight_2" in key and "actor" in key]
+    assert np.abs(moved[0]).max() > 0  # it starts at zero

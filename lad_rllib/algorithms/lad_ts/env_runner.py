@@ -217,7 +217,11 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
             self._latent_memory = LatentMemory(
                 self.config.latent_index,
                 (self.num_envs, stations, num_tasks, self.config.latent_size(spaces[names.QUEUES].shape[0])),
-                seed=[[self._entropy, index] for index in range(self.num_envs)],
+                seed=(
+                    None
+                    if self.config.learns_from_costs
+                    else [[self._entropy, index] for index in range(self.num_envs)]
+                ),
             )
         return self._latent_memory
 

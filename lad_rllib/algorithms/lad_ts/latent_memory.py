@@ -3,7 +3,7 @@
 What becomes of it (tested in ``tests/algorithms/test_latent_memory.py``):
 
 - It is state of the *environment runner*, one memory for each of its environments; it is not a weight.
-- It lives on from episode to episode. Every entry starts as standard normal noise.
+- It lives on from episode to episode. Every entry starts as standard normal noise; with a system objective, as zeros.
 - **Checkpoint**: the algorithm saves the memory of every training runner, and restores it runner by runner; a
   runner without a saved one takes that of the first saved runner, an environment that of its runner's first one.
 - **Evaluation**: before each ``evaluate()`` the evaluation runners take a copy of the first training runner's
@@ -37,10 +37,10 @@ class LatentMemory:
             ``"station_slot_task"`` one per station, slot and task index, carried from episode to episode
             (published code).
         shape: ``(E, B, N, A)``: environments, stations, task indices, actions.
-        seed: Seeds of the initial noise, one for each environment.
+        seed: Seeds of the initial noise, one for each environment; None: zeros instead of noise.
     """
 
-    def __init__(self, index: LatentIndex, shape: tuple[int, int, int, int], seed: list[list[int]]) -> None:
+    def __init__(self, index: LatentIndex, shape: tuple[int, int, int, int], seed: list[list[int]] | None) -> None:
         self._by_slot = index == "station_slot_task"
         self._shape = shape
         self._seed = seed
@@ -57,6 +57,8 @@ class LatentMemory:
         return self._latents[key]
 
     def _initial_noise(self, key: int) -> NDArray[np.float32]:
+        if self._seed is None:
+            return np.zeros(self._shape, dtype=np.float32)
         shape = self._shape[1:]
         return np.stack(
             [np.random.default_rng([*seed, key]).standard_normal(shape, dtype=np.float32) for seed in self._seed]

@@ -32,12 +32,13 @@ class LADTSPolicy:
         num_tasks: Task indices N that the latent memory knows; tasks beyond use the last one's.
         latent_index: See :class:`LADTSConfig`.
         latent_content: See :class:`LADTSConfig`.
-        latent_state: Latent memory to start from; None starts from noise.
+        latent_state: Latent memory to start from.
         queue_unit: Unit of the queues that the networks were trained on, ``"gcycles"``, ``"seconds"`` or
             ``"slots"``.
         explore: Draw servers from the actors' probabilities; otherwise take the most probable ones.
         title: Name of the algorithm that trained it.
         draws: See :class:`LADTSConfig`.
+        starts_from_noise: Without ``latent_state``, the memory starts from noise; else from zeros.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class LADTSPolicy:
         explore: bool = True,
         title: str = "LAD-TS",
         draws: str = "independent",
+        starts_from_noise: bool = True,
     ) -> None:
         self.networks = networks.eval()
         self.num_tasks = num_tasks
@@ -59,6 +61,7 @@ class LADTSPolicy:
         self.title = title
         self.queue_unit = queue_unit
         self._draws = draws
+        self._starts_from_noise = starts_from_noise
         self._latent_index: Literal["station_task", "station_slot_task"] = latent_index
         self._latent_content = latent_content
         self._latent_state = latent_state
@@ -97,12 +100,14 @@ class LADTSPolicy:
             explore=explore,
             title=saved.title,
             draws=saved.config.get("draws", "independent"),
+            starts_from_noise=saved.config.get("objective", "own_delay") == "own_delay",
         )
 
     def reset(self, num_episodes: int) -> None:
         """Start ``num_episodes`` episodes in lockstep, each with a copy of what training had remembered."""
         shape = (num_episodes, self.networks.num_stations, self.num_tasks, self.networks.latent_size)
-        self._memory = LatentMemory(self._latent_index, shape, [[0, index] for index in range(num_episodes)])
+        seed = [[0, index] for index in range(num_episodes)] if self._starts_from_noise else None
+        self._memory = LatentMemory(self._latent_index, shape, seed)
         if self._latent_state is not None:
             self._memory.set_state(self._latent_state)
 
