@@ -121,8 +121,9 @@ def run(parsed: argparse.Namespace) -> int:
         raise ConfigurationError("beyond.py draws its arrivals; experiments/trace.py learns from a request log")
     for part in parsed.parts:
         curves, judged = [], []
-        for episodes in sorted({study.episodes for study in STUDIES if study.part == part}):
-            studies = [study for study in STUDIES if (study.part, study.episodes) == (part, episodes)]
+        of_part = studies_of(part, parsed.episodes)
+        for episodes in sorted({study.episodes for study in of_part}):
+            studies = [study for study in of_part if study.episodes == episodes]
             runs = part_runs(parsed, part, episodes, studies)
             curves.append(runs.train())
             judged.append(judge(runs, studies))
@@ -135,9 +136,19 @@ def run(parsed: argparse.Namespace) -> int:
     return 0
 
 
+def studies_of(part: str, episodes: int | None) -> list[Study]:
+    """The studies of a part; with a number of episodes, that of the command line, instead of their own."""
+    studies = [study for study in STUDIES if study.part == part]
+    if episodes is None:
+        return studies
+    if part == "budgets":
+        return [Study(f"{episodes} episodes", part, episodes)]
+    return [replace(study, episodes=episodes) for study in studies]
+
+
 def part_runs(parsed: argparse.Namespace, part: str, episodes: int, studies: list[Study]) -> CaseRuns:
     """The runs of the studies of a part that are trained for as many episodes."""
-    parsed = argparse.Namespace(**vars(parsed) | {"episodes": parsed.episodes or episodes})
+    parsed = argparse.Namespace(**vars(parsed) | {"episodes": episodes})
     cases = [
         Case(
             study.name,

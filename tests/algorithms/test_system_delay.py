@@ -189,9 +189,11 @@ def test_it_beats_the_greedy_oracle_also_as_a_saved_policy_and_a_bound_trades_th
 
 
 @pytest.mark.usefixtures("no_cluster")
-@pytest.mark.parametrize("latent_start", ["zero", "memory"])
-def test_a_restored_run_goes_on_exactly(latent_start, tmp_path):
-    training = {"latent_start": latent_start, "bounded_percentile": 95, "percentile_bound_s": 1.0}
+@pytest.mark.parametrize(
+    "own", [{"latent_start": "memory"}, {"momentum": 0.5}, {"shared_actor": False, "draws": "coordinated"}]
+)
+def test_a_restored_run_goes_on_exactly(own, tmp_path):
+    training = {"bounded_percentile": 95, "percentile_bound_s": 1.0, **own}
     algo = config_of(**training).build_algo()
     curve(algo, 2)
     checkpoint = algo.save_to_path(tmp_path / "checkpoint")
@@ -243,6 +245,83 @@ def test_a_latent_memory_starts_from_zeros_and_holds_the_shrunken_output_of_the_
     algo.stop()
 
 
+@pytest.mark.usefixtures("no_cluster")
+def test_environments_in_lockstep_have_costs_of_their_own():
+    algo = config_of().env_runners(num_envs_per_env_runner=2).build_algo()
+    samples = samples_of(algo)
+    costs = algo.env_runner.env.unwrapped.marginal_costs(None, 0.97)
+    for slot, sample in enumerate(samples):
+        np.testing.assert_array_equal(sample.cost, costs[:, slot])
+    assert not np.array_equal(costs[0], costs[1])
+    assert np.isfinite(curve(algo, 2)).all()
+    algo.stop()
+
+
+@pytest.mark.usefixtures("no_cluster")
+def test_an_episode_without_a_task_teaches_nothing_and_stops_nothing():
+    quiet = {"preset": "small", "arrivals": {"source": "poisson", "mean_tasks": 1e-6}}
+    algo = config_of(quiet).build_algo()
+    before = algo.learner_group._learner.module["default_policy"].networks.actor.state_dict()
+    before = {key: value.clone() for key, value in before.items()}
+    algo.train()
+    after = algo.learner_group._learner.module["default_policy"].networks.actor.state_dict()
+    for key, value in before.items():
+        torch.testing.assert_close(after[key], value, rtol=0, atol=0)
+    algo.stop()
+
+
+@pytest.mark.usefixtures("no_cluster")
+def test_what_one_run_has_learned_starts_another_on_another_network(tmp_path):
+    first = config_of().build_algo()
+    curve(first, 3)
+    checkpoint = first.save_to_path(tmp_path / "checkpoint")
+    learned = first.env_runner.module.networks.actor
+    other = {"preset": "small", "network": {"capacity_gcycles_per_s": [40.0, 30.0, 20.0, 10.0]}}
+    second = config_of(other).build_algo()
+    second.start_from(checkpoint)
+    for actor in (
+        second.env_runner.module.networks.actor,
+        second.learner_group._learner.module["default_policy"].networks.actor,
+    ):
+        for (name, own), there in zip(actor.named_parameters(), learned.parameters(), strict=True):
+            torch.testing.assert_close(own, there, rtol=0, atol=0, msg=name)
+        assert actor.log_capacity.argmax() == 0  # its own network's
+    scale = second.learner_group._learner.module["default_policy"].networks.actor.task_scale.clone()
+    curve(second, 1)
+    torch.testing.assert_close(second.env_runner.module.networks.actor.task_scale, scale)
+    first.stop()
+    second.stop()
+
+
+@pytest.mark.usefixtures("no_cluster")
+def test_a_run_for_another_objective_is_refused_in_one_line(tmp_path):
+    algo = config_of().build_algo()
+    checkpoint = algo.save_to_path(tmp_path / "checkpoint")
+    own = LADTSConfig().environment(FleetVectorEnv, env_config={"setting": "small"}).build_algo()
+    with pytest.raises(ConfigurationError, match="trained with objective 'system_delay', here it is 'own_delay'"):
+        own.start_from(checkpoint)
+    with pytest.raises(ConfigurationError, match="the checkpoint has other networks"):
+        own.restore_from_path(checkpoint)
+    algo.stop()
+    own.stop()
+
+
+def test_the_last_objective_wins_with_its_settings():
+    config = LADTSConfig().training(preset="paper", objective="system_delay").training(objective="own_delay")
+    published = LADTSConfig().training(preset="paper")
+    for key in (
+        "latent_start",
+        "latent_index",
+        "denoiser_output",
+        "clip_denoised",
+        "hidden_sizes",
+        "actor_lr",
+        "gamma",
+    ):
+        assert getattr(config, key) == getattr(published, key), key
+    assert LADTSConfig().training(objective="system_delay", gamma=0.9).gamma == 0.9
+
+
 def test_the_strength_of_a_bound_rises_above_it_and_falls_below():
     loss = TaskLoss(None, 50, 2.0)
     loss.observe(np.array([3.0, 3.0]))
@@ -272,6 +351,9 @@ def test_even_draws_keep_each_tasks_probabilities_and_spread_the_tasks_that_they
         ({"objective": "system_delay", "latent_start": "noise"}, "latent_start must be 'memory' or 'zero'"),
         ({"objective": "system_delay", "bounded_percentile": 95}, "bounded_percentile and percentile_bound_s together"),
         ({"objective": "system_delay", "step_size": 0.0}, "step_size must be positive"),
+        ({"objective": "system_delay", "momentum": "0.5"}, "momentum must be a number, got '0.5'"),
+        ({"objective": "system_delay", "shared_actor": "false"}, "shared_actor must be True or False"),
+        ({"step_size": 1.0}, "step_size needs objective='system_delay', got 1.0 with 'own_delay'"),
         ({"latent_start": "zero"}, "latent_start 'zero' needs objective='system_delay'"),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -40,17 +40,30 @@ SAMPLING_RNG = "sampling_rng"
 UPDATES_DUE = "updates_due"
 IMPROVEMENTS = "improvements"
 
+_SAME_IN_BOTH = {
+    "objective": "own_delay",
+    "latent_start": "memory",
+    "latent_index": "station_slot_task",
+    "latent_content": "probabilities",
+    "shared_actor": True,
+    "prior_queue_weight": 0.5,
+    "latent_decay": 0.5,
+}
+"""What must be the same in a run whose weights are taken over, and what it was before it was a setting."""
+
 RESTART_WAIT_S = 120.0
 """How long a training step waits for a runner to come back when all have died [s]."""
 
 
 class LADTS(Algorithm):
-    """Learns where to send each task: one latent action diffusion actor and soft actor-critic per base station.
+    """Learns where to send each task, with latent action diffusion actors.
 
-    One ``train()`` plays one episode in every environment. With a local environment runner, weights move on after
-    every slot, as in the published code; with remote ones after every ``rollout_fragment_length`` slots ("auto": an
-    episode). The algorithm owns the replay buffers; the learner weights, temperatures and optimisers; the runners
-    the latent memories (see :mod:`~lad_rllib.algorithms.lad_ts.latent_memory` for what becomes of them).
+    One ``train()`` plays one episode in every environment. With the paper's objective, each base station learns by soft
+    actor-critic from its own delays: with a local environment runner, weights move on after every slot, as in the
+    published code; with remote ones after every ``rollout_fragment_length`` slots ("auto": an episode). With a system
+    objective they move on after whole episodes, by policy mirror descent on what tasks cost everybody. The algorithm
+    owns the replay buffers; the learner weights, temperatures and optimisers; the runners the latent memories (see
+    :mod:`~lad_rllib.algorithms.lad_ts.latent_memory` for what becomes of them).
     """
 
     @classmethod
@@ -67,7 +80,7 @@ class LADTS(Algorithm):
         self.replay_buffer = FleetReplayBuffer(
             num_stations=observation_space[names.TASKS].shape[0],
             num_servers=servers,
-            capacity=self.config.replay_capacity,
+            capacity=0 if self.config.learns_from_costs else self.config.replay_capacity,
             latent_size=self.config.latent_size(servers),
             latent_after_acting=self.config.replay_latent == "after_acting",
         )
@@ -92,7 +105,8 @@ class LADTS(Algorithm):
                 self._learn_from_transitions(samples)
             with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
                 self._share_weights()
-        self.metrics.log_value("replay_buffer_size", float(self.replay_buffer.size.mean()), window=1)
+        if not self.config.learns_from_costs:
+            self.metrics.log_value("replay_buffer_size", float(self.replay_buffer.size.mean()), window=1)
         results = self.learner_group.foreach_learner(lambda learner: learner.reduce_metrics())
         self.metrics.aggregate([result.get() for result in results], key=LEARNER_RESULTS)
 
@@ -116,15 +130,21 @@ class LADTS(Algorithm):
             return
         step_size = StepSize(self.config.step_size, self.config.last_step_size, self.config.step_size_iterations)
         improvement = ImprovementSet(samples, step_size.at(self._improvements))
-        # In the first iteration the policy is the prior still, to which the tasks' scale means nothing.
-        scale = improvement.task_scale if self._improvements == 0 else None
-        self.learner_group.foreach_learner(lambda learner: learner.begin_improvement(scale))
+        if not improvement.counts.any():
+            return
+        scale = improvement.task_scale
+        self._on_learners(lambda learner: learner.begin_improvement(scale))
         self._improvements += 1
         ready = improvement.counts > 0
         for _ in range(sum(map(self._count_updates, samples))):
             batch = improvement.sample(self.config.total_train_batch_size, self._sampling_rng)
             self._update_learners(batch, ready)
-        self.learner_group.foreach_learner(lambda learner: learner.end_improvement())
+        self._on_learners(lambda learner: learner.end_improvement())
+
+    def _on_learners(self, function: Callable[[Any], None]) -> None:
+        """Call a function on every learner; what one of them raises is raised here."""
+        for result in self.learner_group.foreach_learner(function):
+            result.get()
 
     def _local_rounds(self) -> Iterator[list[SlotSample]]:
         runner: LADTSEnvRunner = self.env_runner
@@ -345,13 +365,13 @@ class LADTS(Algorithm):
         saved = read_checkpoint(path)
         if saved.title != self.config.title:
             raise ConfigurationError(f"{path} is a checkpoint of {saved.title}, this algorithm is {self.config.title}")
-        own = {key: getattr(self.config, key) for key in ("latent_index", "latent_content", "latent_start")}
-        for key, value in own.items():
-            if saved.config.get(key, value) != value:
-                raise ConfigurationError(f"{path} was trained with {key} {saved.config[key]!r}, here it is {value!r}")
-        self.learner_group.set_state(
-            {COMPONENT_LEARNER: {COMPONENT_RL_MODULE: {DEFAULT_MODULE_ID: dict(saved.weights)}}}
-        )
+        for key, default in _SAME_IN_BOTH.items():
+            there, here = saved.config.get(key, default), getattr(self.config, key)
+            if there != here:
+                raise ConfigurationError(f"{path} was trained with {key} {there!r}, here it is {here!r}")
+        # The environment's own capacities stay: they are no weights.
+        weights = {key: value for key, value in saved.weights.items() if not key.endswith(".log_capacity")}
+        self.learner_group.set_state({COMPONENT_LEARNER: {COMPONENT_RL_MODULE: {DEFAULT_MODULE_ID: weights}}})
         if saved.latent_state is not None:
             memory = saved.latent_state
             self.env_runner_group.foreach_env_runner(lambda runner: runner.set_latent_memory(memory))

@@ -9,7 +9,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from lad_rllib.algorithms.lad_ts.actors import ActorKind, LatentStart, latent_size
-from lad_rllib.algorithms.lad_ts.task_loss import check_task_loss
+from lad_rllib.algorithms.lad_ts.task_loss import check_task_loss, is_number
 from lad_rllib.diffusion.compiled import check_kernels
 from lad_rllib.errors import ConfigurationError
 
@@ -240,13 +240,14 @@ class LADTSConfig(AlgorithmConfig):
                 ``hidden_sizes``, ``actor_lr`` and ``gamma``, and those given beside it win. Then ``gamma`` discounts
                 the delay of tasks in later slots. It needs queues in slots of waiting time (``env_config``
                 ``queue_unit="slots"``, filled in if not given), and an environment that tells marginal costs. The
-                settings of critics, temperatures and replay do nothing then.
+                settings of critics, temperatures, replay and ``latent_content`` do nothing then. Called again, the last
+                objective wins, with its settings.
             penalty: System objectives: loss of a task by its delay, as name and fields of
                 :func:`lad_rllib.simulator.make_penalty`: ``{"name": "tail", "threshold_s": 14, "strength": 4}``,
                 ``{"name": "deadline-miss", "deadline_s": 5}``; None: the delay itself.
             bounded_percentile: System objectives: percentile of the delays that shall stay below
                 ``percentile_bound_s``, in (0, 100), for example 95; None for no bound.
-            percentile_bound_s: Its bound [s].
+            percentile_bound_s: Its bound [s]. Each env runner weighs it by what it has seen (metric ``loss_strength``).
             step_size: System objectives: first step size of mirror descent, over the policy's mean cost (3).
             last_step_size: Step size from ``step_size_iterations`` on (0.3); between them it falls geometrically.
             step_size_iterations: See ``last_step_size`` (100).
@@ -291,11 +292,19 @@ class LADTSConfig(AlgorithmConfig):
             group = {key: value for key, value in PRESETS[given["preset"]].items() if key not in self.without}
             groups.append(group)
         if "objective" in given:
-            groups.append(OBJECTIVES.get(given["objective"], {}))
+            groups.append(self._settings_of(given["objective"]))
         given = {key: value for group in (*groups, given) for key, value in group.items() if key not in kwargs}
         for key, value in given.items():
             setattr(self, key, tuple(value) if key == "hidden_sizes" else value)
         return self
+
+    def _settings_of(self, objective: str) -> dict[str, Any]:
+        """Settings that go with an objective; back from another one, those that go with the preset."""
+        if objective == "own_delay" and self.learns_from_costs:
+            defaults = type(self)()
+            group = {key: getattr(defaults, key) for key in OBJECTIVES[self.objective]}
+            return group | {key: value for key, value in PRESETS[self.preset].items() if key in group}
+        return OBJECTIVES.get(objective, {})
 
     def update_from_dict(self, config_dict: dict[str, Any]) -> LADTSConfig:
         """Set values by name (as Ray Tune does); ``preset`` and ``objective`` set their groups first, other keys win.
@@ -376,12 +385,13 @@ class LADTSConfig(AlgorithmConfig):
         """System objectives: refuse what does not go together; own delay: what needs a system objective."""
         check_task_loss(self.penalty, self.bounded_percentile, self.percentile_bound_s)
         if not self.learns_from_costs:
-            for key in ("penalty", "bounded_percentile"):
-                if getattr(self, key) is not None:
-                    raise ConfigurationError(f"{key} needs objective='system_delay'; objective is {self.objective!r}")
             if self.latent_start == "zero":
                 raise ConfigurationError("latent_start 'zero' needs objective='system_delay'")
             return
+        for key in ("step_size", "last_step_size", "step_size_iterations", "momentum", "prior_queue_weight"):
+            _check(is_number(getattr(self, key)), key, getattr(self, key), "a number")
+        _check(is_number(self.latent_decay), "latent_decay", self.latent_decay, "a number")
+        _check(isinstance(self.shared_actor, bool), "shared_actor", self.shared_actor, "True or False")
         for key in ("step_size", "last_step_size", "step_size_iterations"):
             _check(getattr(self, key) > 0, key, getattr(self, key), "positive")
         _check(self.prior_queue_weight >= 0, "prior_queue_weight", self.prior_queue_weight, "at least 0")
@@ -420,13 +430,21 @@ class LADTSConfig(AlgorithmConfig):
                 )
 
     def _check_meaningful(self) -> None:
-        """Refuse values of settings that the algorithm does not have."""
-        defaults = type(self)() if self.without else self
+        """Refuse values of settings that the algorithm, or its objective, does not have."""
+        defaults = type(self)()
+        if "objective" not in self.without and not self.learns_from_costs:
+            for key in sorted(OBJECTIVE_SETTINGS - {"objective"}):
+                if getattr(self, key) != getattr(defaults, key):
+                    raise ConfigurationError(
+                        f"{key} needs objective='system_delay', got {getattr(self, key)!r} with {self.objective!r}"
+                    )
         for key in sorted(self.without, key=lambda key: (key != "objective", key)):
             if getattr(self, key) != getattr(defaults, key):
                 raise ConfigurationError(f"{self.title} has no {key}, got {getattr(self, key)!r}; leave it out")
 
     def _check_replay(self) -> None:
+        if self.learns_from_costs:  # no replay
+            return
         total_batch = self.total_train_batch_size
         if total_batch > self.replay_capacity:
             raise ConfigurationError(

@@ -168,7 +168,8 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
                 self._make_on_episode_callback("on_episode_end", index, episodes)
                 self._done_episodes_for_metrics.append(episode)
         self._observation = observation
-        stored = latent_out if self.config.replay_latent == "after_acting" else latent_in
+        after_acting = self.config.replay_latent == "after_acting" and not self.config.learns_from_costs
+        stored = latent_out if after_acting else latent_in
         sample = SlotSample(
             source=self.worker_index or 0,
             slot=slot,
@@ -236,12 +237,14 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
         """Play slots of all environments, at most to the end of their episodes, exploring as configured.
 
         Args:
-            num_slots: Slots to play; None plays to the end of the episodes.
+            num_slots: Slots to play; None plays to the end of the episodes, as system objectives need it.
 
         Returns:
             The slots that are complete by now, in order: those played, or, if delays come late, more or fewer. The last
             call of an episode returns the rest.
         """
+        if self.config.learns_from_costs and num_slots is not None:
+            raise ValueError("costs are known of whole episodes only; collect() them without a number of slots")
         samples: list[SlotSample] = []
         played = 0
         with self.metrics.log_time(SAMPLE_TIMER):
@@ -318,7 +321,9 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
         delays = np.stack([sample.delay_s for sample in samples], axis=1)
         counts = np.stack([sample.task_counts for sample in samples], axis=1)
         self._task_loss.observe(delays[np.arange(delays.shape[-1]) < counts[..., None]])
-        return [replace(sample, cost=costs[:, slot]) for slot, sample in enumerate(samples)]
+        if self.config.bounded_percentile is not None:
+            self.metrics.log_value("loss_strength", self._task_loss.strength, window=1)
+        return [replace(sample, cost=costs[:, sample.slot]) for sample in samples]
 
     # -- State ----------------------------------------------------------------------------------------------------
 

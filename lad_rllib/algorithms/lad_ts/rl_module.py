@@ -94,8 +94,13 @@ class LADTSTorchRLModule(TorchRLModule, InferenceOnlyAPI):
         """Load weights.
 
         Raises:
-            ConfigurationError: if they are of networks of another size.
+            ConfigurationError: if they are of networks of another size, or of another kind.
         """
+        if state and not any(name in state for name in self.state_dict()):
+            raise ConfigurationError(
+                f"the checkpoint has other networks: {next(iter(state))} there, {next(iter(self.state_dict()))} here; "
+                "restore with the algorithm and objective that it was trained with"
+            )
         for name, own in self.state_dict().items():
             if name in state and tuple(state[name].shape) != tuple(own.shape):
                 raise ConfigurationError(

@@ -72,7 +72,15 @@ def check_task_loss(penalty: Any, percentile: float | None, bound_s: float | Non
         return
     if penalty is not None:
         raise ConfigurationError("bounded_percentile makes a penalty of its own; leave penalty out")
+    for name, value in (("bounded_percentile", percentile), ("percentile_bound_s", bound_s)):
+        if not is_number(value):
+            raise ConfigurationError(f"{name} must be a number, got {value!r}")
     if not 0 < percentile < 100:
         raise ConfigurationError(f"bounded_percentile must be between 0 and 100, got {percentile}")
     if not bound_s > 0:
         raise ConfigurationError(f"percentile_bound_s must be positive, got {bound_s}")
+
+
+def is_number(value: Any) -> bool:
+    """Whether a setting is a number."""
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)

@@ -37,7 +37,10 @@ class StepSize:
 
 
 def advantages(logits: FloatArray, cost: FloatArray) -> tuple[FloatArray, float]:
-    """Costs less what the policy expects, shape (K, A), and the mean of what it expects over all tasks.
+    """Costs less what the policy expects, shape (K, A), and the size of a cost.
+
+    The size is the mean of what the policy expects over all tasks; or, of losses that are 0 for most tasks, the root
+    mean square of the advantages that it meets, if that is greater.
 
     Args:
         logits: Action logits of the policy that played, shape (K, A).
@@ -47,17 +50,20 @@ def advantages(logits: FloatArray, cost: FloatArray) -> tuple[FloatArray, float]
     (array([[-1.,  1.]]), 2.0)
     """
     weights = np.exp(logits - logits.max(-1, keepdims=True))
-    expected = (weights * cost).sum(-1, keepdims=True) / weights.sum(-1, keepdims=True)
-    return cost - expected, float(expected.mean(dtype=np.float64))
+    weights /= weights.sum(-1, keepdims=True)
+    expected = (weights * cost).sum(-1, keepdims=True)
+    advantage = cost - expected
+    met = np.sqrt((weights * np.square(advantage)).sum(-1).mean(dtype=np.float64))
+    return advantage, max(float(expected.mean(dtype=np.float64)), float(met))
 
 
 class ImprovementSet:
     """All tasks of the episodes played with one policy, and the step of their logits towards less cost.
 
-    The step is ``-step_size * advantage / mean cost``. The mean cost is what the policy pays for a task, and that is
-    about what a server's cost changes by if its share of the tasks is multiplied by e. So a step size of about 1 is the
-    greatest at which all tasks can step at once without passing by one another, if the networks follow it in full; with
-    few updates for each episode they follow in part.
+    The step is ``-step_size * advantage / size of a cost``, see :func:`advantages`. The mean cost is what the policy
+    pays for a task, and that is about what a server's cost changes by if its share of the tasks is multiplied by e. So a
+    step size of about 1 is the greatest at which all tasks can step at once without passing by one another, if the
+    networks follow it in full; with few updates for each episode they follow in part.
 
     Args:
         samples: Slots of whole episodes, with logits and costs.
@@ -69,10 +75,9 @@ class ImprovementSet:
         station = np.concatenate([column.pop("station") for column in columns])
         order = np.argsort(station, kind="stable")
         joined = {key: np.concatenate([column[key] for column in columns])[order] for key in columns[0]}
-        advantage, mean_cost = (
-            advantages(joined["logits"], joined.pop("cost")) if len(station) else (joined["cost"], 0.0)
-        )
-        joined["step"] = advantage * (-step_size / mean_cost if mean_cost > 0 else 0.0)
+        cost = joined.pop("cost")
+        advantage, size = advantages(joined["logits"], cost) if len(station) else (cost, 0.0)
+        joined["step"] = advantage * (-step_size / size if size > 0 else 0.0)
         ends = np.cumsum([0, *(value.shape[1] for value in joined.values())])
         self._columns = {key: slice(*ends[i : i + 2]) for i, key in enumerate(joined)}
         self._rows = np.concatenate(list(joined.values()), axis=1, dtype=np.float32)

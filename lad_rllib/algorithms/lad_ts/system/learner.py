@@ -27,15 +27,20 @@ class SystemDelayLearner(LADTSTorchLearner):
         return improve_stations(
             networks,
             batch,
-            lambda name, loss: self._gradient_step(name, loss, None),
+            lambda name, loss: self._gradient_step(name, loss, None if networks.actor.shared else ready),
             momentum=self.config.momentum,
             ready=ready,
         )
 
-    def begin_improvement(self, task_scale: NDArray[np.floating[Any]] | None) -> None:
-        """Note the policy that played; with a scale (2,), scale tasks (see :meth:`PriorActor.set_task_scale`)."""
+    def begin_improvement(self, task_scale: NDArray[np.floating[Any]]) -> None:
+        """Note the policy that played.
+
+        Args:
+            task_scale: Typical input size and workload, shape (2,). Tasks are divided by the first one that comes: as
+                long as the policy is the prior, it means nothing to it.
+        """
         networks: SystemNetworks = self._module[DEFAULT_MODULE_ID].networks
-        if task_scale is not None:
+        if networks.actor.is_prior:
             for actor in networks.actors():
                 actor.set_task_scale(torch.as_tensor(task_scale).to(actor.task_scale.device))
         self._played = {key: value.clone() for key, value in networks.actor.state_dict().items()}

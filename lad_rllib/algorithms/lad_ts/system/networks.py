@@ -92,6 +92,11 @@ class PriorActor(nn.Module):
         log_capacity = capacities.log()
         self.log_capacity.copy_(log_capacity - log_capacity.mean())
 
+    @property
+    def is_prior(self) -> bool:
+        """Whether the policy is the prior still: nothing has been learned."""
+        return not any(parameter.any() for parameter in self.chain.denoiser.layers[-1])
+
     def set_task_scale(self, sizes: Tensor) -> None:
         """Divide tasks' inputs from now on by a typical input size and workload (2,)."""
         self.task_scale.copy_(sizes[:, None])
@@ -196,8 +201,10 @@ class SystemNetworks(ActingNetworks):
 
     def next_latent(self, content: str, logits: Tensor, probabilities: Tensor, queues: Tensor) -> Tensor:
         """``decay * sqrt(alpha_bar_I) * x_0``: the forward diffusion of what the chain put out, in its mean."""
-        x_0 = logits - self.actor.prior(queues)[:, None, None]
-        return (self.actor.latent_gain * x_0)[..., : self.latent_size]
+        if not self.latent_size:
+            return logits[..., :0]
+        prior = self.actor.prior(queues.to(self.actor.log_capacity.device)).to(logits.device)
+        return self.actor.latent_gain * (logits - prior[:, None, None])
 
     def optimizers(self, actor_lr: float, critic_lr: float, alpha_lr: float) -> dict[str, AgentwiseAdam]:
         """The actors' optimiser."""
