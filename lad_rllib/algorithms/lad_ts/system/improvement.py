@@ -61,7 +61,7 @@ class ImprovementSet:
     """All tasks of the episodes played with one policy, and the step of their logits towards less cost.
 
     The step is ``-step_size * advantage / size of a cost``, see :func:`advantages`. The mean cost is what the policy
-    pays for a task, and that is about what a server's cost changes by if its share of the tasks is multiplied by e. So a
+    pays for a task: about what a server's cost changes by if its share of the tasks is multiplied by e. So a
     step size of about 1 is the greatest at which all tasks can step at once without passing by one another, if the
     networks follow it in full; with few updates for each episode they follow in part.
 
