@@ -20,7 +20,12 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from experiments.comparison import methods  # noqa: E402
-from experiments.comparison.runs import add_methods_argument, add_run_arguments  # noqa: E402
+from experiments.comparison.runs import (  # noqa: E402
+    Case,
+    add_methods_argument,
+    add_run_arguments,
+    shared_configuration,
+)
 from lad_rllib import names  # noqa: E402
 from lad_rllib.cli import cluster, run_configuration  # noqa: E402
 from lad_rllib.cli import options as shared  # noqa: E402
@@ -57,7 +62,7 @@ def run(parsed: argparse.Namespace) -> int:
     quiet_tune()
     shared.check_at_least_one(parsed, "seeds", "episodes", "checkpoint_every")
     output = shared.writable_folder(parsed.output)
-    configuration = run_configuration.resolve(parsed)
+    configuration = shared_configuration(parsed, [Case(OURS, OURS)])
     preset = configuration["training"].get("preset", "published_code")
     stem = f"learning_{preset}"
     storage = parsed.storage_path or str(output.resolve() / "experiment")

@@ -67,17 +67,7 @@ def run(parsed: argparse.Namespace) -> int:
         raise ConfigurationError("name the log with --log and loads with --loads; leave --arrivals and --load out")
     parsed.setting = parsed.setting or ("sample-trace" if parsed.log == SAMPLE else "paper")
     parsed.arrivals = parsed.log
-    cases = [
-        Case(
-            f"{method} at load {load:g}",
-            "lad-ts" if method == SYSTEM_DELAY else method,
-            training={"objective": "system_delay"} if method == SYSTEM_DELAY else {},
-            setting={"arrivals": {"load": load}},
-            columns={"method": method, "load": load},
-        )
-        for load in parsed.loads
-        for method in parsed.methods
-    ]
+    cases = cases_of(parsed.loads, parsed.methods, parsed.episodes)
     runs = CaseRuns(parsed, "trace", cases)
     curves = runs.train()
     judged = judge(runs)
@@ -86,6 +76,22 @@ def run(parsed: argparse.Namespace) -> int:
     setting = case_setting(runs.configuration, cases[0])
     runs.write(describe(table, setting, parsed), curves=curves, evaluation=judged, summary=table)
     return 0
+
+
+def cases_of(loads: list[float], methods: list[str], episodes: int) -> list[Case]:
+    """Each method at each load."""
+    system = {"objective": "system_delay", "step_size_iterations": episodes, "draws": "coordinated"}
+    return [
+        Case(
+            f"{method} at load {load:g}",
+            "lad-ts" if method == SYSTEM_DELAY else method,
+            training=system if method == SYSTEM_DELAY else {},
+            setting={"arrivals": {"load": load}},
+            columns={"method": method, "load": load},
+        )
+        for load in loads
+        for method in methods
+    ]
 
 
 def judge(runs: CaseRuns) -> pd.DataFrame:

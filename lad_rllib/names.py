@@ -6,7 +6,9 @@ Axes: B base stations, A edge servers, N tasks of one station in one slot (padde
 # Observation of one slot.
 TASKS = "tasks"  # (B, N, 2) float32: input size [Mbit] and workload [Gcycle]; 0 where there is no task
 TASK_COUNTS = "task_counts"  # (B,) int32: number of tasks that arrived at each station in this slot
-QUEUES = "queues"  # (A,) float32: work queued at each server at the start of the slot [Gcycle]
+# (A,) float32: work queued at each server at the start of the slot [Gcycle]; or the waiting time that it means, in
+# seconds or in slots (env_config "queue_unit")
+QUEUES = "queues"
 CAPACITIES = "capacities"  # (A,) float32: computing capacity of each server [Gcycle/s]; its space holds the same bounds
 
 # Infos of one slot.

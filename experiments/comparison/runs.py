@@ -18,6 +18,7 @@ from lad_rllib.cli.storage import SharedCopy
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.simulator import Setting, build_setting, override_spec
 
+OWN_DELAY = "own_delay"
 CHECKPOINTS = 10
 """Iterations between two checkpoints of a run."""
 EPISODE_S = {"lad-ts": 0.80, "d2sac-ts": 0.86, "sac-ts": 0.45, "dqn-ts": 0.25}
@@ -74,6 +75,28 @@ def add_methods_argument(
     )
 
 
+def shared_configuration(parsed: argparse.Namespace, cases: list[Case]) -> dict[str, Any]:
+    """What all cases take from the command line.
+
+    Raises:
+        ConfigurationError: for another objective than the own delay, if cases do not say themselves what they learn
+            for; and for a unit of the queues that a case cannot have.
+    """
+    configuration = run_configuration.resolve(parsed)
+    objective = configuration["training"].get("objective", OWN_DELAY)
+    if objective != OWN_DELAY and any("objective" not in case.training for case in cases):
+        raise ConfigurationError(
+            f"{parsed.command}.py compares methods on their own delay, got objective {objective}; "
+            "experiments/beyond.py learns for the delay of all"
+        )
+    for case in cases:
+        if case.training.get("objective", OWN_DELAY) != OWN_DELAY and parsed.queue_unit not in ("auto", "slots"):
+            raise ConfigurationError(
+                f"--queue-unit {parsed.queue_unit} does not go with {case.name!r}, which needs slots; leave one out"
+            )
+    return configuration
+
+
 def case_setting(configuration: Mapping[str, Any], case: Case) -> Setting:
     """The setting that a case is trained on."""
     return build_setting(override_spec(configuration["setting"], case.setting))
@@ -91,7 +114,7 @@ def case_config(configuration: Mapping[str, Any], case: Case) -> Any:
     training |= case.training
     setting = case_setting(configuration, case).spec
     changes = {"algorithm": case.method, "training": training, "setting": setting}
-    if training.get("objective", "own_delay") != "own_delay":
+    if training.get("objective", OWN_DELAY) != OWN_DELAY:
         changes["queue_unit"] = "slots"
     return run_configuration.algorithm_config(configuration | changes)
 
@@ -115,7 +138,7 @@ class CaseRuns:
         if len(self.cases) < len(cases):
             raise ConfigurationError("two cases have one name; name each method or point once")
         self.output = shared.writable_folder(parsed.output)
-        self.configuration = run_configuration.resolve(parsed)
+        self.configuration = shared_configuration(parsed, cases)
         self.copy = SharedCopy(self.output, parsed.storage_path, f"{stem}-results")
         self.outcomes: list[Any] = []
 

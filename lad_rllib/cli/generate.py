@@ -82,7 +82,7 @@ def run(parsed: argparse.Namespace) -> int:
             run = _serve(dispatcher, tasks, folder)
     if run is None:
         return 130
-    _print_run(run, f"{fleet.spec.name}, {decider.name}: {number} tasks")
+    _print_run(run, f"{fleet.spec.name}, {decider.title}: {number} tasks")
     print(f"written: {folder.images}, {folder.table}, {folder.contact_sheet}")
     return 1 if any(delivery.error for delivery in run.deliveries) else 0
 

@@ -68,11 +68,12 @@ class Decider:
         explore: Whether the learned one draws servers from its probabilities.
 
     Attributes:
+        title: What it is called: a heuristic's name, or that of the algorithm that trained the learned one.
         setting: What the learned one was trained on; None for a heuristic.
     """
 
     def __init__(self, name: str, checkpoint: str | None, explore: bool = True) -> None:
-        self.name = name
+        self.name = self.title = name
         self.setting: Setting | None = None
         self.scheduler: Scheduler
         if name != LEARNED:
@@ -83,7 +84,8 @@ class Decider:
         from lad_rllib.algorithms.lad_ts.checkpoint import read_checkpoint
         from lad_rllib.algorithms.lad_ts.policy import LADTSPolicy
 
-        self.scheduler = LADTSPolicy.from_checkpoint(checkpoint, explore)
+        policy = LADTSPolicy.from_checkpoint(checkpoint, explore)
+        self.scheduler, self.title = policy, policy.title
         self.setting = read_setting(read_checkpoint(checkpoint).env_config.get("setting", "paper"))
 
     def check_fleet(self, spec: FleetSpec) -> None:

@@ -18,6 +18,7 @@ from lad_rllib.simulator import Setting, TraceArrivals, build_setting
 
 TRAIN_PART = (0.0, 0.7)
 DEFAULT_ALGORITHM = "lad-ts"
+DEFAULT_KERNELS = "auto"
 TRAINING_KEYS = (
     "preset",
     "objective",
@@ -52,10 +53,17 @@ def add_learning_arguments(parser: argparse.ArgumentParser) -> None:
     )
     learn.add_argument("--policy-denoising-steps", type=int, metavar="I", help="denoising steps of the actor (5)")
     learn.add_argument("--initial-alpha", type=float, metavar="X", help="temperature at the start (0.05)")
-    learn.add_argument("--actor-lr", type=float, metavar="X", help="learning rate of the actors (1e-4)")
+    learn.add_argument(
+        "--actor-lr",
+        type=float,
+        metavar="X",
+        help="learning rate of the actors (1e-4; 1e-3 with objective system_delay)",
+    )
     learn.add_argument("--critic-lr", type=float, metavar="X", help="learning rate of the critics (1e-3)")
     learn.add_argument("--alpha-lr", type=float, metavar="X", help="learning rate of the temperatures (3e-4)")
-    learn.add_argument("--gamma", type=float, metavar="X", help="discount factor (0.95)")
+    learn.add_argument(
+        "--gamma", type=float, metavar="X", help="discount factor (0.95; 0.97 with objective system_delay)"
+    )
     learn.add_argument("--updates-per-slot", type=float, metavar="X", help="updates for each slot played (1)")
     learn.add_argument(
         "--config", metavar="FILE", help="YAML/JSON file with arguments of training() of the algorithm's configuration"
@@ -111,6 +119,7 @@ def resolve(parsed: argparse.Namespace) -> dict[str, Any]:
         "algorithm": getattr(parsed, "algorithm", DEFAULT_ALGORITHM),
         "setting": setting.spec,
         "training": training,
+        "kernels": training.get("kernels", DEFAULT_KERNELS),
         "queue_unit": queue_unit(parsed.queue_unit, setting, training),
         "live": _live(parsed),
         "init_from": str(Path(parsed.init_from).expanduser().resolve()) if parsed.init_from else None,
@@ -209,6 +218,12 @@ def algorithm_of(configuration: dict[str, Any]) -> str:
     return name
 
 
+def kernels_of(configuration: dict[str, Any]) -> str:
+    """Who computes; runs from before there were kernels go on with torch, since kernels draw other noise."""
+    kernels: str = configuration.get("kernels", "torch")
+    return kernels
+
+
 def algorithm_config(configuration: dict[str, Any]) -> Any:
     """The checked :class:`~lad_rllib.algorithms.lad_ts.LADTSConfig`, or a baseline's, of a resolved configuration.
 
@@ -227,7 +242,7 @@ def algorithm_config(configuration: dict[str, Any]) -> Any:
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)  # its import has set a chattier one
     config = CONFIGS[algorithm_of(configuration)]().environment(env, env_config=env_config)
     try:
-        config.training(**configuration["training"])
+        config.training(**{"kernels": kernels_of(configuration), **configuration["training"]})
     except TypeError as error:
         raise ConfigurationError(f"--config: {str(error).split('.training() ')[-1]}") from None
     config.debugging(seed=configuration["seed"], log_level="ERROR")

@@ -26,6 +26,7 @@ greedy oracle's on the same arrivals, over the last ten episodes.
   lad-rllib tune --trials 24 --episodes 60 --output results/tune          random search, bad trials stopped early
   lad-rllib tune --search optuna --scheduler median --seeds 0 1 --output results/tune   two seeds in each trial
   lad-rllib tune --scheduler pbt --trials 8 --episodes 100 --output results/pbt         population based training
+  lad-rllib tune --objective system_delay --output results/system         the delay of all: other hyperparameters
   lad-rllib tune --resume --output results/tune                           go on after a kill
   lad-rllib train --config results/tune/best.yaml                         train with what was found
 
@@ -42,7 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--part", type=float, nargs=2, metavar=("FROM", "TO"), help="request log: part to use (0 0.7)")
     search = parser.add_argument_group("search")
     run_configuration.add_algorithm_argument(search)
-    search.add_argument("--space", metavar="FILE", help="search space (default: lad_rllib/data/search_space.yaml)")
+    search.add_argument(
+        "--space",
+        metavar="FILE",
+        help="search space (default: lad_rllib/data/search_space.yaml, or search_space_system.yaml beside it)",
+    )
     search.add_argument("--parameters", nargs="+", metavar="NAME", help="search these of the space only")
     search.add_argument("--trials", type=int, default=24, help="configurations to try; a grid ignores it (24)")
     search.add_argument("--search", choices=SEARCHES, default="random", help="how they are chosen (random)")
@@ -136,8 +141,9 @@ def _describe(parsed: argparse.Namespace) -> dict[str, Any]:
         shared.check_seed(seed)
     if parsed.confirm_seeds < 0:
         raise ConfigurationError(f"--confirm-seeds must be at least 0, got {parsed.confirm_seeds}")
-    space = read_space(parsed.space).only(parsed.parameters)
     configuration = run_configuration.resolve(parsed)
+    objective = configuration["training"].get("objective", "own_delay")
+    space = read_space(parsed.space, objective).only(parsed.parameters)
     given = [key for key in configuration["training"] if key in space.ranges]
     if given:
         print(f"not searched, since a value is given: {', '.join(given)}", file=sys.stderr)

@@ -7,8 +7,8 @@ evaluates them again: what it would have to keep is more than the cache holds.
 from __future__ import annotations
 
 import functools
-import importlib.util
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -30,13 +30,34 @@ WIDEST = 256
 Run = Callable[..., None]
 """Calls a kernel: (packed parameters, *inputs, outputs, gradient by outputs, gradient by parameters) as arrays."""
 
+_MISSING = "it is not installed"
 _NOTHING: tuple[NDArray[np.float32], ...] = (np.empty((0, 0, 0), np.float32), np.empty((0, 0), np.float32))
 
 
 @functools.cache
-def numba_is_there() -> bool:
-    """Whether the compiler of the kernels is installed; it is not loaded yet."""
-    return importlib.util.find_spec("numba") is not None
+def obstacle() -> str:
+    """Why kernels cannot be compiled here; empty if they can. The first call loads the compiler."""
+    try:
+        import numba  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name == "numba":
+            return _MISSING
+        return _one_line(error)
+    except Exception as error:  # one for another NumPy, a library that does not load, ...: each in its own way
+        return _one_line(error)
+    return ""
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+@functools.cache
+def _can_compile() -> bool:
+    """Whether kernels can be compiled; warns once in a process if numba is installed and does not work."""
+    if obstacle() not in ("", _MISSING):
+        warnings.warn(f"numba does not work here ({obstacle()}); torch computes instead", RuntimeWarning, stacklevel=3)
+    return obstacle() == ""
 
 
 def check_kernels(kernels: str) -> str:
@@ -45,8 +66,10 @@ def check_kernels(kernels: str) -> str:
     Raises:
         ConfigurationError: if it cannot work here.
     """
-    if kernels == "compiled" and not numba_is_there():
-        raise ConfigurationError("kernels='compiled' needs numba: pip install numba, or choose 'auto' or 'torch'")
+    if kernels == "compiled" and obstacle():
+        raise ConfigurationError(
+            f"kernels='compiled' needs numba, but {obstacle()}; pip install numba, or choose 'auto' or 'torch'"
+        )
     return kernels
 
 
@@ -56,7 +79,7 @@ def takes(kernels: Kernels, tensors: Sequence[Tensor], without_gradient: Sequenc
         kernels != "torch"
         and all(t.dtype is torch.float32 and t.device.type == "cpu" for t in tensors)
         and not (torch.is_grad_enabled() and any(t.requires_grad for t in without_gradient))
-        and numba_is_there()
+        and _can_compile()
     )
 
 
@@ -125,7 +148,7 @@ def chain_run(
 
 def draws_normal(kernels: Kernels, generator: torch.Generator | None) -> bool:
     """Whether :func:`normal` takes the place of ``torch.randn``, wherever the numbers go afterwards."""
-    return kernels != "torch" and (generator is None or generator.device.type == "cpu") and numba_is_there()
+    return kernels != "torch" and (generator is None or generator.device.type == "cpu") and _can_compile()
 
 
 def normal(shape: Sequence[int], generator: torch.Generator | None) -> Tensor:

@@ -30,7 +30,7 @@ def kernel(signature: str) -> Callable[[Callable[..., None]], Callable[..., None
         function.__qualname__ += f"_{_VERSION}"
         try:
             return njit(signature, cache=True, **_OPTIONS)(function)
-        except RuntimeError:  # no folder for the cache
+        except (RuntimeError, OSError):  # no folder for the cache, or no room in it
             return njit(signature, **_OPTIONS)(function)
 
     return decorate

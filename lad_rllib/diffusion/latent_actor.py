@@ -67,7 +67,7 @@ class LatentActionActor(nn.Module):
             ``"auto"`` does without them where numba is missing; ``"compiled"`` refuses.
 
     Raises:
-        ConfigurationError: if ``kernels`` is ``"compiled"`` and numba is missing.
+        ConfigurationError: if ``kernels`` is ``"compiled"`` and numba is missing or does not work.
     """
 
     def __init__(

@@ -24,7 +24,7 @@ class FleetVectorEnv(FleetBaseEnv):
     |---|---|---|
     | ``tasks`` | (B, N, 2) | input size [Mbit], workload [Gcycle]; 0 where there is no task |
     | ``task_counts`` | (B,) | tasks that arrived in this slot |
-    | ``queues`` | (A,) | work queued at slot start [Gcycle], or its waiting time (``queue_unit``) |
+    | ``queues`` | (A,) | work queued at slot start [Gcycle], or its waiting time [s] or [slots] (``queue_unit``) |
     | ``capacities`` | (A,) | computing capacity, always the same [Gcycle/s] |
 
     Reward: minus the sum of the service delays of the slot's tasks [s]. ``infos["task_delays_s"]`` (B, N) holds

@@ -51,8 +51,8 @@ class StationMultiAgentEnv(MultiAgentEnv):
 
     Args:
         config: ``setting``: name of a preset or a settings dictionary (see
-            :func:`lad_rllib.simulator.build_setting`); ``queue_unit``: ``"gcycles"`` (paper) or ``"seconds"``
-            (a queue's waiting time).
+            :func:`lad_rllib.simulator.build_setting`); ``queue_unit``: ``"gcycles"`` (paper), or a queue's
+            waiting time in ``"seconds"`` or ``"slots"``.
 
     Version history: v0, first release.
     """

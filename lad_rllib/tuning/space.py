@@ -16,7 +16,18 @@ from lad_rllib.errors import ConfigurationError
 
 SCHEDULERS = ("asha", "pbt", "median", "none")
 SEARCHES = ("random", "grid", "optuna")
-MUTABLE = ("actor_lr", "critic_lr", "alpha_lr", "gamma", "tau", "updates_per_slot", "train_batch_size_per_learner")
+MUTABLE = (
+    "actor_lr",
+    "critic_lr",
+    "alpha_lr",
+    "gamma",
+    "tau",
+    "updates_per_slot",
+    "train_batch_size_per_learner",
+    "step_size",
+    "last_step_size",
+    "momentum",
+)
 """Hyperparameters that may change in the middle of a run, as population based training wants: a checkpoint's networks,
 temperatures and memory stay valid."""
 _KINDS = {"uniform": 2, "loguniform": 2, "randint": 2, "choice": None}
@@ -85,16 +96,19 @@ class SearchSpace:
         return mutable
 
 
-def read_space(path: str | Path | None = None) -> SearchSpace:
+def read_space(path: str | Path | None = None, objective: str = "own_delay") -> SearchSpace:
     """Read a search space.
 
     Args:
-        path: YAML or JSON file, see ``lad_rllib/data/search_space.yaml``; None: that one.
+        path: YAML or JSON file, see ``lad_rllib/data/search_space.yaml``; None: that one, or with a system objective
+            ``search_space_system.yaml`` beside it.
+        objective: What is learned for.
 
     Raises:
         ConfigurationError: if it cannot be read, or a range is none.
     """
-    file = resources.files("lad_rllib").joinpath("data/search_space.yaml") if path is None else Path(path).expanduser()
+    default = "search_space.yaml" if objective == "own_delay" else "search_space_system.yaml"
+    file = resources.files("lad_rllib").joinpath("data", default) if path is None else Path(path).expanduser()
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:

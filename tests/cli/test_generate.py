@@ -175,7 +175,7 @@ def test_with_a_checkpoint_the_learned_policy_decides(generate, trained_on_fleet
     seed = next(seed for seed in range(100) if choices(policy, seed) not in (None, choices(oracle, seed)))
     assert generate("--checkpoint", checkpoint, "--greedy-actions", "--tasks", 5, "--seed", seed) == 0
     assert deliveries(tmp_path)["server"].tolist() == choices(policy, seed)
-    assert "two, lad-ts: 5 tasks" in capsys.readouterr().out
+    assert "two, LAD-TS: 5 tasks" in capsys.readouterr().out
 
 
 @pytest.mark.cluster

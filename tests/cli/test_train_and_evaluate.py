@@ -60,8 +60,23 @@ def test_a_run_leaves_progress_checkpoint_configuration_and_picture(whole_run):
     configuration = yaml.safe_load((whole_run / "config.yaml").read_text())
     assert configuration["setting"]["network"]["stations"] == 4
     assert configuration["training"]["learning_starts"] == 20 and configuration["seed"] == 3
+    assert configuration["kernels"] == "auto"
     assert (whole_run / "checkpoint" / "algorithm_state.pkl").exists()
     assert (whole_run / "learning_curve.png").stat().st_size > 10_000
+
+
+def test_a_run_from_before_there_were_kernels_goes_on_with_torch(tmp_path, learning_file):
+    torch_file = tmp_path / "torch.yaml"
+    torch_file.write_text(yaml.safe_dump(yaml.safe_load(learning_file.read_text())["training"] | {"kernels": "torch"}))
+    begin = command(*SMALL, "--config", torch_file, "--quiet", "--output")
+    for folder, episodes in (("whole", 4), ("old", 2)):
+        assert run([*begin, folder, "--episodes", str(episodes)], tmp_path).returncode == 0
+    file = tmp_path / "old" / "config.yaml"
+    configuration = yaml.safe_load(file.read_text())
+    assert configuration.pop("kernels") == configuration["training"].pop("kernels") == "torch"
+    file.write_text(yaml.safe_dump(configuration))
+    assert run(command("--resume", "--quiet", "--episodes", 4, "--output", "old"), tmp_path).returncode == 0
+    assert delays(tmp_path / "old") == delays(tmp_path / "whole")
 
 
 def test_a_killed_run_resumes_and_ends_like_one_that_was_not(whole_run, tmp_path, learning_file):

@@ -131,11 +131,41 @@ def test_parameters_that_were_replaced_are_the_ones_used():
     assert_same(with_gradient(own, *inputs), with_gradient(reference, *inputs))
 
 
-def test_kernels_that_cannot_be_are_refused(monkeypatch):
-    monkeypatch.setattr(compiled, "numba_is_there", lambda: False)
-    with pytest.raises(ConfigurationError, match="needs numba"):
+@pytest.fixture
+def unknown_compiler():
+    """Nothing is known of numba yet, nor afterwards."""
+    for known in (compiled.obstacle, compiled._can_compile):
+        known.cache_clear()
+    yield
+    for known in (compiled.obstacle, compiled._can_compile):
+        known.cache_clear()
+
+
+@pytest.mark.usefixtures("unknown_compiler")
+def test_without_numba_torch_computes_silently_and_compiled_kernels_are_refused(monkeypatch, recwarn):
+    monkeypatch.setitem(sys.modules, "numba", None)
+    with pytest.raises(ConfigurationError, match="needs numba, but it is not installed"):
         StackedMLP(1, (2, 3), kernels="compiled")
     assert StackedMLP(1, (2, 3))(torch.zeros(1, 2, 4)).shape == (1, 3, 4)
+    assert not recwarn.list
+
+
+@pytest.mark.usefixtures("unknown_compiler")
+@pytest.mark.parametrize("failure", [ImportError("Numba needs NumPy 2.3\nor less"), OSError("no libllvmlite.so")])
+def test_a_numba_that_does_not_load_is_told_once_and_torch_computes(monkeypatch, tmp_path, failure):
+    (tmp_path / "numba.py").write_text(f"raise {failure!r}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "numba", raising=False)
+    network, x = StackedMLP(2, (3, 8, 4), torch.Generator().manual_seed(1)), random(2, 3, 5)
+    with pytest.warns(RuntimeWarning) as warned:
+        outputs = [network(x) for _ in range(3)]
+        assert not compiled.draws_normal("auto", None)
+    reason = " ".join(str(failure).split())
+    assert [reason in str(one.message) for one in warned] == [True]
+    network.kernels = "torch"
+    assert all(torch.equal(output, network(x)) for output in outputs)
+    with pytest.raises(ConfigurationError, match=reason):
+        StackedMLP(1, (2, 3), kernels="compiled")
 
 
 def test_the_compiler_is_loaded_only_when_kernels_run():
@@ -143,17 +173,20 @@ def test_the_compiler_is_loaded_only_when_kernels_run():
     assert subprocess.run([sys.executable, "-c", code], env=os.environ, check=False).returncode == 0
 
 
-def test_kernels_work_where_no_folder_can_be_written(monkeypatch):
+@pytest.mark.parametrize(
+    "failure", [RuntimeError("cannot cache function: no locator available"), OSError(28, "No space left on device")]
+)
+def test_kernels_work_where_no_file_can_be_kept(monkeypatch, failure):
     from lad_rllib.diffusion import kernel_compiler
 
     compile_now = kernel_compiler.njit
 
-    def no_folder(*signature, cache=False, **options):
+    def no_file(*signature, cache=False, **options):
         if cache:
-            raise RuntimeError("cannot cache function: no locator available")
+            raise failure
         return compile_now(*signature, **options)
 
-    monkeypatch.setattr(kernel_compiler, "njit", no_folder)
+    monkeypatch.setattr(kernel_compiler, "njit", no_file)
 
     @kernel_compiler.kernel("void(float32[::1])")
     def double(x):

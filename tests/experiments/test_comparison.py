@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import ablations, sweeps, trace
+from experiments import ablations, beyond, learning, sweeps, trace
 from experiments.comparison import tables
 from experiments.comparison.methods import compare
-from experiments.comparison.runs import Case, CaseRuns
+from experiments.comparison.runs import Case, CaseRuns, case_config, shared_configuration
 from lad_rllib.cli.main import run_command
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.simulator import build_setting, override_spec
@@ -112,6 +112,33 @@ def test_two_cases_of_one_name_are_refused(tmp_path):
     parsed = sweeps.parse(["--output", str(tmp_path)])
     with pytest.raises(ConfigurationError, match="one name"):
         CaseRuns(parsed, "x", [Case("a", "lad-ts"), Case("a", "sac-ts")])
+
+
+@pytest.mark.parametrize("experiment", [learning, sweeps, ablations, trace])
+@pytest.mark.parametrize("way", ["--objective", "--config"])
+def test_methods_that_learn_for_their_own_delay_take_no_other_objective(tmp_path, capsys, experiment, way):
+    values = tmp_path / "system.yaml"
+    values.write_text("objective: system_delay\n")
+    arguments = ["--smoke", "--output", str(tmp_path), way, "system_delay" if way == "--objective" else str(values)]
+    assert run_command(experiment.run, experiment.parse(arguments)) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    name = experiment.__name__.split(".")[-1]
+    assert f"{name}.py compares methods on their own delay" in line and "beyond.py learns for the delay of all" in line
+
+
+def test_a_case_for_the_delay_of_all_has_queues_in_slots_or_is_refused(tmp_path, capsys):
+    arguments = ["--smoke", "--output", str(tmp_path)]
+    for experiment, of_system in ((trace, ["--methods", "lad-ts", "system-delay"]), (beyond, [])):
+        parsed = experiment.parse([*arguments, *of_system, "--queue-unit", "seconds"])
+        assert run_command(experiment.run, parsed) == 2
+        assert "--queue-unit seconds does not go with" in capsys.readouterr().err
+    cases = trace.cases_of([1.2], ["lad-ts", "system-delay"], episodes=40)
+    for unit, own in (("auto", "seconds"), ("slots", "slots")):
+        parsed = sweeps.parse([*arguments, "--setting", "sample-trace", "--queue-unit", unit])
+        configs = [case_config(shared_configuration(parsed, cases), case) for case in cases]
+        assert [config.env_config["queue_unit"] for config in configs] == [own, "slots"]
+    assert (configs[1].step_size_iterations, configs[1].draws, configs[1].gamma) == (40, "coordinated", 0.97)
+    assert (configs[0].objective, configs[0].draws) == ("own_delay", "independent")
 
 
 def test_an_estimate_is_printed_without_training(tmp_path, capsys):

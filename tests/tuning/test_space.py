@@ -14,14 +14,16 @@ def space_of(tmp_path, **content):
     return read_space(file)
 
 
-def test_every_value_of_the_default_space_is_one_that_the_algorithm_takes():
-    space = read_space()
+@pytest.mark.parametrize("objective", ["own_delay", "system_delay"])
+def test_every_value_of_a_default_space_is_one_that_the_algorithm_takes(objective):
+    space = read_space(objective=objective)
     assert set(space.ranges) <= set(vars(LADTSConfig())) and len(space.ranges) >= 5
-    for name, domain in space.domains().items():
-        for _ in range(20):
-            LADTSConfig().training(**{name: domain.sample()}).validate()
-    defaults = LADTSConfig()
-    for name, (kind, values) in space.ranges.items():  # the published value is within reach
+    drawn = [(name, domain.sample()) for name, domain in space.domains().items() for _ in range(20)]
+    ends = [(name, point) for name, grid in space.grid(2).items() for point in grid["grid_search"]]
+    for name, value in drawn + ends:
+        LADTSConfig().training(objective=objective, **{name: value}).validate()
+    defaults = LADTSConfig().training(objective=objective)
+    for name, (kind, values) in space.ranges.items():  # the default is within reach
         default = getattr(defaults, name)
         assert default in values if kind == "choice" else values[0] <= default <= values[1]
 
@@ -52,7 +54,9 @@ def test_a_grid_has_the_ends_of_every_range(tmp_path):
 
 
 def test_population_based_training_changes_only_what_a_checkpoint_can_bear():
-    assert set(read_space().mutations()) == set(read_space().ranges) & set(MUTABLE)
+    for space in (read_space(), read_space(objective="system_delay")):
+        assert set(space.mutations()) == set(space.ranges) - {"initial_alpha", "policy_denoising_steps"}
+        assert set(space.mutations()) <= set(MUTABLE)
     with pytest.raises(ConfigurationError, match="the search space has none of them"):
         read_space().only(["policy_denoising_steps"]).mutations()
 

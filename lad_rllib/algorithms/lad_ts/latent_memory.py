@@ -11,9 +11,9 @@ What becomes of it (tested in ``tests/algorithms/test_latent_memory.py``):
   runner, its memory is put back afterwards. So evaluation never changes training.
 - **Restarted runner**: takes the memory that it had after its last finished episode; before the first, that of the
   first runner that has one.
-- **Several runners or environments**: each has its own; they start from different noise.
+- **Several runners or environments**: each has its own; they start from different noise, or all from zeros.
 - **Other settings**: numbers of stations and servers must be those of the saved memory. Slots and task indices
-  beyond it start from noise; those that are not needed are dropped.
+  beyond it start from noise, or zeros; those that are not needed are dropped.
 """
 
 from __future__ import annotations

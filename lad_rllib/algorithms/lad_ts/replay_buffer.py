@@ -24,11 +24,12 @@ class SlotSample:
         queues: Slot-start queues, shape (E, A).
         action: Server of each task, shape (E, B, N).
         delay_s: Service delay of each task [s], shape (E, B, N).
-        latent: Latent action to store with each task, shape (E, B, N, A).
+        latent: Latent action to store with each task, shape (E, B, N, latent size): A numbers, or none if the actor
+            starts from no latent action.
         next_tasks: Input size and workload of the next slot's first tasks, shape (E, B, 2).
         next_task_counts: Tasks of the next slot, shape (E, B).
         next_queues: Queues at the start of the next slot, shape (E, A).
-        next_latent: Latent action in memory for the next slot's first tasks, shape (E, B, A).
+        next_latent: Latent action in memory for the next slot's first tasks, shape (E, B, latent size).
         is_last: True if the episodes end after this slot.
         logits: Action logits that the servers were drawn from, shape (E, B, N, A); only for system objectives.
         cost: Cost of each task on each server, shape (E, B, N, A); only for system objectives, of whole episodes.
