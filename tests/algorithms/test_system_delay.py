@@ -325,9 +325,9 @@ def test_the_last_objective_wins_with_its_settings():
 def test_the_strength_of_a_bound_rises_above_it_and_falls_below():
     loss = TaskLoss(None, 50, 2.0)
     loss.observe(np.array([3.0, 3.0]))
-    assert loss.strength == 2.0  # (3 / 2) ** 2, at most 2
-    loss.observe(np.array([1.8, 1.8]))
-    assert loss.strength == pytest.approx(2.0 * 0.81)
+    assert loss.strength == pytest.approx(1.1)  # 3 / 2, at most 1.1
+    loss.observe(np.array([1.9, 1.9]))
+    assert loss.strength == pytest.approx(1.1 * 0.95)
     assert loss.penalty == {"name": "tail", "threshold_s": 2.0, "strength": loss.strength}
 
 

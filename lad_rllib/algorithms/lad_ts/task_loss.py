@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 from lad_rllib.errors import ConfigurationError
 
 FIRST_STRENGTH = 1.0
-LEAST_STRENGTH, GREATEST_STRENGTH = 0.05, 200.0
+LEAST_STRENGTH, GREATEST_STRENGTH = 0.05, 100.0
+MOST_CHANGE = 1.1
 
 
 class TaskLoss:
     """Loss of a task by its delay: fixed, or one that holds a percentile of the delays below a bound.
 
     With a bound, the loss is ``d + strength * max(d - bound, 0)``. After each episode the strength is multiplied by
-    ``(percentile / bound) ** gain``, at most 2 and at least 1/2: it grows while the percentile is above the bound, and
-    falls while it is below (dual ascent on the logarithm of the multiplier).
+    ``(percentile / bound) ** gain``, by 10 % at most: it grows while the percentile is above the bound,
+    and falls while it is below (dual ascent on the logarithm of the multiplier), more slowly than policies learn.
 
     Args:
         penalty: Name and fields of a fixed loss, as the environment's ``marginal_costs`` takes them; None: the delay.
@@ -33,7 +34,7 @@ class TaskLoss:
         penalty: Mapping[str, Any] | None = None,
         percentile: float | None = None,
         bound_s: float | None = None,
-        gain: float = 2.0,
+        gain: float = 1.0,
     ) -> None:
         self._fixed = dict(penalty) if penalty else None
         self._percentile, self._bound_s, self._gain = percentile, bound_s, gain
@@ -52,7 +53,7 @@ class TaskLoss:
             return
         assert self._bound_s is not None
         factor = (float(np.percentile(delays_s, self._percentile)) / self._bound_s) ** self._gain
-        self.strength *= min(max(factor, 0.5), 2.0)
+        self.strength *= min(max(factor, 1 / MOST_CHANGE), MOST_CHANGE)
         self.strength = min(max(self.strength, LEAST_STRENGTH), GREATEST_STRENGTH)
 
 
