@@ -291,7 +291,7 @@ def plot(table: pd.DataFrame, path: Path) -> None:
     axes.set_yticks(rows, own.index)
     axes.invert_yaxis()
     axes.set(xlabel="delay / greedy oracle's, fresh arrivals", xlim=(0, None))
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=4, frameon=False)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False)
     figure.tight_layout()
     figure.savefig(path, dpi=120)
     plt.close(figure)
