@@ -167,9 +167,7 @@ def plot(table: pd.DataFrame, path: Path) -> None:
     axes.invert_yaxis()
     axes.set_xlabel("mean delay / greedy oracle's")
     axes.legend(fontsize=8)
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    pictures.save(figure, path)
 
 
 if __name__ == "__main__":

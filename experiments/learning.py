@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from experiments.comparison import methods  # noqa: E402
+from experiments.comparison import methods, pictures  # noqa: E402
 from experiments.comparison.runs import (  # noqa: E402
     Case,
     add_methods_argument,
@@ -164,14 +164,9 @@ def describe(table: pd.DataFrame, preset: str, setting: str) -> str:
 
 def plot(curves: pd.DataFrame, path: Path, preset: str) -> None:
     """Ratio to the greedy oracle: every seed thin, mean over seeds thick, sd as a band."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     table = curves.pivot(index="episodes", columns="seed", values=names.DELAY_OVER_ORACLE)
     mean, sd = table.mean(axis=1), table.std(axis=1).fillna(0.0)
-    figure, axes = pyplot.subplots(figsize=(8, 4.5))
+    figure, axes = pictures.pyplot().subplots(figsize=(8, 4.5))
     axes.plot(table.index, np.asarray(table), color="#0b6fa4", alpha=0.2, linewidth=0.8)
     axes.plot(table.index, mean, color="#0b6fa4", linewidth=2, label=f"LAD-TS, mean of {table.shape[1]} seeds ± sd")
     axes.fill_between(table.index, mean - sd, mean + sd, color="#0b6fa4", alpha=0.15)
@@ -185,9 +180,7 @@ def plot(curves: pd.DataFrame, path: Path, preset: str) -> None:
     axes.set_title(f"LAD-TS ({preset}) on the paper's edge network")
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.tight_layout()
-    figure.savefig(path, dpi=130)
-    pyplot.close(figure)
+    pictures.save(figure, path, dpi=130)
 
 
 if __name__ == "__main__":

@@ -212,9 +212,7 @@ def plot(points: pd.DataFrame, path: Path, label: str) -> None:
     delays.legend(fontsize=8)
     for axes in (delays, ratios):
         axes.grid(alpha=0.3)
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    pictures.save(figure, path)
 
 
 if __name__ == "__main__":

@@ -175,9 +175,7 @@ def plot(table: pd.DataFrame, path: Path) -> None:
         axes.axvline(1.0, color="#c1440e", linewidth=1)
         axes.invert_yaxis()
         axes.set(title=f"load {load:g}", xlabel="mean delay / greedy oracle's")
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    pictures.save(figure, path)
 
 
 if __name__ == "__main__":

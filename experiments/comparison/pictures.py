@@ -29,6 +29,13 @@ def pyplot() -> Any:
     return pyplot
 
 
+def save(figure: Any, path: Path, dpi: int = 120) -> None:
+    """Write a figure and let go of it."""
+    figure.tight_layout()
+    figure.savefig(path, dpi=dpi)
+    pyplot().close(figure)
+
+
 def draw_learning(axes: Any, curves: pd.DataFrame, column: str, label: str, colour: str | None) -> None:
     """Rolling mean of ten episodes: mean over seeds, and a band of one sd."""
     table = curves.pivot(index="episodes", columns="seed", values=column).rolling(ROLLING, min_periods=1).mean()
@@ -62,6 +69,4 @@ def plot_learning(curves: pd.DataFrame, labels: dict[str, str], path: Path, titl
     delays.legend(fontsize=8, ncols=2)
     for axes in (delays, ratios):
         axes.grid(alpha=0.3)
-    figure.tight_layout()
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
+    save(figure, path, dpi=130)
