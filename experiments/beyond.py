@@ -292,9 +292,7 @@ def plot(table: pd.DataFrame, path: Path) -> None:
     axes.invert_yaxis()
     axes.set(xlabel="delay / greedy oracle's, fresh arrivals", xlim=(0, None))
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False)
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    pictures.save(figure, path)
 
 
 if __name__ == "__main__":
