@@ -107,7 +107,8 @@ def test_a_negative_seed_is_refused(tmp_path, capsys):
 def test_ctrl_c_is_one_line_and_its_own_exit_status(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("lad_rllib.cli.evaluate.play", lambda *arguments: signal.raise_signal(signal.SIGINT))
     assert main(["evaluate", "--setting", "small", "--episodes", "1", "--output", str(tmp_path)]) == 130
-    assert capsys.readouterr().err.strip() == "lad-rllib evaluate: interrupted"
+    lines = capsys.readouterr().err.strip().splitlines()  # on a slow machine a line of progress comes before it
+    assert lines[-1] == "lad-rllib evaluate: interrupted" and "Traceback" not in "".join(lines)
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate"])
