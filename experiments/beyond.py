@@ -75,6 +75,7 @@ class Study:
         counted_slots: Only the delays of the first slots count, though the episode goes on; None: all do.
         percentile: Bounded by the greedy oracle's on other arrivals, times ``margin``; None for no bound.
         margin: See ``percentile``.
+        tail_strength: Weight of a fixed tail loss above that bound, instead of one that is adapted to it.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Study:
     counted_slots: int | None = None
     percentile: float | None = None
     margin: float = 1.01
+    tail_strength: float | None = None
 
 
 STUDIES = (
@@ -93,6 +95,7 @@ STUDIES = (
     Study("no known end", "horizons", setting={"slots": 2 * FIRST_SLOTS}, counted_slots=FIRST_SLOTS),
     Study("p95 bounded", "tails", 200, percentile=95.0),
     Study("p99 bounded", "tails", 200, percentile=99.0, margin=1.03),
+    Study("fixed tail loss", "tails", 200, percentile=95.0, margin=0.99, tail_strength=4.0),
     *(Study(name, "ablations", training=training) for name, training in OFF.items()),
     *(
         Study(f"at most {tasks} tasks", "loads", training=LOW_LOAD, setting={"arrivals": {"max_tasks": tasks}})
