@@ -111,6 +111,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add_run_arguments(parser, output="results/beyond", seeds=5, episodes=0)
     parser.set_defaults(episodes=None)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--studies", nargs="+", metavar="NAME", help="only these of the parts, as the tables name them")
     parser.add_argument("--test-episodes", type=int, default=20, metavar="N", help="fresh episodes to judge on (20)")
     cluster.add_smoke_argument(
         parser, setting="small", seeds=1, episodes=2, checkpoint_every=1, test_episodes=2, parts=["budgets", "tails"]
@@ -126,7 +127,7 @@ def run(parsed: argparse.Namespace) -> int:
         raise ConfigurationError("beyond.py draws its arrivals; experiments/trace.py learns from a request log")
     for part in parsed.parts:
         curves, judged = [], []
-        of_part = studies_of(part, parsed.episodes)
+        of_part = studies_of(part, parsed.episodes, parsed.studies)
         for episodes in sorted({study.episodes for study in of_part}):
             studies = [study for study in of_part if study.episodes == episodes]
             runs = part_runs(parsed, part, episodes, studies)
@@ -141,9 +142,16 @@ def run(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def studies_of(part: str, episodes: int | None) -> list[Study]:
-    """The studies of a part; with a number of episodes, that of the command line, instead of their own."""
-    studies = [study for study in STUDIES if study.part == part]
+def studies_of(part: str, episodes: int | None, chosen: list[str] | None) -> list[Study]:
+    """The studies of a part, or those chosen; with a number of episodes, that of the command line, instead of their own.
+
+    Raises:
+        ConfigurationError: if a chosen one does not exist, or none is of this part.
+    """
+    names = [study.name for study in STUDIES if study.part == part]
+    if chosen is not None and not set(chosen) <= set(names):
+        raise ConfigurationError(f"part {part} has no study {(set(chosen) - set(names)).pop()!r}; it has {names}")
+    studies = [study for study in STUDIES if study.part == part and (chosen is None or study.name in chosen)]
     if episodes is None:
         return studies
     if part == "budgets":

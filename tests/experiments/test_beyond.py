@@ -29,3 +29,9 @@ def test_a_request_log_is_refused(tmp_path, capsys):
     arguments = ["--arrivals", "log.csv", "--output", str(tmp_path)]
     assert run_command(beyond.run, beyond.parse(arguments)) == 2
     assert "experiments/trace.py learns from a request log" in capsys.readouterr().err
+
+
+def test_a_study_that_a_part_does_not_have_is_refused(tmp_path, capsys):
+    arguments = ["--parts", "tails", "--studies", "heads", "--output", str(tmp_path)]
+    assert run_command(beyond.run, beyond.parse(arguments)) == 2
+    assert "part tails has no study 'heads'; it has ['p95 bounded'" in capsys.readouterr().err
