@@ -143,7 +143,7 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 def studies_of(part: str, episodes: int | None, chosen: list[str] | None) -> list[Study]:
-    """The studies of a part, or those chosen; with a number of episodes, that of the command line, instead of their own.
+    """The studies of a part, or those chosen; with a number of episodes, for as many instead of their own.
 
     Raises:
         ConfigurationError: if a chosen one does not exist, or none is of this part.
