@@ -9,6 +9,12 @@ import pytest
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c_interrupts():
+    """Every test finds Ctrl-C as it is at the start of a program: Ray Tune leaves a handler that swallows the next one."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(scope="session")
 def ray_ends_with_the_session():
     """What runs of Ray when the last test is over ends with it."""
