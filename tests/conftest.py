@@ -11,7 +11,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @pytest.fixture(autouse=True)
 def ctrl_c_interrupts():
-    """Every test finds Ctrl-C as it is at the start of a program: Ray Tune leaves a handler that swallows the next one."""
+    """Every test finds Ctrl-C as it is at the start of a program; Ray Tune leaves a handler that swallows the next."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
