@@ -25,6 +25,17 @@ def test_smoke_every_scheduler_is_judged_on_the_same_arrivals_and_none_is_below_
     assert curves.groupby("case")["episodes"].apply(list).tolist() == [[1, 2]] * 3
 
 
+def test_bounds_are_the_greedy_oracles_percentiles_and_the_fixed_loss_is_one(tmp_path):
+    parsed = beyond.parse(["--smoke", "--output", str(tmp_path)])
+    studies = beyond.studies_of("tails", 2, None)
+    training = {name: case.training for name, case in beyond.part_runs(parsed, "tails", 2, studies).cases.items()}
+    p95, p99, fixed = (training[study.name] for study in studies)
+    assert (p95["bounded_percentile"], p99["bounded_percentile"]) == (95.0, 99.0)
+    assert 0 < p95["percentile_bound_s"] < p99["percentile_bound_s"]
+    assert fixed["penalty"] == {"name": "tail", "threshold_s": p95["percentile_bound_s"], "strength": 4.0}
+    assert "bounded_percentile" not in fixed
+
+
 def test_a_request_log_is_refused(tmp_path, capsys):
     arguments = ["--arrivals", "log.csv", "--output", str(tmp_path)]
     assert run_command(beyond.run, beyond.parse(arguments)) == 2

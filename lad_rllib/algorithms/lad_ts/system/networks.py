@@ -208,7 +208,7 @@ class SystemNetworks(ActingNetworks):
 
     def optimizers(self, actor_lr: float, critic_lr: float, alpha_lr: float) -> dict[str, AgentwiseAdam]:
         """The actors' optimiser."""
-        return {"actor": AgentwiseAdam(self.actor.parameters(), actor_lr)}
+        return {"actor": AgentwiseAdam(self.actor.parameters(), actor_lr, kernels=self.kernels)}
 
 
 def improve_stations(
