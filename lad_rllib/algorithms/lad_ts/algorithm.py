@@ -251,8 +251,7 @@ class LADTS(Algorithm):
         """Copy the actors from the local learner to the local runner (``sync_weights`` goes by the object store)."""
         source = self.learner_group._learner.module[DEFAULT_MODULE_ID].networks.actor
         target = self.env_runner.module.networks.actor
-        own, given = target.state_dict(), source.state_dict()
-        torch._foreach_copy_(list(own.values()), list(given.values()))
+        torch._foreach_copy_([*target.parameters(), *target.buffers()], [*source.parameters(), *source.buffers()])
         self.env_runner._weights_seq_no = self.learner_group._learner._weights_seq_no
 
     # -- Latent memory --------------------------------------------------------------------------------------------
