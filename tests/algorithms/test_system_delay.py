@@ -49,7 +49,7 @@ def test_a_gradient_step_leads_to_the_policy_of_least_cost_plus_divergence():
     }
     optimizer = torch.optim.Adam(networks.actor.parameters(), 1e-2)
 
-    def take(name, loss):
+    def take(loss):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -76,7 +76,7 @@ def test_momentum_takes_the_last_step_of_the_policy_again():
     last_step = played - networks.previous(state, latent, state)
     batch = {"state": state, "latent": latent, "logits": played, "step": torch.zeros(1, 3, 1)}
     losses = []
-    improve_stations(networks, batch, lambda name, loss: losses.append(loss.item()), momentum=0.5)
+    improve_stations(networks, batch, lambda loss: losses.append(loss.item()), momentum=0.5)
     target = torch.softmax(played + 0.5 * last_step, dim=1)
     assert losses[0] == pytest.approx(-(target * torch.log_softmax(played, 1)).sum().item(), rel=1e-5)
     assert last_step.abs().max() > 0.1
@@ -190,7 +190,13 @@ def test_it_beats_the_greedy_oracle_also_as_a_saved_policy_and_a_bound_trades_th
 
 @pytest.mark.usefixtures("no_cluster")
 @pytest.mark.parametrize(
-    "own", [{"latent_start": "memory"}, {"momentum": 0.5}, {"shared_actor": False, "draws": "coordinated"}]
+    "own",
+    [
+        {"latent_start": "memory"},
+        {"latent_start": "learned"},
+        {"momentum": 0.5},
+        {"shared_actor": False, "draws": "coordinated"},
+    ],
 )
 def test_a_restored_run_goes_on_exactly(own, tmp_path):
     training = {"bounded_percentile": 95, "percentile_bound_s": 1.0, **own}
@@ -208,7 +214,8 @@ def test_a_restored_run_goes_on_exactly(own, tmp_path):
 @pytest.mark.cluster
 @pytest.mark.usefixtures("ray_cluster")
 def test_two_runners_and_two_learners_that_stay_equal_go_on_from_a_checkpoint_exactly(tmp_path):
-    algo = config_of().learners(num_learners=2).env_runners(num_env_runners=2).build_algo()
+    config = config_of(latent_start="learned").learners(num_learners=2)
+    algo = config.env_runners(num_env_runners=2).build_algo()
     try:
         results = [algo.train() for _ in range(2)]
         assert [result["env_runners"]["num_episodes"] for result in results] == [2, 2]
@@ -216,6 +223,7 @@ def test_two_runners_and_two_learners_that_stay_equal_go_on_from_a_checkpoint_ex
         one, two = (state["rl_module"]["default_policy"] for state in states)
         assert_same(one, two)
         assert any(np.abs(value).max() > 0 for key, value in one.items() if key.startswith("networks.actor.chain"))
+        assert np.abs(one["networks.actor.starts"]).max() > 0
         checkpoint = algo.save_to_path(tmp_path / "checkpoint")
         expected = curve(algo, 2)
         algo.restore_from_path(checkpoint)
@@ -243,6 +251,47 @@ def test_a_latent_memory_starts_from_zeros_and_holds_the_shrunken_output_of_the_
     )
     np.testing.assert_allclose(again.numpy(), expected, rtol=1e-5, atol=1e-6)
     algo.stop()
+
+
+def test_with_learned_starts_equal_tasks_of_two_stations_go_to_different_servers():
+    networks = SystemNetworks(2, 2, seed=0, hidden_sizes=(8,), latent_start="learned", num_tasks=3)
+    state = torch.ones(2, 4, 2)
+    number = torch.tensor([0.0, 2.0]).expand(2, 1, 2)
+    played = networks.actor(state, number, state).detach()
+    one, other = torch.tensor([1.0, -1.0]), torch.tensor([-1.0, 1.0])
+    step = torch.stack([torch.stack([one, other], 1), torch.stack([other, one], 1)])  # (station, server, task)
+    batch = {"state": state, "latent": number, "logits": played, "step": 3.0 * step}
+    optimizers = networks.optimizers(1e-3, 0.0, 0.0)
+    groups = [optimizer.param_groups[0]["params"] for optimizer in optimizers.values()]
+    optimizers["start"].param_groups[0]["lr"] = 0.03
+
+    def take(loss):
+        gradients = iter(torch.autograd.grad(loss, sum(groups, [])))
+        for optimizer, group in zip(optimizers.values(), groups, strict=True):
+            optimizer.apply_gradients([next(gradients) for _ in group])
+
+    for _ in range(300):
+        improve_stations(networks, batch, take, momentum=0.0)
+    chosen = networks.actor(state, number, state).argmax(1)
+    assert chosen.tolist() == [[0, 1], [1, 0]]
+    starts = networks.actor.starts.detach()
+    assert not starts[:, 1].any()  # nobody had a second task
+    assert starts[:, [0, 2]].abs().min() > 0.5
+
+
+@pytest.mark.usefixtures("no_cluster")
+def test_learned_starts_play_alike_in_training_and_from_a_checkpoint(tmp_path):
+    algo = config_of(latent_start="learned", start_lr=0.3, step_size=10.0).build_algo()
+    curve(algo, 3)
+    policy = LADTSPolicy.from_checkpoint(algo.save_to_path(tmp_path / "checkpoint"), explore=False)
+    runner = algo.env_runner
+    sample = runner.collect()[0]
+    algo.stop()
+    mask = np.arange(sample.tasks.shape[2]) < sample.task_counts[..., None]
+    servers = policy.servers(sample.tasks, mask, sample.queues, 0, np.random.default_rng(0))
+    assert policy.networks.actor.starts.abs().max() > 0.1
+    np.testing.assert_array_equal(servers[mask], sample.logits.argmax(-1)[mask])
+    assert sample.latent[0, 1].tolist() == [[float(number)] for number in range(sample.tasks.shape[2])]
 
 
 @pytest.mark.usefixtures("no_cluster")
@@ -348,13 +397,15 @@ def test_even_draws_keep_each_tasks_probabilities_and_spread_the_tasks_that_they
     [
         ({"objective": "fast"}, "objective must be one of own_delay, system_delay, got 'fast'"),
         ({"penalty": {"name": "tail"}}, "penalty needs objective='system_delay'"),
-        ({"objective": "system_delay", "latent_start": "noise"}, "latent_start must be 'memory' or 'zero'"),
+        ({"objective": "system_delay", "latent_start": "noise"}, "latent_start must be one of memory, zero, learned"),
         ({"objective": "system_delay", "bounded_percentile": 95}, "bounded_percentile and percentile_bound_s together"),
         ({"objective": "system_delay", "step_size": 0.0}, "step_size must be positive"),
         ({"objective": "system_delay", "momentum": "0.5"}, "momentum must be a number, got '0.5'"),
         ({"objective": "system_delay", "shared_actor": "false"}, "shared_actor must be True or False"),
         ({"step_size": 1.0}, "step_size needs objective='system_delay', got 1.0 with 'own_delay'"),
         ({"latent_start": "zero"}, "latent_start 'zero' needs objective='system_delay'"),
+        ({"latent_start": "learned"}, "latent_start 'learned' needs objective='system_delay'"),
+        ({"start_lr": 0.1}, "start_lr needs objective='system_delay'"),
     ],
 )
 def test_contradictions_are_refused_in_one_line(training, message):

@@ -35,7 +35,7 @@ class DQNTSTorchLearner(LADTSTorchLearner):
         return update_q_networks(
             networks,
             batch,
-            lambda name, loss: self._gradient_step(name, loss, ready),
+            lambda name, loss: self._gradient_step(loss, {name: ready}),
             gamma=self.config.gamma,
             target_update_period=self.config.target_update_period,
             ready=ready,

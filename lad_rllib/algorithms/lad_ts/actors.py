@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
+from lad_rllib import names
 from lad_rllib.diffusion import LatentActionActor, StackedMLP, compiled
 from lad_rllib.diffusion.compiled import Kernels
 
 ActorKind = Literal["diffusion", "mlp"]
-LatentStart = Literal["memory", "noise", "zero"]
+LatentStart = Literal["memory", "noise", "zero", "learned"]
 
 
 def latent_size(actor: ActorKind, latent_start: LatentStart, num_servers: int) -> int:
-    """Length of the latent actions that are remembered and replayed; 0 where the actor does not start from any."""
-    return num_servers if actor == "diffusion" and latent_start == "memory" else 0
+    """Length of the latent actions that are remembered and replayed; 0 where the actor does not start from any.
+
+    Of learned starts, which are weights, the number is kept.
+    """
+    if actor != "diffusion":
+        return 0
+    return {"memory": num_servers, "learned": 1}.get(latent_start, 0)
 
 
 class GaussianStartActor(LatentActionActor):
@@ -80,11 +87,13 @@ class ActingNetworks(nn.Module):
         actor: Module from states, latent actions and noise to action logits, as :class:`LatentActionActor` is; or one
             that ignores the latter two.
         latent_size: See :func:`latent_size`.
+        latent_is_number: Whether a latent action is the number of a learned start, which is the task's index.
         kernels: Who computes, see :class:`~lad_rllib.diffusion.LatentActionActor`.
     """
 
     actor: Any
     latent_size = 0
+    latent_is_number = False
     kernels: Kernels = "auto"
     not_for_inference: tuple[str, ...] = ()
     """Attributes that only training needs."""
@@ -92,6 +101,12 @@ class ActingNetworks(nn.Module):
     def __init__(self, num_stations: int, num_servers: int) -> None:
         super().__init__()
         self.num_stations, self.num_servers = num_stations, num_servers
+
+    @classmethod
+    def of_spaces(cls, observation_space: Mapping[str, Any], **kwargs: Any) -> Self:
+        """Networks for a fleet's observations; other arguments are the class's."""
+        stations, servers = (observation_space[key].shape[0] for key in (names.TASKS, names.QUEUES))
+        return cls(stations, servers, **kwargs)
 
     def next_latent(self, content: str, logits: Tensor, probabilities: Tensor, queues: Tensor) -> Tensor:
         """What to remember of decisions, shape (E, B, N, ``latent_size``).
@@ -104,6 +119,10 @@ class ActingNetworks(nn.Module):
         """
         put_out = probabilities if content == "probabilities" else logits
         return put_out[..., : self.latent_size]  # nothing, for an actor that starts from no latent action
+
+    def some_latent(self, *shape: int) -> Tensor:
+        """Latent actions to start from where nothing has been remembered, shape (E, B, N, ``latent_size``)."""
+        return torch.randn((*shape, self.latent_size))
 
     def draw_noise(self, samples: int, generator: torch.Generator | None = None) -> Tensor:
         """Fresh noise for one pass of the actor over ``samples`` states per station, shape (I - 1, B, A, samples).

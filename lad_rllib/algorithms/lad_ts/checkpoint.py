@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ class SavedPolicy:
     config: Mapping[str, Any]
     latent_state: Mapping[str, Any] | None
     title: str
-    networks_class: Callable[..., ActingNetworks]
+    networks_class: type[ActingNetworks]
 
     @property
     def env_config(self) -> Mapping[str, Any]:

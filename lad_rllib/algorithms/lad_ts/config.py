@@ -61,6 +61,7 @@ OBJECTIVE_SETTINGS = frozenset(
         "shared_actor",
         "prior_queue_weight",
         "latent_decay",
+        "start_lr",
     }
 )
 """Settings that are about other objectives than a task's own delay."""
@@ -69,7 +70,7 @@ _CHOICES = {
     "objective": tuple(OBJECTIVES),
     "draws": ("independent", "stratified", "coordinated"),
     "actor": ("diffusion", "mlp"),
-    "latent_start": ("memory", "noise", "zero"),
+    "latent_start": ("memory", "noise", "zero", "learned"),
     "latent_index": ("station_slot_task", "station_task"),
     "latent_content": ("probabilities", "logits"),
     "denoiser_output": ("softmax", "linear"),
@@ -77,7 +78,7 @@ _CHOICES = {
     "kernels": ("auto", "torch", "compiled"),
 }
 
-_POSITIVE = ("beta_min", "beta_max", "initial_alpha", "actor_lr", "critic_lr", "alpha_lr")
+_POSITIVE = ("beta_min", "beta_max", "initial_alpha", "actor_lr", "start_lr", "critic_lr", "alpha_lr")
 _AT_LEAST_ONE = ("policy_denoising_steps", "replay_capacity", "train_batch_size_per_learner", "torch_threads")
 
 
@@ -138,6 +139,7 @@ class LADTSConfig(AlgorithmConfig):
         self.shared_actor = True
         self.prior_queue_weight = 0.5
         self.latent_decay = 0.5
+        self.start_lr: Any = 0.03
         # Discrete soft actor-critic.
         self.gamma = 0.95
         self.tau = 0.005
@@ -193,6 +195,7 @@ class LADTSConfig(AlgorithmConfig):
         shared_actor: bool = NotProvided,
         prior_queue_weight: float = NotProvided,
         latent_decay: float = NotProvided,
+        start_lr: Any = NotProvided,
         tau: float = NotProvided,
         initial_alpha: float = NotProvided,
         target_entropy: float | str = NotProvided,
@@ -215,8 +218,9 @@ class LADTSConfig(AlgorithmConfig):
             actor: What decides: ``"diffusion"``, or ``"mlp"``, a network from the state to logits, to which the
                 settings of diffusion and latent actions mean nothing (SAC-TS).
             latent_start: What the diffusion starts from: ``"memory"``, the latent action; ``"noise"``, fresh
-                Gaussian noise when acting and in updates (D2SAC-TS); or ``"zero"`` (system objectives only). With the
-                latter two, what the settings of latent actions say means nothing.
+                Gaussian noise when acting and in updates (D2SAC-TS); or, with system objectives only, ``"zero"``, or
+                ``"learned"``: a start for each station and task index, which is learned with the network. With the
+                latter three, what the settings of latent actions say means nothing.
             policy_denoising_steps: Denoising steps I of the actor (5).
             hidden_sizes: Widths of the hidden layers of denoiser and critics ((20, 20)).
             beta_min: Least noise rate of the diffusion (0.1).
@@ -259,6 +263,8 @@ class LADTSConfig(AlgorithmConfig):
                 waiting time in its queue (0.5).
             latent_decay: System objectives with ``latent_start="memory"``: share of an action's x_0 that is left in the
                 latent action that the next chain starts from (0.5).
+            start_lr: System objectives with ``latent_start="learned"``: learning rate of the starts, in units of logits
+                (0.03), a number or a schedule as ``actor_lr``.
             tau: Share of the critics that goes into their targets at each update (0.005).
             initial_alpha: Temperature at the start (0.05).
             target_entropy: Entropy [nat] that the temperature steers to; ``"auto"`` is half of that of a uniform
@@ -385,8 +391,8 @@ class LADTSConfig(AlgorithmConfig):
         """System objectives: refuse what does not go together; own delay: what needs a system objective."""
         check_task_loss(self.penalty, self.bounded_percentile, self.percentile_bound_s)
         if not self.learns_from_costs:
-            if self.latent_start == "zero":
-                raise ConfigurationError("latent_start 'zero' needs objective='system_delay'")
+            if self.latent_start in ("zero", "learned"):
+                raise ConfigurationError(f"latent_start {self.latent_start!r} needs objective='system_delay'")
             return
         for key in ("step_size", "last_step_size", "step_size_iterations", "momentum", "prior_queue_weight"):
             _check(is_number(getattr(self, key)), key, getattr(self, key), "a number")
@@ -399,8 +405,8 @@ class LADTSConfig(AlgorithmConfig):
         _check(0 <= self.latent_decay <= 1, "latent_decay", self.latent_decay, "in [0, 1]")
         _check(self.gamma > 0, "gamma", self.gamma, "above 0 with a system objective")
         _check(self.actor == "diffusion", "actor", self.actor, "'diffusion' with a system objective")
-        is_known_start = self.latent_start in ("memory", "zero")
-        _check(is_known_start, "latent_start", self.latent_start, "'memory' or 'zero' with a system objective")
+        starts, start = ("memory", "zero", "learned"), self.latent_start
+        _check(start in starts, "latent_start", start, f"one of {', '.join(starts)} with a system objective")
         if not self.in_evaluation:  # where RLlib sets another
             fragment = self.rollout_fragment_length
             _check(fragment == "auto", "rollout_fragment_length", fragment, "'auto' with a system objective")

@@ -223,6 +223,7 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
                     if self.config.learns_from_costs
                     else [[self._entropy, index] for index in range(self.num_envs)]
                 ),
+                is_number=self.config.latent_start == "learned",
             )
         return self._latent_memory
 

@@ -4,6 +4,7 @@ What becomes of it (tested in ``tests/algorithms/test_latent_memory.py``):
 
 - It is state of the *environment runner*, one memory for each of its environments; it is not a weight.
 - It lives on from episode to episode. Every entry starts as standard normal noise; with a system objective, as zeros.
+  Learned starts are weights: of them the memory holds the numbers, which never change.
 - **Checkpoint**: the algorithm saves the memory of every training runner, and restores it runner by runner; a
   runner without a saved one takes that of the first saved runner, an environment that of its runner's first one.
 - **Evaluation**: before each ``evaluate()`` the evaluation runners take a copy of the first training runner's
@@ -38,12 +39,20 @@ class LatentMemory:
             (published code).
         shape: ``(E, B, N, A)``: environments, stations, task indices, actions.
         seed: Seeds of the initial noise, one for each environment; None: zeros instead of noise.
+        is_number: Entries are the task indices, which are the numbers of learned starts, instead.
     """
 
-    def __init__(self, index: LatentIndex, shape: tuple[int, int, int, int], seed: list[list[int]] | None) -> None:
+    def __init__(
+        self,
+        index: LatentIndex,
+        shape: tuple[int, int, int, int],
+        seed: list[list[int]] | None,
+        is_number: bool = False,
+    ) -> None:
         self._by_slot = index == "station_slot_task"
         self._shape = shape
         self._seed = seed
+        self._is_number = is_number
         self._latents: dict[int, Tensor] = {}
 
     def _key(self, slot: int) -> int:
@@ -53,10 +62,13 @@ class LatentMemory:
         """Latent actions for the tasks of a slot, shape (E, B, N, A)."""
         key = self._key(slot)
         if key not in self._latents:
-            self._latents[key] = torch.from_numpy(self._initial_noise(key))
+            self._latents[key] = torch.from_numpy(self._initial(key))
         return self._latents[key]
 
-    def _initial_noise(self, key: int) -> NDArray[np.float32]:
+    def _initial(self, key: int) -> NDArray[np.float32]:
+        if self._is_number:
+            numbers = np.arange(self._shape[2], dtype=np.float32)
+            return np.broadcast_to(numbers[:, None], self._shape).copy()
         if self._seed is None:
             return np.zeros(self._shape, dtype=np.float32)
         shape = self._shape[1:]
@@ -101,6 +113,6 @@ class LatentMemory:
             source = np.arange(environments)
             value = value[np.where(source < len(value), source, 0), :, :num_tasks]
             if value.shape[2] < num_tasks:
-                value = np.concatenate([value, self._initial_noise(int(key))[:, :, value.shape[2] :]], axis=2)
+                value = np.concatenate([value, self._initial(int(key))[:, :, value.shape[2] :]], axis=2)
             latents[int(key)] = torch.from_numpy(value.copy())
         self._latents = latents

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,12 @@ class LADTSTorchLearner(TorchLearner):
         """Register one optimiser each for actors, critics and temperatures."""
         config = config or self.config
         networks = self._module[module_id].networks
-        rates = {"actor": config.actor_lr, "critic": config.critic_lr, "alpha": config.alpha_lr}
+        rates = {
+            "actor": config.actor_lr,
+            "start": config.start_lr,
+            "critic": config.critic_lr,
+            "alpha": config.alpha_lr,
+        }
         for name, optimizer in networks.optimizers(0.0, 0.0, 0.0).items():
             self.register_optimizer(
                 module_id=module_id,
@@ -98,23 +104,27 @@ class LADTSTorchLearner(TorchLearner):
             batch,
             networks.draw_noise(samples, self._generator),
             networks.draw_noise(samples, self._generator),
-            lambda name, loss: self._gradient_step(name, loss, ready),
+            lambda name, loss: self._gradient_step(loss, {name: ready}),
             gamma=self.config.gamma,
             tau=self.config.tau,
             target_entropy=self.config.resolved_target_entropy(networks.num_servers),
             ready=ready,
         )
 
-    def _gradient_step(self, name: str, loss: Tensor, active: Tensor | None) -> None:
-        optimizer: AgentwiseAdam = self.get_optimizer(DEFAULT_MODULE_ID, name)
-        params = optimizer.param_groups[0]["params"]
-        gradients = torch.autograd.grad(loss, params)
+    def _gradient_step(self, loss: Tensor, active: Mapping[str, Tensor | None]) -> None:
+        """One step of some optimisers on one loss, each of the networks that are active; None for all of them."""
+        optimizers: list[AgentwiseAdam] = [self.get_optimizer(DEFAULT_MODULE_ID, name) for name in active]
+        groups = [optimizer.param_groups[0]["params"] for optimizer in optimizers]
+        gradients: Sequence[Tensor] = torch.autograd.grad(loss, list(chain.from_iterable(groups)))
         if self.config.num_learners > 1:
             gradients = _average_over_learners(gradients, self.config.num_learners)
-        if self.config.grad_clip is not None:
-            gradients = clip_by_station(gradients, self.config.grad_clip, self.config.grad_clip_by)
-        optimizer.set_active(active)
-        optimizer.apply_gradients(gradients)
+        remaining = iter(gradients)
+        for optimizer, group, networks in zip(optimizers, groups, active.values(), strict=True):
+            own = list(islice(remaining, len(group)))
+            if self.config.grad_clip is not None:
+                own = clip_by_station(own, self.config.grad_clip, self.config.grad_clip_by)
+            optimizer.set_active(networks)
+            optimizer.apply_gradients(own)
 
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
         """Set the learning rates for this update; a restored optimiser brings those of the run it was saved in."""

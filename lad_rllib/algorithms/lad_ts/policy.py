@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lad_rllib import names
 from lad_rllib.algorithms.lad_ts.actors import ActingNetworks
 from lad_rllib.algorithms.lad_ts.checkpoint import read_checkpoint
 from lad_rllib.algorithms.lad_ts.env_runner import choose_servers, draw_uniform
@@ -75,14 +76,7 @@ class LADTSPolicy:
             ConfigurationError: if the folder is no checkpoint of LAD-TS.
         """
         saved = read_checkpoint(path)
-        stations, num_tasks = saved.spaces["tasks"].shape[:2]
-        servers = saved.spaces["queues"].shape[0]
-        networks = saved.networks_class(
-            stations,
-            servers,
-            inference_only=True,
-            **saved.model_config,
-        )
+        networks = saved.networks_class.of_spaces(saved.spaces, inference_only=True, **saved.model_config)
         prefix = "networks."
         actor = {
             key.removeprefix(prefix): torch.as_tensor(value)
@@ -92,7 +86,7 @@ class LADTSPolicy:
         networks.load_state_dict(actor)
         return cls(
             networks,
-            num_tasks,
+            saved.spaces[names.TASKS].shape[1],
             latent_index=saved.config["latent_index"],
             latent_content=saved.config["latent_content"],
             latent_state=saved.latent_state,
@@ -107,7 +101,7 @@ class LADTSPolicy:
         """Start ``num_episodes`` episodes in lockstep, each with a copy of what training had remembered."""
         shape = (num_episodes, self.networks.num_stations, self.num_tasks, self.networks.latent_size)
         seed = [[0, index] for index in range(num_episodes)] if self._starts_from_noise else None
-        self._memory = LatentMemory(self._latent_index, shape, seed)
+        self._memory = LatentMemory(self._latent_index, shape, seed, self.networks.latent_is_number)
         if self._latent_state is not None:
             self._memory.set_state(self._latent_state)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -19,7 +19,7 @@ from lad_rllib.algorithms.lad_ts.networks import StationNetworks
 from lad_rllib.errors import ConfigurationError
 
 LATENT = "latent"
-"""Batch key of the latent actions (E, B, N, A) to start from; standard normal noise if it is missing."""
+"""Batch key of the latent actions (E, B, N, A) to start from; if it is missing, what a memory begins with."""
 NOISE = "noise"
 """Batch key of the chain's fresh noise (I - 1, B, A, E * N); drawn if it is missing."""
 
@@ -77,14 +77,13 @@ class LADTSTorchRLModule(TorchRLModule, InferenceOnlyAPI):
     """
 
     framework = "torch"
-    networks_class: Callable[..., ActingNetworks] = StationNetworks
+    networks_class: type[ActingNetworks] = StationNetworks
 
     def setup(self) -> None:
         """Build the networks; the initial weights depend on ``model_config["seed"]`` alone."""
         space = self.observation_space
-        stations, self.num_tasks = space[names.TASKS].shape[:2]
-        servers = space[names.QUEUES].shape[0]
-        self.networks = self.networks_class(stations, servers, inference_only=self.inference_only, **self.model_config)
+        self.num_tasks = space[names.TASKS].shape[1]
+        self.networks = self.networks_class.of_spaces(space, inference_only=self.inference_only, **self.model_config)
 
     def get_non_inference_attributes(self) -> list[str]:
         """What environment runners do not need."""
@@ -130,7 +129,7 @@ class LADTSTorchRLModule(TorchRLModule, InferenceOnlyAPI):
         tasks, queues = batch[Columns.OBS][names.TASKS], batch[Columns.OBS][names.QUEUES]
         latent, noise = batch.get(LATENT), batch.get(NOISE)
         if latent is None:
-            latent = torch.randn((*tasks.shape[:3], self.networks.latent_size), device=tasks.device)
+            latent = self.networks.some_latent(*tasks.shape[:3]).to(tasks.device)
         if noise is None:
             noise = self.networks.draw_noise(tasks.shape[0] * tasks.shape[2])
         return {Columns.ACTION_DIST_INPUTS: self.act(tasks, queues, latent, noise)}

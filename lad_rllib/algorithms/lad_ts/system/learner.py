@@ -24,10 +24,13 @@ class SystemDelayLearner(LADTSTorchLearner):
 
     def update_networks(self, networks: Any, batch: dict[str, Tensor], ready: Tensor | None) -> dict[str, Tensor]:
         """One step of all actors, see :func:`improve_stations`."""
+        active = {"actor": None if networks.actor.shared else ready}
+        if networks.actor.starts is not None:
+            active["start"] = ready
         return improve_stations(
             networks,
             batch,
-            lambda name, loss: self._gradient_step(name, loss, None if networks.actor.shared else ready),
+            lambda loss: self._gradient_step(loss, active),
             momentum=self.config.momentum,
             ready=ready,
         )

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from lad_rllib import names
-from lad_rllib.algorithms.lad_ts.actors import ActingNetworks, seeded_generator
+from lad_rllib.algorithms.lad_ts.actors import ActingNetworks, LatentStart, latent_size, seeded_generator
 from lad_rllib.algorithms.lad_ts.agentwise_adam import AgentwiseAdam
-from lad_rllib.algorithms.lad_ts.networks import Step
 from lad_rllib.algorithms.lad_ts.rl_module import LADTSTorchRLModule
 from lad_rllib.diffusion import LatentActionActor
 from lad_rllib.diffusion.compiled import Kernels
@@ -38,8 +38,13 @@ class PriorActor(nn.Module):
         shared: One network for all stations, which learns from the tasks of all; else each has its own.
         prior_queue_weight: By how much a logit falls for each slot of waiting time in the queue.
         latent_decay: Share of an ``x_0`` that is left in the latent action that starts the next chain.
+        num_starts: Starts to learn for each station; 0 for none.
         generator: Randomness of the initial weights.
         kernels: See :class:`LatentActionActor`.
+
+    Attributes:
+        starts: Learned starts of each station in units of logits, shape (B, ``num_starts``, A); None for none. All are
+            zeros at first.
     """
 
     num_noise_draws = 0
@@ -57,6 +62,7 @@ class PriorActor(nn.Module):
         shared: bool,
         prior_queue_weight: float,
         latent_decay: float,
+        num_starts: int,
         generator: torch.Generator,
         kernels: Kernels = "auto",
     ) -> None:
@@ -65,7 +71,9 @@ class PriorActor(nn.Module):
         self.shared, self.prior_queue_weight = shared, prior_queue_weight
         # The chain multiplies what it starts from by exp((beta_min + beta_max) / 4): what is left of x_0 after the
         # forward diffusion is its inverse.
-        self.latent_gain = latent_decay * math.exp(-(beta_min + beta_max) / 4)
+        self.start_gain = math.exp(-(beta_min + beta_max) / 4)
+        self.latent_gain = latent_decay * self.start_gain
+        self.starts = nn.Parameter(torch.zeros(num_stations, num_starts, num_servers)) if num_starts else None
         self.chain = LatentActionActor(
             1 if shared else num_stations,
             2 + num_servers,
@@ -95,7 +103,8 @@ class PriorActor(nn.Module):
     @property
     def is_prior(self) -> bool:
         """Whether the policy is the prior still: nothing has been learned."""
-        return not any(parameter.any() for parameter in self.chain.denoiser.layers[-1])
+        learned = [*self.chain.denoiser.layers[-1], *([] if self.starts is None else [self.starts])]
+        return not any(parameter.any() for parameter in learned)
 
     def set_task_scale(self, sizes: Tensor) -> None:
         """Divide tasks' inputs from now on by a typical input size and workload (2,)."""
@@ -106,11 +115,16 @@ class PriorActor(nn.Module):
 
         Args:
             state: States.
-            latent: Latent actions to start from, shape (B, A, M), or with no features (B, 0, M): zeros.
+            latent: Latent actions to start from, shape (B, A, M); numbers of learned starts, shape (B, 1, M); or with
+                no features (B, 0, M): zeros.
             noise: Not used.
         """
         samples = state.shape[-1]
-        start = latent if latent.shape[1] else state.new_zeros(self.num_stations, self.num_servers, samples)
+        if self.starts is not None:
+            station = torch.arange(self.num_stations, device=latent.device)[:, None]
+            start = self.start_gain * self.starts[station, latent[:, 0].long()].movedim(-1, 1)
+        else:
+            start = latent if latent.shape[1] else state.new_zeros(self.num_stations, self.num_servers, samples)
         still = state.new_zeros(()).expand(self.chain.num_noise_draws, *self._stacked(start).shape)
         seen = torch.cat([state[:, :2] / self.task_scale, state[:, 2:].log1p()], dim=1)
         x_0 = self.chain(self._stacked(seen), self._stacked(start), still)
@@ -142,10 +156,11 @@ class SystemNetworks(ActingNetworks):
         beta_min: Least noise rate of the diffusion.
         beta_max: Greatest noise rate of the diffusion.
         clip_denoised: See :class:`LatentActionActor`.
-        latent_start: ``"memory"`` or ``"zero"``.
+        latent_start: ``"memory"``, ``"zero"`` or ``"learned"``.
         shared_actor: See :class:`PriorActor`.
         prior_queue_weight: See :class:`PriorActor`.
         latent_decay: See :class:`PriorActor`.
+        num_tasks: Task indices of a station, each of which has a start, if these are learned.
         kernels: See :class:`PriorActor`.
         seed: Seed of the initial weights; None draws one.
     """
@@ -166,15 +181,17 @@ class SystemNetworks(ActingNetworks):
         beta_min: float = 0.1,
         beta_max: float = 10.0,
         clip_denoised: float | None = None,
-        latent_start: str = "zero",
+        latent_start: LatentStart = "zero",
         shared_actor: bool = True,
         prior_queue_weight: float = 0.5,
         latent_decay: float = 0.5,
+        num_tasks: int = 0,
         kernels: Kernels = "auto",
         seed: int | None = None,
     ) -> None:
         super().__init__(num_stations, num_servers)
-        self.latent_size = num_servers if latent_start == "memory" else 0
+        self.latent_size = latent_size("diffusion", latent_start, num_servers)
+        self.latent_is_number = latent_start == "learned"
         self.actor = PriorActor(
             num_stations,
             num_servers,
@@ -187,6 +204,7 @@ class SystemNetworks(ActingNetworks):
             shared_actor,
             prior_queue_weight,
             latent_decay,
+            num_tasks if self.latent_is_number else 0,
             seeded_generator(seed),
             kernels,
         )
@@ -194,6 +212,11 @@ class SystemNetworks(ActingNetworks):
         if not inference_only:
             self.previous = copy.deepcopy(self.actor)
             self.previous.requires_grad_(False)
+
+    @classmethod
+    def of_spaces(cls, observation_space: Mapping[str, Any], **kwargs: Any) -> SystemNetworks:
+        """See :meth:`ActingNetworks.of_spaces`."""
+        return super().of_spaces(observation_space, num_tasks=observation_space[names.TASKS].shape[1], **kwargs)
 
     def actors(self) -> list[PriorActor]:
         """The actor, and that of the iteration before if it is there."""
@@ -203,16 +226,32 @@ class SystemNetworks(ActingNetworks):
         """``decay * sqrt(alpha_bar_I) * x_0``: the forward diffusion of what the chain put out, in its mean."""
         if not self.latent_size:
             return logits[..., :0]
+        if self.latent_is_number:
+            return self.some_latent(*logits.shape[:3])
         prior = self.actor.prior(queues.to(self.actor.log_capacity.device)).to(logits.device)
         return self.actor.latent_gain * (logits - prior[:, None, None])
 
+    def some_latent(self, *shape: int) -> Tensor:
+        """Numbers of learned starts, or zeros, shape (E, B, N, ``latent_size``)."""
+        if self.latent_is_number:
+            return torch.arange(shape[-1], dtype=torch.float32)[:, None].expand(*shape, 1)
+        return torch.zeros((*shape, self.latent_size))
+
     def optimizers(self, actor_lr: float, critic_lr: float, alpha_lr: float) -> dict[str, AgentwiseAdam]:
-        """The actors' optimiser."""
-        return {"actor": AgentwiseAdam(self.actor.parameters(), actor_lr, kernels=self.kernels)}
+        """The actors' optimiser, and that of the learned starts."""
+        optimizers = {"actor": AgentwiseAdam(self.actor.chain.parameters(), actor_lr, kernels=self.kernels)}
+        if self.actor.starts is not None:
+            optimizers["start"] = AgentwiseAdam([self.actor.starts], actor_lr, kernels=self.kernels)
+        return optimizers
 
 
 def improve_stations(
-    networks: SystemNetworks, batch: dict[str, Tensor], step: Step, *, momentum: float, ready: Tensor | None = None
+    networks: SystemNetworks,
+    batch: dict[str, Tensor],
+    step: Callable[[Tensor], None],
+    *,
+    momentum: float,
+    ready: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """One gradient step of all actors towards the policy that mirror descent steps to.
 
@@ -222,7 +261,7 @@ def improve_stations(
     Args:
         networks: Networks of all stations.
         batch: ``state``, ``latent``, ``logits`` and ``step``, shapes (B, features, M).
-        step: Takes a gradient step on the loss of the optimiser ``"actor"``.
+        step: Takes a gradient step of all optimisers on a loss.
         momentum: Share of the last step of the policy that is taken again.
         ready: Stations that have tasks to learn from, bool (B,); None for all.
 
@@ -237,7 +276,7 @@ def improve_stations(
     target = torch.softmax(target, dim=1)
     log_probabilities = torch.log_softmax(networks.actor(state, latent, state), dim=1)
     loss = -(target * log_probabilities).sum(1).mean(-1)
-    step("actor", loss.sum() if ready is None else torch.where(ready, loss, 0.0).sum())
+    step(loss.sum() if ready is None else torch.where(ready, loss, 0.0).sum())
     log_probabilities = log_probabilities.detach()
     entropy = -(log_probabilities.exp() * log_probabilities).sum(1)
     return {"actor_loss": loss.detach(), "entropy_mean": entropy}
