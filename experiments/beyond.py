@@ -40,18 +40,21 @@ FIRST_SLOTS = 60
 LOW_LOAD = {
     "gamma": 0.9,
     "step_size": 0.7,
-    "last_step_size": 0.1,
+    "last_step_size": 0.3,
     "momentum": 0.8,
     "draws": "coordinated",
+    "latent_start": "learned",
     "prior_queue_weight": 1.5,
 }
-"""Below saturation queues run empty: what a task delays is soon over, costs differ little, and uneven draws matter."""
+"""Below saturation queues run empty: what a task delays is soon over, costs differ little, and what matters is that the
+tasks of a slot do not meet. A start for each station and task index lets stations agree on who goes where."""
 OFF = {
     "as it is": {},
     "gamma 1": {"gamma": 1.0},
     "gamma 0.9": {"gamma": 0.9},
     "momentum 0.7, a third of the steps": {"momentum": 0.7, "step_size": 1.0, "last_step_size": 0.1},
     "latent memory": {"latent_start": "memory"},
+    "learned starts": {"latent_start": "learned"},
     "an actor for each station": {"shared_actor": False},
     "an actor of 2 x 20 for each station": {"shared_actor": False, "hidden_sizes": (20, 20)},
     "softmax denoiser": {"denoiser_output": "softmax"},
@@ -98,6 +101,13 @@ STUDIES = (
     *(
         Study(f"at most {tasks} tasks", "loads", training=LOW_LOAD, setting={"arrivals": {"max_tasks": tasks}})
         for tasks in (20, 30, 40)
+    ),
+    *(
+        Study(f"30 tasks, {name}", "loads", training={**LOW_LOAD, **changed}, setting={"arrivals": {"max_tasks": 30}})
+        for name, changed in (
+            ("starts from zero", {"latent_start": "zero"}),
+            ("independent draws", {"draws": "independent"}),
+        )
     ),
 )
 PARTS = tuple(dict.fromkeys(study.part for study in STUDIES))

@@ -9,6 +9,7 @@ from lad_rllib.algorithms import CONFIGS
 from lad_rllib.algorithms.lad_ts import LADTSConfig
 from lad_rllib.algorithms.lad_ts.env_runner import choose_servers, draw_uniform
 from lad_rllib.algorithms.lad_ts.policy import LADTSPolicy
+from lad_rllib.algorithms.lad_ts.rl_module import fleet_states
 from lad_rllib.algorithms.lad_ts.system import ImprovementSet, SystemNetworks
 from lad_rllib.algorithms.lad_ts.system.improvement import advantages
 from lad_rllib.algorithms.lad_ts.system.networks import improve_stations
@@ -281,7 +282,8 @@ def test_with_learned_starts_equal_tasks_of_two_stations_go_to_different_servers
 
 @pytest.mark.usefixtures("no_cluster")
 def test_learned_starts_play_alike_in_training_and_from_a_checkpoint(tmp_path):
-    algo = config_of(latent_start="learned", start_lr=0.3, step_size=10.0).build_algo()
+    training = {"start_lr": 0.3, "step_size": 10.0, "averaging_exponent": None}
+    algo = config_of(latent_start="learned", **training).build_algo()
     curve(algo, 3)
     policy = LADTSPolicy.from_checkpoint(algo.save_to_path(tmp_path / "checkpoint"), explore=False)
     runner = algo.env_runner
@@ -289,9 +291,41 @@ def test_learned_starts_play_alike_in_training_and_from_a_checkpoint(tmp_path):
     algo.stop()
     mask = np.arange(sample.tasks.shape[2]) < sample.task_counts[..., None]
     servers = policy.servers(sample.tasks, mask, sample.queues, 0, np.random.default_rng(0))
-    assert policy.networks.actor.starts.abs().max() > 0.1
+    assert policy.networks.evaluated_actor.starts.abs().max() > 0.1
     np.testing.assert_array_equal(servers[mask], sample.logits.argmax(-1)[mask])
     assert sample.latent[0, 1].tolist() == [[float(number)] for number in range(sample.tasks.shape[2])]
+
+
+@pytest.mark.usefixtures("no_cluster")
+def test_the_mean_of_the_last_actors_is_evaluated_and_saved_and_the_last_one_plays_on(tmp_path):
+    algo = config_of(averaging_exponent=2.0).build_algo()
+    learner = algo.learner_group._learner.module["default_policy"].networks
+    expected = None
+    for iteration in range(4):
+        algo.train()
+        weights = [parameter.detach().clone() for parameter in learner.actor.parameters()]
+        share = 3.0 / (iteration + 3.0)
+        old = weights if expected is None else expected
+        expected = [(1 - share) * mean + share * new for mean, new in zip(old, weights, strict=True)]
+    policy = LADTSPolicy.from_checkpoint(algo.save_to_path(tmp_path / "checkpoint"))
+    runner = algo.env_runner
+    for networks in (learner, runner.module.networks, policy.networks):
+        for mean, own in zip(expected, networks.evaluated_actor.parameters(), strict=True):
+            torch.testing.assert_close(own, mean)
+    assert not torch.allclose(next(learner.actor.parameters()), next(learner.average.parameters()))
+
+    def logits_differ_from(actor):
+        sample = runner.collect()[0]
+        own = runner.module.networks
+        states = fleet_states(torch.as_tensor(sample.tasks), torch.as_tensor(sample.queues))
+        logits = getattr(own, actor)(states, torch.zeros(own.num_stations, 0, states.shape[-1]), states)
+        return (logits.movedim(2, 1).detach().numpy() - sample.logits[0]).max()
+
+    assert logits_differ_from("actor") == pytest.approx(0.0, abs=1e-5)
+    with runner.evaluating(explore=True):
+        assert logits_differ_from("average") == pytest.approx(0.0, abs=1e-5)
+        assert abs(logits_differ_from("actor")) > 1e-3
+    algo.stop()
 
 
 @pytest.mark.usefixtures("no_cluster")
@@ -324,7 +358,7 @@ def test_what_one_run_has_learned_starts_another_on_another_network(tmp_path):
     first = config_of().build_algo()
     curve(first, 3)
     checkpoint = first.save_to_path(tmp_path / "checkpoint")
-    learned = first.env_runner.module.networks.actor
+    learned = first.env_runner.module.networks.average
     other = {"preset": "small", "network": {"capacity_gcycles_per_s": [40.0, 30.0, 20.0, 10.0]}}
     second = config_of(other).build_algo()
     second.start_from(checkpoint)
@@ -406,6 +440,7 @@ def test_even_draws_keep_each_tasks_probabilities_and_spread_the_tasks_that_they
         ({"latent_start": "zero"}, "latent_start 'zero' needs objective='system_delay'"),
         ({"latent_start": "learned"}, "latent_start 'learned' needs objective='system_delay'"),
         ({"start_lr": 0.1}, "start_lr needs objective='system_delay'"),
+        ({"objective": "system_delay", "averaging_exponent": -1}, "averaging_exponent must be a number of at least 0"),
     ],
 )
 def test_contradictions_are_refused_in_one_line(training, message):

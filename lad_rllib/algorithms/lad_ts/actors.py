@@ -108,6 +108,16 @@ class ActingNetworks(nn.Module):
         stations, servers = (observation_space[key].shape[0] for key in (names.TASKS, names.QUEUES))
         return cls(stations, servers, **kwargs)
 
+    @property
+    def evaluated_actor(self) -> nn.Module:
+        """Actor that is judged and used; :attr:`actor` is the one that plays while it learns."""
+        actor: nn.Module = self.actor
+        return actor
+
+    def inference_actors(self) -> list[nn.Module]:
+        """All actors that environment runners need."""
+        return [self.actor]
+
     def next_latent(self, content: str, logits: Tensor, probabilities: Tensor, queues: Tensor) -> Tensor:
         """What to remember of decisions, shape (E, B, N, ``latent_size``).
 

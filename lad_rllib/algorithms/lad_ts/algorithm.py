@@ -26,12 +26,13 @@ from ray.rllib.utils.metrics import (
 )
 
 from lad_rllib import names
+from lad_rllib.algorithms.lad_ts.actors import ActingNetworks
 from lad_rllib.algorithms.lad_ts.checkpoint import read_checkpoint
 from lad_rllib.algorithms.lad_ts.config import LADTSConfig
 from lad_rllib.algorithms.lad_ts.env_runner import LADTSEnvRunner
 from lad_rllib.algorithms.lad_ts.learner import READY
 from lad_rllib.algorithms.lad_ts.replay_buffer import FleetReplayBuffer, SlotSample
-from lad_rllib.algorithms.lad_ts.system import ImprovementSet, StepSize
+from lad_rllib.algorithms.lad_ts.system import ImprovementSet, StepSize, averaging_share
 from lad_rllib.errors import ConfigurationError
 
 REPLAY_BUFFER = "replay_buffer"
@@ -134,12 +135,13 @@ class LADTS(Algorithm):
             return
         scale = improvement.task_scale
         self._on_learners(lambda learner: learner.begin_improvement(scale))
+        share = averaging_share(self._improvements, self.config.averaging_exponent)
         self._improvements += 1
         ready = improvement.counts > 0
         for _ in range(sum(map(self._count_updates, samples))):
             batch = improvement.sample(self.config.total_train_batch_size, self._sampling_rng)
             self._update_learners(batch, ready)
-        self._on_learners(lambda learner: learner.end_improvement())
+        self._on_learners(lambda learner: learner.end_improvement(share))
 
     def _on_learners(self, function: Callable[[Any], None]) -> None:
         """Call a function on every learner; what one of them raises is raised here."""
@@ -249,9 +251,10 @@ class LADTS(Algorithm):
     @torch.no_grad()
     def _copy_actor(self) -> None:
         """Copy the actors from the local learner to the local runner (``sync_weights`` goes by the object store)."""
-        source = self.learner_group._learner.module[DEFAULT_MODULE_ID].networks.actor
-        target = self.env_runner.module.networks.actor
-        torch._foreach_copy_([*target.parameters(), *target.buffers()], [*source.parameters(), *source.buffers()])
+        learner: ActingNetworks = self.learner_group._learner.module[DEFAULT_MODULE_ID].networks
+        runner: ActingNetworks = self.env_runner.module.networks
+        for source, target in zip(learner.inference_actors(), runner.inference_actors(), strict=True):
+            torch._foreach_copy_([*target.parameters(), *target.buffers()], [*source.parameters(), *source.buffers()])
         self.env_runner._weights_seq_no = self.learner_group._learner._weights_seq_no
 
     # -- Latent memory --------------------------------------------------------------------------------------------
@@ -370,6 +373,9 @@ class LADTS(Algorithm):
                 raise ConfigurationError(f"{path} was trained with {key} {there!r}, here it is {here!r}")
         # The environment's own capacities stay: they are no weights.
         weights = {key: value for key, value in saved.weights.items() if not key.endswith(".log_capacity")}
+        for key in [key for key in weights if key.startswith("networks.average.")]:
+            for actor in ("networks.actor.", "networks.previous."):  # the one that was judged learns on
+                weights[key.replace("networks.average.", actor)] = weights[key]
         self.learner_group.set_state({COMPONENT_LEARNER: {COMPONENT_RL_MODULE: {DEFAULT_MODULE_ID: weights}}})
         if saved.latent_state is not None:
             memory = saved.latent_state

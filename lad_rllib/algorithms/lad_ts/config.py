@@ -62,6 +62,7 @@ OBJECTIVE_SETTINGS = frozenset(
         "prior_queue_weight",
         "latent_decay",
         "start_lr",
+        "averaging_exponent",
     }
 )
 """Settings that are about other objectives than a task's own delay."""
@@ -140,6 +141,7 @@ class LADTSConfig(AlgorithmConfig):
         self.prior_queue_weight = 0.5
         self.latent_decay = 0.5
         self.start_lr: Any = 0.03
+        self.averaging_exponent: float | None = 8.0
         # Discrete soft actor-critic.
         self.gamma = 0.95
         self.tau = 0.005
@@ -196,6 +198,7 @@ class LADTSConfig(AlgorithmConfig):
         prior_queue_weight: float = NotProvided,
         latent_decay: float = NotProvided,
         start_lr: Any = NotProvided,
+        averaging_exponent: float | None = NotProvided,
         tau: float = NotProvided,
         initial_alpha: float = NotProvided,
         target_entropy: float | str = NotProvided,
@@ -265,6 +268,9 @@ class LADTSConfig(AlgorithmConfig):
                 latent action that the next chain starts from (0.5).
             start_lr: System objectives with ``latent_start="learned"``: learning rate of the starts, in units of logits
                 (0.03), a number or a schedule as ``actor_lr``.
+            averaging_exponent: System objectives: what is evaluated and used is the mean of the actors of all
+                iterations, the k-th weighted with about ``k ** averaging_exponent`` (8: the last ninth, roughly);
+                None: the last one. What plays while it learns is always the last one.
             tau: Share of the critics that goes into their targets at each update (0.005).
             initial_alpha: Temperature at the start (0.05).
             target_entropy: Entropy [nat] that the temperature steers to; ``"auto"`` is half of that of a uniform
@@ -397,6 +403,9 @@ class LADTSConfig(AlgorithmConfig):
         for key in ("step_size", "last_step_size", "step_size_iterations", "momentum", "prior_queue_weight"):
             _check(is_number(getattr(self, key)), key, getattr(self, key), "a number")
         _check(is_number(self.latent_decay), "latent_decay", self.latent_decay, "a number")
+        exponent = self.averaging_exponent
+        is_exponent = exponent is None or (is_number(exponent) and exponent >= 0)
+        _check(is_exponent, "averaging_exponent", exponent, "a number of at least 0, or None for no mean")
         _check(isinstance(self.shared_actor, bool), "shared_actor", self.shared_actor, "True or False")
         for key in ("step_size", "last_step_size", "step_size_iterations"):
             _check(getattr(self, key) > 0, key, getattr(self, key), "positive")

@@ -201,7 +201,7 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
         latent = memory.read(slot)
         episodes, _, num_tasks, _ = latent.shape
         noise = module.networks.draw_noise(episodes * num_tasks, self._generator)
-        logits = module.act(tasks, queues, latent.to(device), noise).cpu()
+        logits = module.act(tasks, queues, latent.to(device), noise, self.config.in_evaluation).cpu()
         uniform = draw_uniform(logits.shape[:-1], self.config.draws, self._generator) if explore else None
         servers, probabilities = choose_servers(logits, uniform)
         put_out = module.networks.next_latent(self.config.latent_content, logits, probabilities, queues.cpu())

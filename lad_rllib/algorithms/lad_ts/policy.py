@@ -77,13 +77,8 @@ class LADTSPolicy:
         """
         saved = read_checkpoint(path)
         networks = saved.networks_class.of_spaces(saved.spaces, inference_only=True, **saved.model_config)
-        prefix = "networks."
-        actor = {
-            key.removeprefix(prefix): torch.as_tensor(value)
-            for key, value in saved.weights.items()
-            if key.startswith(prefix + "actor.")
-        }
-        networks.load_state_dict(actor)
+        weights = {key: torch.as_tensor(saved.weights["networks." + key]) for key in networks.state_dict()}
+        networks.load_state_dict(weights)
         return cls(
             networks,
             saved.spaces[names.TASKS].shape[1],
@@ -168,7 +163,9 @@ class LADTSPolicy:
         noise = torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
         state = fleet_states(torch.as_tensor(tasks, dtype=torch.float32), torch.as_tensor(queues, dtype=torch.float32))
         flat = start.permute(1, 3, 0, 2).reshape(stations, start.shape[-1], episodes * num_tasks)
-        logits = self.networks.actor(state, flat, noise).unflatten(2, (episodes, num_tasks)).permute(2, 0, 3, 1)
+        logits = (
+            self.networks.evaluated_actor(state, flat, noise).unflatten(2, (episodes, num_tasks)).permute(2, 0, 3, 1)
+        )
         servers, probabilities = choose_servers(logits, self._uniform(mask.shape, rng) if self.explore else None)
         put_out, seen = latent.clone(), torch.as_tensor(queues, dtype=torch.float32)
         put_out[:, :, :num_tasks] = self.networks.next_latent(self._latent_content, logits, probabilities, seen)

@@ -108,7 +108,7 @@ class LADTSTorchRLModule(TorchRLModule, InferenceOnlyAPI):
                 )
         super().set_state(state)
 
-    def act(self, tasks: Tensor, queues: Tensor, latent: Tensor, noise: Tensor) -> Tensor:
+    def act(self, tasks: Tensor, queues: Tensor, latent: Tensor, noise: Tensor, in_evaluation: bool = False) -> Tensor:
         """Action logits for all tasks of E slots.
 
         Args:
@@ -116,23 +116,28 @@ class LADTSTorchRLModule(TorchRLModule, InferenceOnlyAPI):
             queues: Queues, shape (E, A).
             latent: Latent actions to start from, shape (E, B, N, ``networks.latent_size``).
             noise: Fresh noise, see :meth:`ActingNetworks.draw_noise`, shape (I - 1, B, A, E * N).
+            in_evaluation: With the actor that is judged, see :attr:`ActingNetworks.evaluated_actor`.
 
         Returns:
             Logits ``x_0``, shape (E, B, N, A).
         """
         episodes, stations, num_tasks, size = latent.shape
         latent = latent.permute(1, 3, 0, 2).reshape(stations, size, episodes * num_tasks)
-        logits = self.networks.actor(fleet_states(tasks, queues), latent, noise)
+        actor = self.networks.evaluated_actor if in_evaluation else self.networks.actor
+        logits: Tensor = actor(fleet_states(tasks, queues), latent, noise)
         return logits.unflatten(2, (episodes, num_tasks)).permute(2, 0, 3, 1)
 
-    def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    def _forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        return self._forward(batch, in_evaluation=True)
+
+    def _forward(self, batch: dict[str, Any], in_evaluation: bool = False, **kwargs: Any) -> dict[str, Any]:
         tasks, queues = batch[Columns.OBS][names.TASKS], batch[Columns.OBS][names.QUEUES]
         latent, noise = batch.get(LATENT), batch.get(NOISE)
         if latent is None:
             latent = self.networks.some_latent(*tasks.shape[:3]).to(tasks.device)
         if noise is None:
             noise = self.networks.draw_noise(tasks.shape[0] * tasks.shape[2])
-        return {Columns.ACTION_DIST_INPUTS: self.act(tasks, queues, latent, noise)}
+        return {Columns.ACTION_DIST_INPUTS: self.act(tasks, queues, latent, noise, in_evaluation)}
 
     def get_inference_action_dist_cls(self) -> type[TorchServerChoice]:
         """Distribution of the actions."""

@@ -36,6 +36,22 @@ class StepSize:
         return float(self.first * (self.last / self.first) ** min(iteration / self.iterations, 1.0))
 
 
+def averaging_share(iteration: int, exponent: float | None) -> float:
+    """Share of an iteration's actor in the mean actor so far (polynomial-decay averaging, arXiv 1212.1824).
+
+    The mean of all actors, weighted with about ``iteration ** exponent``: that of the last 1 / (1 + exponent) of them,
+    roughly. None takes the last one alone.
+
+    Args:
+        iteration: Iteration, counted from 0.
+        exponent: Exponent.
+
+    >>> [averaging_share(iteration, 1.0) for iteration in (0, 2)]
+    [1.0, 0.5]
+    """
+    return 1.0 if exponent is None else (1.0 + exponent) / (iteration + 1.0 + exponent)
+
+
 def advantages(logits: FloatArray, cost: FloatArray) -> tuple[FloatArray, float]:
     """Costs less what the policy expects, shape (K, A), and the size of a cost.
 

@@ -48,7 +48,14 @@ class SystemDelayLearner(LADTSTorchLearner):
                 actor.set_task_scale(torch.as_tensor(task_scale).to(actor.task_scale.device))
         self._played = {key: value.clone() for key, value in networks.actor.state_dict().items()}
 
-    def end_improvement(self) -> None:
-        """The policy that played is the previous one from now on."""
-        self._module[DEFAULT_MODULE_ID].networks.previous.load_state_dict(self._played)
+    @torch.no_grad()
+    def end_improvement(self, share: float) -> None:
+        """The policy that played is the previous one from now on, and the new one becomes part of the mean.
+
+        Args:
+            share: Share of the new actor in the mean actor, in (0, 1].
+        """
+        networks: SystemNetworks = self._module[DEFAULT_MODULE_ID].networks
+        networks.previous.load_state_dict(self._played)
         self._played = {}
+        torch._foreach_lerp_(list(networks.average.parameters()), list(networks.actor.parameters()), share)

@@ -144,7 +144,8 @@ class PriorActor(nn.Module):
 class SystemNetworks(ActingNetworks):
     """Actors of B base stations that learn from marginal costs: no critics, no temperatures.
 
-    ``previous`` is the actor that played the iteration before, for the momentum of mirror descent.
+    ``average`` is the mean of the actors of the last iterations, which is judged and used: single ones go to and fro
+    around it. ``previous`` is the actor that played the iteration before, for the momentum of mirror descent.
 
     Args:
         num_stations: Base stations B.
@@ -166,6 +167,7 @@ class SystemNetworks(ActingNetworks):
     """
 
     actor: PriorActor
+    average: PriorActor
     previous: PriorActor
     not_for_inference = ("previous",)
 
@@ -209,9 +211,9 @@ class SystemNetworks(ActingNetworks):
             kernels,
         )
         self.kernels = kernels
+        self.average = copy.deepcopy(self.actor).requires_grad_(False)
         if not inference_only:
-            self.previous = copy.deepcopy(self.actor)
-            self.previous.requires_grad_(False)
+            self.previous = copy.deepcopy(self.average)
 
     @classmethod
     def of_spaces(cls, observation_space: Mapping[str, Any], **kwargs: Any) -> SystemNetworks:
@@ -219,8 +221,17 @@ class SystemNetworks(ActingNetworks):
         return super().of_spaces(observation_space, num_tasks=observation_space[names.TASKS].shape[1], **kwargs)
 
     def actors(self) -> list[PriorActor]:
-        """The actor, and that of the iteration before if it is there."""
-        return [self.actor, self.previous] if hasattr(self, "previous") else [self.actor]
+        """All actors that are there."""
+        return [self.actor, self.average, *([self.previous] if hasattr(self, "previous") else [])]
+
+    @property
+    def evaluated_actor(self) -> PriorActor:
+        """The mean actor."""
+        return self.average
+
+    def inference_actors(self) -> list[nn.Module]:
+        """The actor that plays, and the mean."""
+        return [self.actor, self.average]
 
     def next_latent(self, content: str, logits: Tensor, probabilities: Tensor, queues: Tensor) -> Tensor:
         """``decay * sqrt(alpha_bar_I) * x_0``: the forward diffusion of what the chain put out, in its mean."""
