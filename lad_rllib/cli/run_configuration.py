@@ -62,7 +62,7 @@ def add_learning_arguments(parser: argparse.ArgumentParser) -> None:
     learn.add_argument("--critic-lr", type=float, metavar="X", help="learning rate of the critics (1e-3)")
     learn.add_argument("--alpha-lr", type=float, metavar="X", help="learning rate of the temperatures (3e-4)")
     learn.add_argument(
-        "--gamma", type=float, metavar="X", help="discount factor (0.95; 0.97 with objective system_delay)"
+        "--gamma", type=float, metavar="X", help="discount factor (0.95; 0.99 with objective system_delay)"
     )
     learn.add_argument("--updates-per-slot", type=float, metavar="X", help="updates for each slot played (1)")
     learn.add_argument(

@@ -128,7 +128,7 @@ def test_logits_and_steps_belong_to_the_tasks_they_are_drawn_with():
 
 
 def test_before_learning_the_policy_is_the_prior():
-    networks = SystemNetworks(3, 4, seed=0)
+    networks = SystemNetworks(3, 4, seed=0, prior_queue_weight=0.5)
     networks.actor.set_capacities(torch.tensor([10.0, 20.0, 30.0, 40.0]))
     state = torch.rand(3, 6, 7)
     logits = networks.actor(state, torch.zeros(3, 0, 7), state)
@@ -332,7 +332,7 @@ def test_the_mean_of_the_last_actors_is_evaluated_and_saved_and_the_last_one_pla
 def test_environments_in_lockstep_have_costs_of_their_own():
     algo = config_of().env_runners(num_envs_per_env_runner=2).build_algo()
     samples = samples_of(algo)
-    costs = algo.env_runner.env.unwrapped.marginal_costs(None, 0.97)
+    costs = algo.env_runner.env.unwrapped.marginal_costs(None, 0.99)
     for slot, sample in enumerate(samples):
         np.testing.assert_array_equal(sample.cost, costs[:, slot])
     assert not np.array_equal(costs[0], costs[1])

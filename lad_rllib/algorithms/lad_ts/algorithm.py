@@ -47,7 +47,7 @@ _SAME_IN_BOTH = {
     "latent_index": "station_slot_task",
     "latent_content": "probabilities",
     "shared_actor": True,
-    "prior_queue_weight": 0.5,
+    "prior_queue_weight": 1.0,
     "latent_decay": 0.5,
 }
 """What must be the same in a run whose weights are taken over, and what it was before it was a setting."""

@@ -43,7 +43,7 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
         "replay_latent": "before_acting",
         "hidden_sizes": (64, 64),
         "actor_lr": 1e-3,
-        "gamma": 0.97,
+        "gamma": 0.99,
     },
 }
 """What is learned for, and the settings that go with it; see the algorithm's README."""
@@ -134,11 +134,11 @@ class LADTSConfig(AlgorithmConfig):
         self.bounded_percentile: float | None = None
         self.percentile_bound_s: float | None = None
         self.step_size = 3.0
-        self.last_step_size = 0.3
+        self.last_step_size = 0.1
         self.step_size_iterations = 100
         self.momentum = 0.0
         self.shared_actor = True
-        self.prior_queue_weight = 0.5
+        self.prior_queue_weight = 1.0
         self.latent_decay = 0.5
         self.start_lr: Any = 0.03
         self.averaging_exponent: float | None = 8.0
@@ -256,14 +256,14 @@ class LADTSConfig(AlgorithmConfig):
                 ``percentile_bound_s``, in (0, 100), for example 95; None for no bound.
             percentile_bound_s: Its bound [s]. Each env runner weighs it by what it has seen (metric ``loss_strength``).
             step_size: System objectives: first step size of mirror descent, over the policy's mean cost (3).
-            last_step_size: Step size from ``step_size_iterations`` on (0.3); between them it falls geometrically.
+            last_step_size: Step size from ``step_size_iterations`` on (0.1); between them it falls geometrically.
             step_size_iterations: See ``last_step_size`` (100).
             momentum: System objectives: share of the policy's last step that is taken again (0). It
                 speeds learning up where costs differ little, as below saturation, and makes it less steady.
             shared_actor: System objectives: one actor for all stations, which learns from the tasks of all (True), or
                 one for each station.
             prior_queue_weight: System objectives: by how much the prior's logit of a server falls for each slot of
-                waiting time in its queue (0.5).
+                waiting time in its queue (1). More makes learning steadier, and stations herd if it is too much.
             latent_decay: System objectives with ``latent_start="memory"``: share of an action's x_0 that is left in the
                 latent action that the next chain starts from (0.5).
             start_lr: System objectives with ``latent_start="learned"``: learning rate of the starts, in units of logits
@@ -287,7 +287,7 @@ class LADTSConfig(AlgorithmConfig):
             kernels: ``"auto"``: compiled kernels on the CPU where numba is installed, torch's operations elsewhere;
                 ``"torch"``: torch's alone; ``"compiled"``: an error without numba. Results agree but for float32
                 rounding; kernels draw other noise from the same seed.
-            **kwargs: RLlib's common keys, among them ``gamma`` (0.95; 0.97 with objective ``"system_delay"``),
+            **kwargs: RLlib's common keys, among them ``gamma`` (0.95; 0.99 with objective ``"system_delay"``),
                 ``train_batch_size_per_learner`` (64 transitions of each station) and ``grad_clip`` (None; clips each
                 network by itself).
 

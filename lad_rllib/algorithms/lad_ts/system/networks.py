@@ -185,7 +185,7 @@ class SystemNetworks(ActingNetworks):
         clip_denoised: float | None = None,
         latent_start: LatentStart = "zero",
         shared_actor: bool = True,
-        prior_queue_weight: float = 0.5,
+        prior_queue_weight: float = 1.0,
         latent_decay: float = 0.5,
         num_tasks: int = 0,
         kernels: Kernels = "auto",
