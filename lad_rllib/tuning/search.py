@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import signal
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -190,4 +192,17 @@ def run_search(plan: SearchPlan, storage_path: str, resume: bool = False) -> lis
         raise ConfigurationError(f"{path} holds a search already; give --resume, or another --name")
     else:
         tuner = plan.tuner(storage_path)
-    return outcomes_of(tuner.fit())
+    with _interrupts_put_back():
+        return outcomes_of(tuner.fit())
+
+
+@contextlib.contextmanager
+def _interrupts_put_back() -> Iterator[None]:
+    """Signals mean afterwards what they meant before: Ray Tune leaves handlers that swallow the next one of each."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGUSR1)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if signal.getsignal(number) is not handler:  # only in the main thread, as Ray Tune
+                signal.signal(number, handler)

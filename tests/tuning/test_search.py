@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import signal
 
 import numpy as np
 import pytest
@@ -93,7 +94,9 @@ def test_resources_are_those_of_the_algorithm_with_runners_and_learners_for_each
 def test_a_grid_of_values_and_seeds_has_a_trial_for_each_and_a_wrong_value_fails_alone(ray_cluster, tmp_path):
     space = SearchSpace({"gamma": ("choice", (0.5, 2.0))}, {"actor_lr": 1e-3})
     grid = plan(space=space, search="grid", scheduler="none", seeds=(3, 4), seeds_as_grid=True, episodes=3)
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGUSR1)]
     results = run_search(grid, str(tmp_path))
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGUSR1)] == handlers
     table = trial_table(results, ["gamma"])
     assert table["status"].tolist() == ["done", "done", "failed", "failed"]
     assert table["gamma"].tolist() == [0.5, 0.5, 2.0, 2.0] and sorted(table["seeds"]) == ["3", "3", "4", "4"]
