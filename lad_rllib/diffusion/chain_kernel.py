@@ -152,8 +152,12 @@ def run_chain_back(
     limit: np.float32,
     scratch: Array,
     gradients: Array,
+    by_latent: bool,
 ) -> None:
-    """From the gradient by ``x_0`` (rows, BLOCK), which is overwritten, add a block's gradients by the parameters."""
+    """From the gradient by ``x_0`` (rows, BLOCK), add a block's gradients by the parameters.
+
+    What is left in ``delta_x`` is the gradient by the latent action, if it is asked for.
+    """
     last, actions, hidden = len(sizes) - 1, sizes[-1], sizes[1]
     embedding, before_state = len(embeddings), 1 + actions + len(embeddings)
     all_steps[:] = 0.0
@@ -172,7 +176,7 @@ def run_chain_back(
                 gradients[0, row, 1 + actions + j] += sums[row, 0] * embeddings[j, k]
             for sample in range(BLOCK):
                 all_steps[row, sample] += deltas[1, row, sample]
-        if k > 0:
+        if k > 0 or by_latent:
             add_product(delta_x, transposed(weights[0], actions, hidden), deltas[1])
     features = padded(sizes[0] - actions - embedding)
     add_sum_over_samples(gradients[0, :, before_state:], all_steps[: padded(hidden)], state[:features])
@@ -182,7 +186,7 @@ _CHAIN = f"{PACKED}, int64[::1], {PACKED}, {PACKED}, boolean, float32"
 _INPUTS = f"{BATCH}, {BATCH}, float32[:, :, :, ::1]"
 
 
-@kernel(f"void({_CHAIN}, {_INPUTS}, {BATCH}, {BATCH}, {PACKED})")
+@kernel(f"void({_CHAIN}, {_INPUTS}, {BATCH}, {BATCH}, {PACKED}, {BATCH})")
 def run_chains(
     parameters: Array,
     sizes: Array,
@@ -196,6 +200,7 @@ def run_chains(
     logits: Array,
     logits_gradient: Array,
     gradient: Array,
+    latent_gradient: Array,
 ) -> None:
     """Denoise latent actions of all agents, or find the gradient of a loss by their parameters.
 
@@ -213,6 +218,7 @@ def run_chains(
         logits: Filled with ``x_0`` (G, A, M), unless a gradient is asked for.
         logits_gradient: Gradient of the loss by ``x_0`` (G, A, M).
         gradient: Filled with that by the parameters (G, P); empty (0, 0) if none is asked for.
+        latent_gradient: Filled with that by the latent actions (G, A, M); empty (0, 0, 0) if it is not asked for.
     """
     layers, actions, hidden = len(sizes) - 1, sizes[-1], sizes[1]
     columns, rows = padded(sizes.max()) + 2 * ROWS, padded(sizes[1:].max()) + ROWS
@@ -269,6 +275,9 @@ def run_chains(
                 limit,
                 scratch,
                 gradients,
+                len(latent_gradient) > 0,
             )
+            if len(latent_gradient):
+                store_block(latent_gradient[agent], delta_x, first)
         if len(gradient):
             pack_gradients(gradients, sizes, gradient[agent])

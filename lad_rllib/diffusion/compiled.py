@@ -28,10 +28,10 @@ WIDEST = 256
 """Greatest width of a layer that kernels take; torch is faster with wider ones."""
 
 Run = Callable[..., None]
-"""Calls a kernel: (packed parameters, *inputs, outputs, gradient by outputs, gradient by parameters) as arrays."""
+"""Calls a kernel: (packed parameters, *inputs, outputs, and gradients by outputs, parameters, one input) as arrays."""
 
 _MISSING = "it is not installed"
-_NOTHING: tuple[NDArray[np.float32], ...] = (np.empty((0, 0, 0), np.float32), np.empty((0, 0), np.float32))
+_NO_BATCH, _NO_PARAMETERS = np.empty((0, 0, 0), np.float32), np.empty((0, 0), np.float32)
 
 
 @functools.cache
@@ -83,7 +83,13 @@ def takes(kernels: Kernels, tensors: Sequence[Tensor], without_gradient: Sequenc
     )
 
 
-def evaluate(run: Run, inputs: Sequence[Tensor], parameters: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
+def evaluate(
+    run: Run,
+    inputs: Sequence[Tensor],
+    parameters: Sequence[Tensor],
+    shape: Sequence[int],
+    differentiable: int | None = None,
+) -> Tensor:
     """Outputs of all networks, with a gradient by their parameters.
 
     Args:
@@ -91,25 +97,28 @@ def evaluate(run: Run, inputs: Sequence[Tensor], parameters: Sequence[Tensor], s
         inputs: What it takes besides parameters.
         parameters: Weights and biases in the order of the packed parameters, each (G, ...).
         shape: Shape of the outputs.
+        differentiable: Which of the inputs may have a gradient, too; None for none.
     """
     inputs = [value.contiguous() for value in inputs]
     if torch.is_grad_enabled():
-        return _Compiled.apply(run, shape, len(inputs), *inputs, *parameters)
+        return _Compiled.apply(run, shape, differentiable, len(inputs), *inputs, *parameters)
     return _outputs(run, inputs, packed(parameters), shape)
 
 
 def _outputs(run: Run, inputs: Sequence[Tensor], weights: Tensor, shape: Sequence[int]) -> Tensor:
     out = torch.empty(*shape)
-    run(weights.numpy(), *(value.numpy() for value in inputs), out.numpy(), *_NOTHING)
+    run(weights.numpy(), *(value.numpy() for value in inputs), out.numpy(), _NO_BATCH, _NO_PARAMETERS, _NO_BATCH)
     return out
 
 
 class _Compiled(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, run: Run, shape: Sequence[int], num_inputs: int, *tensors: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, run: Run, shape: Sequence[int], differentiable: int | None, num_inputs: int, *tensors: Tensor
+    ) -> Tensor:
         inputs, parameters = tensors[:num_inputs], tensors[num_inputs:]
         weights = packed(parameters)
-        ctx.run, ctx.shapes = run, [p.shape for p in parameters]
+        ctx.run, ctx.shapes, ctx.differentiable = run, [p.shape for p in parameters], differentiable
         ctx.save_for_backward(weights, *inputs)
         return _outputs(run, inputs, weights, shape)
 
@@ -119,17 +128,22 @@ class _Compiled(torch.autograd.Function):
         weights, *inputs = ctx.saved_tensors
         gradient = torch.empty_like(weights)
         arrays = [value.numpy() for value in (weights, *inputs)]
-        ctx.run(*arrays, _NOTHING[0], out_gradient.contiguous().numpy(), gradient.numpy())
+        of_inputs: list[Tensor | None] = [None] * len(inputs)
+        of_input = _NO_BATCH
+        if ctx.differentiable is not None and ctx.needs_input_grad[4 + ctx.differentiable]:
+            wanted = of_inputs[ctx.differentiable] = torch.empty_like(inputs[ctx.differentiable])
+            of_input = wanted.numpy()
+        ctx.run(*arrays, _NO_BATCH, out_gradient.contiguous().numpy(), gradient.numpy(), of_input)
         parts = gradient.split([shape[1:].numel() for shape in ctx.shapes], dim=1)
         gradients = (part.view(shape) for part, shape in zip(parts, ctx.shapes, strict=True))
-        return None, None, None, *(None for _ in inputs), *gradients
+        return None, None, None, None, *of_inputs, *gradients
 
 
 def network_run(sizes: NDArray[np.int64]) -> Run:
     """Kernel of stacked multilayer perceptrons; its input is (G, in, M)."""
     from lad_rllib.diffusion.mlp_kernel import run_networks
 
-    return lambda packed, *arrays: run_networks(packed, sizes, *arrays)
+    return lambda packed, *arrays: run_networks(packed, sizes, *arrays[:-1])  # no gradient by the input
 
 
 def chain_run(

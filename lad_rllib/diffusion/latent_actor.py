@@ -63,7 +63,7 @@ class LatentActionActor(nn.Module):
             implementations of DDPM do; None for no limit.
         generator: Randomness of the initial weights.
         kernels: ``"torch"`` computes with torch's operations; ``"compiled"`` and ``"auto"`` with compiled kernels where
-            they can (CPU, float32, layers up to 256 wide, no gradient by the inputs) and with torch elsewhere.
+            they can (CPU, float32, layers up to 256 wide, no gradient by state or noise) and with torch elsewhere.
             ``"auto"`` does without them where numba is missing; ``"compiled"`` refuses.
 
     Raises:
@@ -115,8 +115,8 @@ class LatentActionActor(nn.Module):
         """
         inputs, parameters = [state, latent, noise], self.denoiser.flat_parameters
         tensors = [*inputs, parameters[0]]
-        if self.denoiser.is_narrow and compiled.takes(self.denoiser.kernels, tensors, without_gradient=inputs):
-            return compiled.evaluate(self._kernel(), inputs, parameters, latent.shape)
+        if self.denoiser.is_narrow and compiled.takes(self.denoiser.kernels, tensors, without_gradient=[state, noise]):
+            return compiled.evaluate(self._kernel(), inputs, parameters, latent.shape, differentiable=1)
         first_weight, first_bias = self.denoiser.layers[0]
         split = (self.num_actions, EMBEDDING_SIZE, state.shape[1])
         latent_weight, embedding_weight, state_weight = first_weight.split(split, dim=2)

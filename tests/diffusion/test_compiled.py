@@ -31,9 +31,10 @@ def actors(state_size, actions, hidden_sizes, steps, output, limit):
 
 
 def with_gradient(module, *inputs):
-    """Output, and gradients of a sum of it with random weights by all parameters."""
+    """Output, and gradients of a sum of it with random weights by all parameters, and inputs that ask for one."""
     out = module(*inputs)
-    return out.detach(), *torch.autograd.grad((out * random(*out.shape, seed=9)).sum(), list(module.parameters()))
+    by = [*module.parameters(), *(value for value in inputs if value.requires_grad)]
+    return out.detach(), *torch.autograd.grad((out * random(*out.shape, seed=9)).sum(), by)
 
 
 def assert_same(own, reference, rounding=1e-5):
@@ -62,6 +63,8 @@ def test_chains_and_their_gradients_are_those_of_torch(
         random(AGENTS, actions, samples, seed=3),
         random(steps - 1, AGENTS, actions, samples, seed=4),
     )
+    assert_same(with_gradient(own, *inputs), with_gradient(reference, *inputs))
+    inputs[1].requires_grad_()
     assert_same(with_gradient(own, *inputs), with_gradient(reference, *inputs))
     with torch.no_grad():
         assert_same([own(*inputs)], [reference(*inputs)])
@@ -102,13 +105,13 @@ def test_what_is_not_a_number_stays_so_in_its_sample_alone():
     assert torch.equal(after, before)
 
 
-def test_a_gradient_by_the_inputs_and_other_precisions_come_from_torch():
+def test_a_gradient_by_the_state_and_other_precisions_come_from_torch():
     own, reference = actors(7, 5, (6, 9), 3, "softmax", None)
     state, latent, noise = random(AGENTS, 7, 10), random(AGENTS, 5, 10, seed=1), random(2, AGENTS, 5, 10, seed=2)
     gradients = []
     for actor in (own, reference):
-        given = latent.clone().requires_grad_()
-        gradients += torch.autograd.grad(actor(state, given, noise).square().sum(), given)
+        given = state.clone().requires_grad_()
+        gradients += torch.autograd.grad(actor(given, latent, noise).square().sum(), given)
     torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-3)
     assert own.double()(state.double(), latent.double(), noise.double()).dtype == torch.float64
 
