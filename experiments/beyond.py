@@ -50,7 +50,7 @@ LOW_LOAD = {
 tasks of a slot do not meet. A start for each station and task index lets stations agree on who goes where."""
 TAILS = {"gamma": 0.97}
 """Discounting more costs a little of the mean and keeps queues more even."""
-TAIL_MARGIN = 0.98
+TAIL_MARGIN = 0.96
 """A fixed tail loss begins so far below the percentile that is to be met: a threshold by itself is passed by some."""
 OFF = {
     "as it is": {},
