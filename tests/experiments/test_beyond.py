@@ -32,8 +32,8 @@ def test_bounds_are_the_greedy_oracles_percentiles_and_the_fixed_loss_is_one(tmp
     p95, p99, fixed = (training[study.name] for study in studies)
     assert (p95["bounded_percentile"], p99["bounded_percentile"]) == (95.0, 99.0)
     assert 0 < p95["percentile_bound_s"] < p99["percentile_bound_s"]
-    threshold_s = 0.96 * p95["percentile_bound_s"]
-    assert fixed["penalty"] == {"name": "tail", "threshold_s": pytest.approx(threshold_s), "strength": 4.0}
+    threshold_s = 0.94 * p95["percentile_bound_s"]
+    assert fixed["penalty"] == {"name": "tail", "threshold_s": pytest.approx(threshold_s), "strength": 8.0}
     assert "bounded_percentile" not in fixed
 
 
