@@ -137,7 +137,7 @@ def test_a_case_for_the_delay_of_all_has_queues_in_slots_or_is_refused(tmp_path,
         parsed = sweeps.parse([*arguments, "--setting", "sample-trace", "--queue-unit", unit])
         configs = [case_config(shared_configuration(parsed, cases), case) for case in cases]
         assert [config.env_config["queue_unit"] for config in configs] == [own, "slots"]
-    assert (configs[1].step_size_iterations, configs[1].draws, configs[1].gamma) == (40, "coordinated", 0.97)
+    assert (configs[1].step_size_iterations, configs[1].draws, configs[1].gamma) == (40, "coordinated", 0.99)
     assert (configs[0].objective, configs[0].draws) == ("own_delay", "independent")
 
 
