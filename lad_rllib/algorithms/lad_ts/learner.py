@@ -44,19 +44,13 @@ class LADTSTorchLearner(TorchLearner):
         """Register one optimiser each for actors, critics and temperatures."""
         config = config or self.config
         networks = self._module[module_id].networks
-        rates = {
-            "actor": config.actor_lr,
-            "start": config.start_lr,
-            "critic": config.critic_lr,
-            "alpha": config.alpha_lr,
-        }
         for name, optimizer in networks.optimizers(0.0, 0.0, 0.0).items():
             self.register_optimizer(
                 module_id=module_id,
                 optimizer_name=name,
                 optimizer=optimizer,
                 params=optimizer.param_groups[0]["params"],
-                lr_or_lr_schedule=rates[name],
+                lr_or_lr_schedule=getattr(config, f"{name}_lr"),
             )
 
     def _make_modules_ddp_if_necessary(self) -> None:

@@ -16,7 +16,7 @@ from lad_rllib.algorithms.lad_ts.actors import ActingNetworks
 from lad_rllib.algorithms.lad_ts.checkpoint import read_checkpoint
 from lad_rllib.algorithms.lad_ts.env_runner import choose_servers, draw_uniform
 from lad_rllib.algorithms.lad_ts.latent_memory import LatentMemory
-from lad_rllib.algorithms.lad_ts.rl_module import fleet_states
+from lad_rllib.algorithms.lad_ts.rl_module import fleet_logits
 from lad_rllib.errors import ConfigurationError
 
 
@@ -161,13 +161,10 @@ class LADTSPolicy:
         start = latent[:, :, :num_tasks]
         shape = (self.networks.actor.num_noise_draws, stations, self.networks.num_servers, episodes * num_tasks)
         noise = torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
-        state = fleet_states(torch.as_tensor(tasks, dtype=torch.float32), torch.as_tensor(queues, dtype=torch.float32))
-        flat = start.permute(1, 3, 0, 2).reshape(stations, start.shape[-1], episodes * num_tasks)
-        logits = (
-            self.networks.evaluated_actor(state, flat, noise).unflatten(2, (episodes, num_tasks)).permute(2, 0, 3, 1)
-        )
+        given, seen = torch.as_tensor(tasks, dtype=torch.float32), torch.as_tensor(queues, dtype=torch.float32)
+        logits = fleet_logits(self.networks.evaluated_actor, given, seen, start, noise)
         servers, probabilities = choose_servers(logits, self._uniform(mask.shape, rng) if self.explore else None)
-        put_out, seen = latent.clone(), torch.as_tensor(queues, dtype=torch.float32)
+        put_out = latent.clone()
         put_out[:, :, :num_tasks] = self.networks.next_latent(self._latent_content, logits, probabilities, seen)
         known = torch.zeros(latent.shape[:3], dtype=torch.bool)
         known[:, :, :num_tasks] = torch.as_tensor(mask)

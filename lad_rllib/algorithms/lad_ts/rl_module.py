@@ -11,7 +11,7 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.core.distribution.torch.torch_distribution import TorchDistribution
 from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
 from ray.rllib.core.rl_module.torch import TorchRLModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from lad_rllib import names
 from lad_rllib.algorithms.lad_ts.actors import ActingNetworks
@@ -37,6 +37,14 @@ def fleet_states(tasks: Tensor, queues: Tensor) -> Tensor:
     episodes, stations, num_tasks, _ = tasks.shape
     queues = queues[:, None, None, :].expand(episodes, stations, num_tasks, queues.shape[-1])
     return torch.cat([tasks, queues], -1).permute(1, 3, 0, 2).reshape(stations, -1, episodes * num_tasks)
+
+
+def fleet_logits(actor: nn.Module, tasks: Tensor, queues: Tensor, latent: Tensor, noise: Tensor) -> Tensor:
+    """Action logits of an actor for all tasks of E slots, shape (E, B, N, A); see :meth:`LADTSTorchRLModule.act`."""
+    episodes, stations, num_tasks, size = latent.shape
+    latent = latent.permute(1, 3, 0, 2).reshape(stations, size, episodes * num_tasks)
+    logits: Tensor = actor(fleet_states(tasks, queues), latent, noise)
+    return logits.unflatten(2, (episodes, num_tasks)).permute(2, 0, 3, 1)
 
 
 class TorchServerChoice(TorchDistribution):
@@ -121,11 +129,8 @@ class LADTSTorchRLModule(TorchRLModule, InferenceOnlyAPI):
         Returns:
             Logits ``x_0``, shape (E, B, N, A).
         """
-        episodes, stations, num_tasks, size = latent.shape
-        latent = latent.permute(1, 3, 0, 2).reshape(stations, size, episodes * num_tasks)
         actor = self.networks.evaluated_actor if in_evaluation else self.networks.actor
-        logits: Tensor = actor(fleet_states(tasks, queues), latent, noise)
-        return logits.unflatten(2, (episodes, num_tasks)).permute(2, 0, 3, 1)
+        return fleet_logits(actor, tasks, queues, latent, noise)
 
     def _forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         return self._forward(batch, in_evaluation=True)
