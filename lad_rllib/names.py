@@ -9,6 +9,7 @@ TASK_COUNTS = "task_counts"  # (B,) int32: number of tasks that arrived at each 
 # (A,) float32: work queued at each server at the start of the slot [Gcycle]; or the waiting time that it means, in
 # seconds or in slots (env_config "queue_unit")
 QUEUES = "queues"
+SLOT_LENGTH = "slot_length"  # (1,) float32: length of a slot [s]; its space holds the same bounds
 CAPACITIES = "capacities"  # (A,) float32: computing capacity of each server [Gcycle/s]; its space holds the same bounds
 
 # Infos of one slot.

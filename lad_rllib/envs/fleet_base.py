@@ -31,6 +31,7 @@ class FleetBaseEnv(VectorEnv):
         network, arrivals = self.setting.network, self.setting.arrivals
         self.num_envs = int(config.get("num_envs", 1))
         self._capacities = network.capacity_gcycles_per_s.astype(np.float32)
+        self._slot_length = np.array([network.slot_s], dtype=np.float32)
         stations, tasks, servers = network.num_stations, arrivals.max_tasks, network.num_servers
         self.single_observation_space = gym.spaces.Dict(
             {
@@ -38,6 +39,7 @@ class FleetBaseEnv(VectorEnv):
                 names.TASK_COUNTS: gym.spaces.Box(0, tasks, (stations,), np.int32),
                 names.QUEUES: gym.spaces.Box(0.0, np.inf, (servers,), np.float32),
                 names.CAPACITIES: gym.spaces.Box(self._capacities, self._capacities, dtype=np.float32),
+                names.SLOT_LENGTH: gym.spaces.Box(self._slot_length, self._slot_length, dtype=np.float32),
             }
         )
         self.single_action_space = gym.spaces.MultiDiscrete(np.full((stations, tasks), servers))
@@ -69,6 +71,7 @@ class FleetBaseEnv(VectorEnv):
             names.TASK_COUNTS: tasks.task_counts.astype(np.int32),
             names.QUEUES: (tasks.queue_gcycles * self._queue_scale).astype(np.float32),
             names.CAPACITIES: np.tile(self._capacities, (self.num_envs, 1)),
+            names.SLOT_LENGTH: np.tile(self._slot_length, (self.num_envs, 1)),
         }
 
     def _record(self, action: NDArray[np.integer], queue_gcycles: NDArray[np.float64]) -> None:

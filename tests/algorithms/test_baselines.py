@@ -10,7 +10,7 @@ from torch import nn
 from lad_rllib.algorithms import CONFIGS
 from lad_rllib.algorithms.dqn_ts.networks import QNetworks, update_q_networks
 from lad_rllib.algorithms.lad_ts import LADTSConfig
-from lad_rllib.algorithms.lad_ts.env_runner import choose_servers
+from lad_rllib.algorithms.lad_ts.deciding import choose_servers
 from lad_rllib.algorithms.lad_ts.networks import StationNetworks, optimizer_step, update_stations
 from lad_rllib.errors import ConfigurationError
 from tests.algorithms.literal_training import mlp

@@ -7,9 +7,8 @@ import torch
 from lad_rllib import names
 from lad_rllib.algorithms import CONFIGS
 from lad_rllib.algorithms.lad_ts import LADTSConfig
-from lad_rllib.algorithms.lad_ts.env_runner import choose_servers, draw_uniform
+from lad_rllib.algorithms.lad_ts.deciding import choose_servers, draw_uniform, fleet_states
 from lad_rllib.algorithms.lad_ts.policy import LADTSPolicy
-from lad_rllib.algorithms.lad_ts.rl_module import fleet_states
 from lad_rllib.algorithms.lad_ts.system import ImprovementSet, SystemNetworks
 from lad_rllib.algorithms.lad_ts.system.improvement import advantages
 from lad_rllib.algorithms.lad_ts.system.networks import improve_stations

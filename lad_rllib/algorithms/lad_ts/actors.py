@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lad_rllib import names
+from lad_rllib.algorithms.lad_ts.deciding import Decision, choose_servers, fleet_logits
 from lad_rllib.diffusion import LatentActionActor, StackedMLP, compiled
 from lad_rllib.diffusion.compiled import Kernels
 
@@ -118,16 +119,40 @@ class ActingNetworks(nn.Module):
         """All actors that environment runners need."""
         return [self.actor]
 
-    def next_latent(self, content: str, logits: Tensor, probabilities: Tensor, queues: Tensor) -> Tensor:
+    def decide(
+        self,
+        actor: nn.Module,
+        tasks: Tensor,
+        counts: Tensor,
+        queues: Tensor,
+        latent: Tensor,
+        noise: Tensor,
+        uniform: Tensor | None,
+    ) -> Decision:
+        """Servers for all tasks of E slots. Tensors other than ``noise`` may be on any device.
+
+        Args:
+            actor: One of the actors.
+            tasks: Input size and workload, shape (E, B, N, 2).
+            counts: Tasks of each station, shape (E, B).
+            queues: Slot-start queues, shape (E, A).
+            latent: Latent actions to start from, shape (E, B, N, ``latent_size``).
+            noise: Fresh noise, see :meth:`draw_noise`, shape (I - 1, B, A, E * N).
+            uniform: Uniform random numbers, see :func:`choose_servers`, shape (E, B, N); None takes the most probable.
+        """
+        device = next(actor.parameters()).device
+        logits = fleet_logits(actor, tasks.to(device), queues.to(device), latent.to(device), noise).cpu()
+        servers, probabilities = choose_servers(logits, uniform)
+        return Decision(servers, logits, probabilities, queues.cpu())
+
+    def next_latent(self, content: str, decision: Decision) -> Tensor:
         """What to remember of decisions, shape (E, B, N, ``latent_size``).
 
         Args:
             content: ``latent_content`` of the configuration.
-            logits: Action logits, shape (E, B, N, A).
-            probabilities: Their softmax.
-            queues: Queues that the decisions were based on, shape (E, A).
+            decision: Decisions.
         """
-        put_out = probabilities if content == "probabilities" else logits
+        put_out = decision.probabilities if content == "probabilities" else decision.logits
         return put_out[..., : self.latent_size]  # nothing, for an actor that starts from no latent action
 
     def some_latent(self, *shape: int) -> Tensor:

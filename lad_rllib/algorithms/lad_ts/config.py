@@ -60,6 +60,7 @@ OBJECTIVE_SETTINGS = frozenset(
         "momentum",
         "shared_actor",
         "prior_queue_weight",
+        "in_slot_view",
         "latent_decay",
         "start_lr",
         "averaging_exponent",
@@ -69,6 +70,7 @@ OBJECTIVE_SETTINGS = frozenset(
 
 _CHOICES = {
     "objective": tuple(OBJECTIVES),
+    "in_slot_view": ("none", "own", "all"),
     "draws": ("independent", "stratified", "coordinated"),
     "actor": ("diffusion", "mlp"),
     "latent_start": ("memory", "noise", "zero", "learned"),
@@ -139,6 +141,7 @@ class LADTSConfig(AlgorithmConfig):
         self.momentum = 0.0
         self.shared_actor = True
         self.prior_queue_weight = 1.0
+        self.in_slot_view = "none"
         self.latent_decay = 0.5
         self.start_lr: Any = 0.03
         self.averaging_exponent: float | None = 8.0
@@ -196,6 +199,7 @@ class LADTSConfig(AlgorithmConfig):
         momentum: float = NotProvided,
         shared_actor: bool = NotProvided,
         prior_queue_weight: float = NotProvided,
+        in_slot_view: str = NotProvided,
         latent_decay: float = NotProvided,
         start_lr: Any = NotProvided,
         averaging_exponent: float | None = NotProvided,
@@ -264,6 +268,11 @@ class LADTSConfig(AlgorithmConfig):
                 one for each station.
             prior_queue_weight: System objectives: by how much the prior's logit of a server falls for each slot of
                 waiting time in its queue (1). More makes learning steadier, and stations herd if it is too much.
+            in_slot_view: System objectives: what a decision knows of earlier ones in the same slot. ``"none"``: all are
+                made at slot start. ``"own"``: where the station's earlier tasks went. ``"all"``: where all earlier
+                tasks went, station by station, as one dispatcher for all stations knows it, and the greedy oracle.
+                Queues in the state are then those as far as known; a strong prior (``prior_queue_weight`` 4) does
+                not make stations herd any more with ``"all"``.
             latent_decay: System objectives with ``latent_start="memory"``: share of an action's x_0 that is left in the
                 latent action that the next chain starts from (0.5).
             start_lr: System objectives with ``latent_start="learned"``: learning rate of the starts, in units of logits
@@ -407,6 +416,8 @@ class LADTSConfig(AlgorithmConfig):
         is_exponent = exponent is None or (is_number(exponent) and exponent >= 0)
         _check(is_exponent, "averaging_exponent", exponent, "a number of at least 0, or None for no mean")
         _check(isinstance(self.shared_actor, bool), "shared_actor", self.shared_actor, "True or False")
+        if self.in_slot_view == "all" and not self.shared_actor:
+            raise ConfigurationError("in_slot_view 'all' is one dispatcher's: it needs shared_actor=True")
         for key in ("step_size", "last_step_size", "step_size_iterations"):
             _check(getattr(self, key) > 0, key, getattr(self, key), "positive")
         _check(self.prior_queue_weight >= 0, "prior_queue_weight", self.prior_queue_weight, "at least 0")
@@ -494,7 +505,7 @@ class LADTSConfig(AlgorithmConfig):
     def _model_config_auto_includes(self) -> dict[str, Any]:
         own: dict[str, Any] = {"initial_alpha": self.initial_alpha, "actor": self.actor}
         if self.learns_from_costs:
-            keys = ("shared_actor", "prior_queue_weight", "latent_decay")
+            keys = ("shared_actor", "prior_queue_weight", "in_slot_view", "latent_decay")
             own = {key: getattr(self, key) for key in keys}
         return super()._model_config_auto_includes | {
             **own,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +19,7 @@ from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 from torch import Tensor
 
 from lad_rllib import names
+from lad_rllib.algorithms.lad_ts.deciding import Decision, draw_uniform
 from lad_rllib.algorithms.lad_ts.late_results import LateResults, known_delay_s
 from lad_rllib.algorithms.lad_ts.latent_memory import LatentMemory
 from lad_rllib.algorithms.lad_ts.replay_buffer import SlotSample
@@ -27,46 +27,6 @@ from lad_rllib.algorithms.lad_ts.task_loss import TaskLoss
 from lad_rllib.errors import ConfigurationError
 
 Observation = dict[str, NDArray[Any]]
-GOLDEN_RATIO = (math.sqrt(5.0) - 1.0) / 2.0
-
-
-def choose_servers(logits: Tensor, uniform: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Servers and action probabilities.
-
-    Args:
-        logits: Action logits, shape (..., A).
-        uniform: Uniform random numbers on [0, 1), shape (...); None takes the most probable server.
-
-    Returns:
-        Servers (...), the first whose cumulative probability exceeds ``uniform``, and probabilities (..., A).
-    """
-    probabilities = torch.softmax(logits, dim=-1)
-    if uniform is None:
-        return logits.argmax(-1), probabilities
-    cumulative = probabilities.cumsum(-1)
-    servers = (cumulative <= uniform[..., None]).sum(-1)
-    return servers.clamp_(max=logits.shape[-1] - 1), probabilities
-
-
-def draw_uniform(shape: Sequence[int], draws: str, generator: torch.Generator) -> Tensor:
-    """Uniform random numbers to choose servers with, shape (E, B, N).
-
-    Args:
-        shape: (E, B, N).
-        draws: ``"independent"``; ``"stratified"``: each station shifts one golden-ratio sequence at random, so that the
-            servers of its tasks in this slot are as even as their probabilities say, and each is still drawn with its
-            own; or ``"coordinated"``: the same with one shift for all stations, each of which has its own part of one
-            sequence. They need a common random number for each slot, and no message.
-        generator: Randomness.
-    """
-    if draws == "independent":
-        return torch.rand(tuple(shape), generator=generator)
-    episodes, stations, tasks = shape
-    place = torch.arange(stations * tasks).view(stations, tasks) if draws == "coordinated" else torch.arange(tasks)
-    shift = torch.rand(
-        (episodes, stations if draws == "stratified" else 1, 1), generator=generator, dtype=torch.float64
-    )
-    return ((shift + place * GOLDEN_RATIO) % 1.0).float().clamp_(max=1.0 - 2.0**-24)
 
 
 class LADTSEnvRunner(SingleAgentEnvRunner):
@@ -135,10 +95,11 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
         if random_actions:
             action = self.env.action_space.sample()
             latent_in = latent_out = self.latent_memory.read(slot)
-            logits = None
+            decision = None
         else:
             with self.metrics.log_time(RLMODULE_INFERENCE_TIMER):
-                action, latent_in, latent_out, logits = self._decide(before, slot, explore)
+                decision, latent_in, latent_out = self._decide(before, slot, explore)
+            action = decision.servers.numpy()
         results = self._try_env_step(action)
         if results == ENV_STEP_FAILURE:
             self._reset_envs_and_episodes(explore)
@@ -184,30 +145,29 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
             next_queues=observation[names.QUEUES],
             next_latent=self.latent_memory.first(slot + 1).numpy(),
             is_last=bool(done.all()),
-            logits=logits.numpy() if self.config.learns_from_costs and logits is not None else None,
+            logits=decision.logits.numpy() if decision is not None and self.config.learns_from_costs else None,
+            seen_queues=decision.queues.numpy() if decision is not None and decision.queues.ndim > 2 else None,
         )
         return self._late_results.add(sample, infos)
 
     @torch.no_grad()
-    def _decide(
-        self, observation: Observation, slot: int, explore: bool
-    ) -> tuple[NDArray[np.int64], Tensor, Tensor, Tensor]:
-        """Servers of the slot's tasks, the latent actions started from, those to remember, and logits."""
-        memory, module, device = self.latent_memory, self.module, self._device
+    def _decide(self, observation: Observation, slot: int, explore: bool) -> tuple[Decision, Tensor, Tensor]:
+        """Decisions on the slot's tasks, the latent actions started from, and those to remember."""
+        memory, networks = self.latent_memory, self.module.networks
         self._generator.manual_seed(_seed_word(self._entropy, 0, self._num_slots))
         self._num_slots += 1
-        tasks = torch.from_numpy(np.ascontiguousarray(observation[names.TASKS])).to(device)
-        queues = torch.from_numpy(np.ascontiguousarray(observation[names.QUEUES])).to(device)
+        tasks, counts, queues = (
+            torch.from_numpy(np.array(observation[key])) for key in (names.TASKS, names.TASK_COUNTS, names.QUEUES)
+        )
         latent = memory.read(slot)
         episodes, _, num_tasks, _ = latent.shape
-        noise = module.networks.draw_noise(episodes * num_tasks, self._generator)
-        logits = module.act(tasks, queues, latent.to(device), noise, self.config.in_evaluation).cpu()
-        uniform = draw_uniform(logits.shape[:-1], self.config.draws, self._generator) if explore else None
-        servers, probabilities = choose_servers(logits, uniform)
-        put_out = module.networks.next_latent(self.config.latent_content, logits, probabilities, queues.cpu())
-        mask = torch.arange(num_tasks) < torch.from_numpy(np.array(observation[names.TASK_COUNTS]))[..., None]
-        memory.write(slot, put_out, mask)
-        return servers.numpy(), latent, put_out, logits
+        noise = networks.draw_noise(episodes * num_tasks, self._generator)
+        uniform = draw_uniform(counts, num_tasks, self.config.draws, self._generator) if explore else None
+        actor = networks.evaluated_actor if self.config.in_evaluation else networks.actor
+        decision = networks.decide(actor, tasks, counts, queues, latent, noise, uniform)
+        put_out = networks.next_latent(self.config.latent_content, decision)
+        memory.write(slot, put_out, torch.arange(num_tasks) < counts[..., None])
+        return decision, latent, put_out
 
     @property
     def latent_memory(self) -> LatentMemory:

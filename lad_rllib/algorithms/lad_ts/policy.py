@@ -14,9 +14,8 @@ from torch import Tensor
 from lad_rllib import names
 from lad_rllib.algorithms.lad_ts.actors import ActingNetworks
 from lad_rllib.algorithms.lad_ts.checkpoint import read_checkpoint
-from lad_rllib.algorithms.lad_ts.env_runner import choose_servers, draw_uniform
+from lad_rllib.algorithms.lad_ts.deciding import draw_uniform
 from lad_rllib.algorithms.lad_ts.latent_memory import LatentMemory
-from lad_rllib.algorithms.lad_ts.rl_module import fleet_logits
 from lad_rllib.errors import ConfigurationError
 
 
@@ -122,10 +121,11 @@ class LADTSPolicy:
             rng,
         )
 
-    def _uniform(self, shape: tuple[int, ...], rng: np.random.Generator) -> Tensor:
+    def _uniform(self, counts: Tensor, num_tasks: int, rng: np.random.Generator) -> Tensor:
         if self._draws == "independent":
-            return torch.from_numpy(rng.random(shape, dtype=np.float32))
-        return draw_uniform(shape, self._draws, torch.Generator().manual_seed(int(rng.integers(2**63))))
+            return torch.from_numpy(rng.random((*counts.shape, num_tasks), dtype=np.float32))
+        generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
+        return draw_uniform(counts, num_tasks, self._draws, generator)
 
     @torch.no_grad()
     def servers(
@@ -162,11 +162,12 @@ class LADTSPolicy:
         shape = (self.networks.actor.num_noise_draws, stations, self.networks.num_servers, episodes * num_tasks)
         noise = torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
         given, seen = torch.as_tensor(tasks, dtype=torch.float32), torch.as_tensor(queues, dtype=torch.float32)
-        logits = fleet_logits(self.networks.evaluated_actor, given, seen, start, noise)
-        servers, probabilities = choose_servers(logits, self._uniform(mask.shape, rng) if self.explore else None)
+        counts = torch.from_numpy(mask.sum(-1))
+        uniform = self._uniform(counts, num_tasks, rng) if self.explore else None
+        decision = self.networks.decide(self.networks.evaluated_actor, given, counts, seen, start, noise, uniform)
         put_out = latent.clone()
-        put_out[:, :, :num_tasks] = self.networks.next_latent(self._latent_content, logits, probabilities, seen)
+        put_out[:, :, :num_tasks] = self.networks.next_latent(self._latent_content, decision)
         known = torch.zeros(latent.shape[:3], dtype=torch.bool)
         known[:, :, :num_tasks] = torch.as_tensor(mask)
         self._memory.write(slot, put_out, known)
-        return servers.numpy()
+        return decision.servers.numpy()

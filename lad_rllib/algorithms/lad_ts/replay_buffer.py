@@ -32,6 +32,7 @@ class SlotSample:
         next_latent: Latent action in memory for the next slot's first tasks, shape (E, B, latent size).
         is_last: True if the episodes end after this slot.
         logits: Action logits that the servers were drawn from, shape (E, B, N, A); only for system objectives.
+        seen_queues: Queues that each task was decided on, shape (E, B, N, A), if those are not the slot-start queues.
         cost: Cost of each task on each server, shape (E, B, N, A); only for system objectives, of whole episodes.
     """
 
@@ -49,6 +50,7 @@ class SlotSample:
     next_latent: FloatArray
     is_last: bool
     logits: FloatArray | None = None
+    seen_queues: FloatArray | None = None
     cost: FloatArray | None = None
 
 

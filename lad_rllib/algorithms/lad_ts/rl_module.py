@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lad_rllib import names
 from lad_rllib.algorithms.lad_ts.actors import ActingNetworks
+from lad_rllib.algorithms.lad_ts.deciding import fleet_logits
 from lad_rllib.algorithms.lad_ts.networks import StationNetworks
 from lad_rllib.errors import ConfigurationError
 
@@ -22,29 +23,6 @@ LATENT = "latent"
 """Batch key of the latent actions (E, B, N, A) to start from; if it is missing, what a memory begins with."""
 NOISE = "noise"
 """Batch key of the chain's fresh noise (I - 1, B, A, E * N); drawn if it is missing."""
-
-
-def fleet_states(tasks: Tensor, queues: Tensor) -> Tensor:
-    """States ``[d, w, q_0 ... q_{A-1}]`` of all tasks of E fleet observations, station by station.
-
-    Args:
-        tasks: Input size and workload of each task, shape (E, B, N, 2).
-        queues: Queues, shape (E, A).
-
-    Returns:
-        Shape (B, 2 + A, E * N).
-    """
-    episodes, stations, num_tasks, _ = tasks.shape
-    queues = queues[:, None, None, :].expand(episodes, stations, num_tasks, queues.shape[-1])
-    return torch.cat([tasks, queues], -1).permute(1, 3, 0, 2).reshape(stations, -1, episodes * num_tasks)
-
-
-def fleet_logits(actor: nn.Module, tasks: Tensor, queues: Tensor, latent: Tensor, noise: Tensor) -> Tensor:
-    """Action logits of an actor for all tasks of E slots, shape (E, B, N, A); see :meth:`LADTSTorchRLModule.act`."""
-    episodes, stations, num_tasks, size = latent.shape
-    latent = latent.permute(1, 3, 0, 2).reshape(stations, size, episodes * num_tasks)
-    logits: Tensor = actor(fleet_states(tasks, queues), latent, noise)
-    return logits.unflatten(2, (episodes, num_tasks)).permute(2, 0, 3, 1)
 
 
 class TorchServerChoice(TorchDistribution):
@@ -116,33 +94,26 @@ class LADTSTorchRLModule(TorchRLModule, InferenceOnlyAPI):
                 )
         super().set_state(state)
 
-    def act(self, tasks: Tensor, queues: Tensor, latent: Tensor, noise: Tensor, in_evaluation: bool = False) -> Tensor:
-        """Action logits for all tasks of E slots.
-
-        Args:
-            tasks: Input size and workload, shape (E, B, N, 2).
-            queues: Queues, shape (E, A).
-            latent: Latent actions to start from, shape (E, B, N, ``networks.latent_size``).
-            noise: Fresh noise, see :meth:`ActingNetworks.draw_noise`, shape (I - 1, B, A, E * N).
-            in_evaluation: With the actor that is judged, see :attr:`ActingNetworks.evaluated_actor`.
-
-        Returns:
-            Logits ``x_0``, shape (E, B, N, A).
-        """
-        actor = self.networks.evaluated_actor if in_evaluation else self.networks.actor
-        return fleet_logits(actor, tasks, queues, latent, noise)
-
     def _forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         return self._forward(batch, in_evaluation=True)
 
     def _forward(self, batch: dict[str, Any], in_evaluation: bool = False, **kwargs: Any) -> dict[str, Any]:
         tasks, queues = batch[Columns.OBS][names.TASKS], batch[Columns.OBS][names.QUEUES]
-        latent, noise = batch.get(LATENT), batch.get(NOISE)
-        if latent is None:
-            latent = self.networks.some_latent(*tasks.shape[:3]).to(tasks.device)
+        noise = batch.get(NOISE)
         if noise is None:
             noise = self.networks.draw_noise(tasks.shape[0] * tasks.shape[2])
-        return {Columns.ACTION_DIST_INPUTS: self.act(tasks, queues, latent, noise, in_evaluation)}
+        logits = fleet_logits(self._actor(in_evaluation), tasks, queues, self._latent(batch), noise)
+        return {Columns.ACTION_DIST_INPUTS: logits}
+
+    def _actor(self, in_evaluation: bool) -> nn.Module:
+        """The actor that is judged, see :attr:`ActingNetworks.evaluated_actor`, or that plays while it learns."""
+        actor: nn.Module = self.networks.evaluated_actor if in_evaluation else self.networks.actor
+        return actor
+
+    def _latent(self, batch: dict[str, Any]) -> Tensor:
+        """Latent actions to start from, given with a batch or what a memory begins with."""
+        tasks, latent = batch[Columns.OBS][names.TASKS], batch.get(LATENT)
+        return self.networks.some_latent(*tasks.shape[:3]).to(tasks.device) if latent is None else latent
 
     def get_inference_action_dist_cls(self) -> type[TorchServerChoice]:
         """Distribution of the actions."""

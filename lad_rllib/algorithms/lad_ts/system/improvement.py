@@ -125,9 +125,10 @@ def _tasks_of_slot(sample: SlotSample) -> dict[str, Any]:
     assert sample.logits is not None and sample.cost is not None
     episode, station, task = np.nonzero(np.arange(sample.tasks.shape[2]) < sample.task_counts[..., None])
     where = (episode, station, task)
+    queues = sample.queues[episode] if sample.seen_queues is None else sample.seen_queues[where]
     return {
         "station": station,
-        "state": np.concatenate([sample.tasks[where], sample.queues[episode]], axis=1),
+        "state": np.concatenate([sample.tasks[where], queues], axis=1),
         "latent": sample.latent[where],
         "logits": sample.logits[where],
         "cost": sample.cost[where],

@@ -8,12 +8,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import torch
+from ray.rllib.core.columns import Columns
 from torch import Tensor, nn
 
 from lad_rllib import names
 from lad_rllib.algorithms.lad_ts.actors import ActingNetworks, LatentStart, latent_size, seeded_generator
 from lad_rllib.algorithms.lad_ts.agentwise_adam import AgentwiseAdam
+from lad_rllib.algorithms.lad_ts.deciding import Decision
 from lad_rllib.algorithms.lad_ts.rl_module import LADTSTorchRLModule
+from lad_rllib.algorithms.lad_ts.system.in_slot import InSlotView, decide_in_order
 from lad_rllib.diffusion import LatentActionActor
 from lad_rllib.diffusion.compiled import Kernels
 
@@ -120,17 +123,38 @@ class PriorActor(nn.Module):
             noise: Not used.
         """
         samples = state.shape[-1]
-        if self.starts is not None:
-            station = torch.arange(self.num_stations, device=latent.device)[:, None]
-            start = self.start_gain * self.starts[station, latent[:, 0].long()].movedim(-1, 1)
-        else:
-            start = latent if latent.shape[1] else state.new_zeros(self.num_stations, self.num_servers, samples)
-        still = state.new_zeros(()).expand(self.chain.num_noise_draws, *self._stacked(start).shape)
-        seen = torch.cat([state[:, :2] / self.task_scale, state[:, 2:].log1p()], dim=1)
-        x_0 = self.chain(self._stacked(seen), self._stacked(start), still)
+        start = self._start(torch.arange(self.num_stations, device=latent.device)[:, None], latent, samples)
+        x_0 = self._denoised(self._stacked(self._seen(state)), self._stacked(start))
         if self.shared:
             x_0 = x_0[0].unflatten(1, (self.num_stations, samples)).movedim(1, 0)
         return x_0 + self.prior(state[:, 2:].movedim(1, -1)).movedim(-1, 1)
+
+    def of_stations(self, stations: Tensor, state: Tensor, latent: Tensor) -> Tensor:
+        """Logits (M, A) of M tasks, each of any station; for a shared network.
+
+        Args:
+            stations: Their stations, shape (M,).
+            state: States, shape (M, 2 + A).
+            latent: What to start from, see :meth:`forward`, shape (M, A), (M, 1) or (M, 0).
+        """
+        state, latent = state.T[None], latent.T[None]
+        start = self._start(stations[None], latent, state.shape[-1])
+        return self._denoised(self._seen(state), start)[0].T + self.prior(state[0, 2:].T)
+
+    def _start(self, stations: Tensor, latent: Tensor, samples: int) -> Tensor:
+        """What chains start from, shape (G, A, M), for stations (G, 1 or M) and latent actions (G, features, M)."""
+        if self.starts is not None:
+            return self.start_gain * self.starts[stations, latent[:, 0].long()].movedim(-1, 1)
+        return latent if latent.shape[1] else latent.new_zeros(len(stations), self.num_servers, samples)
+
+    def _seen(self, state: Tensor) -> Tensor:
+        """What the denoiser sees of states (G, 2 + A, M)."""
+        return torch.cat([state[:, :2] / self.task_scale, state[:, 2:].log1p()], dim=1)
+
+    def _denoised(self, seen: Tensor, start: Tensor) -> Tensor:
+        still = seen.new_zeros(()).expand(self.chain.num_noise_draws, *start.shape)
+        x_0: Tensor = self.chain(seen, start, still)
+        return x_0
 
     def prior(self, queues: Tensor) -> Tensor:
         """The prior's logits (..., A) for queues (..., A) in slots of waiting time."""
@@ -160,6 +184,8 @@ class SystemNetworks(ActingNetworks):
         latent_start: ``"memory"``, ``"zero"`` or ``"learned"``.
         shared_actor: See :class:`PriorActor`.
         prior_queue_weight: See :class:`PriorActor`.
+        in_slot_view: What a task's decision knows of the slot's earlier ones, see :func:`decide_in_order`; or
+            ``"none"``: nothing, all are made at slot start.
         latent_decay: See :class:`PriorActor`.
         num_tasks: Task indices of a station, each of which has a start, if these are learned.
         kernels: See :class:`PriorActor`.
@@ -186,6 +212,7 @@ class SystemNetworks(ActingNetworks):
         latent_start: LatentStart = "zero",
         shared_actor: bool = True,
         prior_queue_weight: float = 1.0,
+        in_slot_view: InSlotView = "none",
         latent_decay: float = 0.5,
         num_tasks: int = 0,
         kernels: Kernels = "auto",
@@ -211,6 +238,9 @@ class SystemNetworks(ActingNetworks):
             kernels,
         )
         self.kernels = kernels
+        self.in_slot_view: InSlotView = in_slot_view
+        self.waiting_per_work: Tensor
+        self.register_buffer("waiting_per_work", torch.ones(num_servers))
         self.average = copy.deepcopy(self.actor).requires_grad_(False)
         if not inference_only:
             self.previous = copy.deepcopy(self.average)
@@ -233,14 +263,31 @@ class SystemNetworks(ActingNetworks):
         """The actor that plays, and the mean."""
         return [self.actor, self.average]
 
-    def next_latent(self, content: str, logits: Tensor, probabilities: Tensor, queues: Tensor) -> Tensor:
+    def decide(
+        self,
+        actor: nn.Module,
+        tasks: Tensor,
+        counts: Tensor,
+        queues: Tensor,
+        latent: Tensor,
+        noise: Tensor,
+        uniform: Tensor | None,
+    ) -> Decision:
+        """See :meth:`ActingNetworks.decide`; with a view of the slot, one task after the other."""
+        if self.in_slot_view == "none":
+            return super().decide(actor, tasks, counts, queues, latent, noise, uniform)
+        assert isinstance(actor, PriorActor)
+        return decide_in_order(actor, self.in_slot_view, self.waiting_per_work, tasks, counts, queues, latent, uniform)
+
+    def next_latent(self, content: str, decision: Decision) -> Tensor:
         """``decay * sqrt(alpha_bar_I) * x_0``: the forward diffusion of what the chain put out, in its mean."""
+        logits, queues = decision.logits, decision.queues
         if not self.latent_size:
             return logits[..., :0]
         if self.latent_is_number:
             return self.some_latent(*logits.shape[:3])
         prior = self.actor.prior(queues.to(self.actor.log_capacity.device)).to(logits.device)
-        return self.actor.latent_gain * (logits - prior[:, None, None])
+        return self.actor.latent_gain * (logits - (prior if queues.ndim > 2 else prior[:, None, None]))
 
     def some_latent(self, *shape: int) -> Tensor:
         """Numbers of learned starts, or zeros, shape (E, B, N, ``latent_size``)."""
@@ -302,6 +349,24 @@ class SystemRLModule(LADTSTorchRLModule):
     def setup(self) -> None:
         """Build the networks."""
         super().setup()
-        capacities = torch.as_tensor(self.observation_space[names.CAPACITIES].low)
+        capacities, slot_s = (
+            torch.as_tensor(self.observation_space[key].low) for key in (names.CAPACITIES, names.SLOT_LENGTH)
+        )
+        self.networks.waiting_per_work.copy_(1 / (capacities * slot_s))
         for actor in self.networks.actors():
             actor.set_capacities(capacities)
+
+    def _forward(self, batch: dict[str, Any], in_evaluation: bool = False, **kwargs: Any) -> dict[str, Any]:
+        """Action logits; with a view of the slot, servers as well, since each task's logits hang on the earlier ones.
+
+        Those are the most probable ones in inference, as RLlib takes them, else drawn.
+        """
+        networks = self.networks
+        if networks.in_slot_view == "none":
+            return super()._forward(batch, in_evaluation, **kwargs)
+        latent, observation = self._latent(batch), batch[Columns.OBS]
+        tasks, counts, queues = (observation[key] for key in (names.TASKS, names.TASK_COUNTS, names.QUEUES))
+        uniform = None if in_evaluation else torch.rand(tasks.shape[:3])
+        decision = networks.decide(self._actor(in_evaluation), tasks, counts, queues, latent, latent, uniform)
+        chosen = {Columns.ACTIONS: decision.servers, Columns.ACTION_DIST_INPUTS: decision.logits}
+        return {key: value.to(tasks.device) for key, value in chosen.items()}

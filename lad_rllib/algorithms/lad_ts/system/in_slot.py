@@ -1,0 +1,86 @@
+"""Decisions that know of those made before them in the same slot."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from lad_rllib.algorithms.lad_ts.deciding import Decision, choose_servers
+
+InSlotView = Literal["none", "own", "all"]
+
+
+class InOrderActor(Protocol):
+    """What :func:`decide_in_order` needs of an actor, see :class:`~.networks.PriorActor`."""
+
+    def __call__(self, state: Tensor, latent: Tensor, noise: Tensor) -> Tensor:
+        """Logits (B, A, M) of states (B, 2 + A, M)."""
+        ...
+
+    def of_stations(self, stations: Tensor, state: Tensor, latent: Tensor) -> Tensor:
+        """Logits (M, A) of M tasks of any stations."""
+        ...
+
+
+def decide_in_order(
+    actor: InOrderActor,
+    view: InSlotView,
+    waiting_per_work: Tensor,
+    tasks: Tensor,
+    counts: Tensor,
+    queues: Tensor,
+    latent: Tensor,
+    uniform: Tensor | None,
+) -> Decision:
+    """Decide the tasks of E slots one after the other; each adds to the queues that later ones see.
+
+    Args:
+        actor: Actor.
+        view: ``"own"``: a station's tasks in turn, each knows where the station's earlier ones went, and nothing of
+            other stations. ``"all"``: all tasks in turn, station by station as servers receive them, each knows where
+            all earlier ones went: one dispatcher for all stations, or stations that hear of one another.
+        waiting_per_work: By how much a Gcycle lengthens each server's queue, in the queues' unit, shape (A,).
+        tasks: Input size and workload, shape (E, B, N, 2).
+        counts: Tasks of each station, shape (E, B).
+        queues: Slot-start queues, shape (E, A).
+        latent: What the actor starts from, shape (E, B, N, latent size).
+        uniform: Random numbers, see :func:`choose_servers`, shape (E, B, N); None takes the most probable servers.
+
+    Returns:
+        Decisions with the queues that each was based on; zeros where there is no task.
+    """
+    device = waiting_per_work.device
+    tasks, counts, queues, latent = (x.to(device) for x in (tasks, counts.long(), queues, latent))
+    uniform = None if uniform is None else uniform.to(device)
+    shape = tasks.shape[:3]
+    logits = queues.new_zeros(*shape, queues.shape[-1])
+    probabilities, seen = torch.zeros_like(logits), torch.zeros_like(logits)
+    servers = torch.zeros(shape, dtype=torch.long, device=device)
+    now = queues[:, None].repeat(1, shape[1], 1) if view == "own" else queues.clone()
+    episodes = torch.arange(shape[0], device=device)
+    num_turns = int(counts.max() if view == "own" else counts.sum(1).max())
+    ends = counts.cumsum(1)
+    for turn in range(num_turns):
+        where: tuple[Tensor | slice, ...]
+        if view == "own":
+            where = (slice(None), slice(None), torch.tensor(turn))
+            state = torch.cat([tasks[where], now], -1).permute(1, 2, 0)
+            start = latent[where].permute(1, 2, 0)
+            of_task = actor(state, start, start).permute(2, 0, 1)
+        else:
+            active = episodes[ends[:, -1] > turn]
+            station = (ends[active] <= turn).sum(1)
+            where = (active, station, turn - (ends - counts)[active, station])
+            of_task = actor.of_stations(station, torch.cat([tasks[where], now[active]], -1), latent[where])
+        choice, chances = choose_servers(of_task, None if uniform is None else uniform[where])
+        logits[where], probabilities[where], servers[where] = of_task, chances, choice
+        added = torch.nn.functional.one_hot(choice, queues.shape[-1]) * waiting_per_work * tasks[where][..., 1:]
+        if view == "own":
+            seen[where] = now
+            now = now + added
+        else:
+            seen[where] = now[active]
+            now[active] += added
+    return Decision(servers.cpu(), logits.cpu(), probabilities.cpu(), seen.cpu())
