@@ -8,10 +8,10 @@ from unittest import mock
 import numpy as np
 import torch
 
-from lad_rllib.algorithms.lad_ts import LADTS, env_runner
+from lad_rllib.algorithms.lad_ts import LADTS, actors
 from lad_rllib.algorithms.lad_ts.latent_memory import LatentMemory
 from lad_rllib.algorithms.lad_ts.networks import StationNetworks
-from lad_rllib.algorithms.lad_ts.replay_buffer import FleetReplayBuffer
+from lad_rllib.algorithms.lad_ts.replay_buffer import FleetReplayBuffer, SlotSample
 from lad_rllib.envs import FleetVectorEnv
 from lad_rllib.simulator import Arrivals
 
@@ -37,7 +37,7 @@ class RecordedDraws:
         self._arrivals: list[Arrivals] = []
         self._decisions: list[dict] = []  # noise (I - 1, B, A, N) and uniform numbers (B, N) of each slot played
         self._updates: dict[tuple[int, int], dict] = {}
-        self.samples: dict[tuple[int, int], env_runner.SlotSample] = {}
+        self.samples: dict[tuple[int, int], SlotSample] = {}
 
     @contextlib.contextmanager
     def recording(self):
@@ -45,7 +45,7 @@ class RecordedDraws:
         reset, add = FleetVectorEnv.reset, FleetReplayBuffer.add
         draw_noise, choose_servers, choose = (
             StationNetworks.draw_noise,
-            env_runner.choose_servers,
+            actors.choose_servers,
             FleetReplayBuffer._choose,
         )
 
@@ -83,7 +83,7 @@ class RecordedDraws:
             mock.patch.object(FleetVectorEnv, "reset", recorded_reset),
             mock.patch.object(FleetReplayBuffer, "add", recorded_add),
             mock.patch.object(StationNetworks, "draw_noise", recorded_noise),
-            mock.patch.object(env_runner, "choose_servers", recorded_servers),
+            mock.patch.object(actors, "choose_servers", recorded_servers),
             mock.patch.object(FleetReplayBuffer, "_choose", recorded_choice),
         ):
             yield

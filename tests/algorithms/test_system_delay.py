@@ -7,7 +7,7 @@ import torch
 from lad_rllib import names
 from lad_rllib.algorithms import CONFIGS
 from lad_rllib.algorithms.lad_ts import LADTSConfig
-from lad_rllib.algorithms.lad_ts.deciding import choose_servers, draw_uniform, fleet_states
+from lad_rllib.algorithms.lad_ts.deciding import Decision, choose_servers, draw_uniform, fleet_states
 from lad_rllib.algorithms.lad_ts.policy import LADTSPolicy
 from lad_rllib.algorithms.lad_ts.system import ImprovementSet, SystemNetworks
 from lad_rllib.algorithms.lad_ts.system.improvement import advantages
@@ -196,6 +196,8 @@ def test_it_beats_the_greedy_oracle_also_as_a_saved_policy_and_a_bound_trades_th
         {"latent_start": "learned"},
         {"momentum": 0.5},
         {"shared_actor": False, "draws": "coordinated"},
+        {"in_slot_view": "own", "shared_actor": False},
+        {"in_slot_view": "all", "latent_start": "learned"},
     ],
 )
 def test_a_restored_run_goes_on_exactly(own, tmp_path):
@@ -246,9 +248,9 @@ def test_a_latent_memory_starts_from_zeros_and_holds_the_shrunken_output_of_the_
     expected = 0.4 * np.exp(-(0.1 + 10.0) / 4) * x_0
     np.testing.assert_allclose(sample.latent, before.numpy())
     assert before.abs().max() > 0 and mask.any() and np.isfinite(expected).all()
-    again = runner.module.networks.next_latent(
-        "probabilities", torch.as_tensor(sample.logits), torch.zeros(1), torch.as_tensor(sample.queues)
-    )
+    logits, queues = torch.as_tensor(sample.logits), torch.as_tensor(sample.queues)
+    decision = Decision(torch.zeros(1), logits, torch.softmax(logits, -1), queues)
+    again = runner.module.networks.next_latent("probabilities", decision)
     np.testing.assert_allclose(again.numpy(), expected, rtol=1e-5, atol=1e-6)
     algo.stop()
 
@@ -415,14 +417,23 @@ def test_the_strength_of_a_bound_rises_above_it_and_falls_below():
 
 @pytest.mark.parametrize(("draws", "together"), [("stratified", 2), ("coordinated", (1, 2))])
 def test_even_draws_keep_each_tasks_probabilities_and_spread_the_tasks_that_they_are_for(draws, together):
-    logits, shape = torch.log(torch.tensor([0.2, 0.3, 0.5])).expand(4000, 3, 20, 3), (4000, 3, 20)
+    logits, most = torch.log(torch.tensor([0.2, 0.3, 0.5])).expand(4000, 3, 20, 3), torch.full((4000, 3), 20)
     generator = torch.Generator().manual_seed(0)
-    servers, _ = choose_servers(logits, draw_uniform(shape, draws, generator))
+    servers, _ = choose_servers(logits, draw_uniform(most, 20, draws, generator))
     shares = torch.stack([(servers == a).float().mean(0) for a in range(3)], dim=-1)
     torch.testing.assert_close(shares, torch.tensor([0.2, 0.3, 0.5]).expand(3, 20, 3), atol=0.03, rtol=0.0)
-    independent, _ = choose_servers(logits, draw_uniform(shape, "independent", generator))
+    independent, _ = choose_servers(logits, draw_uniform(most, 20, "independent", generator))
     counts, of_independent = ((chosen == 2).sum(together).float() for chosen in (servers, independent))
     assert counts.std() < 0.4 * of_independent.std()
+
+
+def test_coordinated_draws_are_numbered_by_the_tasks_that_are_there():
+    few, many = torch.tensor([[2, 0, 1]]), torch.tensor([[3, 3, 3]])
+    drawn, full = (
+        draw_uniform(counts, 3, "coordinated", torch.Generator().manual_seed(1))[0].double() for counts in (few, many)
+    )
+    mask = torch.arange(3) < few[0, :, None]
+    torch.testing.assert_close(drawn[mask], full.flatten()[:3])
 
 
 @pytest.mark.parametrize(
@@ -435,6 +446,12 @@ def test_even_draws_keep_each_tasks_probabilities_and_spread_the_tasks_that_they
         ({"objective": "system_delay", "step_size": 0.0}, "step_size must be positive"),
         ({"objective": "system_delay", "momentum": "0.5"}, "momentum must be a number, got '0.5'"),
         ({"objective": "system_delay", "shared_actor": "false"}, "shared_actor must be True or False"),
+        ({"objective": "system_delay", "in_slot_view": "some"}, "in_slot_view must be one of none, own, all"),
+        (
+            {"objective": "system_delay", "in_slot_view": "all", "shared_actor": False},
+            "in_slot_view 'all' is one dispatcher's: it needs shared_actor=True",
+        ),
+        ({"in_slot_view": "own"}, "in_slot_view needs objective='system_delay', got 'own'"),
         ({"step_size": 1.0}, "step_size needs objective='system_delay', got 1.0 with 'own_delay'"),
         ({"latent_start": "zero"}, "latent_start 'zero' needs objective='system_delay'"),
         ({"latent_start": "learned"}, "latent_start 'learned' needs objective='system_delay'"),

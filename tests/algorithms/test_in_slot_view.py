@@ -1,0 +1,117 @@
+"""Decisions that know of earlier ones in the same slot: what they see, what learns from it, and what it is worth."""
+
+import numpy as np
+import pytest
+import torch
+from ray.rllib.core.columns import Columns
+
+from lad_rllib import names
+from lad_rllib.algorithms.lad_ts.policy import LADTSPolicy
+from lad_rllib.scheduling import make_heuristic, play
+from lad_rllib.simulator import build_setting, stack_arrivals
+from tests.algorithms.small import curve
+from tests.algorithms.test_system_delay import OVERLOADED, config_of
+
+VIEWS = ("own", "all")
+
+
+def waiting_slots_of(view, sample, network):
+    """Queues that each task should have seen [slots], task by task: (E, B, N, A); NaN where there is none."""
+    added_by_work = 1.0 / (network.capacity_gcycles_per_s * network.slot_s)
+    seen = np.full(sample.logits.shape, np.nan)
+    for episode, counts in enumerate(sample.task_counts):
+        queue = sample.queues[episode].astype(np.float64)
+        for station, count in enumerate(counts):
+            if view == "own":
+                queue = sample.queues[episode].astype(np.float64)
+            for task in range(count):
+                seen[episode, station, task] = queue
+                server = sample.action[episode, station, task]
+                queue[server] += sample.tasks[episode, station, task, 1] * added_by_work[server]
+    return seen
+
+
+@pytest.mark.usefixtures("no_cluster")
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("latent_start", ["zero", "memory", "learned"])
+def test_every_task_sees_what_was_sent_before_it_and_decides_on_that(view, latent_start):
+    config = config_of(in_slot_view=view, latent_start=latent_start).env_runners(num_envs_per_env_runner=2)
+    algo = config.build_algo()
+    curve(algo, 2)
+    runner = algo.env_runner
+    network = runner.env.unwrapped.setting.network
+    actor = runner.module.networks.actor
+    for sample in runner.collect():
+        seen = waiting_slots_of(view, sample, network)
+        mask = ~np.isnan(seen)
+        np.testing.assert_allclose(sample.seen_queues[mask], seen[mask], rtol=1e-5, atol=1e-6)
+        _, station, _ = where = np.nonzero(mask[..., 0])
+        state = np.concatenate([sample.tasks[where], sample.seen_queues[where]], axis=-1)
+        with torch.no_grad():
+            logits = actor.of_stations(*(torch.as_tensor(x) for x in (station, state, sample.latent[where])))
+        np.testing.assert_allclose(sample.logits[where], logits.numpy(), rtol=1e-4, atol=1e-4)
+    algo.stop()
+
+
+@pytest.mark.usefixtures("no_cluster")
+def test_a_dispatcher_sees_each_tasks_waiting_time():
+    algo = config_of(in_slot_view="all").build_algo()
+    runner = algo.env_runner
+    simulated = runner.env.unwrapped
+    for sample in runner.collect():
+        chosen = np.take_along_axis(sample.seen_queues, sample.action[..., None], -1)[..., 0]
+        network, action = simulated.setting.network, sample.action
+        capacity, rate = network.capacity_gcycles_per_s[action], network.link_rate_mbit_per_s[action]
+        slot, result_mbit = sample.slot, simulated.arrivals.result_mbit[:, sample.slot]
+        away = action != network.home_server[:, None]
+        waiting = (
+            sample.delay_s
+            - simulated.arrivals.workload_gcycles[:, slot] / capacity
+            - away * simulated.arrivals.task_mbit[:, slot] / rate
+            - result_mbit / rate
+        )
+        mask = simulated.arrivals.mask[:, slot]
+        np.testing.assert_allclose(chosen[mask] * network.slot_s, waiting[mask], rtol=1e-3, atol=1e-3)
+    algo.stop()
+
+
+@pytest.mark.usefixtures("no_cluster")
+@pytest.mark.parametrize("view", VIEWS)
+def test_the_policy_of_a_checkpoint_and_rllibs_forward_decide_alike(view, tmp_path):
+    algo = config_of(in_slot_view=view).build_algo()
+    curve(algo, 2)
+    policy = LADTSPolicy.from_checkpoint(algo.save_to_path(tmp_path / "checkpoint"), explore=False)
+    setting = build_setting({"preset": "small"})
+    arrivals = stack_arrivals([setting.arrivals.draw(np.random.default_rng(seed), 8) for seed in range(3)])
+    record = play(policy, setting.network, arrivals, np.random.default_rng(0), 7)
+    network = setting.network
+    for slot in range(7):
+        mask = record.mask[:, slot]
+        tasks = np.stack([record.task_mbit[:, slot], record.workload_gcycles[:, slot]], -1) * mask[..., None]
+        queues = record.queue_gcycles[:, slot] / (network.capacity_gcycles_per_s * network.slot_s)
+        observation = {names.TASKS: tasks, names.TASK_COUNTS: mask.sum(-1), names.QUEUES: queues}
+        batch = {Columns.OBS: {key: torch.as_tensor(value).float() for key, value in observation.items()}}
+        output = algo.env_runner.module.forward_inference(batch)
+        assert (output[Columns.ACTIONS].numpy() == record.action[:, slot])[mask].all()
+        best = output[Columns.ACTION_DIST_INPUTS].argmax(-1)
+        assert torch.equal(best[torch.from_numpy(mask)], output[Columns.ACTIONS][torch.from_numpy(mask)])
+    algo.stop()
+
+
+@pytest.mark.usefixtures("no_cluster")
+def test_a_dispatchers_view_keeps_a_strong_prior_from_herding(tmp_path):
+    setting = build_setting(OVERLOADED)
+    arrivals = stack_arrivals([setting.arrivals.draw(np.random.default_rng(seed), 30) for seed in range(4)])
+
+    def mean_delay_s(scheduler):
+        return play(scheduler, setting.network, arrivals, np.random.default_rng(0), 29).mean_delay_s
+
+    def untrained(view):
+        algo = config_of(OVERLOADED, in_slot_view=view, prior_queue_weight=8.0).build_algo()
+        checkpoint = algo.save_to_path(tmp_path / view)
+        algo.stop()
+        return mean_delay_s(LADTSPolicy.from_checkpoint(checkpoint))
+
+    with_slot_start, with_own, with_all = (untrained(view) for view in ("none", "own", "all"))
+    assert with_all < 1.1 * mean_delay_s(make_heuristic("greedy-oracle"))
+    assert with_own < with_slot_start and with_all < 0.8 * with_slot_start
