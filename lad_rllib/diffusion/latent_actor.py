@@ -93,7 +93,7 @@ class LatentActionActor(nn.Module):
         self.denoiser = StackedMLP(num_agents, sizes, generator, kernels)
         embeddings = torch.stack([step_embedding(step.index - 1) for step in self.steps], dim=1)
         self.embeddings: Tensor
-        self._coefficients = np.array([step.coefficients for step in self.steps], dtype=np.float32)
+        self.coefficients = np.array([step.coefficients for step in self.steps], dtype=np.float32)
         self.register_buffer("embeddings", embeddings, persistent=False)
 
     @property
@@ -138,5 +138,5 @@ class LatentActionActor(nn.Module):
 
     def _kernel(self) -> compiled.Run:
         return compiled.chain_run(
-            self.denoiser.sizes, self.embeddings.numpy(), self._coefficients, self.softmax_output, self.clip_denoised
+            self.denoiser.sizes, self.embeddings.numpy(), self.coefficients, self.softmax_output, self.clip_denoised
         )

@@ -7,6 +7,7 @@ from ray.rllib.core.columns import Columns
 
 from lad_rllib import names
 from lad_rllib.algorithms.lad_ts.policy import LADTSPolicy
+from lad_rllib.algorithms.lad_ts.system import SystemNetworks
 from lad_rllib.scheduling import make_heuristic, play
 from lad_rllib.simulator import build_setting, stack_arrivals
 from tests.algorithms.small import curve
@@ -51,6 +52,39 @@ def test_every_task_sees_what_was_sent_before_it_and_decides_on_that(view, laten
             logits = actor.of_stations(*(torch.as_tensor(x) for x in (station, state, sample.latent[where])))
         np.testing.assert_allclose(sample.logits[where], logits.numpy(), rtol=1e-4, atol=1e-4)
     algo.stop()
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("latent_start", ["zero", "memory", "learned"])
+@pytest.mark.parametrize("network", [{}, {"denoiser_output": "softmax", "clip_denoised": 3.0}])
+@pytest.mark.parametrize("explore", [True, False])
+def test_the_compiled_kernel_decides_as_torch_does(view, latent_start, network, explore):
+    sizes = {"hidden_sizes": (16, 9), "num_tasks": 6, "latent_start": latent_start, "in_slot_view": view, **network}
+    of_torch, compiled = (SystemNetworks(5, 7, seed=0, kernels=k, **sizes) for k in ("torch", "compiled"))
+    generator = torch.Generator().manual_seed(1)
+    for parameter in of_torch.actor.parameters():
+        parameter.data.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+    compiled.actor.load_state_dict(of_torch.actor.state_dict())
+    for networks in (of_torch, compiled):
+        networks.waiting_per_work.copy_(torch.linspace(1.0, 5.0, 7))
+        networks.actor.set_capacities(torch.linspace(1.0, 5.0, 7))
+        networks.actor.set_task_scale(torch.tensor([0.5, 2.0]))
+    counts = torch.randint(0, 7, (3, 5), generator=generator)
+    mask = torch.arange(6) < counts[..., None]
+    tasks = torch.rand(3, 5, 6, 2, generator=generator) * mask[..., None]
+    latent = of_torch.some_latent(3, 5, 6)
+    if latent_start == "memory":
+        latent = torch.randn(latent.shape, generator=generator)
+    uniform = torch.rand(3, 5, 6, generator=generator) if explore else None
+    queues = torch.rand(3, 7, generator=generator)
+    with torch.no_grad():
+        one, other = (
+            networks.decide(networks.actor, tasks, counts, queues, latent, latent, uniform)
+            for networks in (of_torch, compiled)
+        )
+    assert torch.equal(one.servers[mask], other.servers[mask]) and one.servers[mask].unique().numel() > 1
+    for key in ("logits", "probabilities", "queues"):
+        torch.testing.assert_close(getattr(one, key)[mask], getattr(other, key)[mask], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.usefixtures("no_cluster")

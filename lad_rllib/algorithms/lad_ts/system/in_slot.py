@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lad_rllib.algorithms.lad_ts.deciding import Decision, choose_servers
+from lad_rllib.diffusion import LatentActionActor, compiled
+from lad_rllib.diffusion.packing import packed
 
 InSlotView = Literal["none", "own", "all"]
 
 
 class InOrderActor(Protocol):
     """What :func:`decide_in_order` needs of an actor, see :class:`~.networks.PriorActor`."""
+
+    shared: bool
+    prior_queue_weight: float
+    log_capacity: Tensor
+    task_scale: Tensor
+    chain: LatentActionActor
+
+    def chain_start(self, stations: Tensor, latent: Tensor, samples: int) -> Tensor:
+        """What chains start from, shape (G, A, M)."""
+        ...
 
     def __call__(self, state: Tensor, latent: Tensor, noise: Tensor) -> Tensor:
         """Logits (B, A, M) of states (B, 2 + A, M)."""
@@ -49,11 +62,14 @@ def decide_in_order(
         uniform: Random numbers, see :func:`choose_servers`, shape (E, B, N); None takes the most probable servers.
 
     Returns:
-        Decisions with the queues that each was based on; zeros where there is no task.
+        Decisions with the queues that each was based on; they mean nothing where there is no task.
     """
     device = waiting_per_work.device
     tasks, counts, queues, latent = (x.to(device) for x in (tasks, counts.long(), queues, latent))
     uniform = None if uniform is None else uniform.to(device)
+    denoiser = actor.chain.denoiser
+    if actor.shared and denoiser.is_narrow and compiled.takes(denoiser.kernels, [tasks, queues, waiting_per_work]):
+        return _decide_compiled(actor, view, waiting_per_work, tasks, counts, queues, latent, uniform)
     shape = tasks.shape[:3]
     logits = queues.new_zeros(*shape, queues.shape[-1])
     probabilities, seen = torch.zeros_like(logits), torch.zeros_like(logits)
@@ -84,3 +100,42 @@ def decide_in_order(
             seen[where] = now[active]
             now[active] += added
     return Decision(servers.cpu(), logits.cpu(), probabilities.cpu(), seen.cpu())
+
+
+@torch.no_grad()
+def _decide_compiled(
+    actor: InOrderActor,
+    view: InSlotView,
+    waiting_per_work: Tensor,
+    tasks: Tensor,
+    counts: Tensor,
+    queues: Tensor,
+    latent: Tensor,
+    uniform: Tensor | None,
+) -> Decision:
+    """The same by the compiled kernel."""
+    from lad_rllib.algorithms.lad_ts.system.in_slot_kernel import run_in_order
+
+    chain, shape = actor.chain, tasks.shape[:3]
+    stations = torch.arange(shape[1])[:, None]
+    latent = latent.permute(1, 3, 0, 2).flatten(2)  # (B, features, E * N)
+    starts = actor.chain_start(stations, latent, latent.shape[-1]).unflatten(2, (shape[0], shape[2]))
+    logits = torch.zeros(*shape, queues.shape[-1])
+    probabilities, seen, servers = torch.zeros_like(logits), torch.zeros_like(logits), torch.zeros(shape).long()
+    given = (tasks, counts, queues, starts.permute(2, 0, 3, 1), torch.full(shape, -1.0) if uniform is None else uniform)
+    run_in_order(
+        packed(chain.denoiser.flat_parameters)[0].numpy(),
+        chain.denoiser.sizes,
+        chain.embeddings.numpy(),
+        chain.coefficients,
+        chain.softmax_output,
+        np.float32(np.inf if chain.clip_denoised is None else chain.clip_denoised),
+        actor.log_capacity.numpy(),
+        waiting_per_work.numpy(),
+        actor.task_scale[:, 0].numpy(),
+        np.float32(actor.prior_queue_weight),
+        view == "own",
+        *(tensor.contiguous().numpy() for tensor in given),
+        *(tensor.numpy() for tensor in (servers, logits, probabilities, seen)),
+    )
+    return Decision(servers, logits, probabilities, seen)

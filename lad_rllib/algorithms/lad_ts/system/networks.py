@@ -123,7 +123,7 @@ class PriorActor(nn.Module):
             noise: Not used.
         """
         samples = state.shape[-1]
-        start = self._start(torch.arange(self.num_stations, device=latent.device)[:, None], latent, samples)
+        start = self.chain_start(torch.arange(self.num_stations, device=latent.device)[:, None], latent, samples)
         x_0 = self._denoised(self._stacked(self._seen(state)), self._stacked(start))
         if self.shared:
             x_0 = x_0[0].unflatten(1, (self.num_stations, samples)).movedim(1, 0)
@@ -138,14 +138,14 @@ class PriorActor(nn.Module):
             latent: What to start from, see :meth:`forward`, shape (M, A), (M, 1) or (M, 0).
         """
         state, latent = state.T[None], latent.T[None]
-        start = self._start(stations[None], latent, state.shape[-1])
+        start = self.chain_start(stations[None], latent, state.shape[-1])
         return self._denoised(self._seen(state), start)[0].T + self.prior(state[0, 2:].T)
 
-    def _start(self, stations: Tensor, latent: Tensor, samples: int) -> Tensor:
+    def chain_start(self, stations: Tensor, latent: Tensor, samples: int) -> Tensor:
         """What chains start from, shape (G, A, M), for stations (G, 1 or M) and latent actions (G, features, M)."""
         if self.starts is not None:
             return self.start_gain * self.starts[stations, latent[:, 0].long()].movedim(-1, 1)
-        return latent if latent.shape[1] else latent.new_zeros(len(stations), self.num_servers, samples)
+        return latent if latent.shape[1] else latent.new_zeros(len(latent), self.num_servers, samples)
 
     def _seen(self, state: Tensor) -> Tensor:
         """What the denoiser sees of states (G, 2 + A, M)."""
