@@ -38,9 +38,14 @@ from lad_rllib.simulator import Setting, build_setting, override_spec  # noqa: E
 
 LOADS = (0.6, 0.9, 1.2)
 SAMPLE = "sample"
-SYSTEM_DELAY = "system-delay"
-TITLES = {**names.ALGORITHMS, SYSTEM_DELAY: "LAD-TS, system delay"}
-"""What learns, and how it is called: the methods, and LAD-TS for the delay of all tasks."""
+SYSTEM_DELAY, DISPATCHER = "system-delay", "dispatcher"
+FOR_ALL = {
+    SYSTEM_DELAY: {"draws": "coordinated"},
+    DISPATCHER: {"draws": "coordinated", "in_slot_view": "all", "prior_queue_weight": 2.0},
+}
+"""LAD-TS for the delay of all tasks: decisions at slot start; or, as the greedy oracle's, one after the other."""
+TITLES = {**names.ALGORITHMS, SYSTEM_DELAY: "LAD-TS, system delay", DISPATCHER: "LAD-TS, system delay, one dispatcher"}
+"""What learns, and how it is called."""
 EVALUATION_SEED = 1_000_000
 DELAYS = ("mean_s", "p50_s", "p95_s", "p99_s", "max_s")
 
@@ -80,12 +85,12 @@ def run(parsed: argparse.Namespace) -> int:
 
 def cases_of(loads: list[float], methods: list[str], episodes: int) -> list[Case]:
     """Each method at each load."""
-    system = {"objective": "system_delay", "step_size_iterations": episodes, "draws": "coordinated"}
+    system = {"objective": "system_delay", "step_size_iterations": episodes}
     return [
         Case(
             f"{method} at load {load:g}",
-            "lad-ts" if method == SYSTEM_DELAY else method,
-            training=system if method == SYSTEM_DELAY else {},
+            "lad-ts" if method in FOR_ALL else method,
+            training=system | FOR_ALL[method] if method in FOR_ALL else {},
             setting={"arrivals": {"load": load}},
             columns={"method": method, "load": load},
         )
@@ -145,7 +150,8 @@ def describe(table: pd.DataFrame, setting: Setting, parsed: argparse.Namespace) 
         "",
         f"{network.num_stations} base stations, {network.num_servers} edge servers, slots of {network.slot_s:g} s. "
         f"Trained for {parsed.episodes} episodes on the first 70 %; mean over seeds ± sd on all windows of the rest. "
-        "All schedulers had the same tasks.",
+        "All schedulers had the same tasks. One dispatcher decides task after task, as the greedy oracle does, and knows "
+        "where the slot's earlier ones went; all other methods decide at slot start.",
     ]
     header = ("scheduler", "mean, s", "over greedy oracle", "p50, s", "p95, s", "p99, s", "max, s")
     for load, rows in table.groupby("load"):

@@ -128,16 +128,17 @@ def test_methods_that_learn_for_their_own_delay_take_no_other_objective(tmp_path
 
 def test_a_case_for_the_delay_of_all_has_queues_in_slots_or_is_refused(tmp_path, capsys):
     arguments = ["--smoke", "--output", str(tmp_path)]
-    for experiment, of_system in ((trace, ["--methods", "lad-ts", "system-delay"]), (beyond, [])):
+    for experiment, of_system in ((trace, ["--methods", "lad-ts", "dispatcher"]), (beyond, [])):
         parsed = experiment.parse([*arguments, *of_system, "--queue-unit", "seconds"])
         assert run_command(experiment.run, parsed) == 2
         assert "--queue-unit seconds does not go with" in capsys.readouterr().err
-    cases = trace.cases_of([1.2], ["lad-ts", "system-delay"], episodes=40)
+    cases = trace.cases_of([1.2], ["lad-ts", "system-delay", "dispatcher"], episodes=40)
     for unit, own in (("auto", "seconds"), ("slots", "slots")):
         parsed = sweeps.parse([*arguments, "--setting", "sample-trace", "--queue-unit", unit])
         configs = [case_config(shared_configuration(parsed, cases), case) for case in cases]
-        assert [config.env_config["queue_unit"] for config in configs] == [own, "slots"]
+        assert [config.env_config["queue_unit"] for config in configs] == [own, "slots", "slots"]
     assert (configs[1].step_size_iterations, configs[1].draws, configs[1].gamma) == (40, "coordinated", 0.99)
+    assert (configs[2].step_size_iterations, configs[2].in_slot_view, configs[2].gamma) == (40, "all", 0.99)
     assert (configs[0].objective, configs[0].draws) == ("own_delay", "independent")
 
 
