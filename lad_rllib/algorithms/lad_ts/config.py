@@ -244,7 +244,7 @@ class LADTSConfig(AlgorithmConfig):
             draws: How servers are drawn from the probabilities when exploring: ``"independent"`` for each task;
                 ``"stratified"``: each with its own probabilities still, but the tasks of a station in a slot spread as
                 evenly as those say; ``"coordinated"``: the tasks of all stations, which share one random number for
-                each slot.
+                each slot and tell one another how many tasks they have.
             objective: ``"own_delay"`` (paper): each task's own delay, by soft actor-critic. ``"system_delay"``: the
                 delay of all tasks, by policy mirror descent on what each task costs everybody; it sets
                 ``latent_start``, ``latent_index``, ``denoiser_output``, ``clip_denoised``, ``replay_latent``,
