@@ -5,10 +5,10 @@
 
 Parts: `budgets` (60, 100 and 200 episodes of training), `horizons` (longer episodes, and one without a known end),
 `tails` (a bound on a percentile of the delays, that of the greedy oracle), `ablations` (one setting changed at a
-time), `loads` (fewer tasks). Every policy is trained with objective "system_delay" and then plays 20 fresh episodes
-beside the greedy oracle and the best heuristics on the same arrivals. Left are, in --output, for each part: every
-training episode; mean, percentiles, fairness and delay by size of task of every scheduler (CSV); their mean +- sd over
-seeds (CSV and Markdown); and a picture.
+time), `loads` (fewer tasks), `views` (decisions that know of earlier ones in the slot). Every policy is trained with
+objective "system_delay" and then plays 20 fresh episodes beside the greedy oracle and the best heuristics on the same
+arrivals. Left are, in --output, for each part: every training episode; mean, percentiles, fairness and delay by size
+of task of every scheduler (CSV); their mean +- sd over seeds (CSV and Markdown); and a picture.
 """
 
 from __future__ import annotations
@@ -48,6 +48,9 @@ LOW_LOAD = {
 }
 """Below saturation queues run empty: what a task delays is soon over, costs differ little, and what matters is that the
 tasks of a slot do not meet. A start for each station and task index lets stations agree on who goes where."""
+LOW_LOAD_DISPATCHER = {"gamma": 0.9, "prior_queue_weight": 8.0}
+"""One dispatcher for all stations needs none of that: it knows who went where."""
+VIEWS = {"own": "own decisions of the slot known", "all": "one dispatcher"}
 TAILS = {"gamma": 0.97}
 """Discounting more costs a little of the mean and keeps queues more even."""
 TAIL_MARGIN = 0.94
@@ -115,6 +118,20 @@ STUDIES = (
             ("starts from zero", {"latent_start": "zero"}),
             ("independent draws", {"draws": "independent"}),
         )
+    ),
+    *(
+        Study(
+            f"at most {tasks} tasks, {VIEWS[view]}",
+            "views",
+            60,
+            training={"in_slot_view": view, **training},
+            setting={"arrivals": {"max_tasks": tasks}},
+        )
+        for tasks, own, dispatcher in (
+            (50, {}, {}),
+            *((tasks, LOW_LOAD, LOW_LOAD_DISPATCHER) for tasks in (20, 30, 40)),
+        )
+        for view, training in (("own", own), ("all", dispatcher))
     ),
 )
 PARTS = tuple(dict.fromkeys(study.part for study in STUDIES))
