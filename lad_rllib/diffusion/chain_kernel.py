@@ -7,6 +7,8 @@ the chain, and the embedding makes each step's bias.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from lad_rllib.diffusion.kernel_compiler import kernel, part
@@ -102,34 +104,109 @@ def add_noise(x: Array, noise: Array, scale: np.float32, first: int) -> None:
             x[row, sample] += scale * noise[row, first + sample]
 
 
+class ChainWork(NamedTuple):
+    """Scratch of a kernel of chains.
+
+    Attributes:
+        weights: The agent's weights, see :func:`~lad_rllib.diffusion.mlp_kernel.unpack`.
+        biases: First layer's bias and embedding of each step, shape (I, hidden).
+        gradients: Gradients by the weights.
+        activations: I + 1 activations of a block, one for each step and one that begins with ``x_0``; or two, which
+            take turns, if no gradient is asked for.
+        deltas: See :mod:`~lad_rllib.diffusion.mlp_kernel`.
+        state: The block's states.
+        from_state: The state's part of the first layer.
+        delta_x: Gradient by ``x_i`` of a block.
+        all_steps: Sum of the first layer's deltas over steps.
+        scratch: Rows for what a softmax leaves.
+        sums: For sums over samples.
+    """
+
+    weights: Array
+    biases: Array
+    gradients: Array
+    activations: Array
+    deltas: Array
+    state: Array
+    from_state: Array
+    delta_x: Array
+    all_steps: Array
+    scratch: Array
+    sums: Array
+
+
 @part
-def run_chain(
-    activations: Array,
-    weights: Array,
-    biases: Array,
-    from_state: Array,
+def chain_work(sizes: Array, num_steps: int, with_gradient: bool) -> ChainWork:
+    """Scratch for chains of networks with these sizes."""
+    layers = len(sizes) - 1
+    columns, rows = padded(sizes.max()) + 2 * ROWS, padded(sizes[1:].max()) + ROWS
+    num_activations = num_steps + 1 if with_gradient else 2
+    flat_activations = workspace(num_activations * (layers + 1), rows, BLOCK)
+    activations = flat_activations.reshape((num_activations, layers + 1, rows, BLOCK))
+    activations[:, :, 0] = 1.0
+    single = workspace(4, rows, BLOCK)
+    return ChainWork(
+        workspace(layers, rows, columns),
+        np.empty((num_steps, sizes[1]), np.float32),
+        workspace(layers, rows, columns),
+        activations,
+        workspace(layers + 1, rows, BLOCK),
+        workspace(1, columns, BLOCK)[0],
+        single[0],
+        single[1],
+        single[2],
+        single[3],
+        workspace(1, rows, ROWS)[0],
+    )
+
+
+@part
+def begin_agent(work: ChainWork, parameters: Array, sizes: Array, embeddings: Array) -> None:
+    """Unpack an agent's parameters (P,)."""
+    unpack(parameters, sizes, work.weights)
+    biases_of_steps(work.weights[0], embeddings, sizes[-1], work.biases)
+    work.gradients[:] = 0.0
+
+
+@part
+def denoised_block(
+    work: ChainWork,
+    state: Array,
+    latent: Array,
     noise: Array,
     first: int,
     steps: Array,
     sizes: Array,
     softmax_output: bool,
     limit: np.float32,
-    scratch: Array,
 ) -> Array:
-    """Denoise a block that begins in the first activations; returns ``x_0`` (rows, BLOCK), which lies there, too.
+    """``x_0`` (rows, BLOCK) of the agent's samples from ``first`` on; it lies among the activations.
 
-    There are I + 1 activations, one for each step and one that begins with ``x_0``; or two, which take turns.
+    Args:
+        work: Scratch, after :func:`begin_agent`.
+        state: The agent's states (state size, M).
+        latent: What chains start from (A, M).
+        noise: Fresh noise (I - 1 or more, A, M).
+        first: Number of the first sample.
+        steps: See :func:`run_chains`.
+        sizes: Widths of the layers.
+        softmax_output: Whether a softmax ends the denoiser.
+        limit: See :func:`run_chains`.
     """
+    weights, activations = work.weights, work.activations
     last, actions, hidden = len(sizes) - 1, sizes[-1], sizes[1]
+    load_block(work.state, state, first)
+    product(work.from_state, weights[0, : padded(hidden), 1 + sizes[0] - len(state) : 1 + sizes[0]], work.state)
+    load_block(activations[0, 0, 1:], latent, first)
     for k in range(len(steps)):
         present, following = activations[k % len(activations)], activations[(k + 1) % len(activations)]
-        weights[0, :hidden, 0] = biases[k]
+        weights[0, :hidden, 0] = work.biases[k]
         first_layer = weights[0, : padded(hidden), : 1 + actions]
-        relu_product_onto(present[1, 1:], from_state, first_layer, present[0])
+        relu_product_onto(present[1, 1:], work.from_state, first_layer, present[0])
         run_layers(present, weights, sizes, 1)
         x, eps, after = present[0, 1:], present[last, 1:], following[0, 1:]
         if softmax_output:
-            softmax(eps, actions, scratch[0], scratch[1])
+            softmax(eps, actions, work.scratch[0], work.scratch[1])
         reverse_step(after, x, eps, steps[k], limit, actions)
         if steps[k, 2] > 0:
             add_noise(after, noise[k], steps[k, 2], first)
@@ -137,36 +214,36 @@ def run_chain(
 
 
 @part
-def run_chain_back(
-    delta_x: Array,
-    activations: Array,
-    deltas: Array,
-    weights: Array,
-    state: Array,
-    all_steps: Array,
-    sums: Array,
+def back_through_block(
+    work: ChainWork,
     embeddings: Array,
     steps: Array,
     sizes: Array,
     softmax_output: bool,
     limit: np.float32,
-    scratch: Array,
-    gradients: Array,
     by_latent: bool,
 ) -> None:
-    """From the gradient by ``x_0`` (rows, BLOCK), add a block's gradients by the parameters.
+    """From the gradient by ``x_0`` in ``delta_x``, add a block's gradients by the parameters.
 
     What is left in ``delta_x`` is the gradient by the latent action, if it is asked for.
     """
+    delta_x, deltas, weights, gradients, all_steps, sums = (
+        work.delta_x,
+        work.deltas,
+        work.weights,
+        work.gradients,
+        work.all_steps,
+        work.sums,
+    )
     last, actions, hidden = len(sizes) - 1, sizes[-1], sizes[1]
     embedding, before_state = len(embeddings), 1 + actions + len(embeddings)
     all_steps[:] = 0.0
     for k in range(len(steps) - 1, -1, -1):
-        present = activations[k]
+        present = work.activations[k]
         x, eps = present[0, 1:], present[last, 1:]
         back_through_reverse_step(deltas[last], delta_x, x, eps, steps[k], limit, actions)
         if softmax_output:
-            back_through_softmax(deltas[last], eps, actions, scratch[0])
+            back_through_softmax(deltas[last], eps, actions, work.scratch[0])
         run_layers_back(deltas, present, weights, sizes, gradients, 1)
         add_layer_gradient(gradients[0], deltas[1], present[0], hidden, actions)
         sums[:] = 0.0
@@ -179,14 +256,14 @@ def run_chain_back(
         if k > 0 or by_latent:
             add_product(delta_x, transposed(weights[0], actions, hidden), deltas[1])
     features = padded(sizes[0] - actions - embedding)
-    add_sum_over_samples(gradients[0, :, before_state:], all_steps[: padded(hidden)], state[:features])
+    add_sum_over_samples(gradients[0, :, before_state:], all_steps[: padded(hidden)], work.state[:features])
 
 
-_CHAIN = f"{PACKED}, int64[::1], {PACKED}, {PACKED}, boolean, float32"
-_INPUTS = f"{BATCH}, {BATCH}, float32[:, :, :, ::1]"
+CHAIN = f"{PACKED}, int64[::1], {PACKED}, {PACKED}, boolean, float32"
+INPUTS = f"{BATCH}, {BATCH}, float32[:, :, :, ::1]"
 
 
-@kernel(f"void({_CHAIN}, {_INPUTS}, {BATCH}, {BATCH}, {PACKED}, {BATCH})")
+@kernel(f"void({CHAIN}, {INPUTS}, {BATCH}, {BATCH}, {PACKED}, {BATCH})")
 def run_chains(
     parameters: Array,
     sizes: Array,
@@ -220,64 +297,20 @@ def run_chains(
         gradient: Filled with that by the parameters (G, P); empty (0, 0) if none is asked for.
         latent_gradient: Filled with that by the latent actions (G, A, M); empty (0, 0, 0) if it is not asked for.
     """
-    layers, actions, hidden = len(sizes) - 1, sizes[-1], sizes[1]
-    columns, rows = padded(sizes.max()) + 2 * ROWS, padded(sizes[1:].max()) + ROWS
-    weights, gradients = workspace(layers, rows, columns), workspace(layers, rows, columns)
-    num_activations = len(steps) + 1 if len(gradient) else 2
-    flat_activations = workspace(num_activations * (layers + 1), rows, BLOCK)
-    activations = flat_activations.reshape((num_activations, layers + 1, rows, BLOCK))
-    activations[:, :, 0] = 1.0
-    deltas, sums = workspace(layers + 1, rows, BLOCK), workspace(1, rows, ROWS)[0]
-    state_rows = workspace(1, columns, BLOCK)[0]
-    single = workspace(4, rows, BLOCK)
-    from_state, delta_x, all_steps, scratch = single[0], single[1], single[2], single[3]
-    biases = np.empty((len(steps), hidden), np.float32)
-    state_weights = weights[0, : padded(hidden), 1 + actions + len(embeddings) : 1 + sizes[0]]
+    work = chain_work(sizes, len(steps), len(gradient) > 0)
     for agent in range(len(parameters)):
-        unpack(parameters[agent], sizes, weights)
-        biases_of_steps(weights[0], embeddings, actions, biases)
-        if len(gradient):
-            gradients[:] = 0.0
+        begin_agent(work, parameters[agent], sizes, embeddings)
         for first in range(0, latent.shape[2], BLOCK):
-            load_block(state_rows, state[agent], first)
-            product(from_state, state_weights, state_rows)
-            load_block(activations[0, 0, 1:], latent[agent], first)
-            x = run_chain(
-                activations,
-                weights,
-                biases,
-                from_state,
-                noise[:, agent],
-                first,
-                steps,
-                sizes,
-                softmax_output,
-                limit,
-                scratch,
+            x = denoised_block(
+                work, state[agent], latent[agent], noise[:, agent], first, steps, sizes, softmax_output, limit
             )
             if not len(gradient):
                 store_block(logits[agent], x, first)
                 continue
-            load_block(delta_x, logits_gradient[agent], first)
-            flush(delta_x, actions)
-            run_chain_back(
-                delta_x,
-                activations,
-                deltas,
-                weights,
-                state_rows,
-                all_steps,
-                sums,
-                embeddings,
-                steps,
-                sizes,
-                softmax_output,
-                limit,
-                scratch,
-                gradients,
-                len(latent_gradient) > 0,
-            )
+            load_block(work.delta_x, logits_gradient[agent], first)
+            flush(work.delta_x, sizes[-1])
+            back_through_block(work, embeddings, steps, sizes, softmax_output, limit, len(latent_gradient) > 0)
             if len(latent_gradient):
-                store_block(latent_gradient[agent], delta_x, first)
+                store_block(latent_gradient[agent], work.delta_x, first)
         if len(gradient):
-            pack_gradients(gradients, sizes, gradient[agent])
+            pack_gradients(work.gradients, sizes, gradient[agent])

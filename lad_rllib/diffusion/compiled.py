@@ -10,15 +10,14 @@ import functools
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from lad_rllib.diffusion.packing import packed
 from lad_rllib.errors import ConfigurationError
 
 Kernels = str
@@ -29,6 +28,21 @@ WIDEST = 256
 
 Run = Callable[..., None]
 """Calls a kernel: (packed parameters, *inputs, outputs, and gradients by outputs, parameters, one input) as arrays."""
+
+
+class Packed(Protocol):
+    """Networks whose parameters kernels take, as :class:`~lad_rllib.diffusion.StackedMLP` is."""
+
+    @property
+    def packed_parameters(self) -> Tensor:
+        """All parameters, a row for each network, shape (G, P)."""
+        ...
+
+    @property
+    def flat_parameters(self) -> list[nn.Parameter]:
+        """The same one by one, each (G, ...)."""
+        ...
+
 
 _MISSING = "it is not installed"
 _NO_BATCH, _NO_PARAMETERS = np.empty((0, 0, 0), np.float32), np.empty((0, 0), np.float32)
@@ -73,20 +87,24 @@ def check_kernels(kernels: str) -> str:
     return kernels
 
 
+def are_in_use(kernels: Kernels) -> bool:
+    """Whether compiled kernels do what does not hang on a device."""
+    return kernels != "torch" and _can_compile()
+
+
 def takes(kernels: Kernels, tensors: Sequence[Tensor], without_gradient: Sequence[Tensor] = ()) -> bool:
     """Whether compiled kernels do this: on the CPU, in float32, and without a gradient by some of the tensors."""
     return (
-        kernels != "torch"
+        are_in_use(kernels)
         and all(t.dtype is torch.float32 and t.device.type == "cpu" for t in tensors)
         and not (torch.is_grad_enabled() and any(t.requires_grad for t in without_gradient))
-        and _can_compile()
     )
 
 
 def evaluate(
     run: Run,
     inputs: Sequence[Tensor],
-    parameters: Sequence[Tensor],
+    networks: Packed,
     shape: Sequence[int],
     differentiable: int | None = None,
 ) -> Tensor:
@@ -95,14 +113,15 @@ def evaluate(
     Args:
         run: Calls the kernel.
         inputs: What it takes besides parameters.
-        parameters: Weights and biases in the order of the packed parameters, each (G, ...).
+        networks: The networks.
         shape: Shape of the outputs.
         differentiable: Which of the inputs may have a gradient, too; None for none.
     """
     inputs = [value.contiguous() for value in inputs]
     if torch.is_grad_enabled():
-        return _Compiled.apply(run, shape, differentiable, len(inputs), *inputs, *parameters)
-    return _outputs(run, inputs, packed(parameters), shape)
+        weights, parameters = networks.packed_parameters, networks.flat_parameters
+        return _Compiled.apply(run, shape, differentiable, weights, len(inputs), *inputs, *parameters)
+    return _outputs(run, inputs, networks.packed_parameters, shape)
 
 
 def _outputs(run: Run, inputs: Sequence[Tensor], weights: Tensor, shape: Sequence[int]) -> Tensor:
@@ -114,10 +133,15 @@ def _outputs(run: Run, inputs: Sequence[Tensor], weights: Tensor, shape: Sequenc
 class _Compiled(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, run: Run, shape: Sequence[int], differentiable: int | None, num_inputs: int, *tensors: Tensor
+        ctx: Any,
+        run: Run,
+        shape: Sequence[int],
+        differentiable: int | None,
+        weights: Tensor,
+        num_inputs: int,
+        *tensors: Tensor,
     ) -> Tensor:
         inputs, parameters = tensors[:num_inputs], tensors[num_inputs:]
-        weights = packed(parameters)
         ctx.run, ctx.shapes, ctx.differentiable = run, [p.shape for p in parameters], differentiable
         ctx.save_for_backward(weights, *inputs)
         return _outputs(run, inputs, weights, shape)
@@ -130,13 +154,13 @@ class _Compiled(torch.autograd.Function):
         arrays = [value.numpy() for value in (weights, *inputs)]
         of_inputs: list[Tensor | None] = [None] * len(inputs)
         of_input = _NO_BATCH
-        if ctx.differentiable is not None and ctx.needs_input_grad[4 + ctx.differentiable]:
+        if ctx.differentiable is not None and ctx.needs_input_grad[5 + ctx.differentiable]:
             wanted = of_inputs[ctx.differentiable] = torch.empty_like(inputs[ctx.differentiable])
             of_input = wanted.numpy()
         ctx.run(*arrays, _NO_BATCH, out_gradient.contiguous().numpy(), gradient.numpy(), of_input)
         parts = gradient.split([shape[1:].numel() for shape in ctx.shapes], dim=1)
         gradients = (part.view(shape) for part, shape in zip(parts, ctx.shapes, strict=True))
-        return None, None, None, None, *of_inputs, *gradients
+        return None, None, None, None, None, *of_inputs, *gradients
 
 
 def network_run(sizes: NDArray[np.int64]) -> Run:
@@ -146,23 +170,16 @@ def network_run(sizes: NDArray[np.int64]) -> Run:
     return lambda packed, *arrays: run_networks(packed, sizes, *arrays[:-1])  # no gradient by the input
 
 
-def chain_run(
-    sizes: NDArray[np.int64],
-    embeddings: NDArray[np.float32],
-    steps: NDArray[np.float32],
-    softmax_output: bool,
-    limit: float | None,
-) -> Run:
-    """Kernel of the actor's chain; its inputs are state, latent action and noise."""
+def chain_run(settings: tuple[Any, ...]) -> Run:
+    """Kernel of an actor's chain, given its ``kernel_settings``; its inputs are state, latent action and noise."""
     from lad_rllib.diffusion.chain_kernel import run_chains
 
-    fixed = (sizes, embeddings, steps, softmax_output, np.float32(np.inf if limit is None else limit))
-    return lambda packed, *arrays: run_chains(packed, *fixed, *arrays)
+    return lambda packed, *arrays: run_chains(packed, *settings, *arrays)
 
 
 def draws_normal(kernels: Kernels, generator: torch.Generator | None) -> bool:
     """Whether :func:`normal` takes the place of ``torch.randn``, wherever the numbers go afterwards."""
-    return kernels != "torch" and (generator is None or generator.device.type == "cpu") and _can_compile()
+    return are_in_use(kernels) and (generator is None or generator.device.type == "cpu")
 
 
 def normal(shape: Sequence[int], generator: torch.Generator | None) -> Tensor:

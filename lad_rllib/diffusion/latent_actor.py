@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -113,10 +113,12 @@ class LatentActionActor(nn.Module):
         Returns:
             Logits, shape (G, A, M); the probabilities are their softmax over A.
         """
-        inputs, parameters = [state, latent, noise], self.denoiser.flat_parameters
-        tensors = [*inputs, parameters[0]]
+        latent, noise = self.start_and_noise(latent, noise)
+        inputs = [state, latent, noise]
+        tensors = [*inputs, self.denoiser.layers[0][0]]
         if self.denoiser.is_narrow and compiled.takes(self.denoiser.kernels, tensors, without_gradient=[state, noise]):
-            return compiled.evaluate(self._kernel(), inputs, parameters, latent.shape, differentiable=1)
+            run = compiled.chain_run(self.kernel_settings)
+            return compiled.evaluate(run, inputs, self.denoiser, latent.shape, differentiable=1)
         first_weight, first_bias = self.denoiser.layers[0]
         split = (self.num_actions, EMBEDDING_SIZE, state.shape[1])
         latent_weight, embedding_weight, state_weight = first_weight.split(split, dim=2)
@@ -136,7 +138,12 @@ class LatentActionActor(nn.Module):
                 x.add_(noise[k], alpha=step.fresh_noise_scale)
         return x
 
-    def _kernel(self) -> compiled.Run:
-        return compiled.chain_run(
-            self.denoiser.sizes, self.embeddings.numpy(), self.coefficients, self.softmax_output, self.clip_denoised
-        )
+    def start_and_noise(self, latent: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """What chains start from, and the steps' noise, given what :meth:`forward` is."""
+        return latent, noise
+
+    @property
+    def kernel_settings(self) -> tuple[Any, ...]:
+        """What compiled kernels need to know of the chain: sizes, embeddings, coefficients, softmax or not, limit."""
+        limit = np.float32(np.inf if self.clip_denoised is None else self.clip_denoised)
+        return self.denoiser.sizes, self.embeddings.numpy(), self.coefficients, self.softmax_output, limit

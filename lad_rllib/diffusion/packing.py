@@ -31,6 +31,28 @@ def packed(parameters: Sequence[Tensor]) -> Tensor:
     return _joined(parameters) if flat is None else flat
 
 
+class PackedView:
+    """:func:`packed` of the same parameters again and again: while they stay where they are, they are not looked over.
+
+    Copies of it know nothing.
+    """
+
+    def __init__(self) -> None:
+        self._addresses: list[int] = []
+        self._flat: Tensor | None = None
+
+    def __reduce__(self) -> tuple[type[PackedView], tuple[()]]:
+        return PackedView, ()
+
+    def of(self, parameters: Sequence[Tensor]) -> Tensor:
+        """See :func:`packed`."""
+        addresses = [p.data_ptr() for p in parameters]
+        # What is kept keeps the storage, so that no other tensor can come to lie there.
+        if self._flat is None or addresses != self._addresses:
+            self._addresses, self._flat = addresses, _storage(parameters)
+        return _joined(parameters) if self._flat is None else self._flat
+
+
 def _storage(parameters: Sequence[Tensor]) -> Tensor | None:
     """The common storage, if there is one."""
     first, rows = parameters[0], len(parameters[0])

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lad_rllib.diffusion import compiled
-from lad_rllib.diffusion.packing import pack
+from lad_rllib.diffusion.packing import PackedView, pack
 
 
 class StackedMLP(nn.Module):
@@ -49,6 +49,7 @@ class StackedMLP(nn.Module):
             self.register_parameter(f"bias_{layer}", bias)
             self._layers.append((weight, bias))
         pack(list(self.parameters()))
+        self._packed = PackedView()
 
     @property
     def layers(self) -> list[tuple[nn.Parameter, nn.Parameter]]:
@@ -60,6 +61,11 @@ class StackedMLP(nn.Module):
         """Weights and biases, layer by layer."""
         return [parameter for layer in self._layers for parameter in layer]
 
+    @property
+    def packed_parameters(self) -> Tensor:
+        """:attr:`flat_parameters`, a row for each network, shape (G, P): where they lie, or a copy like it."""
+        return self._packed.of(self.flat_parameters)
+
     def forward(self, x: Tensor) -> Tensor:
         """Evaluate all networks on M samples each: (G, in, M) -> (G, out, M).
 
@@ -69,7 +75,7 @@ class StackedMLP(nn.Module):
         num_agents = len(parameters[0])
         if self.is_narrow and compiled.takes(self.kernels, [x, parameters[0]], without_gradient=[x]):
             run, shape = compiled.network_run(self.sizes), (num_agents, self.sizes[-1], x.shape[2])
-            return compiled.evaluate(run, [x], parameters, shape)
+            return compiled.evaluate(run, [x], self, shape)
         if len(x) < num_agents:
             x = x.repeat(num_agents // len(x), 1, 1)
         weight, bias = self._layers[0]

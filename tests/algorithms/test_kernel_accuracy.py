@@ -18,14 +18,30 @@ def gradients(networks, batch, noises, kernels):
             module.kernels = kernels
     found = {}
 
-    def step(name, loss):
-        parameters = {"actor": networks.actor, "critic": networks.critics}.get(name)
-        if parameters is not None:
-            parts = torch.autograd.grad(loss, list(parameters.parameters()))
-            found[name] = torch.cat([part.reshape(-1).double() for part in parts])
+    def step(name, parts):
+        found[name] = torch.cat([part.detach().reshape(-1).double() for part in parts])
 
     update_stations(networks, batch, *noises, step, gamma=0.95, tau=0.005, target_entropy=-1.0)
     return found
+
+
+@pytest.mark.parametrize("latent_start", ["memory", "noise"])
+@pytest.mark.parametrize("samples", [7, 64, 100])
+def test_a_fused_update_equals_one_by_autograd(latent_start, samples):
+    generator = torch.Generator().manual_seed(2)
+    batch = {name: torch.rand(3, 7, samples, generator=generator) for name in ("state", "next_state")}
+    batch |= {name: torch.rand(3, 5, samples, generator=generator) for name in ("latent", "next_latent")}
+    batch["reward"] = -torch.rand(3, samples, generator=generator)
+    batch["action"] = torch.randint(5, (3, samples), generator=generator)
+    noises = [torch.randn(5, 3, 5, samples, generator=generator) for _ in range(2)]
+    updates = []
+    for kernels in ("torch", "compiled"):
+        networks, found = StationNetworks(3, 5, seed=4, latent_start=latent_start, kernels=kernels), {}
+        diagnostics = update_stations(
+            networks, batch, *noises, found.__setitem__, gamma=0.9, tau=0.1, target_entropy=-1.0
+        )
+        updates.append({"diagnostics": diagnostics, "targets": networks.target_critics.state_dict()} | found)
+    torch.testing.assert_close(*updates, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("scale", [1.0, 30.0])

@@ -236,6 +236,18 @@ def test_a_batch_depends_on_the_generator_alone():
     assert not np.array_equal(first, other)
 
 
+def test_with_and_without_compiled_kernels_the_same_is_drawn():
+    samples = slots([[3, 2]] * 6)
+    batches = []
+    for kernels in ("compiled", "torch"):
+        buffer = FleetReplayBuffer(2, SERVERS, 14, latent_after_acting=False, kernels=kernels)
+        for sample in samples:
+            buffer.add(sample)
+        batches.append(buffer.sample(9, np.random.default_rng(3)))
+    for name, column in batches[0].items():
+        np.testing.assert_array_equal(column, batches[1][name], err_msg=name)
+
+
 def test_a_saved_buffer_goes_on_as_the_original():
     buffer = buffer_with(slots([[3, 1]] * 4), capacity=5)
     saved = copy.deepcopy(buffer.get_state())

@@ -35,7 +35,7 @@ class DQNTSTorchLearner(LADTSTorchLearner):
         return update_q_networks(
             networks,
             batch,
-            lambda name, loss: self._gradient_step(loss, {name: ready}),
+            lambda name, gradients: self._apply_gradients(gradients, {name: ready}),
             gamma=self.config.gamma,
             target_update_period=self.config.target_update_period,
             ready=ready,

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lad_rllib.algorithms.lad_ts.actors import ActingNetworks, seeded_generator
 from lad_rllib.algorithms.lad_ts.agentwise_adam import AgentwiseAdam
+from lad_rllib.algorithms.lad_ts.losses import gradients_of
 from lad_rllib.algorithms.lad_ts.networks import Step
 from lad_rllib.diffusion import StackedMLP
 from lad_rllib.diffusion.compiled import Kernels
@@ -127,7 +128,7 @@ def update_q_networks(
     Args:
         networks: Networks of all stations.
         batch: ``state`` and ``next_state``, shapes (B, 2 + A, M); ``action`` and ``reward``, shapes (B, M).
-        step: Takes a gradient step on the loss of the optimiser ``"critic"``.
+        step: Takes a step of the optimiser ``"critic"``.
         gamma: Discount factor.
         target_update_period: Updates between two copies.
         ready: Stations that take part, bool (B,); None for all.
@@ -139,7 +140,7 @@ def update_q_networks(
         next_q = networks.target(batch["next_state"])
     q_values = networks.actor.network(batch["state"])
     loss = q_loss(q_values, next_q, batch["action"], batch["reward"], gamma)
-    step("critic", loss.sum() if ready is None else torch.where(ready, loss, 0.0).sum())
+    step("critic", gradients_of(loss, networks.actor.parameters(), ready))
     with torch.no_grad():
         networks.num_updates += 1 if ready is None else ready
         due = networks.num_updates % target_update_period == 0

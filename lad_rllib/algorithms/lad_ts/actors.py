@@ -35,18 +35,9 @@ class GaussianStartActor(LatentActionActor):
         """Fresh-noise tensors that one pass uses: where it starts from, and one for each step but the last."""
         return super().num_noise_draws + 1
 
-    def forward(self, state: Tensor, latent: Tensor, noise: Tensor) -> Tensor:
-        """Denoise the first noise into action logits, for M samples of each agent.
-
-        Args:
-            state: States, shape (G, state_size, M).
-            latent: Not used.
-            noise: Standard normal noise, shape (I, G, A, M): the start, then the steps' in their order.
-
-        Returns:
-            Logits, shape (G, A, M).
-        """
-        return super().forward(state, noise[0], noise[1:])
+    def start_and_noise(self, latent: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """The first noise, and the steps' in their order; ``latent`` is not used."""
+        return noise[0], noise[1:]
 
 
 class MLPActor(nn.Module):

@@ -84,6 +84,7 @@ class LADTS(Algorithm):
             capacity=0 if self.config.learns_from_costs else self.config.replay_capacity,
             latent_size=self.config.latent_size(servers),
             latent_after_acting=self.config.replay_latent == "after_acting",
+            kernels=self.config.kernels,
         )
         self._sampling_rng = np.random.default_rng(None if self.config.seed is None else [self.config.seed, 1])
         self._updates_due = 0.0

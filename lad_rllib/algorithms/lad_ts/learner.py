@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from itertools import chain, islice
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -98,18 +98,22 @@ class LADTSTorchLearner(TorchLearner):
             batch,
             networks.draw_noise(samples, self._generator),
             networks.draw_noise(samples, self._generator),
-            lambda name, loss: self._gradient_step(loss, {name: ready}),
+            lambda name, gradients: self._apply_gradients(gradients, {name: ready}),
             gamma=self.config.gamma,
             tau=self.config.tau,
             target_entropy=self.config.resolved_target_entropy(networks.num_servers),
             ready=ready,
         )
 
-    def _gradient_step(self, loss: Tensor, active: Mapping[str, Tensor | None]) -> None:
-        """One step of some optimisers on one loss, each of the networks that are active; None for all of them."""
+    def _apply_gradients(self, gradients: Sequence[Tensor], active: Mapping[str, Tensor | None]) -> None:
+        """One step of some optimisers, each of the networks that are active; None for all of them.
+
+        Args:
+            gradients: Gradients of the parameters of all these optimisers, one after the other.
+            active: Names of the optimisers.
+        """
         optimizers: list[AgentwiseAdam] = [self.get_optimizer(DEFAULT_MODULE_ID, name) for name in active]
         groups = [optimizer.param_groups[0]["params"] for optimizer in optimizers]
-        gradients: Sequence[Tensor] = torch.autograd.grad(loss, list(chain.from_iterable(groups)))
         if self.config.num_learners > 1:
             gradients = _average_over_learners(gradients, self.config.num_learners)
         remaining = iter(gradients)

@@ -10,7 +10,7 @@ from lad_rllib.diffusion.kernel_compiler import kernel, part
 from lad_rllib.diffusion.mlp_kernel import BATCH, PACKED, Array
 from lad_rllib.diffusion.softmax_kernel import flush, softmax
 
-_VALUES = "float32[:, :, :, ::1]"
+VALUES = "float32[:, :, :, ::1]"
 
 
 @part
@@ -46,7 +46,7 @@ def soft_value_of_agent(
             probabilities[action, sample] *= by_value - temperature * by_entropy
 
 
-@kernel(f"void({BATCH}, {_VALUES}, float32[::1], {PACKED}, {PACKED}, {BATCH})")
+@kernel(f"void({BATCH}, {VALUES}, float32[::1], {PACKED}, {PACKED}, {BATCH})")
 def soft_values(
     logits: Array, q_values: Array, temperature: Array, value: Array, entropy: Array, gradient: Array
 ) -> None:
@@ -75,7 +75,7 @@ def soft_values(
         flush(gradient[agent], logits.shape[1])
 
 
-@kernel(f"void({_VALUES}, int64[:, ::1], {PACKED}, float32[::1], {_VALUES})")
+@kernel(f"void({VALUES}, int64[:, ::1], {PACKED}, float32[::1], {VALUES})")
 def critic_losses(q_values: Array, action: Array, target: Array, loss: Array, gradient: Array) -> None:
     """Loss of both critics, and its gradient by their values.
 

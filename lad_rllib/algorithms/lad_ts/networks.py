@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from lad_rllib.algorithms.lad_ts import losses
+from lad_rllib.algorithms.lad_ts import fused_update, losses
 from lad_rllib.algorithms.lad_ts.actors import (
     ActingNetworks,
     ActorKind,
@@ -21,9 +21,10 @@ from lad_rllib.algorithms.lad_ts.actors import (
 from lad_rllib.algorithms.lad_ts.agentwise_adam import AgentwiseAdam
 from lad_rllib.diffusion import LatentActionActor, StackedMLP
 from lad_rllib.diffusion.compiled import Kernels
+from lad_rllib.diffusion.packing import pack
 
-Step = Callable[[str, Tensor], None]
-"""Takes one gradient step of the named optimiser (actor, critic or alpha) on a scalar loss."""
+Step = Callable[[str, Sequence[Tensor]], None]
+"""Takes one step of the named optimiser (actor, critic or alpha) with gradients of its parameters."""
 
 
 class StationNetworks(ActingNetworks):
@@ -133,7 +134,7 @@ def update_stations(
             ``reward``, shapes (B, M).
         noise_next: Fresh noise of the actors' pass over the next states, shape (I - 1, B, A, M).
         noise_now: The same for their pass over the states.
-        step: Takes a gradient step; see :data:`Step`.
+        step: Takes a step with gradients; see :data:`Step`.
         gamma: Discount factor.
         tau: Share of the critics that goes into the targets.
         target_entropy: Entropy [nat] that the temperature steers to.
@@ -142,34 +143,42 @@ def update_stations(
     Returns:
         Diagnostics without gradient: losses and temperature (B,), entropy [nat] (B, M), Q-values (2, B, A, M).
     """
-
-    def total(loss: Tensor) -> Tensor:
-        return loss.sum() if ready is None else torch.where(ready, loss, 0.0).sum()
-
+    is_fused = fused_update.fits(networks.actor, networks.critics, networks.kernels, batch)
     state, temperature = batch["state"], networks.log_temperature.detach().exp()
     with torch.no_grad():
         next_logits = networks.actor(batch["next_state"], batch["next_latent"], noise_next)
         next_q = networks.q_values(networks.target_critics, batch["next_state"])
         target = batch["reward"] + gamma * losses.soft_value(next_logits, next_q, temperature, networks.kernels)
-    q_values = networks.q_values(networks.critics, state)
-    critic_loss = losses.critic_loss(q_values, batch["action"], target, networks.kernels)
-    step("critic", total(critic_loss))
+    if is_fused:
+        critic_loss, gradients = fused_update.critic_loss_and_gradients(
+            networks.critics, state, batch["action"], target
+        )
+    else:
+        q_values = networks.q_values(networks.critics, state)
+        critic_loss = losses.critic_loss(q_values, batch["action"], target, networks.kernels)
+        gradients = losses.gradients_of(critic_loss, networks.critics.parameters(), ready)
+    step("critic", gradients)
 
-    logits = networks.actor(state, batch["latent"], noise_now)
     with torch.no_grad():
         q_values = networks.q_values(networks.critics, state)
-    value, entropy = losses.soft_value_and_entropy(logits, q_values, temperature, networks.kernels)
-    actor_loss = -value.mean(-1)
-    step("actor", total(actor_loss))
+    if is_fused:
+        value, entropy, gradients = fused_update.soft_value_and_gradients(
+            networks.actor, state, batch["latent"], noise_now, q_values, temperature
+        )
+    else:
+        logits = networks.actor(state, batch["latent"], noise_now)
+        value, entropy = losses.soft_value_and_entropy(logits, q_values, temperature, networks.kernels)
+        gradients = losses.gradients_of(-value.mean(-1), networks.actor.parameters(), ready)
+    step("actor", gradients)
 
-    alpha_loss = losses.temperature_loss(networks.log_temperature, entropy, target_entropy)
-    step("alpha", total(alpha_loss))
+    alpha_loss = losses.temperature_loss(temperature, entropy, target_entropy)
+    step("alpha", [alpha_loss])  # of xi on log xi the loss is its own derivative
     with torch.no_grad():
-        torch._foreach_lerp_(list(networks.target_critics.parameters()), list(networks.critics.parameters()), tau)
+        pack(networks.target_critics.flat_parameters).lerp_(networks.critics.packed_parameters, tau)
     return {
         "critic_loss": critic_loss.detach(),
-        "actor_loss": actor_loss.detach(),
-        "alpha_loss": alpha_loss.detach(),
+        "actor_loss": -value.detach().mean(-1),
+        "alpha_loss": alpha_loss,
         "alpha_value": temperature,
         "qf_mean": q_values,
         "entropy_mean": entropy,
@@ -179,9 +188,8 @@ def update_stations(
 def optimizer_step(optimizers: dict[str, AgentwiseAdam], ready: Tensor | None = None) -> Step:
     """A :data:`Step` that uses these optimisers directly (no RLlib, one learner)."""
 
-    def step(name: str, loss: Tensor) -> None:
-        optimizer = optimizers[name]
-        optimizer.set_active(ready)
-        optimizer.apply_gradients(torch.autograd.grad(loss, optimizer.param_groups[0]["params"]))
+    def step(name: str, gradients: Sequence[Tensor]) -> None:
+        optimizers[name].set_active(ready)
+        optimizers[name].apply_gradients(gradients)
 
     return step

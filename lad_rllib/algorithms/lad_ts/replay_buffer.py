@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lad_rllib.diffusion import compiled
+from lad_rllib.diffusion.compiled import Kernels
+
 FloatArray = NDArray[np.float32]
 
 
@@ -85,6 +88,8 @@ class FleetReplayBuffer:
         latent_after_acting: The latent stored is the actor's own output (published code). The next task's output is
             not known until it is decided: until then the row holds what is in memory for it, afterwards its output.
         latent_size: Length of a latent action: A (None), or 0 if the actor starts from none.
+        kernels: Who draws, ``"torch"`` for NumPy; see :class:`~lad_rllib.diffusion.LatentActionActor`. What is drawn is
+            the same.
     """
 
     def __init__(
@@ -94,6 +99,7 @@ class FleetReplayBuffer:
         capacity: int,
         latent_after_acting: bool,
         latent_size: int | None = None,
+        kernels: Kernels = "auto",
     ) -> None:
         state = 2 + num_servers
         latent_size = num_servers if latent_size is None else latent_size
@@ -102,6 +108,7 @@ class FleetReplayBuffer:
         names = ("state", "latent", "next_state", "next_latent", "action", "reward")
         self._columns = {name: slice(*columns[i : i + 2]) for i, name in enumerate(names)}
         self.capacity = capacity
+        self._kernels = kernels
         self.rows: FloatArray = np.zeros((num_stations, capacity, int(columns[-1])), dtype=np.float32)
         self.count: NDArray[np.int64] = np.zeros(num_stations, dtype=np.int64)  # received since the beginning
         self._open: dict[Hashable, _Open] = {}
@@ -211,18 +218,40 @@ class FleetReplayBuffer:
             Columns with the leading axes (sample, station): views of one array whose last axis in memory is the sample,
             as the networks want it.
         """
-        flat = self._choose(batch_size, rng) + np.arange(len(self.count))[:, None] * self.capacity
-        rows = np.take(self.rows.reshape(-1, self.rows.shape[-1]), flat, axis=0)
-        features_first = np.ascontiguousarray(rows.transpose(0, 2, 1)).transpose(2, 0, 1)
-        batch: dict[str, NDArray[Any]] = {name: features_first[..., columns] for name, columns in self._columns.items()}
-        batch["action"] = batch["action"][..., 0].astype(np.int64)
+        chosen = self._choose(batch_size, rng)
+        batch: dict[str, NDArray[Any]] = {
+            name: self._gather(chosen, columns).transpose(2, 0, 1) for name, columns in self._columns.items()
+        }
+        batch["action"] = batch["action"][..., 0].T.astype(np.int64).T
         batch["reward"] = batch["reward"][..., 0]
         return batch
 
+    def _gather(self, positions: NDArray[np.int64], columns: slice) -> FloatArray:
+        """Some columns of the rows at positions (station, sample), shape (station, column, sample)."""
+        out: FloatArray = np.empty((len(positions), columns.stop - columns.start, positions.shape[1]), dtype=np.float32)
+        if compiled.are_in_use(self._kernels):
+            from lad_rllib.algorithms.lad_ts.replay_kernel import gather
+
+            gather(self.rows, positions, columns.start, out)
+        else:
+            out[:] = np.take_along_axis(self.rows[..., columns], positions[..., None], axis=1).transpose(0, 2, 1)
+        return out
+
     def _choose(self, batch_size: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Positions in the rings, shape (station, sample)."""
+        """Positions in the rings, shape (station, sample), by Robert Floyd's algorithm."""
         sizes = np.maximum(self.size, batch_size)
-        return np.stack([rng.choice(size, batch_size, replace=False, shuffle=False) for size in sizes])
+        greatest = sizes[:, None] - batch_size + np.arange(batch_size)
+        positions = rng.integers(greatest, endpoint=True)
+        if compiled.are_in_use(self._kernels):
+            from lad_rllib.algorithms.lad_ts.replay_kernel import make_distinct
+
+            make_distinct(positions, sizes)
+        else:
+            station, is_taken = np.arange(len(sizes)), np.zeros((len(sizes), sizes.max()), dtype=bool)
+            for drawn, last in zip(positions.T, greatest.T, strict=True):
+                drawn[:] = np.where(is_taken[station, drawn], last, drawn)
+                is_taken[station, drawn] = True
+        return positions
 
     def get_state(self) -> dict[str, Any]:
         """Contents and counters, between episodes."""

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from lad_rllib.algorithms.lad_ts.deciding import Decision, choose_servers
 from lad_rllib.diffusion import LatentActionActor, compiled
-from lad_rllib.diffusion.packing import packed
 
 InSlotView = Literal["none", "own", "all"]
 
@@ -124,12 +123,8 @@ def _decide_compiled(
     probabilities, seen, servers = torch.zeros_like(logits), torch.zeros_like(logits), torch.zeros(shape).long()
     given = (tasks, counts, queues, starts.permute(2, 0, 3, 1), torch.full(shape, -1.0) if uniform is None else uniform)
     run_in_order(
-        packed(chain.denoiser.flat_parameters)[0].numpy(),
-        chain.denoiser.sizes,
-        chain.embeddings.numpy(),
-        chain.coefficients,
-        chain.softmax_output,
-        np.float32(np.inf if chain.clip_denoised is None else chain.clip_denoised),
+        chain.denoiser.packed_parameters[0].numpy(),
+        *chain.kernel_settings,
         actor.log_capacity.numpy(),
         waiting_per_work.numpy(),
         actor.task_scale[:, 0].numpy(),

@@ -30,7 +30,7 @@ class SystemDelayLearner(LADTSTorchLearner):
         return improve_stations(
             networks,
             batch,
-            lambda loss: self._gradient_step(loss, active),
+            lambda gradients: self._apply_gradients(gradients, active),
             momentum=self.config.momentum,
             ready=ready,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -15,6 +15,7 @@ from lad_rllib import names
 from lad_rllib.algorithms.lad_ts.actors import ActingNetworks, LatentStart, latent_size, seeded_generator
 from lad_rllib.algorithms.lad_ts.agentwise_adam import AgentwiseAdam
 from lad_rllib.algorithms.lad_ts.deciding import Decision
+from lad_rllib.algorithms.lad_ts.losses import gradients_of
 from lad_rllib.algorithms.lad_ts.rl_module import LADTSTorchRLModule
 from lad_rllib.algorithms.lad_ts.system.in_slot import InSlotView, decide_in_order
 from lad_rllib.diffusion import LatentActionActor
@@ -295,6 +296,11 @@ class SystemNetworks(ActingNetworks):
             return torch.arange(shape[-1], dtype=torch.float32)[:, None].expand(*shape, 1)
         return torch.zeros((*shape, self.latent_size))
 
+    def learned_parameters(self) -> list[nn.Parameter]:
+        """What the optimisers change, in their order."""
+        starts = [] if self.actor.starts is None else [self.actor.starts]
+        return [*self.actor.chain.parameters(), *starts]
+
     def optimizers(self, actor_lr: float, critic_lr: float, alpha_lr: float) -> dict[str, AgentwiseAdam]:
         """The actors' optimiser, and that of the learned starts."""
         optimizers = {"actor": AgentwiseAdam(self.actor.chain.parameters(), actor_lr, kernels=self.kernels)}
@@ -306,7 +312,7 @@ class SystemNetworks(ActingNetworks):
 def improve_stations(
     networks: SystemNetworks,
     batch: dict[str, Tensor],
-    step: Callable[[Tensor], None],
+    step: Callable[[Sequence[Tensor]], None],
     *,
     momentum: float,
     ready: Tensor | None = None,
@@ -319,7 +325,7 @@ def improve_stations(
     Args:
         networks: Networks of all stations.
         batch: ``state``, ``latent``, ``logits`` and ``step``, shapes (B, features, M).
-        step: Takes a gradient step of all optimisers on a loss.
+        step: Takes a step with gradients by :meth:`SystemNetworks.learned_parameters`.
         momentum: Share of the last step of the policy that is taken again.
         ready: Stations that have tasks to learn from, bool (B,); None for all.
 
@@ -334,7 +340,7 @@ def improve_stations(
     target = torch.softmax(target, dim=1)
     log_probabilities = torch.log_softmax(networks.actor(state, latent, state), dim=1)
     loss = -(target * log_probabilities).sum(1).mean(-1)
-    step(loss.sum() if ready is None else torch.where(ready, loss, 0.0).sum())
+    step(gradients_of(loss, networks.learned_parameters(), ready))
     log_probabilities = log_probabilities.detach()
     entropy = -(log_probabilities.exp() * log_probabilities).sum(1)
     return {"actor_loss": loss.detach(), "entropy_mean": entropy}

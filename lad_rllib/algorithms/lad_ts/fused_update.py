@@ -1,0 +1,74 @@
+"""Values and gradients of an update of all stations in few calls of compiled kernels, without autograd.
+
+Called one by one, and with autograd between them, the kernels of networks this small take half of an update's time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lad_rllib.diffusion import LatentActionActor, StackedMLP, compiled
+
+
+def fits(actor: object, critics: StackedMLP, kernels: compiled.Kernels, batch: dict[str, Tensor]) -> bool:
+    """Whether these networks are updated here: a diffusion actor, and kernels that take them and the batch."""
+    if not isinstance(actor, LatentActionActor) or not (actor.denoiser.is_narrow and critics.is_narrow):
+        return False
+    tensors = [value for key, value in batch.items() if key != "action"]
+    return compiled.takes(kernels, [*tensors, actor.denoiser.layers[0][0], critics.layers[0][0]])
+
+
+@torch.no_grad()
+def critic_loss_and_gradients(
+    critics: StackedMLP, state: Tensor, action: Tensor, target: Tensor
+) -> tuple[Tensor, Sequence[Tensor]]:
+    """Loss (G,) of both critics, see :func:`~.losses.critic_loss`, and its gradients by their parameters.
+
+    Args:
+        critics: Both critics of all agents.
+        state: States, shape (G, state size, M).
+        action: Actions taken, shape (G, M).
+        target: Target, shape (G, M).
+    """
+    from lad_rllib.algorithms.lad_ts.update_kernel import critic_gradients
+
+    parameters = critics.packed_parameters
+    loss, gradient = torch.empty(len(target)), torch.empty_like(parameters)
+    tensors = (state, action, target, loss, gradient)
+    critic_gradients(parameters.numpy(), critics.sizes, *(tensor.numpy() for tensor in tensors))
+    return loss, _of_parameters(gradient, critics)
+
+
+@torch.no_grad()
+def soft_value_and_gradients(
+    actor: LatentActionActor, state: Tensor, latent: Tensor, noise: Tensor, q_values: Tensor, temperature: Tensor
+) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
+    """Soft values (G, M) and entropies (G, M), and gradients of the values' mean's negative by the actor's parameters.
+
+    Args:
+        actor: Actor of all agents.
+        state: States, shape (G, state size, M).
+        latent: Latent actions, shape (G, A, M).
+        noise: Fresh noise, as the actor takes it.
+        q_values: Values of both critics, shape (2, G, A, M).
+        temperature: Temperature of each agent, shape (G,).
+    """
+    from lad_rllib.algorithms.lad_ts.update_kernel import actor_gradients
+
+    parameters = actor.denoiser.packed_parameters
+    start, fresh = actor.start_and_noise(latent, noise)
+    agents, _, samples = state.shape
+    value, entropy, gradient = torch.empty(agents, samples), torch.empty(agents, samples), torch.empty_like(parameters)
+    tensors = (state, start, fresh, q_values, temperature, value, entropy, gradient)
+    actor_gradients(parameters.numpy(), *actor.kernel_settings, *(tensor.contiguous().numpy() for tensor in tensors))
+    return value, entropy, _of_parameters(gradient, actor.denoiser)
+
+
+def _of_parameters(gradient: Tensor, network: StackedMLP) -> list[Tensor]:
+    """Views of packed gradients (G, P), one for each parameter."""
+    shapes: Sequence[torch.Size] = [parameter.shape for parameter in network.flat_parameters]
+    parts = gradient.split([shape[1:].numel() for shape in shapes], dim=1)
+    return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]

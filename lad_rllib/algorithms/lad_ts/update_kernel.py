@@ -1,0 +1,148 @@
+"""Compiled kernels of an update's gradients: networks, loss and the way back for one block of samples at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lad_rllib.algorithms.lad_ts.loss_kernel import VALUES, soft_value_of_agent
+from lad_rllib.diffusion.chain_kernel import (
+    CHAIN,
+    INPUTS,
+    back_through_block,
+    begin_agent,
+    chain_work,
+    denoised_block,
+)
+from lad_rllib.diffusion.kernel_compiler import kernel, part
+from lad_rllib.diffusion.mlp_kernel import (
+    BATCH,
+    BLOCK,
+    PACKED,
+    ROWS,
+    Array,
+    load_block,
+    pack_gradients,
+    padded,
+    run_layers,
+    run_layers_back,
+    unpack,
+    workspace,
+)
+from lad_rllib.diffusion.softmax_kernel import flush
+
+
+@part
+def critic_loss_of_block(delta: Array, values: Array, action: Array, target: Array, first: int) -> np.float32:
+    """Sum of the samples' part of the mean squared error; ``delta`` becomes its gradient by the values."""
+    samples, loss = len(target), np.float32(0.0)
+    delta[:] = 0.0
+    for sample in range(min(BLOCK, samples - first)):
+        taken = action[first + sample]
+        error = values[taken, sample] - target[first + sample]
+        loss += error * error / np.float32(samples)
+        delta[taken, sample] = np.float32(2.0) * error / np.float32(samples)
+    return loss
+
+
+@kernel(f"void({PACKED}, int64[::1], {BATCH}, int64[:, ::1], {PACKED}, float32[::1], {PACKED})")
+def critic_gradients(
+    parameters: Array, sizes: Array, state: Array, action: Array, target: Array, loss: Array, gradient: Array
+) -> None:
+    """Loss of both critics of all agents, and its gradient by their parameters.
+
+    Args:
+        parameters: Packed parameters of all first, then all second critics (2 G, P).
+        sizes: Widths of the layers.
+        state: States (G, state size, M).
+        action: Actions taken (G, M).
+        target: Target (G, M).
+        loss: Filled in (G,).
+        gradient: Filled in (2 G, P).
+    """
+    layers, rows = len(sizes) - 1, padded(sizes.max()) + ROWS
+    weights, gradients = workspace(layers, rows, rows), workspace(layers, rows, rows)
+    activations, deltas = workspace(layers + 1, rows, BLOCK), workspace(layers + 1, rows, BLOCK)
+    activations[:, 0] = 1.0
+    loss[:] = 0.0
+    for network in range(len(parameters)):
+        agent = network % len(state)
+        unpack(parameters[network], sizes, weights)
+        gradients[:] = 0.0
+        for first in range(0, state.shape[2], BLOCK):
+            load_block(activations[0, 1:], state[agent], first)
+            run_layers(activations, weights, sizes, 0)
+            loss[agent] += critic_loss_of_block(
+                deltas[layers], activations[layers, 1:], action[agent], target[agent], first
+            )
+            run_layers_back(deltas, activations, weights, sizes, gradients, 0)
+        pack_gradients(gradients, sizes, gradient[network])
+
+
+@kernel(f"void({CHAIN}, {INPUTS}, {VALUES}, float32[::1], {PACKED}, {PACKED}, {PACKED})")
+def actor_gradients(
+    parameters: Array,
+    sizes: Array,
+    embeddings: Array,
+    steps: Array,
+    softmax_output: bool,
+    limit: np.float32,
+    state: Array,
+    latent: Array,
+    noise: Array,
+    q_values: Array,
+    temperature: Array,
+    value: Array,
+    entropy: Array,
+    gradient: Array,
+) -> None:
+    """Soft values of what all actors choose, and the gradient of their mean's negative by the parameters.
+
+    Args:
+        parameters: See :func:`~lad_rllib.diffusion.chain_kernel.run_chains`, as those up to ``noise``.
+        sizes: See there.
+        embeddings: See there.
+        steps: See there.
+        softmax_output: See there.
+        limit: See there.
+        state: See there.
+        latent: See there.
+        noise: See there.
+        q_values: Values of both critics (2, G, A, M).
+        temperature: Temperature of each agent (G,).
+        value: Filled with the soft value (G, M).
+        entropy: Filled with the entropy [nat] (G, M).
+        gradient: Filled with the gradient (G, P).
+    """
+    actions, samples = latent.shape[1:]
+    work = chain_work(sizes, len(steps), True)
+    both, of_samples = workspace(2, actions, BLOCK), workspace(1, 5, BLOCK)[0]
+    share = np.float32(-1.0) / np.float32(samples)
+    for agent in range(len(parameters)):
+        begin_agent(work, parameters[agent], sizes, embeddings)
+        for first in range(0, samples, BLOCK):
+            count = min(BLOCK, samples - first)
+            x = denoised_block(
+                work, state[agent], latent[agent], noise[:, agent], first, steps, sizes, softmax_output, limit
+            )
+            for critic in range(2):
+                load_block(both[critic], q_values[critic, agent], first)
+            delta = work.delta_x[:actions]
+            soft_value_of_agent(
+                x[:actions],
+                both[0],
+                both[1],
+                temperature[agent],
+                of_samples[3],
+                of_samples[4],
+                delta,
+                of_samples[:3],
+            )
+            value[agent, first : first + count] = of_samples[3, :count]
+            entropy[agent, first : first + count] = of_samples[4, :count]
+            for action in range(actions):
+                for sample in range(count):
+                    delta[action, sample] *= share
+                delta[action, count:] = 0.0
+            flush(work.delta_x, actions)
+            back_through_block(work, embeddings, steps, sizes, softmax_output, limit, False)
+        pack_gradients(work.gradients, sizes, gradient[agent])
