@@ -89,6 +89,7 @@ class LADTS(Algorithm):
         self._sampling_rng = np.random.default_rng(None if self.config.seed is None else [self.config.seed, 1])
         self._updates_due = 0.0
         self._improvements = 0
+        self._copied: dict[ActingNetworks, list[torch.Tensor]] = {}
         self._runner_states: dict[int, dict[str, Any]] = {}
 
     @property
@@ -254,8 +255,9 @@ class LADTS(Algorithm):
         """Copy the actors from the local learner to the local runner (``sync_weights`` goes by the object store)."""
         learner: ActingNetworks = self.learner_group._learner.module[DEFAULT_MODULE_ID].networks
         runner: ActingNetworks = self.env_runner.module.networks
-        for source, target in zip(learner.inference_actors(), runner.inference_actors(), strict=True):
-            torch._foreach_copy_([*target.parameters(), *target.buffers()], [*source.parameters(), *source.buffers()])
+        if self._copied.keys() != {learner, runner}:
+            self._copied = {networks: _acting_tensors(networks) for networks in (learner, runner)}
+        torch._foreach_copy_(self._copied[runner], self._copied[learner])
         self.env_runner._weights_seq_no = self.learner_group._learner._weights_seq_no
 
     # -- Latent memory --------------------------------------------------------------------------------------------
@@ -404,6 +406,11 @@ def _collect_remotely(
     if not (samples and samples[-1].is_last):
         return runner.worker_index, samples, None, None
     return runner.worker_index, samples, runner.get_metrics(), runner.get_runner_state()
+
+
+def _acting_tensors(networks: ActingNetworks) -> list[torch.Tensor]:
+    """All weights and buffers of the actors that environment runners need."""
+    return [tensor for actor in networks.inference_actors() for tensor in (*actor.parameters(), *actor.buffers())]
 
 
 def _load_weights(runner: LADTSEnvRunner, state: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ def fits(actor: object, critics: StackedMLP, kernels: compiled.Kernels, batch: d
     """Whether these networks are updated here: a diffusion actor, and kernels that take them and the batch."""
     if not isinstance(actor, LatentActionActor) or not (actor.denoiser.is_narrow and critics.is_narrow):
         return False
-    tensors = [value for key, value in batch.items() if key != "action"]
+    tensors = [batch[key] for key in ("state", "latent", "next_state", "next_latent", "reward")]
     return compiled.takes(kernels, [*tensors, actor.denoiser.layers[0][0], critics.layers[0][0]])
 
 
