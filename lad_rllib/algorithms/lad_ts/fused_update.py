@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,6 +20,43 @@ def fits(actor: object, critics: StackedMLP, kernels: compiled.Kernels, batch: d
         return False
     tensors = [batch[key] for key in ("state", "latent", "next_state", "next_latent", "reward")]
     return compiled.takes(kernels, [*tensors, actor.denoiser.layers[0][0], critics.layers[0][0]])
+
+
+@torch.no_grad()
+def soft_targets(
+    actor: LatentActionActor,
+    target_critics: StackedMLP,
+    batch: dict[str, Tensor],
+    noise: Tensor,
+    temperature: Tensor,
+    gamma: float,
+) -> Tensor:
+    """Targets of all critics, shape (G, M): ``reward + gamma * soft value`` of the next states.
+
+    Args:
+        actor: Actor of all agents.
+        target_critics: Both target critics of all agents.
+        batch: ``next_state``, ``next_latent`` and ``reward``.
+        noise: Fresh noise, as the actor takes it.
+        temperature: Temperature of each agent, shape (G,).
+        gamma: Discount factor.
+    """
+    from lad_rllib.algorithms.lad_ts.update_kernel import soft_targets
+
+    start, fresh = actor.start_and_noise(batch["next_latent"], noise)
+    target = torch.empty_like(batch["reward"])
+    soft_targets(
+        actor.denoiser.packed_parameters.numpy(),
+        *actor.kernel_settings,
+        *(tensor.contiguous().numpy() for tensor in (batch["next_state"], start, fresh)),
+        target_critics.packed_parameters.numpy(),
+        target_critics.sizes,
+        temperature.numpy(),
+        batch["reward"].numpy(),
+        np.float32(gamma),
+        target.numpy(),
+    )
+    return target
 
 
 @torch.no_grad()

@@ -145,15 +145,18 @@ def update_stations(
     """
     is_fused = fused_update.fits(networks.actor, networks.critics, networks.kernels, batch)
     state, temperature = batch["state"], networks.log_temperature.detach().exp()
-    with torch.no_grad():
-        next_logits = networks.actor(batch["next_state"], batch["next_latent"], noise_next)
-        next_q = networks.q_values(networks.target_critics, batch["next_state"])
-        target = batch["reward"] + gamma * losses.soft_value(next_logits, next_q, temperature, networks.kernels)
     if is_fused:
+        target = fused_update.soft_targets(
+            networks.actor, networks.target_critics, batch, noise_next, temperature, gamma
+        )
         critic_loss, gradients = fused_update.critic_loss_and_gradients(
             networks.critics, state, batch["action"], target
         )
     else:
+        with torch.no_grad():
+            next_logits = networks.actor(batch["next_state"], batch["next_latent"], noise_next)
+            next_q = networks.q_values(networks.target_critics, batch["next_state"])
+            target = batch["reward"] + gamma * losses.soft_value(next_logits, next_q, temperature, networks.kernels)
         q_values = networks.q_values(networks.critics, state)
         critic_loss = losses.critic_loss(q_values, batch["action"], target, networks.kernels)
         gradients = losses.gradients_of(critic_loss, networks.critics.parameters(), ready)

@@ -178,6 +178,7 @@ class FleetReplayBuffer:
         """Store this slot's transitions; keep a station's last one open if its next slot has no task."""
         column = self._columns
         num_tasks = sample.tasks.shape[2]
+        episodes = len(sample.queues)
         mask = np.arange(num_tasks) < sample.task_counts[..., None]
         station, episode, task = np.nonzero(mask.transpose(1, 0, 2))
         is_last_task = task == sample.task_counts[episode, station] - 1
@@ -185,15 +186,16 @@ class FleetReplayBuffer:
         rows = np.empty((len(station), self.rows.shape[-1]), dtype=np.float32)
         state, next_state = rows[:, column["state"]], rows[:, column["next_state"]]
         state[:, :2] = sample.tasks[episode, station, task]
-        state[:, 2:] = sample.queues[episode]
-        next_state[:, :2] = np.where(
-            is_last_task[:, None], sample.next_tasks[episode, station], sample.tasks[episode, station, following]
-        )
-        next_state[:, 2:] = np.where(is_last_task[:, None], sample.next_queues[episode], sample.queues[episode])
+        state[:, 2:] = sample.queues[episode] if episodes > 1 else sample.queues
+        next_state[:, :2] = sample.tasks[episode, station, following]
+        next_state[:, 2:] = state[:, 2:]
         rows[:, column["latent"]] = sample.latent[episode, station, task]
-        rows[:, column["next_latent"]] = np.where(
-            is_last_task[:, None], sample.next_latent[episode, station], sample.latent[episode, station, following]
-        )
+        rows[:, column["next_latent"]] = sample.latent[episode, station, following]
+        last = np.nonzero(is_last_task)[0]
+        of_last = (episode[last], station[last])
+        next_state[last, :2] = sample.next_tasks[of_last]
+        next_state[last, 2:] = sample.next_queues[of_last[0]]
+        rows[last, column["next_latent"]] = sample.next_latent[of_last]
         rows[:, column["action"].start] = sample.action[episode, station, task]
         rows[:, column["reward"].start] = -sample.delay_s[episode, station, task]
 

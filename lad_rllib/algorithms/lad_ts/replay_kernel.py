@@ -38,7 +38,6 @@ def gather(rows: Array, positions: Array, first: int, out: Array) -> None:
         out: Filled with ``rows[b, positions[b, m], first + f]``, shape (B, columns, M).
     """
     for b in range(len(out)):
-        for sample in range(out.shape[2]):
-            row = rows[b, positions[b, sample]]
-            for column in range(out.shape[1]):
-                out[b, column, sample] = row[first + column]
+        for column in range(out.shape[1]):
+            for sample in range(out.shape[2]):
+                out[b, column, sample] = rows[b, positions[b, sample], first + column]

@@ -78,6 +78,75 @@ def critic_gradients(
         pack_gradients(gradients, sizes, gradient[network])
 
 
+@kernel(f"void({CHAIN}, {INPUTS}, {PACKED}, int64[::1], float32[::1], {PACKED}, float32, {PACKED})")
+def soft_targets(
+    parameters: Array,
+    sizes: Array,
+    embeddings: Array,
+    steps: Array,
+    softmax_output: bool,
+    limit: np.float32,
+    state: Array,
+    latent: Array,
+    noise: Array,
+    critics: Array,
+    critic_sizes: Array,
+    temperature: Array,
+    reward: Array,
+    gamma: np.float32,
+    target: Array,
+) -> None:
+    """Targets of all critics: ``reward + gamma * soft value`` of what all actors choose in the next states.
+
+    Args:
+        parameters: See :func:`~lad_rllib.diffusion.chain_kernel.run_chains`, as those up to ``noise``.
+        sizes: See there.
+        embeddings: See there.
+        steps: See there.
+        softmax_output: See there.
+        limit: See there.
+        state: See there.
+        latent: See there.
+        noise: See there.
+        critics: Packed parameters of all first, then all second target critics (2 G, P).
+        critic_sizes: Widths of their layers.
+        temperature: Temperature of each agent (G,).
+        reward: Rewards (G, M).
+        gamma: Discount factor.
+        target: Filled with the targets (G, M).
+    """
+    actions, samples = latent.shape[1:]
+    agents, layers, rows = len(parameters), len(critic_sizes) - 1, padded(critic_sizes.max()) + ROWS
+    work = chain_work(sizes, len(steps), False)
+    weights, activations = workspace(2 * layers, rows, rows), workspace(2 * (layers + 1), rows, BLOCK)
+    activations[:, 0] = 1.0
+    of_samples, scratch = workspace(1, 5, BLOCK)[0], workspace(1, actions, BLOCK)[0]
+    for agent in range(agents):
+        begin_agent(work, parameters[agent], sizes, embeddings)
+        for critic in range(2):
+            unpack(critics[critic * agents + agent], critic_sizes, weights[critic * layers : (critic + 1) * layers])
+        for first in range(0, samples, BLOCK):
+            x = denoised_block(
+                work, state[agent], latent[agent], noise[:, agent], first, steps, sizes, softmax_output, limit
+            )
+            for critic in range(2):
+                own = activations[critic * (layers + 1) : (critic + 1) * (layers + 1)]
+                load_block(own[0, 1:], state[agent], first)
+                run_layers(own, weights[critic * layers : (critic + 1) * layers], critic_sizes, 0)
+            soft_value_of_agent(
+                x[:actions],
+                activations[layers, 1:],
+                activations[2 * layers + 1, 1:],
+                temperature[agent],
+                of_samples[3],
+                of_samples[4],
+                scratch,
+                of_samples[:3],
+            )
+            for sample in range(min(BLOCK, samples - first)):
+                target[agent, first + sample] = reward[agent, first + sample] + gamma * of_samples[3, sample]
+
+
 @kernel(f"void({CHAIN}, {INPUTS}, {VALUES}, float32[::1], {PACKED}, {PACKED}, {PACKED})")
 def actor_gradients(
     parameters: Array,
