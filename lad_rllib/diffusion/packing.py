@@ -25,16 +25,10 @@ def pack(parameters: Sequence[Tensor]) -> Tensor:
     return flat
 
 
-def packed(parameters: Sequence[Tensor]) -> Tensor:
-    """The storage into which :func:`pack` moved parameters, or a copy like it if they have left it, shape (G, P)."""
-    flat = _storage(parameters)
-    return _joined(parameters) if flat is None else flat
-
-
 class PackedView:
-    """:func:`packed` of the same parameters again and again: while they stay where they are, they are not looked over.
+    """The storage into which :func:`pack` moved tensors (G, ...), or a copy like it if they have left it.
 
-    Copies of it know nothing.
+    While they stay where they are, they are not looked over again. Copies of it know nothing.
     """
 
     def __init__(self) -> None:
@@ -45,12 +39,37 @@ class PackedView:
         return PackedView, ()
 
     def of(self, parameters: Sequence[Tensor]) -> Tensor:
-        """See :func:`packed`."""
+        """One row for each network, shape (G, P)."""
         addresses = [p.data_ptr() for p in parameters]
         # What is kept keeps the storage, so that no other tensor can come to lie there.
         if self._flat is None or addresses != self._addresses:
             self._addresses, self._flat = addresses, _storage(parameters)
         return _joined(parameters) if self._flat is None else self._flat
+
+
+class GradientBuffer:
+    """Room for the gradients of the same parameters again and again; copies of it have room of their own.
+
+    Attributes:
+        flat: The gradients, a row for each network, shape (G, P).
+        views: The same, one for each parameter.
+    """
+
+    def __init__(self) -> None:
+        self.flat = torch.empty(0)
+        self.views: list[Tensor] = []
+
+    def __reduce__(self) -> tuple[type[GradientBuffer], tuple[()]]:
+        return GradientBuffer, ()
+
+    def of(self, parameters: Sequence[Tensor]) -> GradientBuffer:
+        """The buffer with room for these parameters' gradients."""
+        if not self.views:
+            widths = [p[0].numel() for p in parameters]
+            self.flat = torch.empty(len(parameters[0]), sum(widths))
+            parts = self.flat.split(widths, dim=1)
+            self.views = [part.view(p.shape) for part, p in zip(parts, parameters, strict=True)]
+        return self
 
 
 def _storage(parameters: Sequence[Tensor]) -> Tensor | None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lad_rllib.diffusion import compiled
-from lad_rllib.diffusion.packing import PackedView, pack
+from lad_rllib.diffusion.packing import GradientBuffer, PackedView, pack
 
 
 class StackedMLP(nn.Module):
@@ -49,7 +49,7 @@ class StackedMLP(nn.Module):
             self.register_parameter(f"bias_{layer}", bias)
             self._layers.append((weight, bias))
         pack(list(self.parameters()))
-        self._packed = PackedView()
+        self._packed, self._gradients = PackedView(), GradientBuffer()
 
     @property
     def layers(self) -> list[tuple[nn.Parameter, nn.Parameter]]:
@@ -65,6 +65,11 @@ class StackedMLP(nn.Module):
     def packed_parameters(self) -> Tensor:
         """:attr:`flat_parameters`, a row for each network, shape (G, P): where they lie, or a copy like it."""
         return self._packed.of(self.flat_parameters)
+
+    @property
+    def gradient_buffer(self) -> GradientBuffer:
+        """Room for gradients by :attr:`flat_parameters`; who writes to it overwrites those that were there."""
+        return self._gradients.of(self.flat_parameters)
 
     def forward(self, x: Tensor) -> Tensor:
         """Evaluate all networks on M samples each: (G, in, M) -> (G, out, M).

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lad_rllib.diffusion.compiled import Kernels, takes
-from lad_rllib.diffusion.packing import pack, packed
+from lad_rllib.diffusion.packing import PackedView, pack
 
 _Tensors = tuple[Tensor, ...] | list[Tensor]
 
@@ -44,6 +44,7 @@ class AgentwiseAdam(torch.optim.Optimizer):
         self.kernels = kernels
         self._active: Tensor | None = None
         self._flat = [pack(group["params"]) for group in self.param_groups]
+        self._gradients = [PackedView() for _ in self._flat]
         self._rows: list[_Rows | None] = [None] * len(self._flat)
 
     def set_active(self, active: Tensor | None) -> None:
@@ -73,7 +74,7 @@ class AgentwiseAdam(torch.optim.Optimizer):
                 exp_avg_sq=torch.zeros_like(flat),
             )
         if takes(self.kernels, [flat, *gradients]):
-            self._compiled_step(group, flat, packed(gradients), state)
+            self._compiled_step(group, flat, self._gradients[index].of(gradients), state)
             return
         if rows is None or rows.state is not state:
             rows = self._rows[index] = _Rows.of(flat, state)

@@ -65,6 +65,8 @@ def critic_loss_and_gradients(
 ) -> tuple[Tensor, Sequence[Tensor]]:
     """Loss (G,) of both critics, see :func:`~.losses.critic_loss`, and its gradients by their parameters.
 
+    The gradients are in the networks' ``gradient_buffer``.
+
     Args:
         critics: Both critics of all agents.
         state: States, shape (G, state size, M).
@@ -73,11 +75,10 @@ def critic_loss_and_gradients(
     """
     from lad_rllib.algorithms.lad_ts.update_kernel import critic_gradients
 
-    parameters = critics.packed_parameters
-    loss, gradient = torch.empty(len(target)), torch.empty_like(parameters)
-    tensors = (state, action, target, loss, gradient)
-    critic_gradients(parameters.numpy(), critics.sizes, *(tensor.numpy() for tensor in tensors))
-    return loss, _of_parameters(gradient, critics)
+    loss, gradients = torch.empty(len(target)), critics.gradient_buffer
+    tensors = (state, action, target, loss, gradients.flat)
+    critic_gradients(critics.packed_parameters.numpy(), critics.sizes, *(tensor.numpy() for tensor in tensors))
+    return loss, gradients.views
 
 
 @torch.no_grad()
@@ -85,6 +86,8 @@ def soft_value_and_gradients(
     actor: LatentActionActor, state: Tensor, latent: Tensor, noise: Tensor, q_values: Tensor, temperature: Tensor
 ) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
     """Soft values (G, M) and entropies (G, M), and gradients of the values' mean's negative by the actor's parameters.
+
+    The gradients are in the denoiser's ``gradient_buffer``.
 
     Args:
         actor: Actor of all agents.
@@ -96,17 +99,10 @@ def soft_value_and_gradients(
     """
     from lad_rllib.algorithms.lad_ts.update_kernel import actor_gradients
 
-    parameters = actor.denoiser.packed_parameters
+    parameters, gradients = actor.denoiser.packed_parameters, actor.denoiser.gradient_buffer
     start, fresh = actor.start_and_noise(latent, noise)
     agents, _, samples = state.shape
-    value, entropy, gradient = torch.empty(agents, samples), torch.empty(agents, samples), torch.empty_like(parameters)
-    tensors = (state, start, fresh, q_values, temperature, value, entropy, gradient)
+    value, entropy = torch.empty(agents, samples), torch.empty(agents, samples)
+    tensors = (state, start, fresh, q_values, temperature, value, entropy, gradients.flat)
     actor_gradients(parameters.numpy(), *actor.kernel_settings, *(tensor.contiguous().numpy() for tensor in tensors))
-    return value, entropy, _of_parameters(gradient, actor.denoiser)
-
-
-def _of_parameters(gradient: Tensor, network: StackedMLP) -> list[Tensor]:
-    """Views of packed gradients (G, P), one for each parameter."""
-    shapes: Sequence[torch.Size] = [parameter.shape for parameter in network.flat_parameters]
-    parts = gradient.split([shape[1:].numel() for shape in shapes], dim=1)
-    return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+    return value, entropy, gradients.views
