@@ -22,6 +22,7 @@ DEFAULT_KERNELS = "auto"
 TRAINING_KEYS = (
     "preset",
     "objective",
+    "in_slot_view",
     "policy_denoising_steps",
     "initial_alpha",
     "actor_lr",
@@ -50,6 +51,12 @@ def add_learning_arguments(parser: argparse.ArgumentParser) -> None:
         "--objective",
         choices=("own_delay", "system_delay"),
         help="what LAD-TS learns for: each task's own delay (own_delay: the paper's), or the delay of all",
+    )
+    learn.add_argument(
+        "--in-slot-view",
+        choices=("none", "own", "all"),
+        help="with objective system_delay: what a decision knows of earlier ones in its slot: nothing (none), those of "
+        "its own base station (own), or all (all: one dispatcher for all stations)",
     )
     learn.add_argument("--policy-denoising-steps", type=int, metavar="I", help="denoising steps of the actor (5)")
     learn.add_argument("--initial-alpha", type=float, metavar="X", help="temperature at the start (0.05)")

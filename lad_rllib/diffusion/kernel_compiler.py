@@ -12,7 +12,8 @@ from numba import njit
 # Products and sums may be fused; the order of sums stays, and so do not-a-numbers.
 _OPTIONS: dict[str, Any] = {"fastmath": {"contract", "nsz"}, "error_model": "numpy"}
 _HERE = Path(__file__)
-_FILES = [_HERE, _HERE.with_name("vector_products.py"), *sorted(_HERE.parent.glob("*_kernel.py"))]
+# Kernels call one another, also from other folders of the package.
+_FILES = [_HERE, _HERE.with_name("vector_products.py"), *sorted(_HERE.parents[1].rglob("*_kernel.py"))]
 _VERSION = hashlib.sha256(b"".join(file.read_bytes() for file in _FILES)).hexdigest()[:12]
 
 part = njit(**_OPTIONS)
