@@ -157,9 +157,11 @@ def test_a_mistake_is_one_line(arguments, message, on_fleet, tmp_path, capsys):
 
 
 @pytest.mark.cluster
-def test_it_learns_for_everybody_from_what_a_fleet_recorded(train, on_fleet, tmp_path):
+@pytest.mark.parametrize("view", ["none", "all"])
+def test_it_learns_for_everybody_from_what_a_fleet_recorded(view, train, on_fleet, tmp_path):
     run = tmp_path / "run"
-    assert train(*on_fleet, "--objective", "system_delay", "--episodes", "2", "--output", run) == 0
+    for_all = ["--objective", "system_delay", "--in-slot-view", view]
+    assert train(*on_fleet, *for_all, "--episodes", "2", "--output", run) == 0
     assert configuration(run)["queue_unit"] == "slots"
     assert len(progress(run)) == 2
     moved = [value for key, value in weights(run).items() if "chain.denoiser.weight_2" in key and "actor" in key]
