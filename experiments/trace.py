@@ -151,7 +151,7 @@ def describe(table: pd.DataFrame, setting: Setting, parsed: argparse.Namespace) 
         f"{network.num_stations} base stations, {network.num_servers} edge servers, slots of {network.slot_s:g} s. "
         f"Trained for {parsed.episodes} episodes on the first 70 %; mean over seeds ± sd on all windows of the rest. "
         "All schedulers had the same tasks. One dispatcher decides task after task and knows where the slot's earlier "
-        "ones went, as the greedy oracle does; all other methods decide at slot start.",
+        "ones went, as the greedy oracle and least-loaded-exact do; all others decide at slot start.",
     ]
     header = ("scheduler", "mean, s", "over greedy oracle", "p50, s", "p95, s", "p99, s", "max, s")
     for load, rows in table.groupby("load"):

@@ -32,6 +32,8 @@ def ray_cluster(ray_ends_with_the_session):
     """
     import ray
 
+    if ray.is_initialized() and ray.cluster_resources().get("CPU", 0) < 16:
+        ray.shutdown()  # one that RLlib has started for a test without this fixture
     if not ray.is_initialized():
         ray.init(
             address="local",

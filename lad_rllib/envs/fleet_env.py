@@ -26,6 +26,7 @@ class FleetVectorEnv(FleetBaseEnv):
     | ``task_counts`` | (B,) | tasks that arrived in this slot |
     | ``queues`` | (A,) | work queued at slot start [Gcycle], or its waiting time [s] or [slots] (``queue_unit``) |
     | ``capacities`` | (A,) | computing capacity, always the same [Gcycle/s] |
+    | ``slot_length`` | (1,) | length of a slot, always the same [s] |
 
     Reward: minus the sum of the service delays of the slot's tasks [s]. ``infos["task_delays_s"]`` (B, N) holds
     each task's own.

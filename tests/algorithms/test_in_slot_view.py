@@ -8,6 +8,8 @@ from ray.rllib.core.columns import Columns
 from lad_rllib import names
 from lad_rllib.algorithms.lad_ts.policy import LADTSPolicy
 from lad_rllib.algorithms.lad_ts.system import SystemNetworks
+from lad_rllib.envs import FleetVectorEnv
+from lad_rllib.errors import ConfigurationError
 from lad_rllib.scheduling import make_heuristic, play
 from lad_rllib.simulator import build_setting, stack_arrivals
 from tests.algorithms.small import curve
@@ -54,12 +56,13 @@ def test_every_task_sees_what_was_sent_before_it_and_decides_on_that(view, laten
     algo.stop()
 
 
-@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize(("view", "shared"), [("own", True), ("own", False), ("all", True)])
 @pytest.mark.parametrize("latent_start", ["zero", "memory", "learned"])
 @pytest.mark.parametrize("network", [{}, {"denoiser_output": "softmax", "clip_denoised": 3.0}])
 @pytest.mark.parametrize("explore", [True, False])
-def test_the_compiled_kernel_decides_as_torch_does(view, latent_start, network, explore):
+def test_the_compiled_kernel_decides_as_torch_does(view, shared, latent_start, network, explore):
     sizes = {"hidden_sizes": (16, 9), "num_tasks": 6, "latent_start": latent_start, "in_slot_view": view, **network}
+    sizes |= {"shared_actor": shared}
     of_torch, compiled = (SystemNetworks(5, 7, seed=0, kernels=k, **sizes) for k in ("torch", "compiled"))
     generator = torch.Generator().manual_seed(1)
     for parameter in of_torch.actor.parameters():
@@ -149,3 +152,47 @@ def test_a_dispatchers_view_keeps_a_strong_prior_from_herding(tmp_path):
     with_slot_start, with_own, with_all = (untrained(view) for view in ("none", "own", "all"))
     assert with_all < 1.1 * mean_delay_s(make_heuristic("greedy-oracle"))
     assert with_own < with_slot_start and with_all < 0.8 * with_slot_start
+
+
+@pytest.mark.usefixtures("no_cluster")
+def test_on_another_network_queues_grow_as_its_servers_say(tmp_path):
+    algo = config_of(in_slot_view="all", prior_queue_weight=4.0).build_algo()
+    curve(algo, 1)
+    checkpoint = algo.save_to_path(tmp_path / "checkpoint")
+    other = {"preset": "small", "slot_s": 2.0, "network": {"capacity_gcycles_per_s": [40.0, 30.0, 20.0, 10.0]}}
+    expected = torch.tensor([1 / 80, 1 / 60, 1 / 40, 1 / 20])
+
+    policy = LADTSPolicy.from_checkpoint(checkpoint)
+    assert not torch.allclose(policy.networks.waiting_per_work, expected)
+    setting = build_setting(other)
+    arrivals = stack_arrivals([setting.arrivals.draw(np.random.default_rng(0), 3)])
+    play(policy, setting.network, arrivals, np.random.default_rng(0), 2)
+    torch.testing.assert_close(policy.networks.waiting_per_work, expected)
+
+    second = config_of(other, in_slot_view="all", prior_queue_weight=4.0).build_algo()
+    second.start_from(checkpoint)
+    for networks in (
+        second.env_runner.module.networks,
+        second.learner_group._learner.module["default_policy"].networks,
+    ):
+        torch.testing.assert_close(networks.waiting_per_work, expected)
+    refused = config_of(prior_queue_weight=4.0).build_algo()
+    with pytest.raises(ConfigurationError, match="trained with in_slot_view 'all', here it is 'none'"):
+        refused.start_from(checkpoint)
+    for each in (algo, second, refused):
+        each.stop()
+
+
+def test_tasks_with_gaps_between_them_are_refused_in_one_line():
+    policy = LADTSPolicy(SystemNetworks(2, 3, seed=0, in_slot_view="all"), 4, queue_unit="slots")
+    mask = np.array([[[True, False, True, False], [True, True, False, False]]])
+    with pytest.raises(ConfigurationError, match="must come first in their row of the mask, without gaps"):
+        policy.servers(np.ones((1, 2, 4, 2)), mask, np.zeros((1, 3)), 0, np.random.default_rng(0))
+
+
+def test_an_environment_that_does_not_tell_its_slots_length_is_refused_in_one_line():
+    space = FleetVectorEnv({"setting": "small"}).single_observation_space
+    incomplete = {key: value for key, value in space.items() if key != names.SLOT_LENGTH}
+    SystemNetworks.of_spaces(incomplete)
+    with pytest.raises(ConfigurationError, match="in_slot_view 'own' needs 'slot_length' in the observation space"):
+        SystemNetworks.of_spaces(incomplete, in_slot_view="own")

@@ -27,7 +27,10 @@ def gradients(networks, batch, noises, kernels):
 
 @pytest.mark.parametrize("latent_start", ["memory", "noise"])
 @pytest.mark.parametrize("samples", [7, 64, 100])
-def test_a_fused_update_equals_one_by_autograd(latent_start, samples):
+@pytest.mark.parametrize(
+    "chain", [{}, {"denoiser_output": "linear", "clip_denoised": 2.0, "policy_denoising_steps": 1}]
+)
+def test_a_fused_update_equals_one_by_autograd(latent_start, samples, chain):
     generator = torch.Generator().manual_seed(2)
     batch = {name: torch.rand(3, 7, samples, generator=generator) for name in ("state", "next_state")}
     batch |= {name: torch.rand(3, 5, samples, generator=generator) for name in ("latent", "next_latent")}
@@ -36,7 +39,7 @@ def test_a_fused_update_equals_one_by_autograd(latent_start, samples):
     noises = [torch.randn(5, 3, 5, samples, generator=generator) for _ in range(2)]
     updates = []
     for kernels in ("torch", "compiled"):
-        networks, found = StationNetworks(3, 5, seed=4, latent_start=latent_start, kernels=kernels), {}
+        networks, found = StationNetworks(3, 5, seed=4, latent_start=latent_start, kernels=kernels, **chain), {}
         diagnostics = update_stations(
             networks, batch, *noises, found.__setitem__, gamma=0.9, tau=0.1, target_entropy=-1.0
         )

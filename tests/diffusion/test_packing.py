@@ -32,6 +32,18 @@ def test_packed_parameters_follow_parameters_that_move():
     assert torch.equal(network.packed_parameters, joined(network))
 
 
+def test_a_gradient_buffer_keeps_its_place_and_a_copy_has_one_of_its_own():
+    network = StackedMLP(3, (4, 5, 2), GENERATOR)
+    buffer = network.gradient_buffer
+    assert [view.shape for view in buffer.views] == [p.shape for p in network.flat_parameters]
+    buffer.flat.copy_(joined(network))
+    for view, parameter in zip(network.gradient_buffer.views, network.flat_parameters, strict=True):
+        assert torch.equal(view, parameter)
+    other = copy.deepcopy(network)
+    other.gradient_buffer.flat.zero_()
+    assert torch.equal(network.gradient_buffer.flat, joined(network))
+
+
 def test_a_copy_has_packed_parameters_of_its_own():
     network = StackedMLP(3, (4, 5, 2), GENERATOR)
     before = network.packed_parameters.clone()

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lad_rllib import names
@@ -100,6 +102,14 @@ class ActingNetworks(nn.Module):
         stations, servers = (observation_space[key].shape[0] for key in (names.TASKS, names.QUEUES))
         return cls(stations, servers, **kwargs)
 
+    def see_servers(self, capacities: NDArray[np.floating[Any]], slot_s: float) -> None:
+        """Take note of the servers that the next decisions are about, where these depend on them.
+
+        Args:
+            capacities: Computing capacities [Gcycle/s], shape (A,).
+            slot_s: Length of a slot [s].
+        """
+
     @property
     def evaluated_actor(self) -> nn.Module:
         """Actor that is judged and used; :attr:`actor` is the one that plays while it learns."""
@@ -120,7 +130,9 @@ class ActingNetworks(nn.Module):
         noise: Tensor,
         uniform: Tensor | None,
     ) -> Decision:
-        """Servers for all tasks of E slots. Tensors other than ``noise`` may be on any device.
+        """Servers for all tasks of E slots.
+
+        Tensors may be on any device, but for ``noise``, which is where the actor is, and ``uniform``, on the CPU.
 
         Args:
             actor: One of the actors.

@@ -48,6 +48,7 @@ _SAME_IN_BOTH = {
     "latent_content": "probabilities",
     "shared_actor": True,
     "prior_queue_weight": 1.0,
+    "in_slot_view": "none",
     "latent_decay": 0.5,
 }
 """What must be the same in a run whose weights are taken over, and what it was before it was a setting."""

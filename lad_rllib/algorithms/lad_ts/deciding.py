@@ -19,7 +19,7 @@ class Decision:
         servers: Server of each task, shape (E, B, N).
         logits: Action logits, shape (E, B, N, A).
         probabilities: Their softmax.
-        queues: Slot-start queues that they were based on, shape (E, A); or queues that each was, shape (E, B, N, A).
+        queues: Slot-start queues, shape (E, A), on which they were based; or those of each task, shape (E, B, N, A).
     """
 
     servers: Tensor
@@ -33,14 +33,13 @@ def fleet_states(tasks: Tensor, queues: Tensor) -> Tensor:
 
     Args:
         tasks: Input size and workload of each task, shape (E, B, N, 2).
-        queues: Queues, shape (E, A); or those that each task was decided on, shape (E, B, N, A).
+        queues: Queues, shape (E, A).
 
     Returns:
         Shape (B, 2 + A, E * N).
     """
     episodes, stations, num_tasks, _ = tasks.shape
-    if queues.ndim == 2:
-        queues = queues[:, None, None, :].expand(episodes, stations, num_tasks, queues.shape[-1])
+    queues = queues[:, None, None, :].expand(episodes, stations, num_tasks, queues.shape[-1])
     return torch.cat([tasks, queues], -1).permute(1, 3, 0, 2).reshape(stations, -1, episodes * num_tasks)
 
 

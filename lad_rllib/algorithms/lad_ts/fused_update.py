@@ -44,7 +44,7 @@ def soft_targets(
     from lad_rllib.algorithms.lad_ts.update_kernel import soft_targets
 
     start, fresh = actor.start_and_noise(batch["next_latent"], noise)
-    target = torch.empty_like(batch["reward"])
+    target = torch.empty(batch["reward"].shape)
     soft_targets(
         actor.denoiser.packed_parameters.numpy(),
         *actor.kernel_settings,
@@ -52,7 +52,7 @@ def soft_targets(
         target_critics.packed_parameters.numpy(),
         target_critics.sizes,
         temperature.numpy(),
-        batch["reward"].numpy(),
+        batch["reward"].contiguous().numpy(),
         np.float32(gamma),
         target.numpy(),
     )
@@ -76,8 +76,8 @@ def critic_loss_and_gradients(
     from lad_rllib.algorithms.lad_ts.update_kernel import critic_gradients
 
     loss, gradients = torch.empty(len(target)), critics.gradient_buffer
-    tensors = (state, action, target, loss, gradients.flat)
-    critic_gradients(critics.packed_parameters.numpy(), critics.sizes, *(tensor.numpy() for tensor in tensors))
+    given = (state.contiguous(), action.long().contiguous(), target.contiguous(), loss, gradients.flat)
+    critic_gradients(critics.packed_parameters.numpy(), critics.sizes, *(tensor.numpy() for tensor in given))
     return loss, gradients.views
 
 

@@ -108,6 +108,7 @@ class LADTSPolicy:
                 f"the policy was trained for {networks.num_stations} base stations and {networks.num_servers} edge "
                 f"servers, this network has {stations} and {servers}; train one for it"
             )
+        networks.see_servers(tasks.network.capacity_gcycles_per_s, tasks.network.slot_s)
         queues = tasks.queue_gcycles
         if self.queue_unit != "gcycles":
             queues = queues / tasks.network.capacity_gcycles_per_s
@@ -140,7 +141,7 @@ class LADTSPolicy:
 
         Args:
             tasks: Input size [Mbit] and workload [Gcycle] of each task, shape (E, B, N, 2).
-            mask: True where there is a task, shape (E, B, N).
+            mask: True where there is a task, shape (E, B, N): the first ones of each station.
             queues: Slot-start queues in ``queue_unit``, shape (E, A).
             slot: Index of the slot since :meth:`reset`.
             rng: Randomness of the diffusion chain and of the choice.
@@ -149,6 +150,8 @@ class LADTSPolicy:
             Server of each task, shape (E, B, N).
         """
         episodes, stations, num_tasks = mask.shape
+        if (mask[..., 1:] & ~mask[..., :-1]).any():
+            raise ConfigurationError("the tasks of a station must come first in their row of the mask, without gaps")
         if num_tasks > self.num_tasks:
             raise ConfigurationError(
                 f"a slot has room for {num_tasks} tasks per station, the policy was trained with at most "

@@ -17,7 +17,6 @@ InSlotView = Literal["none", "own", "all"]
 class InOrderActor(Protocol):
     """What :func:`decide_in_order` needs of an actor, see :class:`~.networks.PriorActor`."""
 
-    shared: bool
     prior_queue_weight: float
     log_capacity: Tensor
     task_scale: Tensor
@@ -67,7 +66,9 @@ def decide_in_order(
     tasks, counts, queues, latent = (x.to(device) for x in (tasks, counts.long(), queues, latent))
     uniform = None if uniform is None else uniform.to(device)
     denoiser = actor.chain.denoiser
-    if actor.shared and denoiser.is_narrow and compiled.takes(denoiser.kernels, [tasks, queues, waiting_per_work]):
+    if counts.max() > tasks.shape[2]:
+        raise ValueError(f"a station has {int(counts.max())} tasks, there is room for {tasks.shape[2]}")
+    if denoiser.is_narrow and compiled.takes(denoiser.kernels, [tasks, queues, waiting_per_work]):
         return _decide_compiled(actor, view, waiting_per_work, tasks, counts, queues, latent, uniform)
     shape = tasks.shape[:3]
     logits = queues.new_zeros(*shape, queues.shape[-1])
@@ -123,7 +124,7 @@ def _decide_compiled(
     probabilities, seen, servers = torch.zeros_like(logits), torch.zeros_like(logits), torch.zeros(shape).long()
     given = (tasks, counts, queues, starts.permute(2, 0, 3, 1), torch.full(shape, -1.0) if uniform is None else uniform)
     run_in_order(
-        chain.denoiser.packed_parameters[0].numpy(),
+        chain.denoiser.packed_parameters.numpy(),
         *chain.kernel_settings,
         actor.log_capacity.numpy(),
         waiting_per_work.numpy(),

@@ -38,6 +38,17 @@ def add_product(out: Array, weight: Array, x: Array) -> None:
 
 
 @part
+def of_network(parameters: Array, sizes: Array, embeddings: Array) -> tuple[Array, Array, Array]:
+    """:func:`transposed_layers`, and the first layer's bias with the embedding of each step, shape (I, outputs)."""
+    weights, biases = transposed_layers(parameters, sizes)
+    of_steps = np.zeros((embeddings.shape[1], sizes[1]), np.float32)
+    for k in range(embeddings.shape[1]):
+        of_steps[k] = biases[0, : sizes[1]]
+        add_product(of_steps[k], weights[0, sizes[-1] :], np.ascontiguousarray(embeddings[:, k]))
+    return weights, biases, of_steps
+
+
+@part
 def softmax_of(x: Array, out: Array) -> None:
     """Softmax of one vector."""
     greatest, total = x.max(), np.float32(0.0)
@@ -115,7 +126,7 @@ def denoise(
                 x[a] = steps[k, 0] * x[a] - steps[k, 1] * present[a]
 
 
-_NETWORK = "float32[::1], int64[::1], float32[:, ::1], float32[:, ::1], boolean, float32"
+_NETWORK = "float32[:, ::1], int64[::1], float32[:, ::1], float32[:, ::1], boolean, float32"
 _FLEET = "float32[::1], float32[::1], float32[::1], float32"
 _TASKS = "float32[:, :, :, ::1], int64[:, ::1], float32[:, ::1], float32[:, :, :, ::1], float32[:, :, ::1]"
 _DECISIONS = "int64[:, :, ::1], float32[:, :, :, ::1], float32[:, :, :, ::1], float32[:, :, :, ::1]"
@@ -144,10 +155,10 @@ def run_in_order(
     probabilities: Array,
     seen_queues: Array,
 ) -> None:
-    """Decide the tasks of E slots one after the other with one network, see :func:`~.in_slot.decide_in_order`.
+    """Decide the tasks of E slots one after the other, see :func:`~.in_slot.decide_in_order`.
 
     Args:
-        parameters: The denoiser's packed parameters (P,).
+        parameters: Packed parameters of the denoisers (G, P): one of all stations, or one of each.
         sizes: Widths of its layers.
         embeddings: Embedding of each step (embedding size, I).
         steps: Coefficients of the steps, see :func:`~lad_rllib.diffusion.chain_kernel.run_chains`.
@@ -168,32 +179,29 @@ def run_in_order(
         probabilities: Filled with their softmax.
         seen_queues: Filled with the queues that each decision was based on.
     """
-    actions, layers = sizes[-1], len(sizes) - 1
-    weights, biases = transposed_layers(parameters, sizes)
-    of_steps = np.zeros((len(steps), sizes[1]), np.float32)
-    for k in range(len(steps)):
-        of_steps[k] = biases[0, : sizes[1]]
-        add_product(of_steps[k], weights[0, actions:], np.ascontiguousarray(embeddings[:, k]))
+    actions, layers, now = sizes[-1], len(sizes) - 1, queues.copy()
+    weights, biases, of_steps = of_network(parameters[0], sizes, embeddings)
     hidden = np.zeros((layers + 1, sizes.max()), np.float32)
-    seen, x, now = np.empty(2 + actions, np.float32), np.empty(actions, np.float32), np.empty(actions, np.float32)
-    for episode in range(len(tasks)):
-        now[:] = queues[episode]
-        for station in range(tasks.shape[1]):
-            if only_own:
-                now[:] = queues[episode]
+    seen, x = np.empty(2 + actions, np.float32), np.empty(actions, np.float32)
+    for station in range(tasks.shape[1]):
+        if station > 0 and len(parameters) > 1:
+            weights, biases, of_steps = of_network(parameters[station], sizes, embeddings)
+        if only_own:
+            now[:] = queues
+        for episode in range(len(tasks)):
             for task in range(counts[episode, station]):
                 work = tasks[episode, station, task, 1]
                 seen[0] = tasks[episode, station, task, 0] / task_scale[0]
                 seen[1] = work / task_scale[1]
                 for a in range(actions):
-                    seen[2 + a] = np.log1p(now[a])
+                    seen[2 + a] = np.log1p(now[episode, a])
                     x[a] = starts[episode, station, task, a]
-                    seen_queues[episode, station, task, a] = now[a]
+                    seen_queues[episode, station, task, a] = now[episode, a]
                 denoise(x, seen, weights, biases, of_steps, steps, sizes, softmax_output, limit, hidden)
                 of_task, chances = logits[episode, station, task], probabilities[episode, station, task]
                 for a in range(actions):
-                    of_task[a] = x[a] + log_capacity[a] - queue_weight * now[a]
+                    of_task[a] = x[a] + log_capacity[a] - queue_weight * now[episode, a]
                 softmax_of(of_task, chances)
                 server = chosen_server(chances, of_task, uniform[episode, station, task])
                 servers[episode, station, task] = server
-                now[server] += waiting_per_work[server] * work
+                now[episode, server] += waiting_per_work[server] * work

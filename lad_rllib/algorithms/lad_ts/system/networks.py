@@ -7,7 +7,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from ray.rllib.core.columns import Columns
 from torch import Tensor, nn
 
@@ -20,6 +22,7 @@ from lad_rllib.algorithms.lad_ts.rl_module import LADTSTorchRLModule
 from lad_rllib.algorithms.lad_ts.system.in_slot import InSlotView, decide_in_order
 from lad_rllib.diffusion import LatentActionActor
 from lad_rllib.diffusion.compiled import Kernels
+from lad_rllib.errors import ConfigurationError
 
 
 class PriorActor(nn.Module):
@@ -241,15 +244,35 @@ class SystemNetworks(ActingNetworks):
         self.kernels = kernels
         self.in_slot_view: InSlotView = in_slot_view
         self.waiting_per_work: Tensor
-        self.register_buffer("waiting_per_work", torch.ones(num_servers))
+        self.register_buffer("waiting_per_work", torch.ones(num_servers), persistent=False)
         self.average = copy.deepcopy(self.actor).requires_grad_(False)
         if not inference_only:
             self.previous = copy.deepcopy(self.average)
 
     @classmethod
     def of_spaces(cls, observation_space: Mapping[str, Any], **kwargs: Any) -> SystemNetworks:
-        """See :meth:`ActingNetworks.of_spaces`."""
-        return super().of_spaces(observation_space, num_tasks=observation_space[names.TASKS].shape[1], **kwargs)
+        """See :meth:`ActingNetworks.of_spaces`.
+
+        Raises:
+            ConfigurationError: if decisions are to know of earlier ones in their slot, and the environment does not
+                tell what that means for the queues.
+        """
+        networks = super().of_spaces(observation_space, num_tasks=observation_space[names.TASKS].shape[1], **kwargs)
+        if networks.in_slot_view != "none":
+            try:
+                capacities, slot_s = (observation_space[key].low for key in (names.CAPACITIES, names.SLOT_LENGTH))
+            except KeyError as error:
+                raise ConfigurationError(
+                    f"in_slot_view {networks.in_slot_view!r} needs {error.args[0]!r} in the observation space, as "
+                    "FleetVectorEnv has it"
+                ) from None
+            networks.see_servers(capacities, float(slot_s[0]))
+        return networks
+
+    def see_servers(self, capacities: NDArray[np.floating[Any]], slot_s: float) -> None:
+        """See :meth:`ActingNetworks.see_servers`."""
+        waiting = torch.as_tensor(1.0 / (capacities * slot_s), dtype=torch.float32)
+        self.waiting_per_work.copy_(waiting)
 
     def actors(self) -> list[PriorActor]:
         """All actors that are there."""
@@ -355,10 +378,7 @@ class SystemRLModule(LADTSTorchRLModule):
     def setup(self) -> None:
         """Build the networks."""
         super().setup()
-        capacities, slot_s = (
-            torch.as_tensor(self.observation_space[key].low) for key in (names.CAPACITIES, names.SLOT_LENGTH)
-        )
-        self.networks.waiting_per_work.copy_(1 / (capacities * slot_s))
+        capacities = torch.as_tensor(self.observation_space[names.CAPACITIES].low)
         for actor in self.networks.actors():
             actor.set_capacities(capacities)
 
