@@ -335,7 +335,7 @@ def plot(table: pd.DataFrame, path: Path) -> None:
     axes.set_yticks(rows, own.index)
     axes.invert_yaxis()
     axes.set(xlabel="delay / greedy oracle's, fresh arrivals", xlim=(0, None))
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False)
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=4, frameon=False)
     pictures.save(figure, path)
 
 
