@@ -6,7 +6,9 @@
 At each load the log's time is compressed to it. Every method is trained on windows of the first 70 % of the log and
 then plays all windows of the rest with its most recent weights, beside the greedy oracle and every heuristic on the
 same tasks. Left are, in --output: every training episode and every scheduler's delays on the unseen part (CSV),
-their mean +- sd over seeds (CSV and Markdown), and a picture.
+their mean +- sd over seeds (CSV and Markdown), and a picture. Besides the paper's methods, `system-delay` and
+`dispatcher` are LAD-TS for the delay of all tasks: deciding at slot start, or one task after the other, each knowing
+where the slot's earlier ones went.
 """
 
 from __future__ import annotations
