@@ -61,7 +61,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--loads", type=float, nargs="+", default=list(LOADS), metavar="X", help="(0.6 0.9 1.2)")
     parser.set_defaults(setting=None)
     cluster.add_smoke_argument(
-        parser, seeds=1, episodes=2, checkpoint_every=1, loads=[1.2], methods=["lad-ts", "dqn-ts"]
+        parser, seeds=1, episodes=2, checkpoint_every=1, loads=[1.2], methods=["lad-ts", "dqn-ts", DISPATCHER]
     )
     parsed = parser.parse_args(arguments)
     parsed.command = "trace"

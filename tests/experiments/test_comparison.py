@@ -186,5 +186,6 @@ def test_methods_trained_on_a_log_are_judged_on_its_unseen_part_beside_heuristic
     assert {"lad-ts", "dqn-ts", "greedy-oracle", "water-filling", "random"} <= set(judged["scheduler"])
     assert judged["tasks"].nunique() == 1
     assert judged.set_index("scheduler").loc["greedy-oracle", "over_oracle"] == 1.0
-    assert "**DQN-TS**" in (tmp_path / "trace.md").read_text()
+    text = (tmp_path / "trace.md").read_text()
+    assert "**DQN-TS**" in text and "**LAD-TS, system delay, one dispatcher**" in text
     assert (tmp_path / "trace.png").stat().st_size > 10_000
