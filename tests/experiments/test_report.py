@@ -31,7 +31,7 @@ def page_of(folder):
 
 def test_an_empty_folder_gives_a_page_that_says_how_to_make_each_result(tmp_path):
     text = page_of(tmp_path)
-    assert text.count("Not run yet") == len(report.SECTIONS) == 10 and "python experiments/sweeps.py" in text
+    assert text.count("Not run yet") == len(report.SECTIONS) == 11 and "python experiments/sweeps.py" in text
 
 
 def test_numbers_stand_beside_the_papers_with_a_verdict(tmp_path):
