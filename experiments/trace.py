@@ -42,8 +42,8 @@ LOADS = (0.6, 0.9, 1.2)
 SAMPLE = "sample"
 SYSTEM_DELAY, DISPATCHER = "system-delay", "dispatcher"
 FOR_ALL = {
-    SYSTEM_DELAY: {"draws": "coordinated"},
-    DISPATCHER: {"draws": "coordinated", "in_slot_view": "all", "prior_queue_weight": 2.0},
+    SYSTEM_DELAY: {},
+    DISPATCHER: {"in_slot_view": "all", "prior_queue_weight": 2.0},
 }
 """LAD-TS for the delay of all tasks: decisions at slot start; or, as the greedy oracle's, one after the other."""
 TITLES = {**names.ALGORITHMS, SYSTEM_DELAY: "LAD-TS, system delay", DISPATCHER: "LAD-TS, system delay, one dispatcher"}
@@ -87,7 +87,7 @@ def run(parsed: argparse.Namespace) -> int:
 
 def cases_of(loads: list[float], methods: list[str], episodes: int) -> list[Case]:
     """Each method at each load."""
-    system = {"objective": "system_delay", "step_size_iterations": episodes}
+    system = {"objective": "system_delay", "step_size_iterations": episodes, "draws": "coordinated"}
     return [
         Case(
             f"{method} at load {load:g}",

@@ -75,6 +75,27 @@ def soft_values(
         flush(gradient[agent], logits.shape[1])
 
 
+@part
+def squared_error(delta: Array, values: Array, action: Array, target: Array, first: int) -> np.float32:
+    """Part of one critic's mean squared error that samples ``first ...`` have; ``delta`` becomes its gradient.
+
+    Args:
+        delta: Filled with the gradient by the values, zeros elsewhere.
+        values: Values of the samples from ``first`` on, at least (A, as many).
+        action: Actions taken of all samples (M,).
+        target: Targets of all samples (M,).
+        first: The first of these samples.
+    """
+    samples, loss = len(target), np.float32(0.0)
+    delta[:] = 0.0
+    for sample in range(min(values.shape[1], samples - first)):
+        taken = action[first + sample]
+        error = values[taken, sample] - target[first + sample]
+        loss += error * error / np.float32(samples)
+        delta[taken, sample] = np.float32(2.0) * error / np.float32(samples)
+    return loss
+
+
 @kernel(f"void({VALUES}, int64[:, ::1], {PACKED}, float32[::1], {VALUES})")
 def critic_losses(q_values: Array, action: Array, target: Array, loss: Array, gradient: Array) -> None:
     """Loss of both critics, and its gradient by their values.
@@ -86,13 +107,9 @@ def critic_losses(q_values: Array, action: Array, target: Array, loss: Array, gr
         loss: Filled in (G,).
         gradient: Filled in (2, G, A, M).
     """
-    samples = target.shape[1]
-    gradient[:] = 0.0
     loss[:] = 0.0
     for critic in range(2):
         for agent in range(len(target)):
-            for sample in range(samples):
-                taken = action[agent, sample]
-                error = q_values[critic, agent, taken, sample] - target[agent, sample]
-                loss[agent] += error * error / np.float32(samples)
-                gradient[critic, agent, taken, sample] = np.float32(2.0) * error / np.float32(samples)
+            loss[agent] += squared_error(
+                gradient[critic, agent], q_values[critic, agent], action[agent], target[agent], 0
+            )

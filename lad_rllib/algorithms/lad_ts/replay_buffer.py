@@ -178,7 +178,6 @@ class FleetReplayBuffer:
         """Store this slot's transitions; keep a station's last one open if its next slot has no task."""
         column = self._columns
         num_tasks = sample.tasks.shape[2]
-        episodes = len(sample.queues)
         mask = np.arange(num_tasks) < sample.task_counts[..., None]
         station, episode, task = np.nonzero(mask.transpose(1, 0, 2))
         is_last_task = task == sample.task_counts[episode, station] - 1
@@ -186,7 +185,7 @@ class FleetReplayBuffer:
         rows = np.empty((len(station), self.rows.shape[-1]), dtype=np.float32)
         state, next_state = rows[:, column["state"]], rows[:, column["next_state"]]
         state[:, :2] = sample.tasks[episode, station, task]
-        state[:, 2:] = sample.queues[episode] if episodes > 1 else sample.queues
+        state[:, 2:] = sample.queues[episode]
         next_state[:, :2] = sample.tasks[episode, station, following]
         next_state[:, 2:] = state[:, 2:]
         rows[:, column["latent"]] = sample.latent[episode, station, task]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lad_rllib.algorithms.lad_ts.loss_kernel import VALUES, soft_value_of_agent
+from lad_rllib.algorithms.lad_ts.loss_kernel import VALUES, soft_value_of_agent, squared_error
 from lad_rllib.diffusion.chain_kernel import (
     CHAIN,
     INPUTS,
@@ -13,7 +13,7 @@ from lad_rllib.diffusion.chain_kernel import (
     chain_work,
     denoised_block,
 )
-from lad_rllib.diffusion.kernel_compiler import kernel, part
+from lad_rllib.diffusion.kernel_compiler import kernel
 from lad_rllib.diffusion.mlp_kernel import (
     BATCH,
     BLOCK,
@@ -29,19 +29,6 @@ from lad_rllib.diffusion.mlp_kernel import (
     workspace,
 )
 from lad_rllib.diffusion.softmax_kernel import flush
-
-
-@part
-def critic_loss_of_block(delta: Array, values: Array, action: Array, target: Array, first: int) -> np.float32:
-    """Sum of the samples' part of the mean squared error; ``delta`` becomes its gradient by the values."""
-    samples, loss = len(target), np.float32(0.0)
-    delta[:] = 0.0
-    for sample in range(min(BLOCK, samples - first)):
-        taken = action[first + sample]
-        error = values[taken, sample] - target[first + sample]
-        loss += error * error / np.float32(samples)
-        delta[taken, sample] = np.float32(2.0) * error / np.float32(samples)
-    return loss
 
 
 @kernel(f"void({PACKED}, int64[::1], {BATCH}, int64[:, ::1], {PACKED}, float32[::1], {PACKED})")
@@ -71,9 +58,7 @@ def critic_gradients(
         for first in range(0, state.shape[2], BLOCK):
             load_block(activations[0, 1:], state[agent], first)
             run_layers(activations, weights, sizes, 0)
-            loss[agent] += critic_loss_of_block(
-                deltas[layers], activations[layers, 1:], action[agent], target[agent], first
-            )
+            loss[agent] += squared_error(deltas[layers], activations[layers, 1:], action[agent], target[agent], first)
             run_layers_back(deltas, activations, weights, sizes, gradients, 0)
         pack_gradients(gradients, sizes, gradient[network])
 

@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lad_rllib.algorithms.lad_ts.deciding import Decision, choose_servers
-from lad_rllib.diffusion import LatentActionActor, compiled
+from lad_rllib.algorithms.lad_ts.system.prior_actor import PriorActor
+from lad_rllib.diffusion import compiled
 
 InSlotView = Literal["none", "own", "all"]
 
 
-class InOrderActor(Protocol):
-    """What :func:`decide_in_order` needs of an actor, see :class:`~.networks.PriorActor`."""
-
-    prior_queue_weight: float
-    log_capacity: Tensor
-    task_scale: Tensor
-    chain: LatentActionActor
-
-    def chain_start(self, stations: Tensor, latent: Tensor, samples: int) -> Tensor:
-        """What chains start from, shape (G, A, M)."""
-        ...
-
-    def __call__(self, state: Tensor, latent: Tensor, noise: Tensor) -> Tensor:
-        """Logits (B, A, M) of states (B, 2 + A, M)."""
-        ...
-
-    def of_stations(self, stations: Tensor, state: Tensor, latent: Tensor) -> Tensor:
-        """Logits (M, A) of M tasks of any stations."""
-        ...
-
-
 def decide_in_order(
-    actor: InOrderActor,
+    actor: PriorActor,
     view: InSlotView,
     waiting_per_work: Tensor,
     tasks: Tensor,
@@ -104,7 +84,7 @@ def decide_in_order(
 
 @torch.no_grad()
 def _decide_compiled(
-    actor: InOrderActor,
+    actor: PriorActor,
     view: InSlotView,
     waiting_per_work: Tensor,
     tasks: Tensor,
