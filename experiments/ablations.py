@@ -4,9 +4,10 @@
     python experiments/ablations.py --bases published_code --variants latent_start denoiser_output --seeds 5
 
 The paper's text and its published code differ in what the latent memory stores and what it is indexed by, in the noise
-predictor's last layer, in what the replay buffer holds and in the target entropy. From each preset, one of these is set
-to the other's value; besides, the chain starts from Gaussian noise (which is D2SAC-TS). Where logits are remembered
-from the published code's settings, the estimate of x_0 is clamped as in preset paper, without which they overflow.
+predictor's last layer, in which latent and which next queues the replay buffer holds, and in the target entropy. From
+each preset, one of these is set to the other's value; besides, the chain starts from Gaussian noise (which is
+D2SAC-TS). Where logits are remembered from the published code's settings, the estimate of x_0 is clamped as in preset
+paper, without which they overflow.
 Left are, in --output: every episode (CSV), delay and ratios of the last ten episodes as mean +- sd over seeds (CSV and
 Markdown), and a picture.
 """
@@ -31,7 +32,15 @@ from lad_rllib.errors import ConfigurationError  # noqa: E402
 
 WINDOW = 10
 NOTHING = "nothing"
-CHANGED = ("latent_content", "latent_index", "denoiser_output", "replay_latent", "target_entropy", "clip_denoised")
+CHANGED = (
+    "latent_content",
+    "latent_index",
+    "denoiser_output",
+    "replay_latent",
+    "replay_next_queues",
+    "target_entropy",
+    "clip_denoised",
+)
 VARIANTS = ("latent_start", *CHANGED)
 MEANINGS = {
     "latent_start": "where the chain starts",
@@ -39,6 +48,7 @@ MEANINGS = {
     "latent_index": "what it is indexed by",
     "denoiser_output": "noise predictor's last layer",
     "replay_latent": "what the replay buffer holds",
+    "replay_next_queues": "queues of the next slot in the replay buffer",
     "target_entropy": "target entropy",
     "clip_denoised": "limit of x_0's estimate",
 }

@@ -31,6 +31,8 @@ class Choices:
         clip_denoised: Greatest magnitude of each denoising step's estimate of ``x_0``.
         stores_views: The replay buffer holds views into the latent memory, which are written over when the actor
             acts; otherwise copies of what the actor started from.
+        next_slot_looks_empty: The next state of a station's last task of a slot has queues of 0: the published code
+            reads them before it has updated them. Otherwise the queues that the next task finds.
         target_entropy: Entropy [nat] that the temperature steers to.
     """
 
@@ -39,6 +41,7 @@ class Choices:
     softmax_output: bool = True
     clip_denoised: float = math.inf
     stores_views: bool = True
+    next_slot_looks_empty: bool = True
     target_entropy: float = -1.0
     denoising_steps: int = 5
     beta_min: float = 0.1
@@ -307,6 +310,8 @@ class LiteralTraining:
         if self.waiting[station] is not None:
             next_latent = self.stored(self.memory(slot, station)[task])
             next_state = self.state(slot, station, task)
+            if task == 0 and self.choices.next_slot_looks_empty:
+                next_state[2:] = 0
             self.agents[station].replay.append((*self.waiting[station], next_state, next_latent))
             self.waiting[station] = None
 

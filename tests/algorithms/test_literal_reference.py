@@ -60,6 +60,7 @@ def literal_choices(preset, num_servers):
         softmax_output=False,
         clip_denoised=3.0,
         stores_views=False,
+        next_slot_looks_empty=False,
         target_entropy=0.5 * math.log(num_servers),
         **pace,
     )

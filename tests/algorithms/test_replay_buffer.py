@@ -136,6 +136,18 @@ def test_a_transition_waits_through_slots_without_a_task_for_the_stations_next_o
     np.testing.assert_array_equal(held(buffer, 0)[1], expected.astype(np.float32))
 
 
+@pytest.mark.parametrize("counts", [[[2], [1], [1]], [[2], [0], [1], [1]]], ids=["next slot", "a later slot"])
+def test_with_zero_next_queues_only_next_states_in_another_slot_have_empty_queues(counts):
+    samples = slots(counts)
+    buffer = FleetReplayBuffer(1, SERVERS, 20, latent_after_acting=False, zero_next_queues=True)
+    for sample in samples:
+        buffer.add(sample)
+    actual, (within, across, *_) = held(buffer_with(samples), 0), held(buffer, 0)
+    np.testing.assert_array_equal(within, actual[0])
+    np.testing.assert_array_equal(across[8:10], 0)
+    np.testing.assert_array_equal(np.delete(across, [8, 9]), np.delete(actual[1], [8, 9]))
+
+
 def test_a_task_that_no_other_follows_before_the_episode_ends_is_left_out():
     buffer = buffer_with(slots([[2, 0], [0, 0], [0, 1]]))
     assert buffer.size.tolist() == [1, 0]

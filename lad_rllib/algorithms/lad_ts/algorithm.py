@@ -85,6 +85,7 @@ class LADTS(Algorithm):
             capacity=0 if self.config.learns_from_costs else self.config.replay_capacity,
             latent_size=self.config.latent_size(servers),
             latent_after_acting=self.config.replay_latent == "after_acting",
+            zero_next_queues=self.config.replay_next_queues == "zeros",
             kernels=self.config.kernels,
         )
         self._sampling_rng = np.random.default_rng(None if self.config.seed is None else [self.config.seed, 1])

@@ -20,6 +20,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "denoiser_output": "softmax",
         "clip_denoised": None,
         "replay_latent": "after_acting",
+        "replay_next_queues": "zeros",
         "target_entropy": -1.0,
     },
     "paper": {
@@ -28,6 +29,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "denoiser_output": "linear",
         "clip_denoised": 3.0,
         "replay_latent": "before_acting",
+        "replay_next_queues": "actual",
         "target_entropy": "auto",
     },
 }
@@ -78,6 +80,7 @@ _CHOICES = {
     "latent_content": ("probabilities", "logits"),
     "denoiser_output": ("softmax", "linear"),
     "replay_latent": ("after_acting", "before_acting"),
+    "replay_next_queues": ("zeros", "actual"),
     "kernels": ("auto", "torch", "compiled"),
 }
 
@@ -129,6 +132,7 @@ class LADTSConfig(AlgorithmConfig):
         self.denoiser_output = "softmax"
         self.clip_denoised: float | None = None
         self.replay_latent = "after_acting"
+        self.replay_next_queues = "zeros"
         self.draws = "independent"
         # What is learned for.
         self.objective = "own_delay"
@@ -188,6 +192,7 @@ class LADTSConfig(AlgorithmConfig):
         denoiser_output: str = NotProvided,
         clip_denoised: float | None = NotProvided,
         replay_latent: str = NotProvided,
+        replay_next_queues: str = NotProvided,
         draws: str = NotProvided,
         objective: str = NotProvided,
         penalty: dict[str, Any] | None = NotProvided,
@@ -220,8 +225,8 @@ class LADTSConfig(AlgorithmConfig):
 
         Args:
             preset: ``"published_code"`` (default; gives the published curves) or ``"paper"``: sets
-                ``latent_index``, ``latent_content``, ``denoiser_output``, ``clip_denoised``, ``replay_latent`` and
-                ``target_entropy``; those given beside it win.
+                ``latent_index``, ``latent_content``, ``denoiser_output``, ``clip_denoised``, ``replay_latent``,
+                ``replay_next_queues`` and ``target_entropy``; those given beside it win.
             actor: What decides: ``"diffusion"``, or ``"mlp"``, a network from the state to logits, to which the
                 settings of diffusion and latent actions mean nothing (SAC-TS).
             latent_start: What the diffusion starts from: ``"memory"``, the latent action; ``"noise"``, fresh
@@ -241,6 +246,8 @@ class LADTSConfig(AlgorithmConfig):
                 slot to slot without it. No server's probability is then below exp(-2 L) times another's.
             replay_latent: What the replay buffer holds as latent: the actor's output (``"after_acting"``) or what
                 it started from (``"before_acting"``).
+            replay_next_queues: Queues in the next state of a station's last task of a slot: ``"zeros"`` (published
+                code, which reads the next slot's queues before it has updated them) or ``"actual"``.
             draws: How servers are drawn from the probabilities when exploring: ``"independent"`` for each task;
                 ``"stratified"``: each with its own probabilities still, but the tasks of a station in a slot spread as
                 evenly as those say; ``"coordinated"``: the tasks of all stations, which share one random number for

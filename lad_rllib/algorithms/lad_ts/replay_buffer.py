@@ -79,7 +79,8 @@ class FleetReplayBuffer:
 
     A transition is a row of ``float32``: state (2 + A), latent, next state (2 + A), next latent, action, reward. A
     station's next task is the next of the same slot, or the first of its next slot that has one; the last task of an
-    episode has none and is left out.
+    episode has none and is left out. The queues of a next state in another slot are those at that slot's start, or
+    zeros (``zero_next_queues``).
 
     Args:
         num_stations: Base stations B.
@@ -88,6 +89,8 @@ class FleetReplayBuffer:
         latent_after_acting: The latent stored is the actor's own output (published code). The next task's output is
             not known until it is decided: until then the row holds what is in memory for it, afterwards its output.
         latent_size: Length of a latent action: A (None), or 0 if the actor starts from none.
+        zero_next_queues: Store empty queues in next states that lie in another slot, as the published code does: it
+            reads them before it has updated them.
         kernels: Who draws, ``"torch"`` for NumPy; see :class:`~lad_rllib.diffusion.LatentActionActor`. What is drawn is
             the same.
     """
@@ -99,6 +102,7 @@ class FleetReplayBuffer:
         capacity: int,
         latent_after_acting: bool,
         latent_size: int | None = None,
+        zero_next_queues: bool = False,
         kernels: Kernels = "auto",
     ) -> None:
         state = 2 + num_servers
@@ -108,6 +112,7 @@ class FleetReplayBuffer:
         names = ("state", "latent", "next_state", "next_latent", "action", "reward")
         self._columns = {name: slice(*columns[i : i + 2]) for i, name in enumerate(names)}
         self.capacity = capacity
+        self._zero_next_queues = zero_next_queues
         self._kernels = kernels
         self.rows: FloatArray = np.zeros((num_stations, capacity, int(columns[-1])), dtype=np.float32)
         self.count: NDArray[np.int64] = np.zeros(num_stations, dtype=np.int64)  # received since the beginning
@@ -166,7 +171,7 @@ class FleetReplayBuffer:
         if len(station):
             rows = opened.row[episode, station]
             rows[:, self._columns["next_state"]] = np.concatenate(
-                [sample.next_tasks[episode, station], sample.next_queues[episode]], axis=1
+                [sample.next_tasks[episode, station], self._next_queues(sample)[episode]], axis=1
             )
             rows[:, self._columns["next_latent"]] = sample.next_latent[episode, station]
             number = self._append(station, rows)
@@ -193,7 +198,7 @@ class FleetReplayBuffer:
         last = np.nonzero(is_last_task)[0]
         of_last = (episode[last], station[last])
         next_state[last, :2] = sample.next_tasks[of_last]
-        next_state[last, 2:] = sample.next_queues[of_last[0]]
+        next_state[last, 2:] = self._next_queues(sample)[of_last[0]]
         rows[last, column["next_latent"]] = sample.next_latent[of_last]
         rows[:, column["action"].start] = sample.action[episode, station, task]
         rows[:, column["reward"].start] = -sample.delay_s[episode, station, task]
@@ -208,6 +213,10 @@ class FleetReplayBuffer:
         where = (episode[is_last_task], station[is_last_task])
         opened.position[where] = number[is_last_task] % self.capacity
         opened.count[where] = number[is_last_task]
+
+    def _next_queues(self, sample: SlotSample) -> FloatArray:
+        """Queues that the next slot's states get, shape (E, A)."""
+        return np.zeros_like(sample.next_queues) if self._zero_next_queues else sample.next_queues
 
     def sample(self, batch_size: int, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
         """Draw transitions of every station, uniformly and without repetition within a station.
