@@ -27,9 +27,7 @@ class BareLoop:
         stations, servers = network.num_stations, network.num_servers
         self.networks = StationNetworks(stations, servers, seed=seed)
         self.optimizers = self.networks.optimizers(1e-4, 1e-3, 3e-4)
-        self.buffer = FleetReplayBuffer(
-            stations, servers, CAPACITY, latent_after_acting=True, zero_next_queues=True
-        )
+        self.buffer = FleetReplayBuffer(stations, servers, CAPACITY, latent_after_acting=True, zero_next_queues=True)
         self.memory = LatentMemory("station_slot_task", (1, stations, tasks, servers), seed=[[seed]])
         self.rng = np.random.default_rng(seed)
         self.generator = torch.Generator().manual_seed(seed)
