@@ -9,6 +9,9 @@ STAMP := $(VENV)/.installed
 export OMP_NUM_THREADS := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
+# Two test processes, each with whole files; tests that start a Ray cluster share one and run by themselves.
+IN_PARALLEL := -n 2 --dist loadfile
+
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test check lint bench bench-dispatch bench-scaling check-cluster cluster-test cluster-test-s3 format clean
 
@@ -37,10 +40,11 @@ demo: $(STAMP) ## train on the paper's setting, compare, then send ten prompts t
 		--output results/demo/images
 
 test: lint $(VENV)/aws-check/.installed ## format, lint, types and all tests
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q $(IN_PARALLEL) -m "not cluster and not lab"
+	$(BIN)/pytest -q -m "cluster and not lab"
 
 check: lint ## format, lint, types and the fast tests: before every commit
-	$(BIN)/pytest -q -m "not cluster and not slow"
+	$(BIN)/pytest -q $(IN_PARALLEL) -m "not cluster and not slow and not lab"
 
 lint: $(STAMP) ## format, lint and types only
 	$(BIN)/ruff format --check .
