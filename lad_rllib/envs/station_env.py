@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
 
 from lad_rllib import names
+from lad_rllib.envs.cut_episodes import repair_cuts
 from lad_rllib.envs.episodes import draw_episode, draw_seed, read_env_config
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.simulator import Arrivals, EdgeSimulator, SlotDelays, TaskByTask, stack_arrivals
@@ -71,6 +72,7 @@ class StationMultiAgentEnv(MultiAgentEnv):
             agent: gym.spaces.Discrete(network.num_servers) for agent in self.agents
         }
         super().__init__()
+        repair_cuts()
         self._seed, self._episode = draw_seed(), 0
         self._last_infos: dict[str, dict[str, float]] = {}
         self.simulator: EdgeSimulator

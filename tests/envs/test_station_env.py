@@ -4,7 +4,9 @@ import random
 
 import numpy as np
 import pytest
+from ray.rllib.algorithms.dqn import DQNConfig
 from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.algorithms.sac import SACConfig
 from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
 from ray.rllib.utils.pre_checks.env import check_multiagent_environments
 
@@ -211,3 +213,45 @@ def test_every_sample_of_complete_episodes_plays_fresh_arrivals():
     runner = runner_of("small")
     first, second = (runner.sample()[0].agent_episodes["station_0"].get_observations() for _ in range(2))
     assert first[0][0] != second[0][0]
+
+
+@pytest.mark.usefixtures("no_cluster")
+@pytest.mark.parametrize(
+    ("config", "buffer"),
+    [
+        (SACConfig(), {"type": "MultiAgentEpisodeReplayBuffer"}),
+        (DQNConfig(), {"type": "MultiAgentPrioritizedEpisodeReplayBuffer", "beta": 0.4}),
+    ],
+    ids=["SAC", "DQN"],
+)
+def test_rllibs_off_policy_algorithms_learn_from_cut_episodes_and_replay_every_decision_once(config, buffer):
+    env_config = {"setting": "small"}
+    agents = StationMultiAgentEnv(env_config).possible_agents
+    config = (
+        config.environment(StationMultiAgentEnv, env_config=env_config)
+        .training(
+            train_batch_size_per_learner=4,
+            num_steps_sampled_before_learning_starts=30,
+            replay_buffer_config={**buffer, "capacity": 2000},
+        )
+        .multi_agent(policies={"shared"}, policy_mapping_fn=lambda agent, *_, **__: "shared")
+        .reporting(min_sample_timesteps_per_iteration=200, min_time_s_per_iteration=0)
+    )
+    assert config.batch_mode == "truncate_episodes"
+    algo = config.build_algo()
+    try:
+        algo.train()
+        seed = algo.env_runner.env.envs[0].unwrapped._seed
+        episode = algo.local_replay_buffer.episodes[0]
+    finally:
+        algo.stop()
+    assert episode.is_done
+    replayed = StationMultiAgentEnv(env_config)
+    replayed.reset(seed=seed)  # RLlib resets twice before it plays
+    actions = {agent: list(episode.agent_episodes[agent].get_actions()) for agent in agents}
+    steps = rollout(replayed, lambda agent, _: int(actions[agent].pop(0)))
+    assert not any(actions.values())
+    for agent in agents:
+        own = [step for step in steps if step[0] == agent]
+        np.testing.assert_array_equal(episode.agent_episodes[agent].get_observations()[:-1], [step[1] for step in own])
+        np.testing.assert_allclose(episode.agent_episodes[agent].get_rewards(), [step[4][agent] for step in own])
