@@ -98,10 +98,11 @@ def run(parsed: argparse.Namespace) -> int:
     spec = None
     if parsed.checkpoint:
         from lad_rllib.algorithms.lad_ts.policy import LADTSPolicy
+        from lad_rllib.algorithms.lad_ts.policy_file import read_policy
 
-        policy = LADTSPolicy.from_checkpoint(parsed.checkpoint, explore=not parsed.greedy_actions)
-        schedulers[policy.title] = policy
-        spec = _setting_of_checkpoint(parsed)
+        saved = read_policy(parsed.checkpoint)
+        schedulers[saved.title] = LADTSPolicy.of_saved(saved, explore=not parsed.greedy_actions)
+        spec = _setting_of_policy(saved.setting, parsed)
     chosen = HEURISTICS if parsed.schedulers is None else parsed.schedulers
     schedulers |= {name: make_heuristic(name) for name in chosen}
     if not schedulers:
@@ -147,11 +148,8 @@ def run(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _setting_of_checkpoint(parsed: argparse.Namespace) -> dict[str, Any]:
-    """The setting that the checkpoint was trained on, with the arguments' changes on top."""
-    from lad_rllib.algorithms.lad_ts.checkpoint import read_checkpoint
-
-    trained = read_checkpoint(parsed.checkpoint).env_config.get("setting", "paper")
+def _setting_of_policy(trained: str | dict[str, Any], parsed: argparse.Namespace) -> dict[str, Any]:
+    """The setting that the policy was trained on, with the arguments' changes on top."""
     if parsed.setting is not None:
         return shared.setting_spec(parsed)
     base = {"preset": trained} if isinstance(trained, str) else trained

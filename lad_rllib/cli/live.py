@@ -81,12 +81,12 @@ class Decider:
             return
         if checkpoint is None:
             raise ConfigurationError(f"scheduler {LEARNED} needs --checkpoint, a folder that 'lad-rllib train' wrote")
-        from lad_rllib.algorithms.lad_ts.checkpoint import read_checkpoint
         from lad_rllib.algorithms.lad_ts.policy import LADTSPolicy
+        from lad_rllib.algorithms.lad_ts.policy_file import read_policy
 
-        policy = LADTSPolicy.from_checkpoint(checkpoint, explore)
-        self.scheduler, self.title = policy, policy.title
-        self.setting = read_setting(read_checkpoint(checkpoint).env_config.get("setting", "paper"))
+        saved = read_policy(checkpoint)
+        self.scheduler, self.title = LADTSPolicy.of_saved(saved, explore), saved.title
+        self.setting = read_setting(saved.setting)
 
     def check_fleet(self, spec: FleetSpec) -> None:
         """Refuse a fleet that it cannot decide for.

@@ -36,5 +36,5 @@ def test_a_checkpoint_of_another_shape_is_refused_in_one_line(trained, no_cluste
         small_config(hidden_sizes=(7, 7)).build_algo().start_from(path)
     with pytest.raises(ConfigurationError, match="latent_index 'station_slot_task', here it is 'station_task'"):
         small_config(latent_index="station_task").build_algo().start_from(path)
-    with pytest.raises(ConfigurationError, match="is not a checkpoint of LAD-TS"):
+    with pytest.raises(ConfigurationError, match="there is no checkpoint nowhere"):
         small_config().build_algo().start_from("nowhere")

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from lad_rllib import names
-from lad_rllib.algorithms.lad_ts.checkpoint import read_checkpoint
+from lad_rllib.algorithms.lad_ts.policy_file import read_policy
 from lad_rllib.cli import main
 from lad_rllib.fleet import load_fleet
 from lad_rllib.service import read_prompts
@@ -42,7 +42,7 @@ def configuration(run):
 
 
 def weights(run):
-    return {key: np.asarray(value) for key, value in read_checkpoint(run / "checkpoint").weights.items()}
+    return {key: np.asarray(value) for key, value in read_policy(run / "checkpoint").weights.items()}
 
 
 @pytest.mark.cluster
@@ -114,7 +114,7 @@ def test_prompts_of_a_file_are_sent_and_remembered(train, on_fleet, tmp_path):
 @pytest.mark.cluster
 @pytest.mark.parametrize(
     ("checkpoint", "message"),
-    [("nowhere", "nowhere is not a checkpoint of LAD-TS"), (__file__, "is not a checkpoint of LAD-TS")],
+    [("nowhere", "there is no checkpoint nowhere"), (__file__, "is not a checkpoint: policy/policy.json is missing")],
 )
 def test_nothing_to_start_from_is_one_line(checkpoint, message, train, on_fleet, tmp_path, capsys):
     arguments = ["--setting", setting_file(tmp_path), *on_fleet, "--init-from", checkpoint, "--output", tmp_path]

@@ -27,10 +27,11 @@ from ray.rllib.utils.metrics import (
 
 from lad_rllib import names
 from lad_rllib.algorithms.lad_ts.actors import ActingNetworks
-from lad_rllib.algorithms.lad_ts.checkpoint import read_checkpoint
 from lad_rllib.algorithms.lad_ts.config import LADTSConfig
 from lad_rllib.algorithms.lad_ts.env_runner import LADTSEnvRunner
 from lad_rllib.algorithms.lad_ts.learner import READY
+from lad_rllib.algorithms.lad_ts.meaning import meaning
+from lad_rllib.algorithms.lad_ts.policy_file import read_policy, write_policy
 from lad_rllib.algorithms.lad_ts.replay_buffer import FleetReplayBuffer, SlotSample
 from lad_rllib.algorithms.lad_ts.system import ImprovementSet, StepSize, averaging_share
 from lad_rllib.errors import ConfigurationError
@@ -40,18 +41,6 @@ RUNNER_STATES = "runner_states"
 SAMPLING_RNG = "sampling_rng"
 UPDATES_DUE = "updates_due"
 IMPROVEMENTS = "improvements"
-
-_SAME_IN_BOTH = {
-    "objective": "own_delay",
-    "latent_start": "memory",
-    "latent_index": "station_slot_task",
-    "latent_content": "probabilities",
-    "shared_actor": True,
-    "prior_queue_weight": 1.0,
-    "in_slot_view": "none",
-    "latent_decay": 0.5,
-}
-"""What must be the same in a run whose weights are taken over, and what it was before it was a setting."""
 
 RESTART_WAIT_S = 120.0
 """How long a training step waits for a runner to come back when all have died [s]."""
@@ -270,7 +259,8 @@ class LADTS(Algorithm):
             return dict(self._runner_states)
         return {0: self.env_runner.get_runner_state()}
 
-    def _first_latent_memory(self) -> dict[str, Any] | None:
+    def first_latent_memory(self) -> dict[str, Any] | None:
+        """Latent memory of the first training runner; None: nothing was sampled."""
         states = self._present_runner_states()
         return states[min(states)]["latent_memory"] if states else None
 
@@ -303,7 +293,7 @@ class LADTS(Algorithm):
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Evaluate with a copy of the first training runner's latent memory; training is not touched."""
-        memory = self._first_latent_memory()
+        memory = self.first_latent_memory()
         if self.eval_env_runner_group is not None and memory is not None:
             self.eval_env_runner_group.foreach_env_runner(lambda runner: runner.set_latent_memory(memory))
         return super().evaluate(*args, **kwargs)
@@ -315,7 +305,7 @@ class LADTS(Algorithm):
             raise ConfigurationError(
                 "there is no runner to evaluate on; set evaluation_interval or evaluation_num_env_runners >= 1"
             )
-        memory = self._first_latent_memory()
+        memory = self.first_latent_memory()
         with env_runner.evaluating(explore=self.evaluation_config.explore):
             if memory is not None:
                 env_runner.set_latent_memory(memory)
@@ -357,6 +347,19 @@ class LADTS(Algorithm):
         super().restore_from_path(path, *args, **kwargs)
         self._force_weights()
 
+    def save_to_path(
+        self,
+        path: str | pathlib.Path | None = None,
+        *,
+        state: dict[str, Any] | None = None,
+        filesystem: Any = None,
+        use_msgpack: bool = False,
+    ) -> str:
+        """Save a checkpoint, and in its folder ``policy`` what serves and shares the policy without any pickle."""
+        saved = super().save_to_path(path, state=state, filesystem=filesystem, use_msgpack=use_msgpack)
+        write_policy(self, saved, filesystem)
+        return saved
+
     def start_from(self, path: str | pathlib.Path) -> None:
         """Take over what another run has learned: weights, temperatures and latent memory.
 
@@ -364,16 +367,16 @@ class LADTS(Algorithm):
         in the first run, for example on real servers after a simulator of them.
 
         Args:
-            path: Checkpoint of a run with equally many base stations and edge servers.
+            path: Checkpoint of a run with equally many base stations and edge servers, or its folder ``policy``.
 
         Raises:
             ConfigurationError: if it is none, or of another network size or latent memory.
         """
-        saved = read_checkpoint(path)
+        saved = read_policy(path)
         if saved.title != self.config.title:
             raise ConfigurationError(f"{path} is a checkpoint of {saved.title}, this algorithm is {self.config.title}")
-        for key, default in _SAME_IN_BOTH.items():
-            there, here = saved.config.get(key, default), getattr(self.config, key)
+        for key, here in meaning(self.config, self.config.env_config).items():
+            there = saved.meaning.get(key)
             if there != here:
                 raise ConfigurationError(f"{path} was trained with {key} {there!r}, here it is {here!r}")
         # The environment's own capacities stay: they are no weights.

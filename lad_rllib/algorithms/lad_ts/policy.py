@@ -11,11 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lad_rllib import names
 from lad_rllib.algorithms.lad_ts.actors import ActingNetworks
-from lad_rllib.algorithms.lad_ts.checkpoint import read_checkpoint
 from lad_rllib.algorithms.lad_ts.deciding import draw_uniform
 from lad_rllib.algorithms.lad_ts.latent_memory import LatentMemory
+from lad_rllib.algorithms.lad_ts.policy_file import SavedPolicy, read_policy
 from lad_rllib.errors import ConfigurationError
 
 
@@ -69,26 +68,34 @@ class LADTSPolicy:
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, explore: bool = True) -> LADTSPolicy:
-        """Load the policy from a checkpoint of the algorithm (a folder on this machine).
+        """Load the policy of a checkpoint, or its folder ``policy`` alone; runs no code of the files.
+
+        Args:
+            path: Folder on this machine.
+            explore: See the class.
 
         Raises:
-            ConfigurationError: if the folder is no checkpoint of LAD-TS.
+            ConfigurationError: if there is no policy, or it is damaged or malformed.
         """
-        saved = read_checkpoint(path)
-        networks = saved.networks_class.of_spaces(saved.spaces, inference_only=True, **saved.model_config)
-        weights = {key: torch.as_tensor(saved.weights["networks." + key]) for key in networks.state_dict()}
+        return cls.of_saved(read_policy(path), explore)
+
+    @classmethod
+    def of_saved(cls, saved: SavedPolicy, explore: bool = True) -> LADTSPolicy:
+        """The policy that was read from a file."""
+        networks, acting = saved.build_networks(), saved.description.acting
+        weights = {key: torch.from_numpy(saved.weights["networks." + key]) for key in networks.state_dict()}
         networks.load_state_dict(weights)
         return cls(
             networks,
-            saved.spaces[names.TASKS].shape[1],
-            latent_index=saved.config["latent_index"],
-            latent_content=saved.config["latent_content"],
+            saved.description.fleet.max_tasks,
+            latent_index=acting.latent_index,
+            latent_content=acting.latent_content,
             latent_state=saved.latent_state,
-            queue_unit=saved.env_config.get("queue_unit", "gcycles"),
+            queue_unit=acting.queue_unit,
             explore=explore,
             title=saved.title,
-            draws=saved.config.get("draws", "independent"),
-            starts_from_noise=saved.config.get("objective", "own_delay") == "own_delay",
+            draws=acting.draws,
+            starts_from_noise=acting.starts_from_noise,
         )
 
     def reset(self, num_episodes: int) -> None:
