@@ -20,10 +20,9 @@ from lad_rllib.edge.engine import Engine, EngineDescription, EngineOutput, StepC
 from lad_rllib.edge.errors import ModelLoadFailed, one_line
 from lad_rllib.edge.fit import DelayFit
 from lad_rllib.edge.record import TaskResult
-from lad_rllib.edge.server import EdgeServer
+from lad_rllib.edge.server import EdgeServer, check_queue_limit
 from lad_rllib.edge.status import ServerHealth, ServerStatus, TaskProgress
 from lad_rllib.edge.task import ImageTask
-from lad_rllib.errors import ConfigurationError
 
 TURN_WAIT_S = 1.0
 """Longest wait for a call that was overtaken [wall seconds]; it is here already, or lost: the server restarted."""
@@ -156,11 +155,10 @@ def edge_server_actor(
         ``ray.kill`` ends it.
 
     Raises:
-        ConfigurationError: for a queue limit below 1.
+        ConfigurationError: for a queue limit out of range.
     """
     queue_limit = settings.setdefault("queue_limit", 64)
-    if queue_limit < 1:
-        raise ConfigurationError(f"queue_limit must be at least 1, got {queue_limit}")
+    check_queue_limit(queue_limit)
     groups = {"generate": queue_limit + SPARE_THREADS, "control": 4, "life": 4}
     actor = ray.remote(concurrency_groups=groups)(EdgeServerActor)
     options = {"num_cpus": num_cpus, "num_gpus": num_gpus, **(actor_options or {})}

@@ -24,6 +24,17 @@ from lad_rllib.edge.task import ImageTask
 from lad_rllib.edge.task_queue import QueuedTask, link_delay_s
 from lad_rllib.errors import ConfigurationError
 
+MAX_QUEUE_LIMIT = 4096
+"""Most tasks that may wait at one server: as an actor it keeps a thread for each."""
+
+
+def check_queue_limit(queue_limit: int) -> None:
+    """Raise ``ConfigurationError`` for a queue limit below 1 or above :data:`MAX_QUEUE_LIMIT`."""
+    if not 1 <= queue_limit <= MAX_QUEUE_LIMIT:
+        raise ConfigurationError(
+            f"queue_limit must be 1 to {MAX_QUEUE_LIMIT}, got {queue_limit}; a dispatcher holds further tasks back"
+        )
+
 
 class EdgeServer(Questions):
     """Serves image requests one at a time, in order of arrival.
@@ -47,7 +58,7 @@ class EdgeServer(Questions):
         stall_s: ``health`` calls a server unhealthy whose running task did no step for so long [s].
 
     Raises:
-        ConfigurationError: for a queue limit below 1, a rate that is not positive, or contradicting time scales.
+        ConfigurationError: for a queue limit out of range, a rate that is not positive, or contradicting time scales.
     """
 
     def __init__(
@@ -64,8 +75,7 @@ class EdgeServer(Questions):
         load_at_start: bool = True,
         stall_s: float = 300.0,
     ) -> None:
-        if queue_limit < 1:
-            raise ConfigurationError(f"queue_limit must be at least 1, got {queue_limit}")
+        check_queue_limit(queue_limit)
         if link_rate_mbit_per_s is not None and not link_rate_mbit_per_s > 0:
             raise ConfigurationError(f"link_rate_mbit_per_s must be positive or None, got {link_rate_mbit_per_s}")
         if time_scale is not None and time_scale != engine.time_scale:
@@ -217,7 +227,15 @@ class EdgeServer(Questions):
             entry.met_cold_server = not self._loaded
             self._queue.put(entry)
             self._changed.notify_all()
-            return entry
+        entry.future.add_done_callback(lambda _: self._withdraw(entry))
+        return entry
+
+    def _withdraw(self, entry: QueuedTask) -> None:
+        """Take a task out of the queue whose owner has cancelled its future."""
+        with self._changed:
+            if entry.future.cancelled() and self._queue.find(entry.task.task_id) is entry:
+                self._queue.remove(entry)
+                self._note(entry, TaskCancelled.name)
 
     def _check_size(self, task: ImageTask) -> None:
         size = self._size_of(task)

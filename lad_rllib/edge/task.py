@@ -25,6 +25,22 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def half_character(text: object) -> int | None:
+    r"""Position of the first lone surrogate of a text, which no encoding can write; None if there is none.
+
+    JSON makes one of a text that was cut inside an emoji.
+
+    >>> half_character("a cat \ud83d"), half_character("a cat")
+    (6, None)
+    """
+    try:
+        if isinstance(text, str):
+            text.encode()
+    except UnicodeEncodeError as error:
+        return error.start
+    return None
+
+
 @dataclass(frozen=True)
 class ImageTask:
     """One text-to-image request (an AIGC task).
@@ -59,6 +75,10 @@ class ImageTask:
     def __post_init__(self) -> None:
         if not isinstance(self.task_id, str) or not self.task_id:
             raise InvalidRequest(f"task_id must be a text that is not empty, got {self.task_id!r}")
+        for name in ("task_id", "prompt"):
+            broken = half_character(getattr(self, name))
+            if broken is not None:
+                self._refuse(f"{name} has half a character at position {broken}; cut texts between characters")
         if not isinstance(self.prompt, str) or not self.prompt.strip():
             self._refuse("prompt is empty; say what to draw")
         if not _is_whole(self.denoising_steps) or not 1 <= self.denoising_steps <= MAX_DENOISING_STEPS:
@@ -79,7 +99,8 @@ class ImageTask:
             self._refuse(f"deadline_s must be a positive number of seconds, got {self.deadline_s!r}")
 
     def _refuse(self, message: str) -> None:
-        raise InvalidRequest(f"{message} (task {self.task_id})", task_id=self.task_id)
+        task_id = self.task_id.encode(errors="backslashreplace").decode()
+        raise InvalidRequest(f"{message} (task {task_id})", task_id=task_id)
 
     @property
     def upload_mbit(self) -> float:

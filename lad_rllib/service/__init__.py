@@ -1,13 +1,13 @@
 """Prompts in, images out: dispatch over edge servers by any scheduler."""
 
-from lad_rllib.service.books import ServerBook
 from lad_rllib.service.contact_sheet import save_contact_sheet
 from lad_rllib.service.delivery import Delivery
 from lad_rllib.service.dispatcher import Dispatcher
 from lad_rllib.service.health import HealthWatch
+from lad_rllib.service.in_flight import Server, TaskHandle
 from lad_rllib.service.live_run import LiveRun, serve
-from lad_rllib.service.pending import Server
 from lad_rllib.service.prompts import image_tasks, read_prompts, tasks_of_arrivals, tasks_of_episode
+from lad_rllib.service.server_load import ServerView
 from lad_rllib.service.work_model import WorkModel, fit_fleet
 
 __all__ = [
@@ -16,7 +16,8 @@ __all__ = [
     "HealthWatch",
     "LiveRun",
     "Server",
-    "ServerBook",
+    "ServerView",
+    "TaskHandle",
     "WorkModel",
     "fit_fleet",
     "image_tasks",

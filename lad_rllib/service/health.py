@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
+from lad_rllib.edge.errors import one_line
 from lad_rllib.edge.status import ServerHealth
 
 MOST_THREADS = 32
@@ -58,7 +59,7 @@ class HealthWatch:
     def _ask(self, index: int) -> None:
         try:
             for _ in range(self._misses):
-                health = self._servers[index].health()
+                health = _health_of(self._servers[index])
                 if health.healthy or self._stop.is_set():
                     break
             if not self._stop.is_set():
@@ -71,3 +72,15 @@ class HealthWatch:
         self._stop.set()
         self._thread.join()
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _health_of(server: AnswersHealth) -> ServerHealth:
+    """What a server says; one that raises, or answers anything else, is not healthy."""
+    try:
+        health = server.health()
+        if isinstance(health, ServerHealth):
+            return health
+        reason = f"its health is {type(health).__name__}, not ServerHealth"
+    except Exception as error:
+        reason = one_line(error)
+    return ServerHealth(False, f"a server does not say how it is: {reason}", 0.0)

@@ -7,7 +7,7 @@ import queue
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -28,11 +28,13 @@ class LiveRun:
         deliveries: The end of each task, in the order in which they were handed in.
         total_s: From the first hand-over to the last delivery, in the fleet's seconds [s].
         server_names: The fleet's servers.
+        over_expected: Measured over expected computing delay of each server's latest images; 1 while too few are known.
     """
 
     deliveries: list[Delivery]
     total_s: float
     server_names: list[str]
+    over_expected: dict[str, float] = field(default_factory=dict)
 
     def table(self) -> pd.DataFrame:
         """One tidy row for each task, see :meth:`Delivery.to_dict`."""
@@ -101,7 +103,8 @@ def serve(
     for _ in range(len(futures) - reported):
         report(ended.get().result())
     total_s = (time.perf_counter() - begin) / scale
-    return LiveRun([future.result() for future in futures], total_s, [server.name for server in dispatcher.servers])
+    over_expected = {view.name: view.over_expected for view in dispatcher.server_views()}
+    return LiveRun([future.result() for future in futures], total_s, list(over_expected), over_expected)
 
 
 def _mean(values: np.ndarray) -> float:

@@ -82,6 +82,30 @@ def check_station(task: ImageTask, num_stations: int) -> None:
         )
 
 
+def checked_decision(decision: object, places: Sequence[tuple[int, int, int]], tasks: SlotTasks) -> list[int]:
+    """The server that a scheduler chose for each task of a round.
+
+    Args:
+        decision: What the scheduler returned; should be whole numbers of shape (1, B, N).
+        places: Tasks of the round, from :func:`rounds_of`.
+        tasks: What the scheduler saw.
+
+    Raises:
+        ValueError: for another shape, other numbers than whole ones, or a server that does not exist.
+    """
+    chosen, expected = np.asarray(decision), tasks.mask.shape
+    if chosen.shape != expected:
+        raise ValueError(f"it chose servers of shape {chosen.shape} for tasks of shape {expected}")
+    if not np.issubdtype(chosen.dtype, np.integer):
+        raise ValueError(f"servers must be whole numbers, it chose {chosen.dtype}")
+    servers = [int(chosen[0, station, index]) for _, station, index in places]
+    number = tasks.network.num_servers
+    wrong = [server for server in servers if not 0 <= server < number]
+    if wrong:
+        raise ValueError(f"it chose server {wrong[0]}; the fleet has servers 0 to {number - 1}")
+    return servers
+
+
 def checked_servers(servers: Sequence[int], num_tasks: int, num_servers: int) -> list[int]:
     """The server named for each task, if there is one for each and all of them exist.
 

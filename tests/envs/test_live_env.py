@@ -107,12 +107,21 @@ def test_decisions_that_come_late_are_told(make_env):
 
 
 def test_a_task_that_fails_counts_the_failure_delay(make_env):
-    fleet = FLEET | {"servers": [server | {"queue_limit": 1} for server in FLEET["servers"]]}
+    refuses, serves = FLEET["servers"]
+    fleet = FLEET | {"servers": [refuses | {"allowed_sizes": [[8, 8]]}, serves]}
     env = make_env(fleet=fleet, setting=setting(load=5.0), failure_delay_s=77.0)
     _, _, infos, delays = play(env, lambda slot: np.zeros(env.action_space.shape, int))
     failed = sum(int(info[names.FAILED_TASKS][0]) for info in infos)
-    assert failed > 0
+    assert failed == env.arrivals.mask[0, :-1].sum()
     assert (delays == 77.0).sum() == failed
+
+
+def test_tasks_beyond_the_room_of_the_queues_are_late_and_not_lost(make_env):
+    fleet = FLEET | {"servers": [server | {"queue_limit": 1} for server in FLEET["servers"]]}
+    env = make_env(fleet=fleet, setting=setting(load=5.0), failure_delay_s=77.0)
+    _, _, infos, delays = play(env, lambda slot: np.zeros(env.action_space.shape, int))
+    assert sum(int(info[names.FAILED_TASKS][0]) for info in infos) == 0
+    assert not (delays == 77.0).any()
 
 
 def test_an_episode_that_is_given_up_leaves_nothing_behind(make_env):

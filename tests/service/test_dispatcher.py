@@ -92,14 +92,15 @@ def test_a_scheduler_with_room_for_few_tasks_decides_in_rounds():
     assert sorted({d.slot for d in deliveries}) == [0, 1, 2]
 
 
-def test_a_full_queue_sends_the_task_to_another_server_and_then_refuses_by_name():
+def test_what_finds_full_queues_goes_to_another_server_or_waits_for_room():
     with contextlib.ExitStack() as stack:
         servers = [stack.enter_context(emulated(f"s{i}", 10, queue_limit=1)) for i in range(2)]
         dispatcher = stack.enter_context(Dispatcher(servers, network([10, 10]), WORK, Fixed(0)))
-        deliveries = dispatcher.run(tasks(6, steps=3), timeout_s=60)
-    errors = [d.error.name for d in deliveries if d.error]
-    assert len(errors) == 2 and set(errors) == {"queue_full"}  # two run, two wait
-    assert {d.server for d in deliveries if not d.error} == {"s0", "s1"}
+        futures = dispatcher.submit(tasks(6, steps=3))
+        until(lambda: sum(view.tasks_held for view in dispatcher.server_views()) == 2)  # two run, two wait
+        deliveries = [future.result(60) for future in futures]
+    assert [(d.error, d.attempts) for d in deliveries] == [(None, 1)] * 6
+    assert {d.server for d in deliveries} == {"s0", "s1"}
 
 
 def test_deadline_invalid_station_repeated_name_and_cancel_end_with_their_names():
@@ -141,7 +142,28 @@ class Broken(Fixed):
         raise ValueError("no idea\nwhatsoever")
 
 
-@pytest.mark.parametrize(("scheduler", "error"), [(Broken(0), "ValueError: no idea"), (Fixed(5), "IndexError")])
+class Odd(Fixed):
+    def __init__(self, decision):
+        super().__init__(0)
+        self.decision = decision
+
+    def decide(self, tasks, rng):
+        return self.decision
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "error"),
+    [
+        (Broken(0), "ValueError: no idea"),
+        (Fixed(5), "ValueError: it chose server 5; the fleet has servers 0 to 0"),
+        (Fixed(-1), "ValueError: it chose server -1"),
+        (Fixed(float("nan")), "ValueError: servers must be whole numbers, it chose float64"),
+        (Fixed(True), "ValueError: servers must be whole numbers, it chose bool"),
+        (Odd(np.zeros((1, 9, 9), int)), "ValueError: it chose servers of shape"),
+        (Odd([[0, 0]]), "ValueError: it chose servers of shape"),
+        (Odd(None), "ValueError: it chose servers of shape"),
+    ],
+)
 def test_a_scheduler_that_raises_or_names_a_server_that_does_not_exist_loses_no_task(scheduler, error):
     with dispatched([100], scheduler) as (dispatcher, _):
         deliveries = dispatcher.run(tasks(4), timeout_s=30)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -37,7 +37,30 @@ class Server(Protocol):
         ...
 
 
-@dataclass
+class TaskHandle(Future[Delivery]):
+    """The future of a task's delivery; it never fails, since errors are in the delivery.
+
+    ``cancel`` calls the task off wherever it is; the delivery then says so (``TaskCancelled``), unless the image is
+    there first.
+
+    Args:
+        call_off: Has the task cancelled.
+    """
+
+    def __init__(self, call_off: Callable[[], None] = lambda: None) -> None:
+        super().__init__()
+        self._call_off = call_off
+        self.set_running_or_notify_cancel()
+
+    def cancel(self) -> bool:
+        """Call the task off; whether it had not ended yet."""
+        if self.done():
+            return False
+        self._call_off()
+        return True
+
+
+@dataclass(eq=False)
 class PendingTask:
     """A task that has not ended.
 
@@ -47,23 +70,33 @@ class PendingTask:
         named: Index of the server that it is to go to; None: the scheduler chooses.
         future: Its one end.
         slot: Decision round; -1 before.
-        attempts: Servers that it was sent to so far.
+        attempts: Servers that took it so far; one that had no room does not count.
         server: Index of the last of them; -1 before.
         ticket: Number of the present attempt; -1 before.
         tried: Indices of all of them.
         cancelled: Somebody wants it no more; it is not sent again.
+        own_failures: Attempts that may have failed for the task's own sake, not the server's.
+        last_error: Why the latest attempt failed.
+        line: Server for whose room it waits; -1: none.
+        held_s: Predicted computing delay that it adds to that server's line [s].
+        parked_at: Since when no server is up that it may go to [s, monotonic]; None: one is.
     """
 
     task: ImageTask
     submitted_s: float
     named: int | None = None
-    future: Future[Delivery] = field(default_factory=Future)
+    future: TaskHandle = field(default_factory=TaskHandle)
     slot: int = -1
     attempts: int = 0
     server: int = -1
     ticket: int = -1
     tried: set[int] = field(default_factory=set)
     cancelled: bool = False
+    own_failures: int = 0
+    last_error: EdgeError | None = None
+    line: int = -1
+    held_s: float = 0.0
+    parked_at: float | None = None
 
     def deadline_left_s(self, now_s: float) -> float | None:
         """Time until the image is of no use any more [s]; None without a deadline."""
@@ -71,25 +104,25 @@ class PendingTask:
 
     def end(self, server: str, now_s: float, result: TaskResult | None, error: EdgeError | None) -> None:
         """Deliver the result or the error, from the server of that name."""
-        self.future.set_result(
-            Delivery(
-                task=self.task,
-                slot=self.slot,
-                server=server,
-                attempts=self.attempts,
-                service_delay_s=now_s - self.submitted_s,
-                record=result.record if result else None,
-                png=result.png if result else None,
-                error=error,
-            )
+        delivery = Delivery(
+            task=self.task,
+            slot=self.slot,
+            server=server,
+            attempts=self.attempts,
+            service_delay_s=now_s - self.submitted_s,
+            record=result.record if result else None,
+            png=result.png if result else None,
+            error=error,
         )
+        with contextlib.suppress(InvalidStateError):  # it has ended meanwhile
+            self.future.set_result(delivery)
 
 
 def call_off(entry: PendingTask, servers: Sequence[Server]) -> None:
     """Cancel a task at its server; over a network that may hear of it before it has the task, so call again then."""
     limit = time.monotonic() + CALL_OFF_S
     while not entry.future.done() and time.monotonic() < limit:
-        with contextlib.suppress(EdgeError):
+        with contextlib.suppress(Exception):
             if servers[entry.server].cancel(entry.task.task_id):
                 return
         time.sleep(CALL_AGAIN_S)
