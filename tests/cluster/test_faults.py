@@ -59,14 +59,11 @@ def two_hundred_tasks(fleet, steps):
         assert ends.counts == {task.task_id: 1 for task in tasks}
 
 
-def check(deliveries, broken):
-    """Each is one image or one named error, and an image if any server was left for a second attempt."""
+def check(deliveries):
+    """Each is one image, and some needed a second attempt."""
     assert len({d.task.task_id for d in deliveries}) == NUM_TASKS
-    assert any(d.attempts == 2 and d.error is None for d in deliveries)
-    for d in deliveries:
-        assert (d.png is None) != (d.error is None)
-        if d.error is not None:  # it has met one fault after the other
-            assert (d.error.name, d.attempts) == ("server_unavailable", 2) and d.server in broken
+    assert any(d.attempts == 2 for d in deliveries)
+    assert all(d.error is None and d.png is not None for d in deliveries)
 
 
 @contextlib.contextmanager
@@ -99,7 +96,7 @@ def test_a_killed_process_and_a_lost_node_lose_no_task_and_deliver_none_twice(cl
             lost = time.monotonic()
             lose_node()
             assert watch.noticed_s(4, 5, since=lost) < NOTICED_S
-            check(ends.deliveries(), broken={"emulated-1", "emulated-4", "emulated-5"})
+            check(ends.deliveries())
             check_serves_again(ends.dispatcher, 1)
             assert ends.dispatcher.alive == [True] * 4 + [False] * 2
             assert pid_of(fleet.servers[1]) != victim
@@ -110,7 +107,7 @@ def test_a_hanging_process_is_noticed_its_tasks_go_elsewhere_and_none_is_deliver
         with hanging(pid_of(fleet.servers[2])) as since:
             assert watch.noticed_s(2, since=since) < NOTICED_S
             deliveries = ends.deliveries()
-            check(deliveries, broken=())
+            check(deliveries)
             owed = [d for d in deliveries if d.attempts == 2]
             assert "emulated-2" not in {d.server for d in owed}
             assert ends.dispatcher.duplicates_dropped == 0
@@ -127,7 +124,7 @@ def test_real_pipelines_of_which_one_is_killed_and_one_hangs_answer_every_task_o
             with hanging(hung) as since:
                 os.kill(killed, signal.SIGKILL)
                 assert watch.noticed_s(1, 2, since=since) < NOTICED_S
-                check(ends.deliveries(), broken={"real-1", "real-2"})
+                check(ends.deliveries())
             check_serves_again(ends.dispatcher, 2)
             check_serves_again(ends.dispatcher, 1)
     finally:

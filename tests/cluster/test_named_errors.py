@@ -32,16 +32,13 @@ def pair(cluster):
         yield fleet
 
 
-def test_a_full_queue_and_a_deadline_and_a_cancel_end_by_their_names(pair):
+def test_full_queues_lose_nothing_and_a_deadline_and_a_cancel_end_by_their_names(pair):
     with dispatcher_of(pair) as dispatcher:
         ends = Ends(dispatcher)
         ends.submit([task(f"crowd-{i}", 30) for i in range(6)], [0] * 6)
         crowd = ends.deliveries()
-        assert sorted((d.attempts, d.server, d.error.name if d.error else "") for d in crowd) == [
-            *[(1, "emulated-0", "")] * 2,  # one ran, one waited
-            *[(2, "emulated-1", "")] * 2,
-            *[(2, "emulated-1", "queue_full")] * 2,
-        ]
+        assert [(d.attempts, d.error) for d in crowd] == [(1, None)] * 6  # some waited at the dispatcher
+        assert {d.server for d in crowd} == {"emulated-0", "emulated-1"}
 
         ends.submit([task("long", 1000), task("too late", 1, deadline_s=0.2)], [0, 0])
         ends.submit([task("hurried", 1000, deadline_s=0.5), task("waiting", 1)], [1, 1])
