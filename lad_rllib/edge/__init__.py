@@ -14,6 +14,7 @@ from lad_rllib.edge.engine import Engine, EngineDescription, EngineOutput
 from lad_rllib.edge.errors import (
     EDGE_ERRORS,
     DeadlineExceeded,
+    DeviceBroken,
     EdgeError,
     GenerationFailed,
     InvalidRequest,
@@ -50,6 +51,7 @@ __all__ = [
     "DeadlineExceeded",
     "DelayFit",
     "DelayModel",
+    "DeviceBroken",
     "DeviceProfile",
     "DiffusersEngine",
     "EdgeError",

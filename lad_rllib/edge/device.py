@@ -6,6 +6,7 @@ import gc
 import resource
 import sys
 
+from lad_rllib.edge.failures import is_out_of_memory
 from lad_rllib.errors import ConfigurationError
 
 
@@ -58,6 +59,14 @@ class DeviceMemory:
         unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
+    def is_broken(self) -> bool:
+        """Whether the process has lost its CUDA device: then even waiting for it fails."""
+        try:
+            self.synchronise()
+        except Exception as error:
+            return not is_out_of_memory(error)
+        return False
+
     def free(self) -> None:
         """Give back what nothing uses any more."""
         gc.collect()
@@ -65,17 +74,3 @@ class DeviceMemory:
             import torch
 
             torch.cuda.empty_cache()
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that the device or the machine has no memory left.
-
-    >>> is_out_of_memory(RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"))
-    True
-    """
-    text = str(error).lower()
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or (isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text))
-    )

@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lad_rllib.edge.device import DeviceMemory, find_device, is_out_of_memory
+from lad_rllib.edge.device import DeviceMemory, find_device
 from lad_rllib.edge.embedding_cache import EmbeddingCache
 from lad_rllib.edge.engine import EngineDescription, EngineOutput, StepCallback
-from lad_rllib.edge.errors import EdgeError, InvalidRequest, OutOfMemory, one_line
+from lad_rllib.edge.errors import DeviceBroken, EdgeError, InvalidRequest, OutOfMemory, one_line
+from lad_rllib.edge.failures import failure_kind
 from lad_rllib.edge.memory import check_memory_profile, memory_profile
 from lad_rllib.edge.pipeline_loading import denoiser_of, load_pipeline
 from lad_rllib.edge.task import SIZE_MULTIPLE, ImageTask
@@ -120,6 +121,7 @@ class DiffusersEngine:
         Raises:
             InvalidRequest: for a size that the model cannot make.
             OutOfMemory: if the second attempt does not fit either.
+            DeviceBroken: if the process has lost its device.
             EdgeError: what ``on_step`` raises.
         """
         self.check(task)
@@ -130,10 +132,12 @@ class DiffusersEngine:
                 self._free(keep_cache=True)
                 raise
             except Exception as error:
-                self._free(keep_cache=not is_out_of_memory(error))
-                if not is_out_of_memory(error):
+                kind, reason = failure_kind(error), one_line(error)
+                if kind is DeviceBroken or (kind is None and self._memory.is_broken()):
+                    raise DeviceBroken(f"{self.device} is lost to this process, start it again: {reason}") from error
+                self._free(keep_cache=kind is not OutOfMemory)
+                if kind is not OutOfMemory:
                     raise
-                reason = one_line(error)
         width, height = task.width or self.width, task.height or self.height
         raise OutOfMemory(f"{width}x{height} does not fit into the memory of {self.device}, ask for less: {reason}")
 

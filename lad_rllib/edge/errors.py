@@ -19,10 +19,13 @@ class EdgeError(Exception):
     Attributes:
         name: Name of the kind of error, the same in every process and in answers to users.
         retryable: Whether the same task may succeed if it is sent again as it is, here later or to another server.
+        needs_restart: Whether the server cannot heal by itself: all later tasks fail, too, until its process (or, in
+            this process, its engine) starts again. Memory that ran out heals; a lost device does not.
     """
 
     name: ClassVar[str] = "edge_error"
     retryable: ClassVar[bool] = False
+    needs_restart: ClassVar[bool] = False
 
     def __init__(self, message: str, *, server: str | None = None, task_id: str | None = None) -> None:
         super().__init__(message)  # pickle restores the message from args and the rest from __dict__
@@ -71,6 +74,14 @@ class OutOfMemory(EdgeError):
     name = "out_of_memory"
 
 
+class DeviceBroken(EdgeError):
+    """The server's process has lost its device (illegal memory access, device-side assert); start the process again."""
+
+    name = "device_broken"
+    retryable = True
+    needs_restart = True
+
+
 class ModelLoadFailed(EdgeError):
     """The server's model could not be loaded; it serves nothing until it is started with a model that can be."""
 
@@ -98,6 +109,7 @@ EDGE_ERRORS: dict[str, type[EdgeError]] = {
         DeadlineExceeded,
         TaskCancelled,
         OutOfMemory,
+        DeviceBroken,
         ModelLoadFailed,
         ServerUnavailable,
         GenerationFailed,

@@ -13,6 +13,7 @@ import ray
 from lad_rllib.edge.actor import GROUPS
 from lad_rllib.edge.engine import EngineDescription
 from lad_rllib.edge.errors import EdgeError, GenerationFailed, ServerUnavailable, TaskCancelled, one_line
+from lad_rllib.edge.failures import failure_kind
 from lad_rllib.edge.fit import DelayFit
 from lad_rllib.edge.record import TaskResult
 from lad_rllib.edge.status import ServerHealth, ServerStatus, TaskProgress
@@ -35,7 +36,7 @@ def edge_error(error: BaseException, server: str | None = None) -> EdgeError:
     if isinstance(error, lost) and not isinstance(error, ray.exceptions.RayTaskError):
         message = f"edge server {server or ''} does not answer ({one_line(error)}); send the task to another server"
         return ServerUnavailable(message, server=server)
-    return GenerationFailed(one_line(error), server=server)
+    return (failure_kind(error) or GenerationFailed)(one_line(error), server=server)
 
 
 class RemoteEdgeServer:

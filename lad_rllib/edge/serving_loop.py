@@ -19,6 +19,7 @@ from lad_rllib.edge.errors import (
     ServerUnavailable,
     one_line,
 )
+from lad_rllib.edge.failures import failure_kind
 from lad_rllib.edge.fit import DelayModel
 from lad_rllib.edge.record import TaskRecord, TaskResult
 from lad_rllib.edge.task_queue import QueuedTask, TaskQueue, link_delay_s
@@ -252,9 +253,11 @@ class ServingLoop:
 
     def _named(self, error: Exception, otherwise: type[EdgeError], entry: QueuedTask | None = None) -> EdgeError:
         """The error under one of the room's names, with server and task filled in; one object per task."""
-        kind, message = (type(error), str(error)) if isinstance(error, EdgeError) else (otherwise, one_line(error))
-        named = kind(message, server=self.name, task_id=entry.task.task_id if entry else None)
-        named.__cause__ = None if isinstance(error, EdgeError) else error
+        task_id = entry.task.task_id if entry else None
+        if isinstance(error, EdgeError):
+            return type(error)(str(error), server=self.name, task_id=task_id)
+        named = (failure_kind(error) or otherwise)(one_line(error), server=self.name, task_id=task_id)
+        named.__cause__ = error
         return named
 
     def _shut_down(self, wait_s: float) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from lad_rllib.edge import (
     DeadlineExceeded,
+    DeviceBroken,
     DiffusersEngine,
     EdgeServer,
     GenerationFailed,
@@ -21,7 +22,6 @@ from lad_rllib.edge import (
     OutOfMemory,
     TaskCancelled,
 )
-from lad_rllib.edge.device import is_out_of_memory
 from lad_rllib.edge.diffusers_engine import flow_match_sigmas
 from lad_rllib.errors import ConfigurationError
 from tests.edge.engines import task
@@ -187,11 +187,22 @@ def test_running_out_of_memory_once_is_survived_and_twice_is_told(tiny_folder):
     assert engine.generate(task(), ignore).attempt == 1
 
 
-def test_only_errors_of_memory_are_errors_of_memory():
-    assert is_out_of_memory(MemoryError()) and is_out_of_memory(
-        RuntimeError("DefaultCPUAllocator: can't allocate memory")
-    )
-    assert not is_out_of_memory(ValueError("out of memory")) and not is_out_of_memory(RuntimeError("bad shape"))
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_lost_device_is_told_from_an_image_that_failed(tiny_folder, monkeypatch, is_known):
+    engine = loaded(tiny_folder)
+    text = "CUDA error: an illegal memory access was encountered" if is_known else "CUBLAS_STATUS_EXECUTION_FAILED"
+
+    def lose(*_, **__):
+        raise RuntimeError(text)
+
+    def fail(*_, **__):
+        if not is_known:  # then waiting for the device tells
+            monkeypatch.setattr(engine._memory, "synchronise", lose)
+        lose()
+
+    monkeypatch.setattr(engine.pipeline.transformer, "forward", fail)
+    with pytest.raises(DeviceBroken, match="^cpu is lost to this process, start it again: RuntimeError: CU"):
+        engine.generate(task(guidance=1.0), ignore)
 
 
 @pytest.mark.parametrize(("width", "height"), [(72, 32), (32, 128)])

@@ -27,6 +27,7 @@ def test_the_names_are_those_that_users_are_told():
     assert sorted(EDGE_ERRORS) == [
         "cancelled",
         "deadline_exceeded",
+        "device_broken",
         "generation_failed",
         "invalid_request",
         "model_load_failed",
@@ -37,8 +38,16 @@ def test_the_names_are_those_that_users_are_told():
     assert all(issubclass(error, EdgeError) for error in EDGE_ERRORS.values())
 
 
-def test_only_a_full_queue_and_a_lost_server_are_worth_another_try():
-    assert {name for name, error in EDGE_ERRORS.items() if error.retryable} == {"queue_full", "server_unavailable"}
+def test_only_what_lies_with_the_server_is_worth_another_try():
+    assert {name for name, error in EDGE_ERRORS.items() if error.retryable} == {
+        "queue_full",
+        "server_unavailable",
+        "device_broken",
+    }
+
+
+def test_only_a_lost_device_needs_a_restart():
+    assert [name for name, error in EDGE_ERRORS.items() if error.needs_restart] == ["device_broken"]
 
 
 def test_a_long_foreign_message_becomes_one_short_line():
