@@ -8,13 +8,12 @@ import math
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lad_rllib import names
 from lad_rllib.cli import cluster
 from lad_rllib.cli import options as shared
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.simulator import Setting, TraceArrivals, build_setting
+from lad_rllib.text_files import read_structured
 
 TRAIN_PART = (0.0, 0.7)
 DEFAULT_ALGORITHM = "lad-ts"
@@ -209,10 +208,7 @@ def queue_unit(wish: str, setting: Setting, training: dict[str, Any]) -> str:
 
 def read_training_file(path: str) -> dict[str, Any]:
     """Hyperparameters of a ``--config`` file."""
-    try:
-        values = yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigurationError(f"cannot read --config {path}: {' '.join(str(error).split())}") from None
+    values = read_structured(path, "--config")
     values = values.get("training", values) if isinstance(values, dict) else values
     if not isinstance(values, dict):
         raise ConfigurationError(f"--config {path} must hold names and values of LADTSConfig.training()")

@@ -8,10 +8,9 @@ from dataclasses import dataclass, fields
 from importlib import resources
 from pathlib import Path
 
-import yaml
-
 from lad_rllib.edge.fit import DelayFit
 from lad_rllib.errors import ConfigurationError
+from lad_rllib.text_files import read_structured
 
 ORIGINS = ("measured", "assumption")
 
@@ -84,12 +83,7 @@ def load_profiles(path: str | Path | None = None) -> dict[str, DeviceProfile]:
         ConfigurationError: one line, if the file cannot be read, or names an unknown key or a bad number.
     """
     path = shipped_profiles_path() if path is None else Path(path)
-    try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"cannot read profiles {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"profiles {path} is not YAML: {str(error).splitlines()[0]}") from None
+    entries = read_structured(path, "profiles")
     if not isinstance(entries, Mapping) or not entries:
         raise ConfigurationError(f"profiles {path} must map names of devices to their numbers")
     return {str(name): _profile(str(name), entry, path) for name, entry in entries.items()}
@@ -98,7 +92,7 @@ def load_profiles(path: str | Path | None = None) -> dict[str, DeviceProfile]:
 def _profile(name: str, entry: object, path: Path) -> DeviceProfile:
     keys = [field.name for field in fields(DeviceProfile) if field.name != "name"]
     if not isinstance(entry, Mapping):
-        raise ConfigurationError(f"profile {name} of {path} must map keys to values, got {entry!r}")
+        raise ConfigurationError(f"profile {name} of {path} must map keys to values, got {type(entry).__name__}")
     unknown = sorted(set(map(str, entry)) - set(keys))
     if unknown:
         raise ConfigurationError(f"profile {name} of {path}: unknown key {unknown[0]}; known: {', '.join(keys)}")

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import checks
 from lad_rllib.fleet.server_spec import ServerSpec, server_specs
+from lad_rllib.text_files import read_structured
 
 PLACEMENTS = ("pack", "spread", "strict_pack", "strict_spread", "none")
 """How servers that name no node of their own are spread over the nodes; ``none`` leaves each to Ray by itself."""
@@ -94,17 +92,7 @@ def load_fleet(fleet: str | Path | Mapping[str, Any] | FleetSpec) -> FleetSpec:
     elif path.suffix not in _FILE_ENDINGS:
         shipped = ", ".join(SHIPPED_FLEETS)
         raise ConfigurationError(f"no fleet {str(fleet)!r}; choose from {shipped}, or name a YAML or JSON file")
-    return _build(f"fleet file {path}", _read(path), path.stem, path.absolute().parent)
-
-
-def _read(path: Path) -> object:
-    try:
-        text = path.read_text(encoding="utf-8")
-        return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except OSError as error:
-        raise ConfigurationError(f"fleet file {path} cannot be read: {error.strerror}") from None
-    except (ValueError, yaml.YAMLError) as error:
-        raise ConfigurationError(f"fleet file {path} cannot be read: {' '.join(str(error).split())}") from None
+    return _build(f"fleet file {path}", read_structured(path, "fleet file"), path.stem, path.absolute().parent)
 
 
 def _build(where: str, content: object, default_name: str, folder: Path) -> FleetSpec:

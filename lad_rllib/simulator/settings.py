@@ -25,13 +25,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.simulator.arrivals import ArrivalSource
 from lad_rllib.simulator.network import EdgeNetwork
 from lad_rllib.simulator.setting_fields import SAMPLE, SOURCES, NetworkFields, TraceFields, number, whole_number
 from lad_rllib.simulator.trace import TRACE_SLOT_S, TraceArrivals
+from lad_rllib.text_files import read_structured
 
 PRESETS: dict[str, dict[str, Any]] = {
     # Published draws of arXiv 2412.18212: load 1.24, queues grow over an episode.
@@ -161,12 +161,7 @@ def override_spec(spec: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[s
 def load_spec(path: str | Path) -> dict[str, Any]:
     """Read a settings dictionary from a YAML or JSON file; a relative trace path is relative to that file."""
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-        spec = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigurationError(f"settings file {path} cannot be read: {reason}") from None
+    spec = read_structured(path, "settings file")
     if not isinstance(spec, dict):
         raise ConfigurationError(f"settings file {path} must hold keys and values, found {type(spec).__name__}")
     return resolve_paths(_plain(spec), path.resolve().parent)

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from lad_rllib.errors import ConfigurationError
+from lad_rllib.text_files import read_structured
 
 SCHEDULERS = ("asha", "pbt", "median", "none")
 SEARCHES = ("random", "grid", "optuna")
@@ -108,11 +108,8 @@ def read_space(path: str | Path | None = None, objective: str = "own_delay") -> 
         ConfigurationError: if it cannot be read, or a range is none.
     """
     default = "search_space.yaml" if objective == "own_delay" else "search_space_system.yaml"
-    file = resources.files("lad_rllib").joinpath("data", default) if path is None else Path(path).expanduser()
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"cannot read search space {path}: {' '.join(str(error).split())}") from None
+    file = Path(str(resources.files("lad_rllib").joinpath("data", default))) if path is None else Path(path)
+    content = read_structured(file, "search space")
     if not isinstance(content, dict) or not content:
         raise ConfigurationError(f"search space {path} must hold hyperparameters and their ranges")
     ranges: dict[str, tuple[str, tuple[Any, ...]]] = {}
@@ -142,7 +139,7 @@ def _range(name: str, value: Mapping[str, Any]) -> tuple[str, tuple[Any, ...]]:
     if not numbers or low >= high or (kind == "loguniform" and low <= 0):
         raise ConfigurationError(
             f"search space, {name}: {kind} needs a low and a high end"
-            f"{', both above 0' if kind == 'loguniform' else ''}, got {values} (write 1.0e-4, not 1e-4)"
+            f"{', both above 0' if kind == 'loguniform' else ''}, got {values}"
         )
     return kind, (low, high)
 

@@ -1,0 +1,137 @@
+"""YAML and JSON files that people write, read with limits: nothing in them can run code, hang or eat memory."""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lad_rllib.errors import ConfigurationError
+
+LARGEST_BYTES = 4_000_000
+MOST_VALUES = 200_000
+"""Values of a file once its aliases are written out."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe types; numbers as in YAML 1.2 (``1e-4`` is one), and no key twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
+            if key is not None and key in seen:
+                line = key_node.start_mark.line + 1
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice (line {line})")
+            seen.add(key)
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
+        return mapping
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"),
+    list("-+0123456789."),
+)
+
+
+def read_text(path: str | Path, what: str = "file") -> str:
+    """The text of a file in UTF-8, with or without a byte-order mark.
+
+    Raises:
+        ConfigurationError: in one line, if it is missing, no regular file, too large, or no such text.
+    """
+    file = Path(path).expanduser()
+    try:
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode):
+            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
+            raise ConfigurationError(f"cannot read {what} {path}: it is {kind}; name a file")
+        if status.st_size > LARGEST_BYTES:
+            raise ConfigurationError(
+                f"cannot read {what} {path}: it has {status.st_size:,} bytes, at most {LARGEST_BYTES:,} are read"
+            )
+        text = file.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(
+            f"cannot read {what} {path}: no UTF-8 text at byte {error.start}; save it so"
+        ) from None
+    except (OSError, ValueError) as error:
+        if isinstance(error, ConfigurationError):
+            raise
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigurationError(f"cannot read {what} {path}: {reason}") from None
+    if "\0" in text:
+        raise ConfigurationError(f"cannot read {what} {path}: it holds NUL bytes, so it is no text")
+    return text
+
+
+def read_structured(path: str | Path, what: str = "file") -> Any:
+    """What a YAML file, or a JSON file by its suffix ``.json``, holds.
+
+    Raises:
+        ConfigurationError: in one line that names the file and the place, never its content.
+    """
+    text = read_text(path, what)
+    try:
+        if Path(path).suffix == ".json":
+            return json.loads(text, object_pairs_hook=_without_repetition)
+        return _load_yaml(text)
+    except RecursionError:
+        raise ConfigurationError(f"cannot read {what} {path}: it is nested too deeply") from None
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"cannot read {what} {path}: {_place(error)}") from None
+    except ValueError as error:
+        raise ConfigurationError(f"cannot read {what} {path}: {' '.join(str(error).split())}") from None
+
+
+def _load_yaml(text: str) -> Any:
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _written_out(node, {})
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _written_out(node: yaml.Node, known: dict[int, int]) -> int:
+    """Values below a node once aliases are written out; more than the limit, or a node within itself, raise."""
+    if id(node) in known:
+        if known[id(node)] == 0:
+            raise yaml.constructor.ConstructorError(None, None, "a value holds itself", node.start_mark)
+        return known[id(node)]
+    known[id(node)] = 0
+    total = 1
+    if isinstance(node, yaml.SequenceNode):
+        total += sum(_written_out(one, known) for one in node.value)
+    elif isinstance(node, yaml.MappingNode):
+        total += sum(_written_out(key, known) + _written_out(value, known) for key, value in node.value)
+    if total > MOST_VALUES:
+        raise yaml.constructor.ConstructorError(
+            None, None, f"its aliases stand for more than {MOST_VALUES:,} values", node.start_mark
+        )
+    known[id(node)] = total
+    return total
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} stands twice")
+    return values
+
+
+def _place(error: yaml.YAMLError) -> str:
+    """What is wrong and where, without the lines of the file that PyYAML would quote."""
+    problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "no YAML"
+    mark = getattr(error, "problem_mark", None)
+    where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark is not None else ""
+    return " ".join(f"{problem}{where}".split())
