@@ -64,7 +64,7 @@ def declared(group: type[Group], values: Mapping[str, Any], where: str = "") -> 
     try:
         return group.model_validate(dict(values))
     except ValidationError as error:
-        raise ConfigurationError(_one_line(error, where)) from None
+        raise ConfigurationError(_one_line(group, error, where)) from None
 
 
 def suggestion(key: object, valid: Iterable[str]) -> str:
@@ -84,27 +84,57 @@ def shown(value: object) -> str:
     return whole if len(whole) <= LONGEST_VALUE else f"{whole[:LONGEST_VALUE]}…"
 
 
-def _one_line(error: ValidationError, where: str) -> str:
-    """The first thing that does not fit; of a choice of types, all of them are named."""
-    errors = error.errors(include_url=False, include_context=False)
-    first, field = errors[0], errors[0]["loc"][0] if errors[0]["loc"] else ""
-    same = [one for one in errors if one["loc"][:1] == first["loc"][:1] and one["input"] == first["input"]]
-    demands = dict.fromkeys(_demand(one["msg"]) for one in same)
-    path = ".".join(str(part) for part in first["loc"] if not _is_kind(part)) or str(field)
+def described(schema: Mapping[str, Any]) -> str:
+    """What a JSON schema asks for, in words.
+
+    >>> described({"type": "integer", "minimum": 1})
+    'a whole number of at least 1'
+    >>> described({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "null"}]})
+    'a number above 0 or null'
+    """
+    if "anyOf" in schema:
+        return " or ".join(dict.fromkeys(described(one) for one in schema["anyOf"]))
+    if "enum" in schema:
+        return f"one of {', '.join(map(str, schema['enum']))}"
+    if schema.get("type") == "array":
+        least = f" of at least {schema['minItems']}" if schema.get("minItems") else ""
+        return f"a list{least}, each {described(schema.get('items', {}))}"
+    bounds = [f"{words} {schema[key]:g}" for key, words in _BOUNDS.items() if key in schema]
+    return " ".join([_TYPES.get(schema.get("type", ""), "another value"), " and ".join(bounds)]).strip()
+
+
+_TYPES = {
+    "number": "a number",
+    "integer": "a whole number",
+    "string": "a text",
+    "boolean": "true or false",
+    "null": "null",
+    "object": "a group of keys and values",
+}
+_BOUNDS = {
+    "minimum": "of at least",
+    "exclusiveMinimum": "above",
+    "maximum": "of at most",
+    "exclusiveMaximum": "below",
+}
+
+
+def _one_line(group: type[Declared], error: ValidationError, where: str) -> str:
+    """The first field that does not fit; of an error within a list, the place in it, too."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    if not first["loc"]:
+        return f"{where.rstrip('.') or 'the settings'} {first['msg'].removeprefix('Value error, ')}"
+    field = str(first["loc"][0])
     value = first["input"]
+    if first["type"] == "missing":
+        return f"{where}{field} is missing"
+    if first["type"] == "value_error":
+        demand = first["msg"].removeprefix("Value error, must be ")
+    else:
+        demand = described(group.model_json_schema(mode="serialization")["properties"][field])
+    place = "".join(f"[{part}]" for part in first["loc"][1:] if isinstance(part, int))
     hint = "; leave the quotes out" if isinstance(value, str) and _is_number(value) else ""
-    return f"{where}{path} must be {' or '.join(demands)}, got {shown(value)}{hint}"
-
-
-def _demand(message: str) -> str:
-    for start in ("Input should be ", "Value error, must be "):
-        message = message.removeprefix(start)
-    return message
-
-
-def _is_kind(part: object) -> bool:
-    """Whether a part of an error's path names one type of several, and no key."""
-    return isinstance(part, str) and (part in ("float", "int", "str", "bool", "none", "dict") or "[" in part)
+    return f"{where}{field}{place} must be {demand}, got {shown(value)}{hint}"
 
 
 def _is_number(text: str) -> bool:

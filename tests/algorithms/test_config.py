@@ -109,7 +109,7 @@ def test_learning_rate_schedules_follow_the_slots():
         rates.append(learner._get_optimizer_lr(learner.get_optimizer("default_policy", "actor")))
     # An episode learns with the rate at its start.
     assert rates == pytest.approx([1e-4, 5.5e-5, 1e-5, 1e-5])
-    with pytest.raises(ValueError, match="first timestep must be 0"):
+    with pytest.raises(ValueError, match="timesteps rise from 0"):
         small_config(actor_lr=[[5, 1e-4], [10, 1e-5]]).build_algo()
 
 
@@ -178,17 +178,20 @@ def test_compiled_kernels_are_refused_where_their_compiler_is_missing(monkeypatc
         ({"latent_index": "task"}, "latent_index must be one of station_slot_task, station_task, got 'task'"),
         ({"denoiser_output": "relu"}, "denoiser_output must be one of softmax, linear, got 'relu'"),
         ({"kernels": "fast"}, "kernels must be one of auto, torch, compiled, got 'fast'"),
-        ({"initial_alpha": 0.0}, "initial_alpha must be positive, got 0.0"),
-        ({"critic_lr": -1.0}, "critic_lr must be positive, got -1.0"),
-        ({"clip_denoised": 0.0}, "clip_denoised must be positive, or None for no limit, got 0.0"),
-        ({"clip_denoised": "auto"}, "clip_denoised must be positive, or None for no limit, got 'auto'"),
-        ({"policy_denoising_steps": 0}, "policy_denoising_steps must be at least 1, got 0"),
+        ({"initial_alpha": 0.0}, r"initial_alpha must be a number above 0 and of at most 1e\+06, got 0.0"),
+        ({"critic_lr": -1.0}, "critic_lr must be a number above 0 and of at most 10 or .*, got -1.0"),
+        ({"clip_denoised": 0.0}, "clip_denoised must be a number above 0 or null, got 0.0"),
+        ({"clip_denoised": "auto"}, "clip_denoised must be a number above 0 or null, got 'auto'"),
+        ({"policy_denoising_steps": 0}, "policy_denoising_steps must be a whole number of at least 1 .*, got 0"),
         ({"beta_min": 11.0}, "beta_min 11.0 must not exceed beta_max 10.0"),
-        ({"tau": 1.5}, r"tau must be in \(0, 1\], got 1.5"),
-        ({"gamma": -0.1}, r"gamma must be in \[0, 1\], got -0.1"),
-        ({"updates_per_slot": -1.0}, "updates_per_slot must be at least 0, got -1.0"),
+        ({"tau": 1.5}, r"tau must be a number above 0 and of at most 1, got 1.5"),
+        ({"gamma": -0.1}, r"gamma must be a number of at least 0 and of at most 1, got -0.1"),
+        ({"updates_per_slot": -1.0}, "updates_per_slot must be a number of at least 0 .*, got -1.0"),
         ({"target_entropy": "automatic"}, "target_entropy must be a number or 'auto', got 'automatic'"),
-        ({"hidden_sizes": ()}, r"hidden_sizes must be one or more widths of at least 1, got \(\)"),
+        (
+            {"hidden_sizes": ()},
+            r"hidden_sizes must be a list of at least 1, each a whole number of at least 1 .*, got \[\]",
+        ),
         ({"train_batch_size_per_learner": 300}, "a batch of 300 transitions does not fit into replay_capacity 200"),
         ({"learning_starts": 200}, "learning_starts 200 must be at least 7, .* and below replay_capacity 200"),
         ({"learning_starts": 6}, "learning_starts 6 must be at least 7"),

@@ -442,9 +442,12 @@ def test_coordinated_draws_are_numbered_by_the_tasks_that_are_there():
         ({"penalty": {"name": "tail"}}, "penalty needs objective='system_delay'"),
         ({"objective": "system_delay", "latent_start": "noise"}, "latent_start must be one of memory, zero, learned"),
         ({"objective": "system_delay", "bounded_percentile": 95}, "bounded_percentile and percentile_bound_s together"),
-        ({"objective": "system_delay", "step_size": 0.0}, "step_size must be positive"),
-        ({"objective": "system_delay", "momentum": "0.5"}, "momentum must be a number, got '0.5'"),
-        ({"objective": "system_delay", "shared_actor": "false"}, "shared_actor must be True or False"),
+        ({"objective": "system_delay", "step_size": 0.0}, "step_size must be a number above 0"),
+        (
+            {"objective": "system_delay", "momentum": "0.5"},
+            "momentum must be a number .*, got '0.5'; leave the quotes out",
+        ),
+        ({"objective": "system_delay", "shared_actor": "false"}, "shared_actor must be true or false"),
         ({"objective": "system_delay", "in_slot_view": "some"}, "in_slot_view must be one of none, own, all"),
         (
             {"objective": "system_delay", "in_slot_view": "all", "shared_actor": False},

@@ -6,8 +6,9 @@ its target (200 updates); plain Q-learning of arXiv 1312.5602 and a target netwo
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
 from ray.rllib.algorithms.algorithm_config import NotProvided
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from torch import Tensor
@@ -15,10 +16,10 @@ from torch import Tensor
 from lad_rllib.algorithms.dqn_ts.networks import QNetworks, update_q_networks
 from lad_rllib.algorithms.lad_ts.algorithm import LADTS
 from lad_rllib.algorithms.lad_ts.config import OBJECTIVE_SETTINGS, LADTSConfig
+from lad_rllib.algorithms.lad_ts.hyperparameters import Count, Hyperparameters
 from lad_rllib.algorithms.lad_ts.learner import LADTSTorchLearner
 from lad_rllib.algorithms.lad_ts.rl_module import LADTSTorchRLModule
 from lad_rllib.algorithms.sac_ts import DIFFUSION_SETTINGS
-from lad_rllib.errors import ConfigurationError
 
 
 class DQNTSTorchRLModule(LADTSTorchRLModule):
@@ -42,6 +43,13 @@ class DQNTSTorchLearner(LADTSTorchLearner):
         )
 
 
+class DQNHyperparameters(Hyperparameters):
+    """Those of all algorithms, and two of Q-learning."""
+
+    epsilon: Annotated[float, Field(ge=0, lt=1)]
+    target_update_period: Count
+
+
 class DQNTSConfig(LADTSConfig):
     """Configures :class:`DQNTS`.
 
@@ -50,6 +58,7 @@ class DQNTSConfig(LADTSConfig):
     """
 
     title = "DQN-TS"
+    hyperparameters = DQNHyperparameters
     without = (
         DIFFUSION_SETTINGS | OBJECTIVE_SETTINGS | {"tau", "initial_alpha", "target_entropy", "actor_lr", "alpha_lr"}
     )
@@ -80,18 +89,6 @@ class DQNTSConfig(LADTSConfig):
         if target_update_period is not NotProvided:
             self.target_update_period = target_update_period
         return self
-
-    def validate(self) -> None:
-        """Check all values against each other.
-
-        Raises:
-            ConfigurationError: names the value and what would be valid.
-        """
-        super().validate()
-        if not 0 <= self.epsilon < 1:
-            raise ConfigurationError(f"epsilon must be in [0, 1), got {self.epsilon}")
-        if self.target_update_period < 1:
-            raise ConfigurationError(f"target_update_period must be at least 1, got {self.target_update_period}")
 
     def get_default_rl_module_spec(self) -> RLModuleSpec:
         """Module that the algorithm builds unless the user gives another."""

@@ -9,7 +9,10 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from lad_rllib.algorithms.lad_ts.actors import ActorKind, LatentStart, latent_size
-from lad_rllib.algorithms.lad_ts.task_loss import check_task_loss, is_number
+from lad_rllib.algorithms.lad_ts.hyperparameters import Hyperparameters, check_torch_threads
+from lad_rllib.algorithms.lad_ts.rllib_keys import check_unused
+from lad_rllib.algorithms.lad_ts.task_loss import check_task_loss
+from lad_rllib.declared import declared
 from lad_rllib.diffusion.compiled import check_kernels
 from lad_rllib.errors import ConfigurationError
 
@@ -70,24 +73,6 @@ OBJECTIVE_SETTINGS = frozenset(
 )
 """Settings that are about other objectives than a task's own delay."""
 
-_CHOICES = {
-    "objective": tuple(OBJECTIVES),
-    "in_slot_view": ("none", "own", "all"),
-    "draws": ("independent", "stratified", "coordinated"),
-    "actor": ("diffusion", "mlp"),
-    "latent_start": ("memory", "noise", "zero", "learned"),
-    "latent_index": ("station_slot_task", "station_task"),
-    "latent_content": ("probabilities", "logits"),
-    "denoiser_output": ("softmax", "linear"),
-    "replay_latent": ("after_acting", "before_acting"),
-    "replay_next_queues": ("zeros", "actual"),
-    "kernels": ("auto", "torch", "compiled"),
-}
-
-_POSITIVE = ("beta_min", "beta_max", "initial_alpha", "actor_lr", "start_lr", "critic_lr", "alpha_lr")
-_AT_LEAST_ONE = ("policy_denoising_steps", "replay_capacity", "train_batch_size_per_learner", "torch_threads")
-
-
 _RLLIB_KEYS = ("multiagent", "_enable_new_api_stack")
 """Keys of RLlib's dictionaries that are no attributes. Those that Ray Tune adds begin with two underscores."""
 
@@ -108,6 +93,8 @@ class LADTSConfig(AlgorithmConfig):
 
     title = "LAD-TS"
     """Name of the algorithm in text."""
+    hyperparameters: type[Hyperparameters] = Hyperparameters
+    """Types and bounds of its settings."""
     without: frozenset[str] = frozenset()
     """Settings that mean nothing to the algorithm; a preset leaves them alone, and another value is refused."""
 
@@ -374,36 +361,19 @@ class LADTSConfig(AlgorithmConfig):
         return int(self.rollout_fragment_length)
 
     def validate(self) -> None:
-        """Check all values against each other.
+        """Check all values, types first, then against each other.
 
         Raises:
             ConfigurationError: names the value and what would be valid.
         """
         self._check_process()
+        values = declared(self.hyperparameters, {key: getattr(self, key) for key in self.hyperparameters.model_fields})
+        for key, value in values:
+            setattr(self, key, tuple(value) if key == "hidden_sizes" else value)
+        check_torch_threads(self.torch_threads)
         super().validate()
         self._check_meaningful()
-        for key, choices in _CHOICES.items():
-            _check(getattr(self, key) in choices, key, getattr(self, key), f"one of {', '.join(choices)}")
-        for key in _POSITIVE:
-            value = getattr(self, key)
-            _check(not isinstance(value, (int, float)) or value > 0, key, value, "positive")
-        for key in _AT_LEAST_ONE:
-            _check(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
         check_kernels(self.kernels)
-        _check(0 < self.tau <= 1, "tau", self.tau, "in (0, 1]")
-        _check(0 <= self.gamma <= 1, "gamma", self.gamma, "in [0, 1]")
-        _check(self.updates_per_slot >= 0, "updates_per_slot", self.updates_per_slot, "at least 0")
-        _check(
-            not isinstance(self.target_entropy, str) or self.target_entropy == "auto",
-            "target_entropy",
-            self.target_entropy,
-            "a number or 'auto'",
-        )
-        limit = self.clip_denoised
-        is_limit = limit is None or (isinstance(limit, (int, float)) and limit > 0)
-        _check(is_limit, "clip_denoised", limit, "positive, or None for no limit")
-        sizes = self.hidden_sizes
-        _check(len(sizes) > 0 and min(sizes) >= 1, "hidden_sizes", sizes, "one or more widths of at least 1")
         if self.beta_min > self.beta_max:
             raise ConfigurationError(f"beta_min {self.beta_min} must not exceed beta_max {self.beta_max}")
         self._check_objective()
@@ -416,20 +386,8 @@ class LADTSConfig(AlgorithmConfig):
             if self.latent_start in ("zero", "learned"):
                 raise ConfigurationError(f"latent_start {self.latent_start!r} needs objective='system_delay'")
             return
-        for key in ("step_size", "last_step_size", "step_size_iterations", "momentum", "prior_queue_weight"):
-            _check(is_number(getattr(self, key)), key, getattr(self, key), "a number")
-        _check(is_number(self.latent_decay), "latent_decay", self.latent_decay, "a number")
-        exponent = self.averaging_exponent
-        is_exponent = exponent is None or (is_number(exponent) and exponent >= 0)
-        _check(is_exponent, "averaging_exponent", exponent, "a number of at least 0, or None for no mean")
-        _check(isinstance(self.shared_actor, bool), "shared_actor", self.shared_actor, "True or False")
         if self.in_slot_view == "all" and not self.shared_actor:
             raise ConfigurationError("in_slot_view 'all' is one dispatcher's: it needs shared_actor=True")
-        for key in ("step_size", "last_step_size", "step_size_iterations"):
-            _check(getattr(self, key) > 0, key, getattr(self, key), "positive")
-        _check(self.prior_queue_weight >= 0, "prior_queue_weight", self.prior_queue_weight, "at least 0")
-        _check(0 <= self.momentum < 1, "momentum", self.momentum, "in [0, 1)")
-        _check(0 <= self.latent_decay <= 1, "latent_decay", self.latent_decay, "in [0, 1]")
         _check(self.gamma > 0, "gamma", self.gamma, "above 0 with a system objective")
         _check(self.actor == "diffusion", "actor", self.actor, "'diffusion' with a system objective")
         starts, start = ("memory", "zero", "learned"), self.latent_start
@@ -449,6 +407,8 @@ class LADTSConfig(AlgorithmConfig):
         if not self.enable_env_runner_and_connector_v2 or not self.enable_rl_module_and_learner:
             raise ConfigurationError(f"{self.title} runs on RLlib's new API stack only")
         _check(self.framework_str == "torch", "framework", self.framework_str, "'torch'")
+        if not self.in_evaluation:  # where RLlib sets some of them
+            check_unused(self, type(self)())
         if self.is_multi_agent:
             raise ConfigurationError(f"{self.title} takes the whole fleet as one agent; leave multi_agent() out")
         if not (isinstance(self.env_runner_cls, type) and issubclass(self.env_runner_cls, LADTSEnvRunner)):
@@ -456,11 +416,6 @@ class LADTSConfig(AlgorithmConfig):
                 f"{self.title} needs a runner that keeps its latent memory: env_runner_cls must be a LADTSEnvRunner, "
                 f"got {self.env_runner_cls}"
             )
-        for key in ("_env_to_module_connector", "_module_to_env_connector", "_learner_connector"):
-            if getattr(self, key) is not None:
-                raise ConfigurationError(
-                    f"{self.title} does not use connectors, but {key.strip('_')} is set; preprocess in the environment"
-                )
 
     def _check_meaningful(self) -> None:
         """Refuse values of settings that the algorithm, or its objective, does not have."""

@@ -1,0 +1,75 @@
+"""Hyperparameters and RLlib's keys: types before bounds, and nothing is accepted that does nothing."""
+
+import numpy as np
+import pytest
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+
+from lad_rllib.algorithms import CONFIGS
+from lad_rllib.algorithms.lad_ts import LADTSConfig, rllib_keys
+from lad_rllib.algorithms.lad_ts.hyperparameters import Hyperparameters
+from lad_rllib.errors import ConfigurationError
+
+
+@pytest.mark.parametrize("key", sorted(set(Hyperparameters.model_fields) - {"preset", "objective"}))
+@pytest.mark.parametrize("value", ["1e-4", float("nan"), float("inf"), object(), {"a": 1}, [[0, 1], [0, 2]], True])
+def test_a_value_of_another_type_is_refused_in_one_line_that_names_it(key, value):
+    if (key, value) in [("shared_actor", True)] or (key == "penalty" and isinstance(value, dict)):
+        return
+    config = LADTSConfig()
+    setattr(config, key, value)
+    with pytest.raises(ConfigurationError, match=rf"^{key}(\[\d+\])* must be ") as error:
+        config.validate()
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", sorted(CONFIGS))
+def test_numbers_of_numpy_and_whole_floats_are_numbers(name):
+    config = CONFIGS[name]().training(
+        critic_lr=np.float32(1e-3), replay_capacity=np.int64(2000), learning_starts=300.0, hidden_sizes=np.array([8, 8])
+    )
+    config.validate()
+    assert (config.replay_capacity, config.learning_starts, config.hidden_sizes) == (2000, 300, (8, 8))
+    assert type(config.critic_lr) is float and type(config.learning_starts) is int
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"lr": 1e-2}, "lr=0.01 has no effect here: set actor_lr, critic_lr and alpha_lr"),
+        ({"train_batch_size": 128}, "set train_batch_size_per_learner"),
+        ({"num_epochs": 3}, "set updates_per_slot"),
+        ({"minibatch_size": 32}, "set updates_per_slot"),
+        ({"shuffle_batch_per_epoch": True}, "set updates_per_slot"),
+        ({"model": {"fcnet_hiddens": [64]}}, "set hidden_sizes"),
+        ({"observation_filter": "MeanStdFilter"}, "queue_unit"),
+        ({"clip_rewards": True}, "penalty"),
+        ({"_torch_lr_scheduler_classes": [object]}, "schedules"),
+        ({"output": "/data"}, "episodes are not recorded"),
+        ({"add_default_connectors_to_env_to_module_pipeline": False}, "connectors are not used"),
+        ({"torch_skip_nan_gradients": True}, "not finite"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_keys_of_rllib_that_would_do_nothing_are_refused_with_what_does_their_job(values, told):
+    for config in (LADTSConfig().update_from_dict(values), LADTSConfig()):
+        for key, value in values.items():
+            setattr(config, key, value)
+        with pytest.raises(ConfigurationError, match=told):
+            config.validate()
+
+
+def test_of_every_key_of_rllib_it_was_decided_what_becomes_of_it():
+    keys = set(vars(AlgorithmConfig()))
+    assert sorted(key for key in keys if not rllib_keys.is_known(key)) == []
+    assert sorted(set(rllib_keys.UNUSED) - keys) == []
+    assert sorted(key for key in rllib_keys.HONOURED if key in rllib_keys.UNUSED) == []
+
+
+@pytest.mark.parametrize("name", sorted(CONFIGS))
+def test_an_algorithms_own_configuration_has_no_key_that_does_nothing(name):
+    CONFIGS[name]().validate()
+
+
+def test_more_threads_than_could_run_are_refused():
+    with pytest.raises(ConfigurationError, match="torch_threads must be at most"):
+        LADTSConfig().training(torch_threads=1_000_000).validate()
