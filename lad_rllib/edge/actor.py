@@ -20,6 +20,7 @@ from lad_rllib.edge.engine import Engine, EngineDescription, EngineOutput, StepC
 from lad_rllib.edge.errors import ModelLoadFailed, one_line
 from lad_rllib.edge.fit import DelayFit
 from lad_rllib.edge.record import TaskResult
+from lad_rllib.edge.recovery import end_process
 from lad_rllib.edge.server import EdgeServer, check_queue_limit
 from lad_rllib.edge.status import ServerHealth, ServerStatus, TaskProgress
 from lad_rllib.edge.task import ImageTask
@@ -63,7 +64,11 @@ class EdgeServerActor:
             engine = make_engine()
         except Exception as error:
             engine = _NoEngine(error)
-        self._server = EdgeServer(name, engine, **settings)
+        max_restarts, again = settings.pop("max_restarts", 0), _was_started_again()
+        restart = end_process if max_restarts < 0 or max_restarts > again else None
+        self._server = EdgeServer(
+            name, engine, make_engine=make_engine, restart=restart, probe_at_start=again, **settings
+        )
         self._turns: dict[str, int] = {}  # number of the call that each client has next
         self._turn = threading.Condition()
 
@@ -114,6 +119,11 @@ class EdgeServerActor:
         self._server.close()
 
 
+def _was_started_again() -> bool:
+    """Whether Ray has started this process anew, after it was lost or ended itself; False outside of an actor."""
+    return ray.is_initialized() and bool(ray.get_runtime_context().was_current_actor_reconstructed)
+
+
 GROUPS = {
     "generate": ("generate", "serve"),
     "control": ("cancel", "status", "progress", "health", "describe", "fit", "predict_computing_s"),
@@ -160,6 +170,7 @@ def edge_server_actor(
     queue_limit = settings.setdefault("queue_limit", 64)
     check_queue_limit(queue_limit)
     groups = {"generate": queue_limit + SPARE_THREADS, "control": 4, "life": 4}
+    settings["max_restarts"] = (actor_options or {}).get("max_restarts", 0)
     actor = ray.remote(concurrency_groups=groups)(EdgeServerActor)
     options = {"num_cpus": num_cpus, "num_gpus": num_gpus, **(actor_options or {})}
     return actor.options(**options).remote(name, make_engine, settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from itertools import count
 
@@ -20,6 +20,7 @@ from lad_rllib.edge.errors import (
 from lad_rllib.edge.fit import LEAST_STEP_COUNTS, DelayFit, fit_delay
 from lad_rllib.edge.questions import Questions
 from lad_rllib.edge.record import TaskResult
+from lad_rllib.edge.recovery import MAX_FAILURES_IN_ROW
 from lad_rllib.edge.task import ImageTask
 from lad_rllib.edge.task_queue import QueuedTask, link_delay_s
 from lad_rllib.errors import ConfigurationError
@@ -56,6 +57,12 @@ class EdgeServer(Questions):
             none, so that the first user pays.
         load_at_start: Load the model now (default), or when the first task comes: that task then pays ``load_s``.
         stall_s: ``health`` calls a server unhealthy whose running task did no step for so long [s].
+        make_engine: Builds the engine anew after failures that its present one cannot get over; None: it is kept.
+        max_failures_in_row: So many tasks that fail one after the other, or one error after which the device is lost,
+            and the server goes into state ``recovering``: it sends its tasks away (``ServerUnavailable``), builds its
+            engine anew where the old one cannot make a small probe image, and is ready when a probe succeeds.
+        restart: Ends the process after an error that no new engine can heal, where something starts it again.
+        probe_at_start: Show with a probe image that it is well, before it is ready; if not, recover.
 
     Raises:
         ConfigurationError: for a queue limit out of range, a rate that is not positive, or contradicting time scales.
@@ -74,8 +81,14 @@ class EdgeServer(Questions):
         warm_up_sizes: Sequence[tuple[int, int]] | None = None,
         load_at_start: bool = True,
         stall_s: float = 300.0,
+        make_engine: Callable[[], Engine] | None = None,
+        max_failures_in_row: int = MAX_FAILURES_IN_ROW,
+        restart: Callable[[], None] | None = None,
+        probe_at_start: bool = False,
     ) -> None:
         check_queue_limit(queue_limit)
+        if max_failures_in_row < 1:
+            raise ConfigurationError(f"max_failures_in_row must be at least 1, got {max_failures_in_row}")
         if link_rate_mbit_per_s is not None and not link_rate_mbit_per_s > 0:
             raise ConfigurationError(f"link_rate_mbit_per_s must be positive or None, got {link_rate_mbit_per_s}")
         if time_scale is not None and time_scale != engine.time_scale:
@@ -88,7 +101,18 @@ class EdgeServer(Questions):
         self.stall_s = stall_s
         self._orders = count()
         clock = ScaledClock(engine.time_scale)
-        super().__init__(name, engine, clock, link_rate_mbit_per_s, warm_up_sizes, load_at_start)
+        super().__init__(
+            name,
+            engine,
+            clock,
+            link_rate_mbit_per_s,
+            warm_up_sizes,
+            load_at_start,
+            make_engine,
+            max_failures_in_row,
+            restart,
+            probe_at_start,
+        )
 
     def __enter__(self) -> EdgeServer:
         return self
@@ -193,8 +217,9 @@ class EdgeServer(Questions):
             Whether everything was delivered in time. The server stays in state ``draining``; ``close`` ends it.
         """
         with self._changed:
-            if self._state in ("starting", "ready"):
+            if self._state in ("starting", "ready", "recovering"):
                 self._state = "draining"
+                self._changed.notify_all()
             return self._changed.wait_for(lambda: not self._is_busy(), timeout_s)
 
     def close(self, timeout_s: float = 10.0) -> None:
@@ -248,7 +273,8 @@ class EdgeServer(Questions):
         if self._state == "failed":
             raise ModelLoadFailed(f"{self.name} has no model: {self._reason}")
         if self._state not in ("starting", "ready"):
-            raise ServerUnavailable(f"edge server {self.name} is {self._state}; send the task to another server")
+            why = f" ({self._reason})" if self._reason else ""
+            raise ServerUnavailable(f"edge server {self.name} is {self._state}{why}; send the task to another server")
 
     def _predicted_delay_s(self, task: ImageTask, upload_s: float) -> float | None:
         queued_s, computing_s = self._work_queued_s(), self.predict_computing_s(task)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections import OrderedDict, deque
@@ -22,6 +23,7 @@ from lad_rllib.edge.errors import (
 from lad_rllib.edge.failures import failure_kind
 from lad_rllib.edge.fit import DelayModel
 from lad_rllib.edge.record import TaskRecord, TaskResult
+from lad_rllib.edge.recovery import MAX_FAILURES_IN_ROW, FailureCount, can_heal, probe, waits_s
 from lad_rllib.edge.task_queue import QueuedTask, TaskQueue, link_delay_s
 
 REMEMBERED_TASKS = 1000
@@ -42,6 +44,10 @@ class ServingLoop:
         link_rate_mbit_per_s: float | None,
         warm_up_sizes: Sequence[tuple[int, int]] | None,
         load_at_start: bool,
+        make_engine: Callable[[], Engine] | None = None,
+        max_failures_in_row: int = MAX_FAILURES_IN_ROW,
+        restart: Callable[[], None] | None = None,
+        probe_at_start: bool = False,
     ) -> None:
         self.name = name
         self.engine = engine
@@ -49,6 +55,8 @@ class ServingLoop:
         self.link_rate_mbit_per_s = link_rate_mbit_per_s
         self._warm_up_sizes = warm_up_sizes
         self._load_at_start = load_at_start
+        self._make_engine, self._restart, self._probe_at_start = make_engine, restart, probe_at_start
+        self._failures = FailureCount(max_failures_in_row)
         self._changed = threading.Condition(threading.RLock())
         self._queue = TaskQueue()
         self._jobs: deque[tuple[Callable[[], None], Future[None]]] = deque()
@@ -104,12 +112,60 @@ class ServingLoop:
             if self._warm_up_sizes is None or self._warm_up_sizes:
                 self.engine.warm_up(self._warm_up_sizes)
                 self._cold = False
+            if self._probe_at_start:
+                probe(self.engine)
         except Exception as error:
+            if self._probe_at_start:
+                return self._recover(f"it was started again and fails: {one_line(error)}")
             return self._give_up(error)
+        self._become_ready("starting")
+
+    def _become_ready(self, before: str) -> None:
         with self._changed:
-            if self._state == "starting":
-                self._state = "ready"
+            if self._state == before:
+                self._state, self._reason = "ready", ""
             self._changed.notify_all()
+
+    def _recover(self, reason: str, restart: bool = False) -> None:
+        """Serve nothing, send away who waits, and go on once a probe image succeeds."""
+        closed = ServerUnavailable(f"edge server {self.name} recovers: {reason}; send the task to another server")
+        with self._changed:
+            if self._state not in ("starting", "ready"):
+                return
+            self._state, self._reason = "recovering", reason
+            waiting = self._queue.clear()
+            self._changed.notify_all()
+        self._fail_waiting(waiting, closed)
+        if restart and self._restart is not None:
+            return self._restart()
+        anew = restart or not self._failures.served_since_recovery
+        for wait_s in waits_s():
+            if self._is_well(anew):
+                break
+            anew = True
+            with self._changed:
+                if self._changed.wait_for(lambda: self._state != "recovering", wait_s):
+                    return
+        self._failures.recovered()
+        self._become_ready("recovering")
+
+    def _is_well(self, anew: bool) -> bool:
+        """Whether a probe image succeeds, with a new engine if wanted."""
+        try:
+            if anew and self._make_engine is not None:
+                self.engine = self._make_engine()
+                self._loaded, self._cold = False, True
+                gc.collect()  # the former engine's memory, before the new one takes some
+            self._load()
+            if self._cold and (self._warm_up_sizes is None or self._warm_up_sizes):
+                self.engine.warm_up(self._warm_up_sizes)
+                self._cold = False
+            probe(self.engine)
+        except Exception as error:
+            with self._changed:
+                self._reason = f"its probe image fails: {one_line(error)}"
+            return False
+        return True
 
     def _load(self) -> float:
         """Load the model if that has not happened yet; seconds that it took."""
@@ -144,13 +200,21 @@ class ServingLoop:
             self.engine.check(entry.task)
             output = self.engine.generate(entry.task, partial(self._on_step, entry))
         except Exception as error:
-            return self._fail(entry, self._named(error, GenerationFailed, entry))
+            return self._serve_failed(entry, self._named(error, GenerationFailed, entry))
+        self._failures.served()
         finished_s = self.clock.now_s()
         self._cold = False
         if not cold:
             size = (output.width, output.height)
             self._delays.add(size, output.steps_done, finished_s - entry.started_s)
         self._send(entry, output, started, finished_s, load_s, cold or entry.met_cold_server)
+
+    def _serve_failed(self, entry: QueuedTask, error: EdgeError) -> None:
+        """End the task, and see whether it is the server that fails."""
+        self._fail(entry, error)
+        reason = self._failures.reason_to_recover(error)
+        if reason:
+            self._recover(reason, restart=not can_heal(error))
 
     def _on_step(self, entry: QueuedTask, step: int) -> None:
         entry.step, entry.progress_s = step, self.clock.now_s()

@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass
 
 from lad_rllib.edge.fit import DelayFit
 
-STATES = ("starting", "ready", "draining", "failed", "closed")
-"""Life of a server: loading its model; serving; finishing what is queued; unable to serve; shut down."""
+STATES = ("starting", "ready", "recovering", "draining", "failed", "closed")
+"""Life of a server: loading its model; serving; failing, until a probe image succeeds; finishing what is queued; unable
+to serve; shut down."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class ServerStatus:
     Attributes:
         name: The server.
         state: One of :data:`STATES`.
-        reason: Why it failed, one line; empty otherwise.
+        reason: Why it failed or recovers, one line; empty otherwise.
         tasks_queued: Tasks that wait; the running one is not counted.
         queue_limit: Tasks that may wait.
         work_queued_steps: Denoising steps still to do, those left of the running task included.

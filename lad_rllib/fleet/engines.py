@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from lad_rllib.edge import EdgeServer, EmulatedEngine, Engine, PacedEngine, embedded_model_path
@@ -64,4 +65,5 @@ def server_settings(spec: FleetSpec, index: int) -> dict[str, Any]:
 def start_here(spec: FleetSpec, index: int) -> EdgeServer:
     """One server in this process; its model is loaded by a thread of its own."""
     server = spec.servers[index]
-    return EdgeServer(server.name, make_engine(server, spec.time_scale), **server_settings(spec, index))
+    build = partial(make_engine, server, spec.time_scale)
+    return EdgeServer(server.name, build(), make_engine=build, **server_settings(spec, index))

@@ -47,7 +47,7 @@ def wait_until_ready(
                     report(name, status.state)
             if status.state == "failed":
                 raise ModelLoadFailed(f"fleet {fleet}, server {name}: {status.reason}", server=name)
-            if status.state not in ("starting", "ready"):
+            if status.state not in ("starting", "recovering", "ready"):
                 raise ServerUnavailable(f"fleet {fleet}, server {name} is {status.state}; start it again", server=name)
             if status.state == "ready":
                 del questions[name]

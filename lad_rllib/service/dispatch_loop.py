@@ -24,6 +24,7 @@ from lad_rllib.edge.errors import (
     one_line,
 )
 from lad_rllib.edge.record import TaskResult
+from lad_rllib.edge.recovery import can_heal
 from lad_rllib.edge.status import ServerHealth
 from lad_rllib.edge.task import ImageTask
 from lad_rllib.scheduling import Scheduler
@@ -274,8 +275,8 @@ class DispatchLoop:
         entry.ticket, entry.last_error = -1, error
         if isinstance(error, QueueFull):
             self._refused(entry, server)
-        elif error.retryable or isinstance(error, ModelLoadFailed):
-            if isinstance(error, (ServerUnavailable, ModelLoadFailed)) and self.loads[server].alive:
+        elif isinstance(error, (ServerUnavailable, ModelLoadFailed)) or not can_heal(error):
+            if self.loads[server].alive:
                 self._lose(server, str(error))
             self._place(entry)
         elif isinstance(error, (GenerationFailed, OutOfMemory)) and not entry.own_failures and self._others(entry):
