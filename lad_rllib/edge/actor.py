@@ -19,6 +19,7 @@ import ray
 from lad_rllib.edge.engine import Engine, EngineDescription, EngineOutput, StepCallback
 from lad_rllib.edge.errors import ModelLoadFailed, one_line
 from lad_rllib.edge.fit import DelayFit
+from lad_rllib.edge.leases import LEASE_S, Leases
 from lad_rllib.edge.record import TaskResult
 from lad_rllib.edge.recovery import end_process
 from lad_rllib.edge.server import EdgeServer, check_queue_limit
@@ -64,22 +65,35 @@ class EdgeServerActor:
             engine = make_engine()
         except Exception as error:
             engine = _NoEngine(error)
-        max_restarts, again = settings.pop("max_restarts", 0), _was_started_again()
+        lease_s = settings.pop("client_lease_s", LEASE_S)
+        max_restarts = settings.pop("max_restarts", None)  # None outside of Ray
+        again = max_restarts is not None and ray.get_runtime_context().was_current_actor_reconstructed
+        max_restarts = max_restarts or 0
         restart = end_process if max_restarts < 0 or max_restarts > again else None
         self._server = EdgeServer(
             name, engine, make_engine=make_engine, restart=restart, probe_at_start=again, **settings
         )
+        self._leases = Leases(self._server.cancel, lease_s)
         self._turns: dict[str, int] = {}  # number of the call that each client has next
         self._turn = threading.Condition()
 
     def serve(self, client: str, number: int, task: ImageTask) -> TaskResult:
-        """Hand in a client's task in the order of its numbers, which begin with 0, and wait for the image."""
+        """Hand in a client's task in the order of its numbers, which begin with 0, and wait for the image.
+
+        The client's name is ``client/order``: a new order begins at 0 again. The task is cancelled if the client is not
+        heard of any more (``beat``).
+        """
         with self._turn:
             self._turn.wait_for(lambda: self._turns.get(client, 0) >= number, TURN_WAIT_S)
             future = self._server.submit(task)
             self._turns[client] = max(self._turns.get(client, 0), number + 1)
             self._turn.notify_all()
-        return future.result()
+        with self._leases.hold(client.partition("/")[0], task.task_id):
+            return future.result()
+
+    def beat(self, client: str) -> None:
+        """A client that waits for images is there."""
+        self._leases.beat(client)
 
     def generate(self, task: ImageTask) -> TaskResult:
         """Without an order, for callers who wait for one image at a time."""
@@ -119,14 +133,9 @@ class EdgeServerActor:
         self._server.close()
 
 
-def _was_started_again() -> bool:
-    """Whether Ray has started this process anew, after it was lost or ended itself; False outside of an actor."""
-    return ray.is_initialized() and bool(ray.get_runtime_context().was_current_actor_reconstructed)
-
-
 GROUPS = {
     "generate": ("generate", "serve"),
-    "control": ("cancel", "status", "progress", "health", "describe", "fit", "predict_computing_s"),
+    "control": ("beat", "cancel", "status", "progress", "health", "describe", "fit", "predict_computing_s"),
     "life": ("warm_up", "profile", "drain", "close"),  # these wait for images
 }
 """Concurrency group of each method."""
@@ -156,7 +165,8 @@ def edge_server_actor(
         num_gpus: GPUs that Ray reserves. A fraction limits nothing: the engine may use all memory of the device.
         actor_options: Further options of the actor (``max_restarts``, ``resources``, ``scheduling_strategy``, ...).
             A restarted actor has lost its queue and what it learned.
-        **settings: Arguments of :class:`~lad_rllib.edge.server.EdgeServer` besides name and engine.
+        **settings: Arguments of :class:`~lad_rllib.edge.server.EdgeServer` besides name and engine, and
+            ``client_lease_s``: tasks of a client that was not heard of for so long are cancelled (30 s).
 
     Returns:
         Handle of the actor. Wrap it in :class:`~lad_rllib.edge.remote.RemoteEdgeServer` to get the interface of

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import threading
 import uuid
 from collections.abc import Sequence
@@ -15,9 +17,13 @@ from lad_rllib.edge.engine import EngineDescription
 from lad_rllib.edge.errors import EdgeError, GenerationFailed, ServerUnavailable, TaskCancelled, one_line
 from lad_rllib.edge.failures import failure_kind
 from lad_rllib.edge.fit import DelayFit
+from lad_rllib.edge.leases import Heartbeat
 from lad_rllib.edge.record import TaskResult
 from lad_rllib.edge.status import ServerHealth, ServerStatus, TaskProgress
 from lad_rllib.edge.task import ImageTask
+
+_HEARTBEAT = Heartbeat()
+"""Says to all servers with tasks of this process that it is there."""
 
 
 def edge_error(error: BaseException, server: str | None = None) -> EdgeError:
@@ -57,6 +63,7 @@ class RemoteEdgeServer:
         self.actor = actor
         self.control_timeout_s = control_timeout_s
         self._order = threading.Lock()
+        self._holder, self._orders = uuid.uuid4().hex, itertools.count()
         self._begin_order()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -68,25 +75,33 @@ class RemoteEdgeServer:
         result.set_running_or_notify_cancel()
 
         def forward(answer: Future[TaskResult]) -> None:
+            _HEARTBEAT.end(self._holder)
             error = answer.exception()
             if error is None:
                 result.set_result(answer.result())
             else:
                 result.set_exception(self._named(error))
 
+        _HEARTBEAT.begin(self._holder, self._beat)
         try:
             with self._order:
                 answer = self.actor.serve.remote(self._client, self._number, task)
                 self._number += 1
             answer.future().add_done_callback(forward)
         except Exception as error:
+            _HEARTBEAT.end(self._holder)
             result.set_exception(self._named(error))
         return result
+
+    def _beat(self) -> None:
+        """Tell the server that somebody waits for its images; one that is lost is found out otherwise."""
+        with contextlib.suppress(Exception):
+            self.actor.beat.remote(self._holder)
 
     def _begin_order(self) -> None:
         """Number tasks from 0, under a name that the server has not met."""
         with self._order:
-            self._client, self._number = uuid.uuid4().hex, 0
+            self._client, self._number = f"{self._holder}/{next(self._orders)}", 0
 
     def _named(self, error: BaseException) -> EdgeError:
         """The error by its name; one that the server did not raise itself may mean that it has forgotten the order."""

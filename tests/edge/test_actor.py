@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -25,6 +27,7 @@ from lad_rllib.edge import (
 )
 from lad_rllib.edge.actor import TURN_WAIT_S, EdgeServerActor
 from tests.edge.engines import SteppedEngine, task
+from tests.edge.test_recovery import DeviceLost
 
 pytestmark = pytest.mark.cluster
 
@@ -163,6 +166,57 @@ def test_a_restarted_server_does_not_wait_for_tasks_of_its_former_life(start):
     assert [server.submit(task(f"again{number}")).result(60).record.attempt for number in range(3)] == [1] * 3
     turns = ray.get(server.actor.__ray_call__.remote(lambda actor: actor._turns))
     assert turns == {server._client: 3}
+
+
+class LosesItsDevice(SteppedEngine):
+    """An engine whose device context is gone for as long as the process lives."""
+
+    def generate(self, task, on_step):
+        if not ray.get_runtime_context().was_current_actor_reconstructed:
+            raise DeviceLost("CUDA error: an illegal memory access was encountered")
+        return super().generate(task, on_step)
+
+
+def test_an_error_that_cannot_heal_ends_the_process_and_a_probe_brings_the_server_back(start):
+    server = start(partial(LosesItsDevice, free=True), actor_options={"max_restarts": 1})
+    pid = ray.get(server.actor.__ray_call__.remote(lambda actor: os.getpid()))
+    errors = [future.exception(60) for future in [server.submit(task(f"t{i}")) for i in range(4)]]
+    assert "illegal memory access" in str(errors[0])
+    assert {type(error) for error in errors[1:]} <= {ServerUnavailable, type(errors[0])}
+    server.control_timeout_s = 1.0
+    wait_for(lambda: server.health().healthy)
+    again = ray.get(server.actor.__ray_call__.remote(lambda actor: (os.getpid(), actor._server.engine.order)))
+    assert again[0] != pid and again[1] == ["probe"]
+    assert server.generate(task("well")).png
+
+
+LONELY_DRIVER = """
+import ray, sys, time
+from lad_rllib.edge import ImageTask, RemoteEdgeServer
+ray.init(address=sys.argv[1], namespace="leases", log_to_driver=False)
+server = RemoteEdgeServer("s1", ray.get_actor("leased"))
+futures = [server.submit(ImageTask(f"lonely-{i}", "a cat", 600)) for i in range(5)]
+while server.status().tasks_queued < 4:
+    time.sleep(0.05)
+print("all there", flush=True)
+time.sleep(600)
+"""
+
+
+def test_tasks_of_a_driver_that_was_killed_leave_the_server(start):
+    options = {"name": "leased", "namespace": "leases"}
+    server = start(partial(EmulatedEngine, BOX), actor_options=options, client_lease_s=4.0)
+    address = ray.get_runtime_context().gcs_address
+    driver = subprocess.Popen([sys.executable, "-c", LONELY_DRIVER, address], stdout=subprocess.PIPE, text=True)
+    try:
+        assert driver.stdout.readline().strip() == "all there"
+        time.sleep(5)
+        assert server.status().tasks_queued == 4  # it waits for them
+    finally:
+        driver.kill()
+        driver.wait()
+    wait_for(lambda: server.status().work_queued_steps == 0)
+    assert server.generate(task("mine")).record.waiting_s < 5
 
 
 def test_a_call_that_takes_too_long_is_a_server_that_does_not_answer(ray_cluster):
