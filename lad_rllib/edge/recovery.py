@@ -20,11 +20,6 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 60.0
 """Wait before a server that cannot make its probe image is built anew, doubled each time [s, wall clock]."""
 
 
-def can_heal(error: EdgeError) -> bool:
-    """Whether the server may make its next image in spite of this error; False after a lost device context."""
-    return getattr(error, "can_heal", True)
-
-
 class FailureCount:
     """Failures in a row.
 
@@ -51,11 +46,11 @@ class FailureCount:
 
         Only errors of the engine count, not those of the task, a deadline, or a cancelled task.
         """
+        if error.needs_restart:
+            return f"its device is lost ({error})"
         if not isinstance(error, (GenerationFailed, OutOfMemory)):
             return ""
         self._in_row += 1
-        if not can_heal(error):
-            return f"its device is lost ({error})"
         return f"{self._in_row} tasks in a row failed, the last with: {error}" if self._in_row >= self._most else ""
 
 

@@ -23,7 +23,7 @@ from lad_rllib.edge.errors import (
 from lad_rllib.edge.failures import failure_kind
 from lad_rllib.edge.fit import DelayModel
 from lad_rllib.edge.record import TaskRecord, TaskResult
-from lad_rllib.edge.recovery import MAX_FAILURES_IN_ROW, FailureCount, can_heal, probe, waits_s
+from lad_rllib.edge.recovery import MAX_FAILURES_IN_ROW, FailureCount, probe, waits_s
 from lad_rllib.edge.task_queue import QueuedTask, TaskQueue, link_delay_s
 
 REMEMBERED_TASKS = 1000
@@ -214,7 +214,7 @@ class ServingLoop:
         self._fail(entry, error)
         reason = self._failures.reason_to_recover(error)
         if reason:
-            self._recover(reason, restart=not can_heal(error))
+            self._recover(reason, restart=error.needs_restart)
 
     def _on_step(self, entry: QueuedTask, step: int) -> None:
         entry.step, entry.progress_s = step, self.clock.now_s()

@@ -24,7 +24,6 @@ from lad_rllib.edge.errors import (
     one_line,
 )
 from lad_rllib.edge.record import TaskResult
-from lad_rllib.edge.recovery import can_heal
 from lad_rllib.edge.status import ServerHealth
 from lad_rllib.edge.task import ImageTask
 from lad_rllib.scheduling import Scheduler
@@ -275,7 +274,7 @@ class DispatchLoop:
         entry.ticket, entry.last_error = -1, error
         if isinstance(error, QueueFull):
             self._refused(entry, server)
-        elif isinstance(error, (ServerUnavailable, ModelLoadFailed)) or not can_heal(error):
+        elif isinstance(error, (ServerUnavailable, ModelLoadFailed)) or error.needs_restart:
             if self.loads[server].alive:
                 self._lose(server, str(error))
             self._place(entry)

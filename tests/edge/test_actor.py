@@ -13,6 +13,7 @@ import ray
 from ray import cloudpickle
 
 from lad_rllib.edge import (
+    DeviceBroken,
     DeviceProfile,
     DiffusersEngine,
     EmulatedEngine,
@@ -27,7 +28,6 @@ from lad_rllib.edge import (
 )
 from lad_rllib.edge.actor import TURN_WAIT_S, EdgeServerActor
 from tests.edge.engines import SteppedEngine, task
-from tests.edge.test_recovery import DeviceLost
 
 pytestmark = pytest.mark.cluster
 
@@ -173,7 +173,7 @@ class LosesItsDevice(SteppedEngine):
 
     def generate(self, task, on_step):
         if not ray.get_runtime_context().was_current_actor_reconstructed:
-            raise DeviceLost("CUDA error: an illegal memory access was encountered")
+            raise DeviceBroken("CUDA error: an illegal memory access was encountered")
         return super().generate(task, on_step)
 
 

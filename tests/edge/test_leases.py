@@ -1,5 +1,6 @@
 """Tasks whose client has gone are cancelled; those of one that waits are not."""
 
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,25 +12,24 @@ from tests.service.fleets import until
 
 
 def test_tasks_of_a_client_that_fell_silent_leave_queue_and_server_and_those_of_another_stay():
-    engine = SteppedEngine()
-    actor = EdgeServerActor("s1", lambda: engine, {"client_lease_s": 0.4})
+    engine, over = SteppedEngine(), threading.Event()
+    actor = EdgeServerActor("s1", lambda: engine, {"client_lease_s": 1.5})
+
+    def beat():
+        while not over.wait(0.1):
+            actor.beat("stays")
+
     with ThreadPoolExecutor(8) as pool:
         gone = [pool.submit(actor.serve, "gone/0", i, task(f"gone-{i}", steps=5)) for i in range(3)]
         until(lambda: actor.status().tasks_queued == 2)
+        pool.submit(beat)
         stays = pool.submit(actor.serve, "stays/0", 0, task("stays", steps=5))
-        until(lambda: actor.status().tasks_queued == 3)
-        while actor.status().tasks_queued == 3 or actor.progress("gone-0").state == "running":
-            actor.beat("stays")
-            engine.permit(1)  # the running one is cancelled at its next step
-            time.sleep(0.2)
-        assert {type(call.exception(10)) for call in gone[1:]} == {TaskCancelled}
-        engine.free = True
-        engine.permit(10)
-        deadline = time.monotonic() + 10
-        while not stays.done() and time.monotonic() < deadline:
-            actor.beat("stays")
-            time.sleep(0.05)
-        assert stays.result(0).record.task_id == "stays"
+        assert {type(call.exception(20)) for call in gone[1:]} == {TaskCancelled}
+        assert not gone[0].done()  # its engine is in the middle of a step
+        engine.permit(6)
+        assert type(gone[0].exception(20)) is TaskCancelled
+        assert stays.result(20).record.task_id == "stays"
+        over.set()
     actor.close()
 
 

@@ -5,18 +5,12 @@ import threading
 
 import pytest
 
-from lad_rllib.edge import EdgeServer, GenerationFailed, ServerUnavailable
+from lad_rllib.edge import DeviceBroken, EdgeServer, GenerationFailed, ServerUnavailable
 from lad_rllib.edge.recovery import PROBE_STEPS
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.service import Dispatcher
 from tests.edge.engines import SteppedEngine, task
 from tests.service.fleets import WORK, Fixed, emulated, network, tasks, until
-
-
-class DeviceLost(GenerationFailed):
-    """What no later call on the same device gets over."""
-
-    can_heal = False
 
 
 class Breakable(SteppedEngine):
@@ -54,7 +48,7 @@ def breakable():
 
 
 def test_a_broken_device_beside_two_good_servers_costs_no_task_and_is_back_after_a_probe(breakable):
-    broken, kind = breakable(DeviceLost("CUDA error: an illegal memory access was encountered"), heals_after=3)
+    broken, kind = breakable(DeviceBroken("CUDA error: an illegal memory access was encountered"), heals_after=3)
     with contextlib.ExitStack() as stack:
         servers = [broken, *(stack.enter_context(emulated(f"s{i}", 200)) for i in (1, 2))]
         dispatcher = stack.enter_context(Dispatcher(servers, network([200] * 3), WORK, Fixed(0)))
@@ -68,10 +62,10 @@ def test_a_broken_device_beside_two_good_servers_costs_no_task_and_is_back_after
 
 
 def test_one_error_that_cannot_heal_sends_away_who_waits_and_no_further_task_runs_on_it(breakable):
-    server, kind = breakable(DeviceLost("device-side assert triggered"), heals_after=99, load_at_start=False)
+    server, kind = breakable(DeviceBroken("device-side assert triggered"), heals_after=99, load_at_start=False)
     futures = [server.submit(task(f"t{i}")) for i in range(10)]
     kinds = {type(future.exception(10)) for future in futures[1:]}
-    assert type(futures[0].exception(10)) is DeviceLost and kinds == {ServerUnavailable}
+    assert type(futures[0].exception(10)) is DeviceBroken and kinds == {ServerUnavailable}
     assert "recovers: its device is lost (device-side assert triggered)" in str(futures[1].exception())
     health = server.health()
     assert not health.healthy and "s0 is recovering" in health.reason and server.status().state == "recovering"
@@ -122,7 +116,7 @@ def test_failures_that_are_not_in_a_row_do_not_count_and_neither_do_those_of_the
 
 
 def test_where_a_process_can_be_started_again_an_error_that_cannot_heal_ends_it_after_all_were_told():
-    ended, engine = threading.Event(), SteppedEngine(free=True, error=DeviceLost("CUDA error"))
+    ended, engine = threading.Event(), SteppedEngine(free=True, error=DeviceBroken("CUDA error"))
     with EdgeServer("s0", engine, restart=ended.set) as server:
         futures = [server.submit(task(f"t{i}")) for i in range(3)]
         assert ended.wait(10)
@@ -138,7 +132,7 @@ def test_a_server_that_was_started_again_is_ready_after_a_probe_and_recovers_if_
 
 
 def test_a_server_closes_while_it_recovers(breakable):
-    server, _ = breakable(DeviceLost("CUDA error"), heals_after=99)
+    server, _ = breakable(DeviceBroken("CUDA error"), heals_after=99)
     until(lambda: server.health().healthy)
     assert server.submit(task()).exception(10)
     until(lambda: server.status().state == "recovering")
