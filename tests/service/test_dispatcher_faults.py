@@ -203,7 +203,7 @@ def test_a_node_that_takes_several_servers_with_it_one_after_the_other_loses_no_
 
 def test_retries_stop_at_the_deadline():
     with dispatched([5, 5], Fixed(0)) as (dispatcher, (victim, _)):
-        future = dispatcher.submit([ImageTask("one", "x", 100, deadline_s=0.5)])[0]
+        future = dispatcher.submit([ImageTask("one", "x", 100, deadline_s=0.1)])[0]
         victim.hung = True  # it takes longer than the deadline until that is noticed
         victim.deaf = 1000
         until(lambda: not dispatcher.alive[0])
