@@ -14,6 +14,7 @@ from rich.table import Table
 
 from lad_rllib.cli import live
 from lad_rllib.cli import options as shared
+from lad_rllib.edge.record import TaskRecord
 from lad_rllib.edge.task import ImageTask
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import load_fleet
@@ -169,3 +170,14 @@ def _print_run(run: LiveRun, title: str) -> None:
     for delivery in run.deliveries:
         if delivery.error is not None:
             print(f"{delivery.task.task_id}: {delivery.error.name}: {delivery.error}", file=sys.stderr)
+    _print_remarks([delivery.record for delivery in run.deliveries if delivery.record])
+
+
+def _print_remarks(records: list[TaskRecord]) -> None:
+    """Say which images are there and yet not what was asked for."""
+    cut = sum(record.prompt_tokens_cut > 0 for record in records)
+    if cut:
+        print(f"{cut} prompts were cut at a text encoder's limit; column prompt_tokens_cut says by how much")
+    blanked = sum(record.safety_check == "blanked" for record in records)
+    if blanked:
+        print(f"{blanked} images are blank: the model's safety checker objected; column safety_check says which")

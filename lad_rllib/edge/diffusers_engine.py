@@ -5,8 +5,7 @@ from __future__ import annotations
 import inspect
 import io
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,16 @@ from lad_rllib.edge.embedding_cache import EmbeddingCache
 from lad_rllib.edge.engine import EngineDescription, EngineOutput, StepCallback
 from lad_rllib.edge.errors import DeviceBroken, EdgeError, InvalidRequest, OutOfMemory, one_line
 from lad_rllib.edge.failures import failure_kind
+from lad_rllib.edge.image_watch import ImageWatch
 from lad_rllib.edge.memory import check_memory_profile, memory_profile
+from lad_rllib.edge.noise_schedule import NoiseSchedule
 from lad_rllib.edge.pipeline_loading import denoiser_of, load_pipeline
+from lad_rllib.edge.prompt_limits import tokens_cut
 from lad_rllib.edge.task import SIZE_MULTIPLE, ImageTask
 from lad_rllib.errors import ConfigurationError
+
+WARM_UP_STEPS = (2, 4, 8, 20)
+"""Steps that a warm-up tries after the fewest that the noise schedule plans."""
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 
@@ -76,6 +81,8 @@ class DiffusersEngine:
         self.pipeline: Any = None
         self.embeddings: EmbeddingCache[tuple[Any, Any]] = EmbeddingCache(embedding_cache_size)
         self._accepted: frozenset[str] = frozenset()
+        self._schedule: NoiseSchedule | None = None
+        self._default_tokens: int | None = None
         self._multiple, self._largest = SIZE_MULTIPLE, 0
 
     def load(self) -> None:
@@ -93,6 +100,9 @@ class DiffusersEngine:
         self._accepted = frozenset(call)
         if self.guidance is None and "guidance_scale" in call:
             self.guidance = call["guidance_scale"].default
+        if "max_sequence_length" in call:
+            self._default_tokens = call["max_sequence_length"].default
+        self._schedule = NoiseSchedule(pipeline.scheduler)
         denoiser = denoiser_of(pipeline)
         config = getattr(denoiser, "config", None)
         scale, patch = getattr(pipeline, "vae_scale_factor", 8), getattr(config, "patch_size", None) or 1
@@ -103,24 +113,46 @@ class DiffusersEngine:
         self._largest = (getattr(config, "pos_embed_max_size", None) or 0) * scale * patch
 
     def warm_up(self, sizes: Sequence[tuple[int, int]] | None = None) -> None:
-        """Generate one image of one step per size (width, height); None: the model's own size."""
+        """Generate one image per size (width, height) with as few steps as work; None: the model's own size.
+
+        One step is enough for most noise schedules. Others have no plan for it, or divide by zero on the way.
+
+        Raises:
+            EdgeError: if no number of steps works.
+        """
         for width, height in sizes if sizes is not None else [(self.width, self.height)]:
-            self.generate(ImageTask("warm-up", "warm-up", 1, width, height), lambda step: None)
+            self._warm_up(width, height)
+
+    def _warm_up(self, width: int | None, height: int | None) -> None:
+        least = self.describe().least_steps
+        for steps in [least, *(n for n in WARM_UP_STEPS if n > least)]:
+            try:
+                self.generate(ImageTask("warm-up", "warm-up", steps, width, height), lambda step: None)
+            except (InvalidRequest, OutOfMemory, DeviceBroken):
+                raise
+            except Exception:
+                if steps == WARM_UP_STEPS[-1]:
+                    raise
+            else:
+                return
 
     def check(self, task: ImageTask) -> None:
-        """Refuse a size that the model cannot make (known once it is loaded)."""
+        """Refuse a size or a number of steps that the model cannot make (known once it is loaded)."""
         for name, side in (("width", task.width), ("height", task.height)):
             if side is not None and side % self._multiple:
                 raise InvalidRequest(f"{name} must be a multiple of {self._multiple} for this model, got {side}")
             if side is not None and self._largest and side > self._largest:
                 raise InvalidRequest(f"{name} must be at most {self._largest} for this model, got {side}")
+        if self._schedule is not None:
+            self._schedule.calls(task.denoising_steps)
 
     def generate(self, task: ImageTask, on_step: StepCallback) -> EngineOutput:
         """Generate the task's image; after running out of memory once more with empty caches.
 
         Raises:
-            InvalidRequest: for a size that the model cannot make.
+            InvalidRequest: for a size or a number of steps that the model cannot make.
             OutOfMemory: if the second attempt does not fit either.
+            NonFiniteImage: if the model's values overflow; no picture is made of them.
             DeviceBroken: if the process has lost its device.
             EdgeError: what ``on_step`` raises.
         """
@@ -145,17 +177,19 @@ class DiffusersEngine:
         self._memory.reset_peak()
         begin_s = time.perf_counter()
         arguments = self._arguments(task) | self._prompt_arguments(task)
+        cut = tokens_cut(self.pipeline, task.prompt, arguments.get("max_sequence_length", self._default_tokens))
         encoded_s = last_step_s = time.perf_counter()
-        calls = 0
 
-        def after_step() -> None:
-            nonlocal last_step_s, calls
+        def after_call(steps_done: int) -> None:
+            nonlocal last_step_s
             self._memory.synchronise()
-            last_step_s, calls = time.perf_counter(), calls + 1
-            on_step(self._steps(calls))
+            last_step_s = time.perf_counter()
+            on_step(steps_done)
 
-        with _observed_steps(self.pipeline, self._accepted, after_step) as callback:
-            image = self.pipeline(**arguments, **callback).images[0]
+        watch = ImageWatch(self.pipeline, self._accepted, task.denoising_steps, self.dtype, after_call)
+        with watch.following() as further:
+            output = self.pipeline(**arguments, **further)
+        image = output.images[0]
         decoded_s = time.perf_counter()
         buffer = io.BytesIO()
         image.save(buffer, "PNG")
@@ -166,7 +200,7 @@ class DiffusersEngine:
             image_mbit=len(png) * 8 / 1e6,
             width=image.width,
             height=image.height,
-            steps_done=self._steps(calls),
+            steps_done=task.denoising_steps,
             dtype=self.dtype,
             encode_s=encoded_s - begin_s,
             denoise_s=last_step_s - encoded_s,
@@ -174,12 +208,11 @@ class DiffusersEngine:
             png_s=time.perf_counter() - decoded_s,
             peak_memory_mib=peak_mib,
             attempt=attempt,
+            denoiser_calls=watch.calls,
+            prompt_tokens_cut=max(cut.values(), default=0),
+            prompt_cut_by=" ".join(cut),
+            safety_check=_safety_check(output),
         )
-
-    def _steps(self, calls: int) -> int:
-        """Denoising steps that so many calls of the noise schedule make; one of second order is called twice a step."""
-        order = getattr(self.pipeline.scheduler, "order", 1)
-        return -(-calls // order)
 
     def _arguments(self, task: ImageTask) -> dict[str, Any]:
         """Arguments of the pipeline's call besides prompt and callback."""
@@ -251,6 +284,7 @@ class DiffusersEngine:
             memory_profile=self.memory_profile.name,
             width=self.width,
             height=self.height,
+            least_steps=1 if self._schedule is None else self._schedule.least_steps(),
         )
 
 
@@ -270,28 +304,9 @@ def flow_match_sigmas(scheduler: Any, denoising_steps: int) -> list[float] | Non
     return [1.0 - step / denoising_steps for step in range(denoising_steps)]
 
 
-@contextmanager
-def _observed_steps(
-    pipeline: Any, accepted: frozenset[str], after_step: Callable[[], None]
-) -> Iterator[dict[str, Any]]:
-    """Call ``after_step`` after each denoising step: by the pipeline's callback, or by its noise schedule."""
-    if "callback_on_step_end" in accepted:
-
-        def callback(pipe: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-            after_step()
-            return tensors  # the pipeline goes on with these
-
-        yield {"callback_on_step_end": callback}
-        return
-    original = pipeline.scheduler.step
-
-    def step(*arguments: Any, **named: Any) -> Any:
-        output = original(*arguments, **named)
-        after_step()
-        return output
-
-    pipeline.scheduler.step = step
-    try:
-        yield {}
-    finally:
-        del pipeline.scheduler.step
+def _safety_check(output: Any) -> str:
+    """What the pipeline's safety checker said; one of ``SAFETY_CHECKS``."""
+    flags = getattr(output, "nsfw_content_detected", None) or getattr(output, "nsfw_detected", None)
+    if not flags:
+        return "none"
+    return "blanked" if flags[0] else "passed"

@@ -90,6 +90,7 @@ class EmulatedEngine:
             denoise_s=denoised_s - encoded_s,
             decode_s=clock.now_s() - drawn_s,
             png_s=drawn_s - denoised_s,
+            denoiser_calls=task.denoising_steps,
         )
 
     def _jitter(self) -> float:

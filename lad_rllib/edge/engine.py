@@ -10,7 +10,12 @@ from lad_rllib.edge.fit import DelayFit
 from lad_rllib.edge.task import ImageTask
 
 StepCallback = Callable[[int], None]
-"""Called after each denoising step with the number of steps done. What it raises stops the image."""
+"""Called with the number of denoising steps done, after each of them; after each call of the denoiser where a schedule
+makes several for a step, so that a number may come twice. Never more than asked. What it raises stops the image."""
+
+
+SAFETY_CHECKS = ("none", "passed", "blanked")
+"""What the model's safety checker said: there is none, the image passed, or it was replaced by a blank one."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,11 @@ class EngineOutput:
         png_s: Pixels to a PNG file [s].
         peak_memory_mib: Most memory in use [MiB], or None.
         attempt: Attempt that succeeded, from 1.
+        denoiser_calls: Calls of the denoiser; some noise schedules make more than the steps asked for.
+        prompt_tokens_cut: Tokens of the prompt beyond the limit of a text encoder, which the image knows nothing of;
+            the most of any encoder.
+        prompt_cut_by: The encoders that cut it, separated by spaces.
+        safety_check: One of :data:`SAFETY_CHECKS`.
     """
 
     png: bytes | None
@@ -44,6 +54,10 @@ class EngineOutput:
     png_s: float
     peak_memory_mib: float | None = None
     attempt: int = 1
+    denoiser_calls: int = 0
+    prompt_tokens_cut: int = 0
+    prompt_cut_by: str = ""
+    safety_check: str = "none"
 
 
 @dataclass(frozen=True)
@@ -60,6 +74,7 @@ class EngineDescription:
         height: Height likewise.
         expected: Computing delay before anything is measured, or None.
         note: Where the numbers come from, for people.
+        least_steps: Fewest denoising steps of an image.
     """
 
     kind: str
@@ -71,6 +86,7 @@ class EngineDescription:
     height: int | None
     expected: DelayFit | None = None
     note: str = ""
+    least_steps: int = 1
 
 
 @runtime_checkable

@@ -95,6 +95,12 @@ class ServerUnavailable(EdgeError):
     retryable = True
 
 
+class NonFiniteImage(EdgeError):
+    """The model computed infinite values or NaN: its number format overflowed. No picture is made of them."""
+
+    name = "non_finite_image"
+
+
 class GenerationFailed(EdgeError):
     """The image model raised an error that none of the other names describes."""
 
@@ -112,6 +118,7 @@ EDGE_ERRORS: dict[str, type[EdgeError]] = {
         DeviceBroken,
         ModelLoadFailed,
         ServerUnavailable,
+        NonFiniteImage,
         GenerationFailed,
     )
 }

@@ -21,8 +21,14 @@ class TaskRecord:
         seed: Seed of the image.
         steps_asked: Denoising steps that the task asked for.
         steps_done: Denoising steps that were done.
+        denoiser_calls: Calls of the denoiser for them; some noise schedules make more.
         dtype: Number format that the model computed in.
         attempt: Attempt that succeeded; 2 after the device had run out of memory once.
+        prompt_tokens_cut: Tokens of the prompt beyond the limit of a text encoder, which the image knows nothing of;
+            the most of any encoder.
+        prompt_cut_by: The encoders that cut it, separated by spaces.
+        safety_check: What the model's safety checker said: ``none`` (there is none), ``passed`` or ``blanked`` (it
+            replaced the image by a blank one).
         cold_start: Whether the task met a cold server: it paid or waited for the loading of the model, or was the
             first image without a warm-up.
         predicted_delay_s: ``total_s`` as predicted at submission [s]; None if the server knew nothing yet.
@@ -51,8 +57,12 @@ class TaskRecord:
     seed: int
     steps_asked: int
     steps_done: int
+    denoiser_calls: int
     dtype: str
     attempt: int
+    prompt_tokens_cut: int
+    prompt_cut_by: str
+    safety_check: str
     cold_start: bool
     predicted_delay_s: float | None
     peak_memory_mib: float | None

@@ -190,7 +190,8 @@ class EdgeServer(Questions):
         """Measure the delay model: images of several step counts, one after the other, behind the tasks that wait.
 
         Args:
-            step_counts: At least three different numbers of denoising steps.
+            step_counts: At least three different numbers of denoising steps; all are raised alike if the model needs
+                more steps than the fewest of them.
             size: Width and height [pixel]; None: the engine's default.
             repeats: Images per step count.
 
@@ -203,7 +204,8 @@ class EdgeServer(Questions):
         if self._cold:
             self.warm_up(None if size is None else [size])
         width, height = size or (None, None)
-        steps = [n for _ in range(repeats) for n in step_counts]
+        more = max(0, self.engine.describe().least_steps - min(step_counts))
+        steps = [n + more for _ in range(repeats) for n in step_counts]
         tasks = (ImageTask(f"profile-{uuid.uuid4().hex}", "a grey cat", n, width, height) for n in steps)
         return fit_delay(steps, [self.generate(task).record.computing_s for task in tasks])
 

@@ -206,7 +206,7 @@ class ServingLoop:
         self._cold = False
         if not cold:
             size = (output.width, output.height)
-            self._delays.add(size, output.steps_done, finished_s - entry.started_s)
+            self._delays.add(size, entry.task.denoising_steps, finished_s - entry.started_s)
         self._send(entry, output, started, finished_s, load_s, cold or entry.met_cold_server)
 
     def _serve_failed(self, entry: QueuedTask, error: EdgeError) -> None:
@@ -269,8 +269,12 @@ class ServingLoop:
             seed=task.seed,
             steps_asked=task.denoising_steps,
             steps_done=output.steps_done,
+            denoiser_calls=output.denoiser_calls,
             dtype=output.dtype,
             attempt=output.attempt,
+            prompt_tokens_cut=output.prompt_tokens_cut,
+            prompt_cut_by=output.prompt_cut_by,
+            safety_check=output.safety_check,
             cold_start=cold,
             predicted_delay_s=entry.predicted_delay_s,
             peak_memory_mib=output.peak_memory_mib,

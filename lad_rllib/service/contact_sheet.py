@@ -69,5 +69,6 @@ def _write_caption(pen: object, font: FreeTypeFont | ImageFont, place: tuple[int
         lines.append(delivery.error.name)
     else:
         lines.append(f"{delivery.server}, {delivery.task.denoising_steps} steps")
-        lines.append(f"{delivery.service_delay_s:.3g} s")
+        is_blank = delivery.record is not None and delivery.record.safety_check == "blanked"
+        lines.append(f"{delivery.service_delay_s:.3g} s" + (", safety: blanked" if is_blank else ""))
     pen.multiline_text(place, "\n".join(lines), fill="black", font=font, spacing=2)  # type: ignore[attr-defined]

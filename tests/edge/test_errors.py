@@ -31,6 +31,7 @@ def test_the_names_are_those_that_users_are_told():
         "generation_failed",
         "invalid_request",
         "model_load_failed",
+        "non_finite_image",
         "out_of_memory",
         "queue_full",
         "server_unavailable",

@@ -71,8 +71,15 @@ def _letters():
     return CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=[], model_max_length=77)
 
 
-def make_tiny_unet_pipeline(folder: Path, seed: int = 0) -> Path:
-    """Write a pipeline of the first Stable Diffusion's kind: a U-Net, a schedule of second order, 16x16 pixels."""
+def make_tiny_unet_pipeline(folder: Path, seed: int = 0, scheduler=None, blanks_all: bool | None = None) -> Path:
+    """Write a pipeline of the first Stable Diffusion's kind: a U-Net, 16x16 pixels.
+
+    Args:
+        folder: Where to.
+        seed: Of the weights.
+        scheduler: Noise schedule; None: one of second order.
+        blanks_all: Whether the safety checker objects to every image or to none; None: no safety checker.
+    """
     import torch
     from diffusers import AutoencoderKL, HeunDiscreteScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
@@ -108,10 +115,27 @@ def make_tiny_unet_pipeline(folder: Path, seed: int = 0) -> Path:
             attention_head_dim=2,
             norm_num_groups=4,
         ),
-        scheduler=HeunDiscreteScheduler(steps_offset=1),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
+        scheduler=scheduler or HeunDiscreteScheduler(steps_offset=1),
+        requires_safety_checker=blanks_all is not None,
+        **_safety_checker(blanks_all),
     )
     pipeline.save_pretrained(folder)
     return folder
+
+
+def _safety_checker(blanks_all: bool | None) -> dict[str, object]:
+    """Stable Diffusion's own checker with random weights, and a threshold that every image or no image passes."""
+    if blanks_all is None:
+        return {"safety_checker": None, "feature_extractor": None}
+    from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+    from transformers import CLIPConfig, CLIPImageProcessor
+
+    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = CLIPConfig(
+        vision_config={**small, "image_size": 16, "patch_size": 8}, text_config=small, projection_dim=16
+    )
+    checker = StableDiffusionSafetyChecker(config)
+    checker.special_care_embeds_weights.data.fill_(2.0)  # similarities are between -1 and 1
+    checker.concept_embeds_weights.data.fill_(-2.0 if blanks_all else 2.0)
+    size = {"height": 16, "width": 16}
+    return {"safety_checker": checker, "feature_extractor": CLIPImageProcessor(size=size, crop_size=size)}
