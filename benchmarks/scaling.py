@@ -164,7 +164,7 @@ def run(parsed: argparse.Namespace) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """Run from the command line."""
-    from lad_rllib.cli.cluster import add_cluster_arguments, add_smoke_argument
+    from lad_rllib.cli.flags import add_cluster_arguments, add_smoke_argument
     from lad_rllib.cli.main import run_command
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

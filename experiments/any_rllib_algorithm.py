@@ -22,9 +22,9 @@ from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS
 
 from lad_rllib import names
-from lad_rllib.cli import cluster
+from lad_rllib.cli import cluster, flags
 from lad_rllib.cli.main import run_command
-from lad_rllib.cli.options import add_setting_arguments, check_at_least_one, setting_spec, writable_folder
+from lad_rllib.cli.options import check_at_least_one, setting_spec, writable_folder
 from lad_rllib.cli.run_folder import RunFolder
 from lad_rllib.cli.storage import SharedCopy
 from lad_rllib.envs import StationCallback, StationMultiAgentEnv
@@ -147,11 +147,11 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--output", metavar="DIR", help="output folder (default: results/ALGORITHM)")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier run in the output folder")
     parser.add_argument("--resume", action="store_true", help="go on with the run in the output folder or storage")
-    add_setting_arguments(parser)
+    flags.add_setting_arguments(parser)
     group = parser.add_argument_group("cluster")
-    cluster.add_cluster_arguments(group)
-    cluster.add_storage_argument(group)
-    cluster.add_smoke_argument(parser, setting="small", iterations=2, decisions=300)
+    flags.add_cluster_arguments(group)
+    flags.add_storage_argument(group)
+    flags.add_smoke_argument(parser, setting="small", iterations=2, decisions=300)
     parsed = parser.parse_args(argv)
     parsed.command = "any_rllib_algorithm"
     return parsed

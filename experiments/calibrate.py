@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from lad_rllib.cli import cluster, live
+from lad_rllib.cli import flags, live
 from lad_rllib.cli import options as shared
 from lad_rllib.cli.main import run_command
 from lad_rllib.cli.rows import ResultRows
@@ -33,7 +33,7 @@ from lad_rllib.simulator import build_setting
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    live.add_fleet_arguments(parser)
+    flags.add_fleet_arguments(parser)
     measure = parser.add_argument_group("measuring")
     measure.add_argument(
         "--step-counts", type=int, nargs="+", default=(2, 8, 14, 20), metavar="N", help="steps to fit to (2 8 14 20)"
@@ -66,9 +66,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--resume", action="store_true", help="keep the images that were measured, and the schedules that were checked"
     )
-    cluster.add_storage_argument(parser)
+    flags.add_storage_argument(parser)
     small = {"step_counts": (2, 4, 6), "held_out": (3,), "repeats": 1, "check_slots": 2}
-    cluster.add_smoke_argument(parser, **small)
+    flags.add_smoke_argument(parser, **small)
     parsed = parser.parse_args(arguments)
     parsed.command = "calibrate"
     return parsed

@@ -22,7 +22,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from lad_rllib.cli import cluster  # noqa: E402
+from lad_rllib.cli import cluster, flags  # noqa: E402
 from lad_rllib.cli.main import run_command  # noqa: E402
 from lad_rllib.cli.rows import ResultRows  # noqa: E402
 from lad_rllib.cli.storage import SharedCopy, Storage  # noqa: E402
@@ -115,8 +115,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     evaluate.set_defaults(action=run_evaluation)
     for command in (train, evaluate):
         group = command.add_argument_group("cluster (the work as one task; default: in this process)")
-        cluster.add_cluster_arguments(group)
-        cluster.add_storage_argument(group)
+        flags.add_cluster_arguments(group)
+        flags.add_storage_argument(group)
         command.add_argument("--smoke", action="store_true", help="on little data, few steps: does it run?")
     options = parser.parse_args(arguments)
     options.command = "embedded_model"

@@ -27,7 +27,7 @@ from experiments.comparison.runs import (  # noqa: E402
     shared_configuration,
 )
 from lad_rllib import names  # noqa: E402
-from lad_rllib.cli import cluster, run_configuration  # noqa: E402
+from lad_rllib.cli import cluster, flags, run_configuration  # noqa: E402
 from lad_rllib.cli import options as shared  # noqa: E402
 from lad_rllib.cli.main import run_command  # noqa: E402
 from lad_rllib.cli.run_folder import source_commit  # noqa: E402
@@ -44,7 +44,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_run_arguments(parser, output="results/learning", seeds=5, episodes=100)
     add_methods_argument(parser, [OURS])
-    cluster.add_smoke_argument(parser, setting="small", seeds=2, episodes=4, checkpoint_every=1)
+    flags.add_smoke_argument(parser, setting="small", seeds=2, episodes=4, checkpoint_every=1)
     parsed = parser.parse_args(arguments)
     parsed.command = "learning"
     return parsed

@@ -29,6 +29,7 @@ from lad_rllib import names
 from lad_rllib.algorithms.lad_ts import LADTS, LADTSConfig
 from lad_rllib.algorithms.lad_ts.policy import LADTSPolicy
 from lad_rllib.cli import cluster as ray_cluster
+from lad_rllib.cli import flags
 from lad_rllib.cli import options as shared
 from lad_rllib.cli.main import run_command
 from lad_rllib.cli.rows import ResultRows
@@ -59,12 +60,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--slots", type=int, default=60, help="slots of an episode (60)")
     parser.add_argument("--max-tasks", type=int, default=14, help="most tasks of a station in a slot (14)")
     parser.add_argument("--load", type=float, default=1.2, help="work that arrives over what the servers can do (1.2)")
-    ray_cluster.add_cluster_arguments(parser.add_argument_group("cluster (default: two nodes are started here)"))
+    flags.add_cluster_arguments(parser.add_argument_group("cluster (default: two nodes are started here)"))
     parser.add_argument("--output", default="results/live_training", metavar="DIR", help="(results/live_training)")
     parser.add_argument("--resume", action="store_true", help="keep the seeds that are complete in the output folder")
-    ray_cluster.add_storage_argument(parser)
+    flags.add_storage_argument(parser)
     small = {"seeds": 1, "episodes": 2, "simulated_episodes": 2, "slots": 4, "max_tasks": 3}
-    ray_cluster.add_smoke_argument(parser, **small)
+    flags.add_smoke_argument(parser, **small)
     parsed = parser.parse_args(arguments)
     parsed.command = "live_training"
     return parsed

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from lad_rllib.cli import cluster, live
+from lad_rllib.cli import flags, live
 from lad_rllib.cli import options as shared
 from lad_rllib.cli.main import run_command
 from lad_rllib.cli.rows import ResultRows
@@ -42,7 +42,7 @@ WITHOUT_LEARNING = ("greedy-oracle", "water-filling", "least-loaded", "round-rob
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    live.add_fleet_arguments(parser)
+    flags.add_fleet_arguments(parser)
     parser.add_argument("--checkpoint", metavar="DIR", help="trained policy; without one LAD-TS is left out")
     parser.add_argument("--schedulers", nargs="+", choices=live.SCHEDULERS, metavar="NAME", help="whom to compare")
     parser.add_argument("--tasks", type=int, nargs="+", default=TASKS, metavar="N", help="numbers of tasks")
@@ -52,8 +52,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--keep-images", action="store_true", help="keep every image, in images/SCHEDULER-N/")
     parser.add_argument("--output", default="results/prototype", metavar="DIR", help="output folder")
     parser.add_argument("--resume", action="store_true", help="keep the runs that are in the output folder or storage")
-    cluster.add_storage_argument(parser)
-    cluster.add_smoke_argument(parser, tasks=(1, 10))
+    flags.add_storage_argument(parser)
+    flags.add_smoke_argument(parser, tasks=(1, 10))
     parsed = parser.parse_args(arguments)
     parsed.command = "prototype"
     return parsed

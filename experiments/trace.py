@@ -31,8 +31,8 @@ from experiments.comparison.runs import (  # noqa: E402
     case_setting,
 )
 from lad_rllib import names  # noqa: E402
-from lad_rllib.cli import cluster  # noqa: E402
-from lad_rllib.cli.evaluate import EVALUATION_PART, comparison_table, evaluation_arrivals  # noqa: E402
+from lad_rllib.cli import flags  # noqa: E402
+from lad_rllib.cli.evaluate import comparison_table, evaluation_arrivals  # noqa: E402
 from lad_rllib.cli.main import run_command  # noqa: E402
 from lad_rllib.errors import ConfigurationError  # noqa: E402
 from lad_rllib.scheduling import HEURISTICS, make_heuristic, play  # noqa: E402
@@ -60,7 +60,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--log", default=SAMPLE, metavar="FILE", help=f"request log ({SAMPLE})")
     parser.add_argument("--loads", type=float, nargs="+", default=list(LOADS), metavar="X", help="(0.6 0.9 1.2)")
     parser.set_defaults(setting=None)
-    cluster.add_smoke_argument(
+    flags.add_smoke_argument(
         parser, seeds=1, episodes=2, checkpoint_every=1, loads=[1.2], methods=["lad-ts", "dqn-ts", DISPATCHER]
     )
     parsed = parser.parse_args(arguments)
@@ -126,7 +126,7 @@ def judge(runs: CaseRuns) -> pd.DataFrame:
 
 def unseen(setting: Setting) -> Setting:
     """The same setting on the later part of its log."""
-    return build_setting(override_spec(setting.spec, {"arrivals": {"part": list(EVALUATION_PART)}}))
+    return build_setting(override_spec(setting.spec, {"arrivals": {"part": list(names.EVALUATION_PART)}}))
 
 
 def possible_heuristics(setting: Setting) -> list[str]:

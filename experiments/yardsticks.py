@@ -23,7 +23,7 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lad_rllib.cli import cluster
+from lad_rllib.cli import flags
 from lad_rllib.cli import options as shared
 from lad_rllib.cli.evaluate import evaluation_arrivals
 from lad_rllib.cli.main import run_command
@@ -92,7 +92,7 @@ class Study:
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    shared.add_setting_arguments(parser)
+    flags.add_setting_arguments(parser)
     parser.add_argument(
         "--vary-max-tasks",
         type=int,
@@ -111,7 +111,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--output", default="results/yardsticks", metavar="DIR", help="(results/yardsticks)")
     parser.add_argument("--resume", action="store_true", help="keep the rows that are in the output folder")
     small = {"setting": "small", "vary_max_tasks": [4], "episodes": 2, "load_episodes": 1, "seeds": 2}
-    cluster.add_smoke_argument(parser, **small, effort=0.02, load_effort=0.02, iterations=20, rounds=5)
+    flags.add_smoke_argument(parser, **small, effort=0.02, load_effort=0.02, iterations=20, rounds=5)
     parsed = parser.parse_args(arguments)
     parsed.command = "yardsticks"
     return parsed

@@ -38,3 +38,22 @@ YARDSTICKS = {
 
 # Algorithms on the command line and in text.
 ALGORITHMS = {"lad-ts": "LAD-TS", "d2sac-ts": "D2SAC-TS", "sac-ts": "SAC-TS", "dqn-ts": "DQN-TS"}
+DEFAULT_ALGORITHM = "lad-ts"
+
+# What the command line lets its users choose; each room's own table has exactly these.
+SETTING_PRESETS = ("paper", "paper-random", "small", "sample-trace")
+SHIPPED_FLEETS = ("digits", "emulated", "mixed", "jetson", "gpu-cluster")
+HEURISTICS = (
+    "greedy-oracle",
+    "water-filling",
+    "capacity-proportional",
+    "least-loaded-exact",
+    "least-loaded",
+    "round-robin",
+    "random",
+    "local-only",
+)
+LEARNED = "lad-ts"  # the scheduler that a checkpoint holds, whichever algorithm trained it
+SEARCHES = ("random", "grid", "optuna")
+TRIAL_SCHEDULERS = ("asha", "pbt", "median", "none")
+EVALUATION_PART = (0.7, 1.0)  # of a request log: what training does not see

@@ -52,7 +52,7 @@ def check(document: Document, command: str, cluster: Mapping[str, Any]) -> Itera
 
 def _parser_of(script: str) -> argparse.ArgumentParser | None:
     """The parser of a script that is one of our commands."""
-    from lad_rllib.cli.main import COMMANDS
+    from lad_rllib.cli.flags import COMMANDS
 
     path = PurePosixPath(script)
     command = COMMANDS.get(path.stem) if path.parent == PurePosixPath("experiments") else None

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from lad_rllib import names
-from lad_rllib.cli import cluster, run_configuration
+from lad_rllib.cli import cluster, flags, run_configuration
 from lad_rllib.cli import options as shared
 from lad_rllib.cli.storage import SharedCopy
 from lad_rllib.errors import ConfigurationError
@@ -46,7 +46,7 @@ class Case:
 
 def add_run_arguments(parser: argparse.ArgumentParser, *, output: str, seeds: int, episodes: int) -> None:
     """Arguments of every experiment of cases and seeds, but ``--methods`` and ``--smoke``."""
-    shared.add_setting_arguments(parser)
+    flags.add_setting_arguments(parser)
     parser.add_argument("--seeds", type=int, default=seeds, help=f"runs of each, with seeds 0, 1, ... ({seeds})")
     parser.add_argument("--episodes", type=int, default=episodes, help=f"episodes of each run ({episodes})")
     parser.add_argument("--max-concurrent", type=int, metavar="N", help="runs at a time (as many as there is room)")
@@ -55,9 +55,9 @@ def add_run_arguments(parser: argparse.ArgumentParser, *, output: str, seeds: in
     )
     parser.add_argument("--output", default=output, metavar="DIR", help=f"({output})")
     parser.add_argument("--resume", action="store_true", help="go on with the runs in the output folder or storage")
-    run_configuration.add_learning_arguments(parser)
-    run_configuration.add_scale_arguments(parser)
-    run_configuration.without_fleet(parser)
+    flags.add_learning_arguments(parser)
+    flags.add_scale_arguments(parser)
+    flags.without_fleet(parser)
     parser.set_defaults(seed=0, part=None)
 
 

@@ -17,68 +17,6 @@ DASHBOARD_PORT = 8265
 CONNECT_TIMEOUT_S = 10.0
 
 
-def add_cluster_arguments(parser: Any) -> None:
-    """Arguments that choose the Ray cluster.
-
-    Args:
-        parser: A parser or a group of arguments.
-    """
-    parser.add_argument(
-        "--address",
-        metavar="ADDR",
-        help="Ray cluster: host:port, ray://host:port, or 'auto' for the one that runs here "
-        "(default: RAY_ADDRESS, which 'ray job submit' sets; else Ray starts here)",
-    )
-    parser.add_argument(
-        "--wait-nodes",
-        type=int,
-        default=0,
-        metavar="N",
-        help="begin when the cluster has so many nodes, the head among them; 'ray up' returns before workers have "
-        "joined (0: do not wait)",
-    )
-    parser.add_argument(
-        "--wait-timeout", type=float, default=300.0, metavar="S", help="longest wait for --wait-nodes [s] (300)"
-    )
-
-
-def add_storage_argument(parser: Any) -> None:
-    """Where results are kept besides the output folder.
-
-    Args:
-        parser: A parser or a group of arguments.
-    """
-    parser.add_argument(
-        "--storage-path",
-        metavar="DIR|URI",
-        help="keep a copy of the output folder here, under its name, as it grows: a folder that all nodes share, or "
-        "s3://, gs://, abfs://; --resume takes it from there when this machine has none",
-    )
-
-
-def add_smoke_argument(parser: argparse.ArgumentParser, **values: Any) -> None:
-    """``--smoke``: small values for options that the user has not given.
-
-    Args:
-        parser: The parser that has the options already.
-        values: Option (as in the namespace) and value.
-    """
-
-    class Smoke(argparse.Action):
-        def __call__(self, parser: Any, namespace: Any, *_: Any) -> None:
-            setattr(namespace, self.dest, True)
-            for name, value in values.items():
-                if getattr(namespace, name) == parser.get_default(name):
-                    setattr(namespace, name, value)
-
-    told = ", ".join(f"--{name.replace('_', '-')} {_shown(value)}" for name, value in values.items())
-    parser.add_argument("--smoke", action=Smoke, nargs=0, default=False, help=f"does it run? The same as {told}")
-
-
-def _shown(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-
-
 def address_of(options: argparse.Namespace) -> str:
     """Address of the Ray cluster that the arguments and the environment name; "local" if none is to be joined."""
     return options.address or os.environ.get("RAY_ADDRESS") or ("auto" if options.wait_nodes > 1 else "local")

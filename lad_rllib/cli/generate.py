@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from lad_rllib import names
 from lad_rllib.cli import live
 from lad_rllib.cli import options as shared
 from lad_rllib.edge.record import TaskRecord
@@ -19,41 +20,6 @@ from lad_rllib.edge.task import ImageTask
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import load_fleet
 from lad_rllib.service import Delivery, Dispatcher, LiveRun, image_tasks, read_prompts, save_contact_sheet, serve
-
-SUMMARY = "send prompts to a fleet of edge servers and keep the images"
-DESCRIPTION = """\
-Send prompts through a scheduler to a fleet of edge servers; all are there at once.
-
-  lad-rllib generate --tasks 10 --output results/images                        the embedded pipelines, greedy oracle
-  lad-rllib generate --checkpoint results/live/checkpoint --output results/images   a trained policy
-  lad-rllib generate --fleet own.yaml --prompts captions.txt --steps 20 30 --output results/images
-
-The output folder receives images/ (one PNG each), deliveries.csv (one row per task: server, every part of the delay,
-error) and contact_sheet.png. Ctrl-C keeps what is there.
-"""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define the command's arguments."""
-    live.add_fleet_arguments(parser)
-    who = parser.add_argument_group("scheduler")
-    who.add_argument("--checkpoint", metavar="DIR", help="trained policy; trained for this fleet's calibrated setting")
-    who.add_argument(
-        "--scheduler",
-        choices=live.SCHEDULERS,
-        help=f"who decides (default: {live.LEARNED} with a checkpoint, else greedy-oracle)",
-    )
-    who.add_argument("--greedy-actions", action="store_true", help="trained policy: its most probable servers")
-    what = parser.add_argument_group("tasks")
-    what.add_argument("--prompts", metavar="FILE", help="one prompt per line (default: a small list that comes along)")
-    what.add_argument("--tasks", type=int, metavar="N", help="images (default: one for each prompt)")
-    what.add_argument(
-        "--steps", type=int, nargs=2, default=(10, 19), metavar=("LOW", "HIGH"), help="denoising steps (10 19)"
-    )
-    what.add_argument("--size", type=int, nargs=2, metavar=("W", "H"), help="size [pixel] (default: the servers')")
-    what.add_argument("--deadline", type=float, metavar="S", help="give a task up after so many seconds")
-    what.add_argument("--seed", type=int, default=0, help="seed of stations, steps and decisions (default: 0)")
-    parser.add_argument("--output", default="results/images", metavar="DIR", help="output folder (results/images)")
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -89,8 +55,8 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 def _decider(parsed: argparse.Namespace) -> live.Decider:
-    name = parsed.scheduler or (live.LEARNED if parsed.checkpoint else "greedy-oracle")
-    if name != live.LEARNED:
+    name = parsed.scheduler or (names.LEARNED if parsed.checkpoint else "greedy-oracle")
+    if name != names.LEARNED:
         for option in ("checkpoint", "greedy_actions"):
             if getattr(parsed, option):
                 raise ConfigurationError(

@@ -9,30 +9,14 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.status import Status
 
+from lad_rllib import names
 from lad_rllib.cli import cluster
 from lad_rllib.envs.episodes import read_setting
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.fleet import SHIPPED_FLEETS, Fleet, FleetModel, FleetSpec, load_fleet
-from lad_rllib.scheduling import HEURISTICS, Scheduler, make_heuristic
+from lad_rllib.fleet import Fleet, FleetModel, FleetSpec, load_fleet
+from lad_rllib.scheduling import Scheduler, make_heuristic
 from lad_rllib.service import Dispatcher
 from lad_rllib.simulator import Setting
-
-LEARNED = "lad-ts"
-SCHEDULERS = (LEARNED, *HEURISTICS)
-
-
-def add_fleet_arguments(parser: argparse.ArgumentParser, default: str = "digits") -> None:
-    """Arguments that choose a fleet of edge servers and where it runs."""
-    group = parser.add_argument_group("fleet")
-    group.add_argument(
-        "--fleet",
-        default=default,
-        metavar="NAME|FILE",
-        help=f"fleet that comes along ({', '.join(SHIPPED_FLEETS)}) or a YAML file (default: {default})",
-    )
-    group.add_argument("--shared-fleet", action="store_true", help="use the fleet that 'lad-rllib fleet up' started")
-    group.add_argument("--in-process", action="store_true", help="servers in this process instead of Ray actors")
-    cluster.add_cluster_arguments(group)
 
 
 @contextmanager
@@ -63,7 +47,7 @@ class Decider:
     """A scheduler and what it takes the fleet for.
 
     Args:
-        name: One of ``SCHEDULERS``.
+        name: ``names.LEARNED``, or a heuristic.
         checkpoint: Checkpoint of the learned one.
         explore: Whether the learned one draws servers from its probabilities.
 
@@ -76,11 +60,13 @@ class Decider:
         self.name = self.title = name
         self.setting: Setting | None = None
         self.scheduler: Scheduler
-        if name != LEARNED:
+        if name != names.LEARNED:
             self.scheduler = make_heuristic(name)
             return
         if checkpoint is None:
-            raise ConfigurationError(f"scheduler {LEARNED} needs --checkpoint, a folder that 'lad-rllib train' wrote")
+            raise ConfigurationError(
+                f"scheduler {names.LEARNED} needs --checkpoint, a folder that 'lad-rllib train' wrote"
+            )
         from lad_rllib.algorithms.lad_ts.policy import LADTSPolicy
         from lad_rllib.algorithms.lad_ts.policy_file import read_policy
 

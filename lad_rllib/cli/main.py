@@ -1,4 +1,4 @@
-"""Entry point of the console command."""
+"""Entry point of the console command; it reads the arguments before it loads what the command needs."""
 
 from __future__ import annotations
 
@@ -9,23 +9,29 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from importlib import import_module
 
 from lad_rllib import __version__
-from lad_rllib.cli import evaluate, fleet, generate, train, tune
-from lad_rllib.edge.errors import EdgeError
+from lad_rllib.cli import flags
+from lad_rllib.cli.parsing import CommandParser
 from lad_rllib.errors import ConfigurationError
-
-COMMANDS = {"train": train, "tune": tune, "evaluate": evaluate, "fleet": fleet, "generate": generate}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
-    parser = argparse.ArgumentParser(
+    parsed = parser().parse_args(arguments)
+    command = import_module(f"lad_rllib.cli.{parsed.command}")
+    return run_command(command.run, parsed)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    whole = CommandParser(
         prog="lad-rllib", description="Train and judge schedulers of text-to-image requests on edge networks (LAD-TS)."
     )
-    parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    for name, module in COMMANDS.items():
+    whole.add_argument("--version", action="version", version=__version__)
+    commands = whole.add_subparsers(dest="command", required=True, metavar="command")
+    for name, module in flags.COMMANDS.items():
         command = commands.add_parser(
             name,
             help=module.SUMMARY,
@@ -33,8 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_arguments(command)
-    parsed = parser.parse_args(arguments)
-    return run_command(COMMANDS[parsed.command].run, parsed)
+    return whole
 
 
 def script_main(name: str, arguments: Sequence[str] | None = None) -> int:
@@ -47,6 +52,8 @@ def run_command(run: Callable[[argparse.Namespace], int], parsed: argparse.Names
 
     Ctrl-C becomes one line, too, and status 130.
     """
+    from lad_rllib.edge.errors import EdgeError
+
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     logging.getLogger("ray").setLevel(logging.ERROR)

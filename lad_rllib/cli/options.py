@@ -12,43 +12,6 @@ from lad_rllib.errors import ConfigurationError
 from lad_rllib.simulator import PRESETS, load_spec, override_spec, resolve_paths
 
 
-def add_setting_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments that choose the edge network and its arrivals."""
-    group = parser.add_argument_group("setting (later ones override earlier ones)")
-    group.add_argument(
-        "--setting",
-        default="paper",
-        metavar="NAME|FILE",
-        help=f"preset ({', '.join(PRESETS)}) or a YAML/JSON settings file (default: paper)",
-    )
-    group.add_argument("--stations", type=int, metavar="B", help="base stations")
-    group.add_argument("--servers", type=int, metavar="A", help="edge servers (default: one per station)")
-    group.add_argument(
-        "--capacity",
-        type=float,
-        nargs="+",
-        metavar="GCYCLE/S",
-        help="capacity of the edge servers: one value for all, or one for each",
-    )
-    group.add_argument("--slots", type=int, metavar="T", help="slots per episode; the last is seen but not decided")
-    group.add_argument("--slot-seconds", type=float, metavar="S", help="length of a slot (1; for traces 20)")
-    group.add_argument(
-        "--arrivals",
-        metavar="paper|poisson|FILE",
-        help="where tasks come from: the setting's uniform draws, Poisson, or a request log (CSV or Parquet; "
-        "'sample' is the small made-up one that comes along)",
-    )
-    group.add_argument("--max-tasks", type=int, metavar="N", help="most tasks of a station in a slot")
-    group.add_argument("--mean-tasks", type=float, metavar="X", help="Poisson: mean tasks of a station in a slot")
-    group.add_argument("--load", type=float, metavar="X", help="request log: compress its time to this load (1.2)")
-    group.add_argument(
-        "--time-compression",
-        type=float,
-        metavar="X",
-        help="request log: seconds of the log per second, instead of --load",
-    )
-
-
 def setting_spec(options: argparse.Namespace, part: tuple[float, float] | None = None) -> dict[str, Any]:
     """The settings dictionary that the arguments describe.
 

@@ -16,7 +16,6 @@ from lad_rllib.simulator import Setting, TraceArrivals, build_setting
 from lad_rllib.text_files import read_structured
 
 TRAIN_PART = (0.0, 0.7)
-DEFAULT_ALGORITHM = "lad-ts"
 DEFAULT_KERNELS = "auto"
 TRAINING_KEYS = (
     "preset",
@@ -32,88 +31,6 @@ TRAINING_KEYS = (
 )
 
 
-def add_algorithm_argument(parser: Any) -> None:
-    """The argument that chooses the algorithm."""
-    parser.add_argument(
-        "--algorithm",
-        choices=tuple(names.ALGORITHMS),
-        default=DEFAULT_ALGORITHM,
-        help=f"what learns: LAD-TS, or a learned baseline of its paper ({DEFAULT_ALGORITHM})",
-    )
-
-
-def add_learning_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments that set hyperparameters."""
-    learn = parser.add_argument_group("learning (defaults: the published settings)")
-    learn.add_argument("--preset", choices=("published_code", "paper"), help="which reading of the paper")
-    learn.add_argument(
-        "--objective",
-        choices=("own_delay", "system_delay"),
-        help="what LAD-TS learns for: each task's own delay (own_delay: the paper's), or the delay of all",
-    )
-    learn.add_argument(
-        "--in-slot-view",
-        choices=("none", "own", "all"),
-        help="with objective system_delay: what a decision knows of earlier ones in its slot: nothing (none), those of "
-        "its own base station (own), or all (all: one dispatcher for all stations)",
-    )
-    learn.add_argument("--policy-denoising-steps", type=int, metavar="I", help="denoising steps of the actor (5)")
-    learn.add_argument("--initial-alpha", type=float, metavar="X", help="temperature at the start (0.05)")
-    learn.add_argument(
-        "--actor-lr",
-        type=float,
-        metavar="X",
-        help="learning rate of the actors (1e-4; 1e-3 with objective system_delay)",
-    )
-    learn.add_argument("--critic-lr", type=float, metavar="X", help="learning rate of the critics (1e-3)")
-    learn.add_argument("--alpha-lr", type=float, metavar="X", help="learning rate of the temperatures (3e-4)")
-    learn.add_argument(
-        "--gamma", type=float, metavar="X", help="discount factor (0.95; 0.99 with objective system_delay)"
-    )
-    learn.add_argument("--updates-per-slot", type=float, metavar="X", help="updates for each slot played (1)")
-    learn.add_argument(
-        "--config", metavar="FILE", help="YAML/JSON file with arguments of training() of the algorithm's configuration"
-    )
-    learn.add_argument(
-        "--queue-unit",
-        choices=("auto", "gcycles", "seconds", "slots"),
-        default="auto",
-        help="what the agents see of the queues: work (published), or the waiting time that it means; auto is work, "
-        "waiting time for request logs, whose queues are longer by orders of magnitude, and slots of waiting time for "
-        "a system objective, which needs them",
-    )
-
-
-def add_scale_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments that say how many runners and learners there are, and on which cluster."""
-    scale = parser.add_argument_group("scale and cluster")
-    scale.add_argument("--num-env-runners", type=int, default=0, metavar="N", help="remote environment runners (0)")
-    scale.add_argument(
-        "--rollout-fragment-length",
-        type=int,
-        metavar="N",
-        help="slots between two sets of weights for the runners (local runner: 1; remote ones: an episode)",
-    )
-    scale.add_argument("--num-envs-per-env-runner", type=int, default=1, metavar="N", help="episodes in lockstep (1)")
-    scale.add_argument("--num-learners", type=int, default=0, metavar="N", help="remote learners (0)")
-    scale.add_argument(
-        "--device",
-        choices=("auto", "cpu", "cuda"),
-        default="auto",
-        help="where the learner computes; auto is the CPU, which is faster for networks this small",
-    )
-    scale.add_argument(
-        "--num-gpus-per-learner", type=float, metavar="X", help="GPUs of each learner, also a part of one (0; cuda: 1)"
-    )
-    cluster.add_cluster_arguments(scale)
-    cluster.add_storage_argument(scale)
-
-
-def without_fleet(parser: argparse.ArgumentParser) -> None:
-    """Have a command that only simulates resolve to a configuration, too."""
-    parser.set_defaults(fleet=None, shared_fleet=False, in_process=False, prompts=None, init_from=None)
-
-
 def resolve(parsed: argparse.Namespace) -> dict[str, Any]:
     """Everything that the run depends on, as plain values."""
     shared.check_at_least_one(parsed, "episodes", "checkpoint_every")
@@ -122,7 +39,7 @@ def resolve(parsed: argparse.Namespace) -> dict[str, Any]:
     training = read_training_file(parsed.config) if parsed.config else {}
     training |= {key: getattr(parsed, key) for key in TRAINING_KEYS if getattr(parsed, key) is not None}
     return {
-        "algorithm": getattr(parsed, "algorithm", DEFAULT_ALGORITHM),
+        "algorithm": getattr(parsed, "algorithm", names.DEFAULT_ALGORITHM),
         "setting": setting.spec,
         "training": training,
         "kernels": training.get("kernels", DEFAULT_KERNELS),
@@ -217,7 +134,7 @@ def read_training_file(path: str) -> dict[str, Any]:
 
 def algorithm_of(configuration: dict[str, Any]) -> str:
     """Name of the algorithm of a resolved configuration; runs from before there were several have none."""
-    name: str = configuration.get("algorithm", DEFAULT_ALGORITHM)
+    name: str = configuration.get("algorithm", names.DEFAULT_ALGORITHM)
     return name
 
 

@@ -9,7 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from lad_rllib.fleet.server_spec import ServerSpec
-from lad_rllib.fleet.spec import SHIPPED_FLEETS, FleetSpec, load_fleet
+from lad_rllib.fleet.spec import FleetSpec, load_fleet
+from lad_rllib.names import SHIPPED_FLEETS
 
 if TYPE_CHECKING:
     from lad_rllib.fleet.calibration import Calibration, calibrate, calibration_of_images

@@ -11,6 +11,7 @@ from typing import Any
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import checks
 from lad_rllib.fleet.server_spec import ServerSpec, server_specs
+from lad_rllib.names import SHIPPED_FLEETS
 from lad_rllib.text_files import read_structured
 
 PLACEMENTS = ("pack", "spread", "strict_pack", "strict_spread", "none")
@@ -64,10 +65,6 @@ class FleetSpec:
 def shipped_fleets_path() -> Path:
     """Folder of the fleets that come with the package."""
     return Path(str(resources.files("lad_rllib") / "data" / "fleets"))
-
-
-SHIPPED_FLEETS = ("digits", "emulated", "mixed", "jetson", "gpu-cluster")
-"""Names of the fleets that come with the package."""
 
 
 def load_fleet(fleet: str | Path | Mapping[str, Any] | FleetSpec) -> FleetSpec:

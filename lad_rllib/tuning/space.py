@@ -14,8 +14,6 @@ import numpy as np
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.text_files import read_structured
 
-SCHEDULERS = ("asha", "pbt", "median", "none")
-SEARCHES = ("random", "grid", "optuna")
 MUTABLE = (
     "actor_lr",
     "critic_lr",

@@ -6,7 +6,7 @@ import os
 import pandas as pd
 import pytest
 
-from lad_rllib.cli import cluster, main
+from lad_rllib.cli import flags, main
 from lad_rllib.cli.storage import SharedCopy, Storage
 from lad_rllib.errors import ConfigurationError
 
@@ -17,7 +17,7 @@ def smoke_parser():
     parser = argparse.ArgumentParser()
     parser.add_argument("--episodes", type=int, default=100)
     parser.add_argument("--tasks", type=int, nargs="+", default=(1, 100))
-    cluster.add_smoke_argument(parser, episodes=2, tasks=[1])
+    flags.add_smoke_argument(parser, episodes=2, tasks=[1])
     return parser
 
 

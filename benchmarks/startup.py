@@ -1,0 +1,59 @@
+"""How long the command line takes to answer help, the version and a typing error, beside Python's own start.
+
+    python benchmarks/startup.py        # a few seconds; writes benchmarks/results/startup.md
+
+Wall time of whole processes, the smallest of several, all in turn in one run.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.report import provenance, show
+
+REPEATS = 7
+GOAL_S = 0.4
+COMMAND = "from lad_rllib.cli import main; main({})"
+CASES = {
+    "python -c pass": "pass",
+    "lad-rllib --version": COMMAND.format(["--version"]),
+    "lad-rllib --help": COMMAND.format(["--help"]),
+    "lad-rllib train --help": COMMAND.format(["train", "--help"]),
+    "lad-rllib train --gama 0.9": COMMAND.format(["train", "--gama", "0.9"]),
+    "python -c 'import ray'": "import ray",
+}
+RESULT = Path(__file__).parent / "results" / "startup.md"
+
+
+def seconds(statement: str) -> float:
+    """Wall time of a process that runs one statement [s]."""
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", statement], capture_output=True, check=False)
+    return time.perf_counter() - began
+
+
+def main() -> int:
+    """Measure, print and write the table; returns 1 if a command misses the goal."""
+    taken = {name: [seconds(statement)] for name, statement in CASES.items()}  # the first round warms the disk cache
+    for _ in range(REPEATS):
+        for name, statement in CASES.items():
+            taken[name].append(seconds(statement))
+    least = {name: min(values[1:]) for name, values in taken.items()}
+    bare = least["python -c pass"]
+    rows = [{"process": name, "wall s": value, "over python": value / bare} for name, value in least.items()]
+    slowest = max(value for name, value in least.items() if name.startswith("lad-rllib"))
+    verdict = f"{'reached' if slowest < GOAL_S else 'missed'}: the slowest takes {slowest:.3f} s, goal {GOAL_S} s"
+    facts = [f"- {key}: {value}" for key, value in provenance("benchmarks/startup.py", "one thread").items()]
+    text = "\n".join(["# Start of the command line", "", *facts, "", show(rows), "", verdict, ""])
+    print(text)
+    RESULT.write_text(text, encoding="utf-8")
+    return int(slowest >= GOAL_S)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
