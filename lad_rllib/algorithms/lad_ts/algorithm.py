@@ -29,7 +29,7 @@ from lad_rllib import names
 from lad_rllib.algorithms.lad_ts.actors import ActingNetworks
 from lad_rllib.algorithms.lad_ts.config import LADTSConfig
 from lad_rllib.algorithms.lad_ts.env_runner import LADTSEnvRunner
-from lad_rllib.algorithms.lad_ts.learner import READY
+from lad_rllib.algorithms.lad_ts.learner import DIVERGED, READY
 from lad_rllib.algorithms.lad_ts.meaning import meaning
 from lad_rllib.algorithms.lad_ts.policy_file import read_policy, write_policy
 from lad_rllib.algorithms.lad_ts.replay_buffer import FleetReplayBuffer, SlotSample
@@ -68,6 +68,7 @@ class LADTS(Algorithm):
         super().setup(config)
         observation_space, _ = self.spaces[INPUT_ENV_SINGLE_SPACES]
         servers = observation_space[names.QUEUES].shape[0]
+        self.config.check_target_entropy(servers)
         self.replay_buffer = FleetReplayBuffer(
             num_stations=observation_space[names.TASKS].shape[0],
             num_servers=servers,
@@ -101,8 +102,23 @@ class LADTS(Algorithm):
                 self._share_weights()
         if not self.config.learns_from_costs:
             self.metrics.log_value("replay_buffer_size", float(self.replay_buffer.size.mean()), window=1)
+        self._check_finite()
         results = self.learner_group.foreach_learner(lambda learner: learner.reduce_metrics())
         self.metrics.aggregate([result.get() for result in results], key=LEARNER_RESULTS)
+
+    def _check_finite(self) -> None:
+        """End training that has diverged, before it is saved.
+
+        Raises:
+            ConfigurationError: names the loss or weight.
+        """
+        for result in self.learner_group.foreach_learner(lambda learner: learner.not_finite()):
+            if (name := result.get()) is not None:
+                raise ConfigurationError(
+                    f"training has diverged: {name} is not finite, or beyond {DIVERGED:g}, in iteration "
+                    f"{self.iteration + 1}; checkpoints from before are untouched; lower the learning rates, or set "
+                    "grad_clip"
+                )
 
     def _learn_from_transitions(self, samples: list[SlotSample]) -> None:
         """Store each slot, and take the updates that are due."""

@@ -343,6 +343,19 @@ class LADTSConfig(AlgorithmConfig):
         """Target entropy [nat] for a number of servers."""
         return 0.5 * math.log(num_servers) if self.target_entropy == "auto" else float(self.target_entropy)
 
+    def check_target_entropy(self, num_servers: int) -> None:
+        """Refuse a target that no policy over so many servers can have: the temperature would grow without bound.
+
+        Raises:
+            ConfigurationError: names the greatest entropy.
+        """
+        target, greatest = self.resolved_target_entropy(num_servers), math.log(num_servers)
+        if "target_entropy" not in self.without and target > greatest:
+            raise ConfigurationError(
+                f"target_entropy must be at most log({num_servers}) = {greatest:.3f}, the entropy of a uniform choice "
+                f"among {num_servers} edge servers, got {target:g}"
+            )
+
     def latent_size(self, num_servers: int) -> int:
         """Length of the latent actions that are remembered and replayed; 0 if the actor starts from none."""
         return latent_size(self.actor, self.latent_start, num_servers)

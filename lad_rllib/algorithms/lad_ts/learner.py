@@ -18,6 +18,8 @@ from lad_rllib.algorithms.lad_ts.networks import update_stations
 
 READY = "ready"
 """Batch column: stations that take part in the update, bool, shape (M, B), the same in every row."""
+DIVERGED = 1e15
+"""Greatest magnitude of a loss or weight; delays are seconds, so that what is beyond has lost its meaning."""
 NUM_UPDATES = "num_updates"
 ENTROPY = "entropy"
 
@@ -131,6 +133,16 @@ class LADTSTorchLearner(TorchLearner):
             rate = schedule.update(timestep=timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0))
             self._set_optimizer_lr(optimizer, lr=rate)
 
+    def not_finite(self) -> str | None:
+        """Name of a loss or weight that has diverged, see :data:`DIVERGED`; None if all are well."""
+        for key, value in self._diagnostics.items():
+            if not _is_well(self._of_active(value)):
+                return key
+        for name, weights in self._module[DEFAULT_MODULE_ID].state_dict().items():
+            if weights.is_floating_point() and not _is_well(weights):
+                return name
+        return None
+
     def reduce_metrics(self) -> dict[str, Any]:
         """Metrics since the last call, with the last update's diagnostics averaged over the stations it updated."""
         self._log_trainable_parameters()
@@ -165,6 +177,10 @@ class LADTSTorchLearner(TorchLearner):
         super().set_state(state)
         self._num_updates = state.get(NUM_UPDATES, self._num_updates)
         self._entropy = state.get(ENTROPY, self._entropy)
+
+
+def _is_well(values: Tensor) -> bool:
+    return bool((values.abs() <= DIVERGED).all())  # false for not-a-number, too
 
 
 def clip_by_station(gradients: Sequence[Tensor], limit: float, by: str) -> list[Tensor]:
