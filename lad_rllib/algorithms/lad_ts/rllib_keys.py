@@ -42,7 +42,6 @@ UNUSED: dict[str, str] = {
     "remote_worker_envs": "set num_env_runners",
     "remote_env_batch_wait_ms": "set num_env_runners",
     "fake_sampler": _OLD_STACK,
-    "simple_optimizer": _OLD_STACK,
     "batch_mode": "set rollout_fragment_length",
     "episode_lookback_horizon": "decisions depend on one slot and on the latent memory",
     "episodes_to_numpy": "leave it True",
@@ -83,6 +82,7 @@ UNUSED: dict[str, str] = {
 
 HONOURED = frozenset(
     [
+        "simple_optimizer",
         "_dont_auto_sync_env_runner_states",
         "_fake_gpus",
         "_is_atari",
