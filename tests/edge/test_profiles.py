@@ -43,7 +43,7 @@ def test_an_own_file_of_profiles_is_read(tmp_path):
         (GOOD.replace("source", "width: 100, source"), "width must be a multiple of 8"),
         ("box: 3\n", "must map keys"),
         ("", "must map names"),
-        ("a: [", "is not YAML"),
+        ("a: [", "cannot read profiles"),
     ],
 )
 def test_a_bad_file_is_refused_in_one_line(tmp_path, text, message):

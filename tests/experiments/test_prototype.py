@@ -133,7 +133,7 @@ def test_a_trained_policy_is_compared_first(prototype, trained_on_fleet, tmp_pat
         (["--schedulers", "local-only"], "station 2 of fleet two has none"),
         (["--shared-fleet"], "--shared-fleet and --in-process contradict each other"),
         (["--prompts", "nowhere.txt"], "cannot read prompts from nowhere.txt"),
-        (["--schedulers", "lad-ts", "--checkpoint", "nowhere"], "nowhere is not a checkpoint of LAD-TS"),
+        (["--schedulers", "lad-ts", "--checkpoint", "nowhere"], "there is no checkpoint nowhere"),
     ],
 )
 def test_a_mistake_is_one_line(arguments, message, prototype, capsys):
