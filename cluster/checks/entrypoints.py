@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, NoReturn
 
@@ -65,7 +65,7 @@ def _parser_of(script: str) -> argparse.ArgumentParser | None:
 
 def _can_begin(document: Document, options: argparse.Namespace, cluster: Mapping[str, Any]) -> Iterator[Finding]:
     groups = cluster.get("workerGroupSpecs") or []
-    sure = 1 + sum(group.get("minReplicas", 0) * group.get("numOfHosts", 1) for group in groups)
+    sure = 1 + sum(_pods({**group, "maxReplicas": group.get("minReplicas", 0)}) for group in groups)
     wanted = getattr(options, "wait_nodes", 0)
     if wanted > sure:
         yield document.mistake(
@@ -73,6 +73,7 @@ def _can_begin(document: Document, options: argparse.Namespace, cluster: Mapping
             f"--wait-nodes {wanted}, but only {sure} {'is' if sure == 1 else 'are'} sure to come (the head and "
             f"minReplicas): nothing asks for more before the script begins; leave it out",
         )
+    yield from _gpus(document, options, groups)
     storage = getattr(options, "storage_path", None)
     if storage and "://" not in storage:
         pods = {"headGroupSpec": cluster.get("headGroupSpec") or {}}
@@ -85,3 +86,31 @@ def _can_begin(document: Document, options: argparse.Namespace, cluster: Mapping
                     f"spec.rayClusterSpec.{place}.template.spec",
                     f"mounts nothing at {storage}, the job's --storage-path",
                 )
+
+
+def _gpus(document: Document, options: argparse.Namespace, groups: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+    """Learners that wait for GPUs which no number of pods would bring."""
+    learners = getattr(options, "num_learners", 0)
+    each = getattr(options, "num_gpus_per_learner", None)
+    if each is None:
+        each = 1 if getattr(options, "device", "") == "cuda" else 0
+    there = sum(_pods(group) * _gpus_of(group) for group in groups)
+    if learners * each > there:
+        yield document.mistake(
+            PLACE,
+            f"--num-learners {learners} with {each:g} GPU each ask for {learners * each:g} GPU, but the groups bring "
+            f"at most {there}; lower it, or raise maxReplicas",
+        )
+
+
+def _pods(group: Mapping[str, Any]) -> int:
+    most, hosts = group.get("maxReplicas", 0), group.get("numOfHosts", 1)
+    return most * hosts if type(most) is int and type(hosts) is int else 0
+
+
+def _gpus_of(group: Mapping[str, Any]) -> int:
+    """GPUs of a pod, in its first container, where Ray runs."""
+    containers = ((group.get("template") or {}).get("spec") or {}).get("containers") or [{}]
+    limits = (containers[0].get("resources") or {}).get("limits") or {}
+    number = str(limits.get("nvidia.com/gpu", 0))
+    return int(number) if number.isdigit() else 0

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from . import entrypoints
+from . import entrypoints, groups
 from .findings import Document, Finding, one_line, walk_strings
 from .pins import pins, wrong_pins
 
@@ -71,8 +71,10 @@ def check(document: Document, schemas: Mapping[str, Any]) -> Iterator[Finding]:
         if not isinstance(cluster, dict):
             yield document.mistake(place, "is missing")
             continue
+        yield from groups.check(document, cluster, place)
         yield from _cluster(document, cluster, place)
         if kind == "RayJob":
+            yield from groups.check_types(document, spec, groups.JOB, "spec")
             yield from _job(document, spec)
             yield from entrypoints.check(document, str(spec.get("entrypoint") or ""), cluster)
     for place, text in (pair for part in document.parts for pair in walk_strings(part)):
