@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -12,26 +13,59 @@ from lad_rllib.edge.task import ImageTask
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.simulator import Arrivals
 
+MAX_PROMPT_FILE_BYTES = 64_000_000
+"""Some five times all captions of COCO; more is no file of prompts."""
+
+BYTE_ORDER_MARK = "\ufeff"
+
+_OTHER_ENCODINGS = (
+    ((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE), "UTF-32"),  # first: UTF-32's mark begins with that of UTF-16
+    ((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE), "UTF-16"),
+)
+
 
 def read_prompts(path: str | Path | None = None) -> list[str]:
-    """Read prompts, one per line; empty lines and lines that begin with ``#`` are left out.
+    r"""Read prompts, one per line; empty lines and lines that begin with ``#`` are left out.
+
+    A line ends with ``\n``, ``\r\n`` or ``\r``. Other characters that Unicode counts as ends of lines, such as U+2028,
+    NEL and form feed, belong to a prompt.
 
     Args:
-        path: Text file in UTF-8; None: the package's own list, within reach of the embedded model. The prototype of
-            arXiv 2412.18212 took the captions of Flickr8k, which do not come along.
+        path: Text file in UTF-8, with or without a byte-order mark; None: the package's own list, within reach of the
+            embedded model. The prototype of arXiv 2412.18212 took the captions of Flickr8k, which do not come along.
 
     Raises:
-        ConfigurationError: if the file cannot be read or holds no prompt.
+        ConfigurationError: if the file cannot be read, is no UTF-8 text, is too large, or holds no prompt.
     """
     file = resources.files("lad_rllib").joinpath("data/prompts.txt") if path is None else Path(path).expanduser()
     try:
-        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"cannot read prompts from {path}: {' '.join(str(error).split())}") from None
+        with file.open("rb") as stream:
+            text = _decoded(stream.read(MAX_PROMPT_FILE_BYTES + 1))
+    except OSError as error:
+        raise ConfigurationError(f"cannot read prompts from {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigurationError(f"cannot read prompts from {path}: {error}") from None
+    lines = [line.strip(BYTE_ORDER_MARK).strip() for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
     prompts = [line for line in lines if line and not line.startswith("#")]
     if not prompts:
         raise ConfigurationError(f"{path} holds no prompt; write one per line")
     return prompts
+
+
+def _decoded(content: bytes) -> str:
+    """The text of a file; ``ValueError`` says what it is instead."""
+    if len(content) > MAX_PROMPT_FILE_BYTES:
+        raise ValueError(f"it has more than {MAX_PROMPT_FILE_BYTES:,} bytes; split it")
+    for marks, name in _OTHER_ENCODINGS:
+        if content.startswith(marks):
+            raise ValueError(f"it is {name}; save it as UTF-8")
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {error.start} is not UTF-8; save it as UTF-8") from None
+    if "\0" in text:
+        raise ValueError("it holds NUL characters, so it is no text in UTF-8 (maybe UTF-16); save it as UTF-8")
+    return text
 
 
 def image_tasks(
