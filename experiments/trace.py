@@ -36,7 +36,7 @@ from lad_rllib.cli.evaluate import comparison_table, evaluation_arrivals  # noqa
 from lad_rllib.cli.main import run_command  # noqa: E402
 from lad_rllib.errors import ConfigurationError  # noqa: E402
 from lad_rllib.scheduling import HEURISTICS, make_heuristic, play  # noqa: E402
-from lad_rllib.simulator import Setting, build_setting, override_spec  # noqa: E402
+from lad_rllib.simulator import Setting  # noqa: E402
 
 LOADS = (0.6, 0.9, 1.2)
 SAMPLE = "sample"
@@ -126,7 +126,7 @@ def judge(runs: CaseRuns) -> pd.DataFrame:
 
 def unseen(setting: Setting) -> Setting:
     """The same setting on the later part of its log."""
-    return build_setting(override_spec(setting.spec, {"arrivals": {"part": list(names.EVALUATION_PART)}}))
+    return setting.with_part(names.EVALUATION_PART)
 
 
 def possible_heuristics(setting: Setting) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def run(parsed: argparse.Namespace) -> int:
         spec = shared.setting_spec(parsed)
     setting = build_setting(spec)
     if isinstance(setting.arrivals, TraceArrivals):
-        setting = build_setting(override_spec(setting.spec, {"arrivals": {"part": parsed.part}}))
+        setting = setting.with_part(tuple(parsed.part))
     _drop_impossible(schedulers, setting)
     default = Path(parsed.checkpoint).expanduser().resolve().parent if parsed.checkpoint else Path("results/evaluate")
     output = shared.writable_folder(parsed.output or default)
@@ -111,7 +112,7 @@ def _drop_impossible(schedulers: dict[str, Scheduler], setting: Setting) -> None
 def evaluation_arrivals(setting: Setting, episodes: int, seed: int) -> Arrivals:
     """Arrivals to judge on: fresh draws, or the windows of a request log in order (at most ``episodes``)."""
     if isinstance(setting.arrivals, TraceArrivals):
-        windows = list(setting.arrivals.windows(setting.num_slots, only_full=True))[:episodes]
+        windows = list(islice(setting.arrivals.windows(setting.num_slots, only_full=True), episodes))
         if not windows:
             raise ConfigurationError(
                 "the part of the request log is shorter than one episode; lower --slots or widen --part"

@@ -33,7 +33,8 @@ from lad_rllib.simulator.settings import (
 )
 from lad_rllib.simulator.task_by_task import TaskByTask
 from lad_rllib.simulator.trace import TraceArrivals, TraceReport
-from lad_rllib.simulator.trace_file import TraceRules, read_trace, sample_trace_path
+from lad_rllib.simulator.trace_file import read_trace, sample_trace_path
+from lad_rllib.simulator.trace_rules import TraceRules
 
 __all__ = [
     "PENALTIES",

@@ -25,7 +25,8 @@ from lad_rllib.simulator.arrivals import (
 )
 from lad_rllib.simulator.network import EdgeNetwork, draw_network, published_network
 from lad_rllib.simulator.trace import TraceArrivals
-from lad_rllib.simulator.trace_file import TraceRules, sample_trace_path
+from lad_rllib.simulator.trace_file import sample_trace_path
+from lad_rllib.simulator.trace_rules import TraceRules
 
 SAMPLE = "sample"
 """Path that stands for the made-up log which comes with the package."""
@@ -253,7 +254,7 @@ class PoissonFields(_SyntheticFields):
 
 @dataclass(frozen=True)
 class TraceFields(TraceRules):
-    """Group ``arrivals`` with ``source: trace``; further fields: :class:`~lad_rllib.simulator.trace_file.TraceRules`.
+    """Group ``arrivals`` with ``source: trace``; further fields: :class:`~lad_rllib.simulator.trace_rules.TraceRules`.
 
     Attributes:
         path: Request log (``.csv``, ``.csv.gz`` or ``.parquet``), or ``sample`` for the made-up one of the package.

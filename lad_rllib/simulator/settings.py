@@ -20,7 +20,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,18 @@ class Setting:
         """Offered work over capacity; above 1 the queues grow."""
         capacity = self.network.total_capacity_gcycles_per_s * self.network.slot_s
         return self.arrivals.mean_work_per_slot_gcycles() / capacity
+
+    def with_part(self, part: tuple[float, float]) -> Setting:
+        """The same setting on another part of its request log, which is not read again.
+
+        Raises:
+            ConfigurationError: if the tasks come from no log, or the part is shorter than an episode.
+        """
+        if not isinstance(self.arrivals, TraceArrivals):
+            raise ConfigurationError(f"setting {self.name!r} has no request log to take the part {part} of")
+        arrivals = self.arrivals.with_part(part)
+        arrivals.check_episode(self.num_slots)
+        return replace(self, arrivals=arrivals, spec=override_spec(self.spec, {"arrivals": {"part": list(part)}}))
 
     def summary(self) -> str:
         """The setting as a line of text; for a trace, its report below."""

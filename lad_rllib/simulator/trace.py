@@ -11,7 +11,8 @@ import numpy as np
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.simulator.arrivals import Arrivals
 from lad_rllib.simulator.network import EdgeNetwork
-from lad_rllib.simulator.trace_file import DEFAULT_RULES, TraceRules, read_trace
+from lad_rllib.simulator.trace_file import read_trace
+from lad_rllib.simulator.trace_rules import DEFAULT_RULES, TraceRules
 from lad_rllib.simulator.trace_timetable import TraceTimetable, make_timetable
 
 TRACE_SLOT_S = 20.0

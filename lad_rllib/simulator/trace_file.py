@@ -1,139 +1,35 @@
-"""Recorded requests of a text-to-image service: which rows of the log are used, and what they mean.
-
-The columns are those of the public trace GenTD26 (Alibaba ``clusterdata``, folder ``cluster-trace-v2026-GenAI``).
-All rules that turn a row into a task are fields of :class:`TraceRules`; ``docs/traces.md`` gives the reasons.
-"""
+"""Recorded requests of a text-to-image service: the usable rows of a log, and an account of the others."""
 
 from __future__ import annotations
 
-import warnings
-import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from lad_rllib.errors import ConfigurationError
+from lad_rllib.simulator.trace_batches import one_line, read_batches
+from lad_rllib.simulator.trace_columns import Labels, labels, numbers, times
+from lad_rllib.simulator.trace_rules import (
+    BOUNDS,
+    CREATED,
+    DEFAULT_RULES,
+    EXECUTION_TIME,
+    LABELS,
+    NEGATIVE_PROMPT,
+    TEXT_TO_IMAGE,
+    TraceRules,
+)
 
-TEXT_TO_IMAGE = "TXT_2_IMG"
-DEFAULT_LOAD = 1.2
-"""Load of a trace if the user states neither load nor time compression: near the published setting's 1.24."""
-
-_LABELS = ("gmt_create", "predict_type", "predict_status", "groupId")
-_NEGATIVE_PROMPT = "negative_prompt_length"
-_LEAST = {
-    "exec_time_seconds": 0.0,  # which is itself not allowed
-    "prompt_length": 0.0,
-    "num_images_per_prompt": 1.0,
-    "num_inference_steps": 1.0,
-    _NEGATIVE_PROMPT: 0.0,
-}
-"""Numeric columns and their least values. All but the negative prompt's must be there in a usable row."""
-
-
-def _is_integer(value: object) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-
-
-@dataclass(frozen=True)
-class TraceRules:
-    """How rows of a request log become tasks in slots. Every default can be overridden.
-
-    Attributes:
-        predict_types: Values of ``predict_type`` that are used. Default: text-to-image only, since the log does not
-            say how large the uploaded picture of an image-to-image request was.
-        predict_statuses: Values of ``predict_status`` that are used. Default: requests that succeeded, since the
-            execution time of others is not that of a finished image.
-        strict: Refuse a log in which a row with a used type and status has a missing, unreadable or impossible value
-            (default: such rows are left out and counted).
-        load: Offered work over capacity that the time compression is chosen for; 1.2 if ``time_compression`` is not
-            given either.
-        time_compression: Seconds of the log per second of service. Not together with ``load``.
-        max_gap_s: A longer pause between two requests of the log is shortened to this [s of the log]; None keeps
-            all. Default 300 s, more than ten mean executions: beyond it the service is idle.
-        station_rule: How user groups are spread over base stations. ``balanced``: the group with most requests first,
-            each to the station with fewest requests so far. ``hash``: CRC-32 of the group's name modulo the number
-            of stations (does not depend on the other rows; unbalanced).
-        station_of_group: Base station of single groups; the others follow ``station_rule``.
-        reference_capacity_gcycles_per_s: Capacity of the machine on which the log's execution times were measured
-            [Gcycle/s]; None takes the mean capacity of the network, so that a mean server needs the logged time.
-        work_scale: Factor on the work of every task.
-        bytes_per_character: Bytes of one prompt character. 3 covers UTF-8 up to CJK; Latin script needs 1.
-        count_negative_prompt: Whether the negative prompt is part of the input. A missing one has no characters.
-        request_overhead_bytes: Bytes of a request beside its prompts (headers, parameters).
-        input_image_mbit: Size of the picture that other than text-to-image requests upload [Mbit]; an assumption.
-        result_mbit_per_image: Size of a result image [Mbit]; mean of the setting of arXiv 2412.18212.
-        max_tasks: Most tasks of one station in one slot; further ones wait for the next slot. None: no limit, the
-            padded size is the largest count in the log.
-    """
-
-    predict_types: tuple[str, ...] = (TEXT_TO_IMAGE,)
-    predict_statuses: tuple[str, ...] = ("SUCCEED",)
-    strict: bool = False
-    load: float | None = None
-    time_compression: float | None = None
-    max_gap_s: float | None = 300.0
-    station_rule: str = "balanced"
-    station_of_group: Mapping[str, int] = field(default_factory=dict)
-    reference_capacity_gcycles_per_s: float | None = None
-    work_scale: float = 1.0
-    bytes_per_character: float = 3.0
-    count_negative_prompt: bool = True
-    request_overhead_bytes: float = 2048.0
-    input_image_mbit: float = 0.8
-    result_mbit_per_image: float = 0.8
-    max_tasks: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("predict_types", "predict_statuses"):
-            value = getattr(self, name)
-            if isinstance(value, str) or not value or not all(isinstance(v, str) for v in value):
-                raise ConfigurationError(f"{name} needs a list of at least one name, got {value!r}")
-            object.__setattr__(self, name, tuple(value))
-        for name in ("strict", "count_negative_prompt"):
-            if not isinstance(getattr(self, name), bool):
-                raise ConfigurationError(f"{name} must be true or false, got {getattr(self, name)!r}")
-        if self.load is not None and self.time_compression is not None:
-            raise ConfigurationError(
-                f"load {self.load} and time_compression {self.time_compression} exclude each other: "
-                "the load follows from the compression; leave one out (null)"
-            )
-        for name in ("load", "time_compression", "max_gap_s", "reference_capacity_gcycles_per_s", "work_scale"):
-            self._check_number(name, positive=True, optional=name != "work_scale")
-        for name in ("bytes_per_character", "request_overhead_bytes", "input_image_mbit", "result_mbit_per_image"):
-            self._check_number(name, positive=False, optional=False)
-        if self.max_tasks is not None and not (_is_integer(self.max_tasks) and self.max_tasks >= 1):
-            raise ConfigurationError(f"max_tasks must be a whole number of at least 1 or null, got {self.max_tasks!r}")
-        if self.station_rule not in ("balanced", "hash"):
-            raise ConfigurationError(f"station_rule must be 'balanced' or 'hash', got {self.station_rule!r}")
-        if not isinstance(self.station_of_group, Mapping) or not all(map(_is_integer, self.station_of_group.values())):
-            raise ConfigurationError(f"station_of_group must map groups to stations, got {self.station_of_group!r}")
-
-    def _check_number(self, name: str, *, positive: bool, optional: bool) -> None:
-        value = getattr(self, name)
-        if value is None and optional:
-            return
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(value):
-            raise ConfigurationError(f"{name} must be a finite number, got {value!r}")
-        if value < 0 or (positive and value == 0):
-            raise ConfigurationError(f"{name} must {'be positive' if positive else 'not be negative'}, got {value}")
-
-    @property
-    def columns(self) -> list[str]:
-        """Columns that the log must have."""
-        return [*_LABELS, *self.measures]
-
-    @property
-    def measures(self) -> list[str]:
-        """Numeric columns that the log must have."""
-        return [name for name in _LEAST if name != _NEGATIVE_PROMPT or self.count_negative_prompt]
-
-
-DEFAULT_RULES = TraceRules()
+MOST_GROUPS = 1_000_000
+"""Most user groups of a log."""
+MOST_REASONS = 50
+"""Reasons that are counted one by one; further labels that no rule selects are counted together."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +39,8 @@ class TraceRequests:
     Attributes:
         path: File that was read.
         created_s: Creation time since the first usable request [s], shape (K,).
-        group: User group, shape (K,).
+        group_index: User group, as position in ``groups``, shape (K,).
+        groups: All groups that the file names, used or not, in alphabetical order.
         exec_s: Execution time [s], shape (K,).
         denoising_steps: Inference steps times images, shape (K,).
         images: Images, shape (K,).
@@ -151,12 +48,12 @@ class TraceRequests:
         has_input_image: True where the request uploads a picture, shape (K,).
         rows_read: Rows of the file.
         not_used: Rows that are not used, by reason; with K they add up to ``rows_read``.
-        groups: All groups that the file names, used or not.
     """
 
     path: str
     created_s: NDArray[np.float64]
-    group: NDArray[np.object_]
+    group_index: NDArray[np.int64]
+    groups: tuple[str, ...]
     exec_s: NDArray[np.float64]
     denoising_steps: NDArray[np.float64]
     images: NDArray[np.float64]
@@ -164,7 +61,11 @@ class TraceRequests:
     has_input_image: NDArray[np.bool_]
     rows_read: int
     not_used: dict[str, int]
-    groups: frozenset[str]
+
+    @property
+    def group(self) -> NDArray[np.object_]:
+        """Name of each request's user group, shape (K,)."""
+        return np.array(self.groups, dtype=object)[self.group_index]
 
 
 def sample_trace_path() -> Path:
@@ -175,101 +76,144 @@ def sample_trace_path() -> Path:
 def read_trace(path: str | Path, rules: TraceRules = DEFAULT_RULES) -> TraceRequests:
     """Read a request log (``.csv``, ``.csv.gz`` or ``.parquet``) and keep the rows that the rules select.
 
+    Memory holds a few megabytes of the file at a time and the values of the rows that are kept.
+
     Raises:
-        ConfigurationError: if the file cannot be read, lacks a column or has no usable row; with ``rules.strict``
-            also at the first missing, unreadable or impossible value.
+        ConfigurationError: if the file cannot be read, is above a limit, lacks a column or has no usable row; with
+            ``rules.strict`` also at the first missing, unreadable or impossible value.
     """
-    table = _read_columns(Path(path), rules.columns)
-    created = _creation_times(table["gmt_create"])
-    numbers = {name: pd.to_numeric(table[name], errors="coerce").to_numpy(float) for name in rules.measures}
-    reason, is_bad_value = _reasons(table, created, numbers, rules)
-    if rules.strict and is_bad_value.any():
-        row = int(is_bad_value.argmax())
-        raise ConfigurationError(f"trace file {path}, row {row + 1}: {reason[row]}; strict: false leaves such rows out")
-    used = reason == ""
-    values, counts = np.unique(reason[~used].astype(str), return_counts=True)
-    not_used = {str(values[i]): int(counts[i]) for i in np.argsort(-counts, kind="stable")}
-    if not used.any():
-        account = ", ".join(f"{text}: {count}" for text, count in not_used.items()) or "it has a header only"
-        raise ConfigurationError(f"trace file {path} has no usable rows ({account})")
-    seconds = (created[used] - created[used].min()).dt.total_seconds().to_numpy(float)
-    order = np.argsort(seconds, kind="stable")
-    kept = {name: column[used][order] for name, column in numbers.items()}
-    characters = kept["prompt_length"]
-    if rules.count_negative_prompt:
-        characters = characters + np.nan_to_num(kept[_NEGATIVE_PROMPT])
-    return TraceRequests(
-        path=str(path),
-        created_s=seconds[order],
-        group=table["groupId"][used].to_numpy(object)[order],
-        exec_s=kept["exec_time_seconds"],
-        denoising_steps=kept["num_inference_steps"] * kept["num_images_per_prompt"],
-        images=kept["num_images_per_prompt"],
-        characters=characters,
-        has_input_image=(table["predict_type"][used] != TEXT_TO_IMAGE).to_numpy(bool)[order],
-        rows_read=len(table),
-        not_used=not_used,
-        groups=frozenset(table["groupId"].dropna()),
-    )
+    reader = _Reader(Path(path), rules)
+    for batch in read_batches(reader.path, rules.columns):
+        with one_line(reader.path):
+            reader.add(batch)
+    return reader.requests()
 
 
-def _read_columns(path: Path, columns: list[str]) -> pd.DataFrame:
-    """The named columns, as text (Parquet keeps its numbers and times)."""
-    if not path.is_file():
-        raise ConfigurationError(f"trace file {path} does not exist or is not a file")
-    try:
-        if path.suffix == ".parquet":
-            table = pd.read_parquet(path)
-        elif path.name.endswith((".csv", ".csv.gz")):
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", pd.errors.ParserWarning)
-                table = pd.read_csv(path, dtype=str, index_col=False)
-        else:
-            raise ConfigurationError(f"trace file {path} must end in .csv, .csv.gz or .parquet")
-    except pd.errors.EmptyDataError:
-        raise ConfigurationError(f"trace file {path} is empty; it needs a header and rows") from None
-    except ConfigurationError:
-        raise
-    except (OSError, ValueError, EOFError, ImportError, zlib.error, pd.errors.ParserWarning) as error:
-        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ConfigurationError(f"trace file {path} cannot be read: {first_line}") from None
-    missing = [name for name in columns if name not in table.columns]
-    if missing:
-        raise ConfigurationError(f"trace file {path} lacks the column {', '.join(missing)}")
-    table = table[columns].reset_index(drop=True)
-    for name in ("predict_type", "predict_status", "groupId"):
-        table[name] = table[name].astype(object).where(table[name].isna(), table[name].astype(str))
-    return table
+class _Batch:
+    """The K rows of a batch as arrays, and what is against using each."""
+
+    def __init__(self, path: Path, batch: Any, rules: TraceRules) -> None:
+        def column(name: str) -> tuple[Any, str]:
+            return batch.column(name), f"trace file {path}, column {name}"
+
+        self.size = batch.num_rows
+        self.labels = {name: labels(*column(name)) for name in LABELS}
+        self.time_us, self._is_time, self._no_time = times(*column(CREATED))
+        self.numbers: dict[str, NDArray[np.float64]] = {}
+        self._no_number: dict[str, NDArray[np.bool_]] = {}
+        for name in rules.measures:
+            values, is_missing = numbers(*column(name), is_time_span=name == EXECUTION_TIME)
+            self.numbers[name], self._no_number[name] = values, is_missing
+        self.reason = np.full(self.size, -1, dtype=np.int64)
+        self.reasons: list[str] = []
+        self._select(rules)
+        is_selected = self.reason < 0
+        self._check_values()
+        self.is_used = self.reason < 0
+        self.is_bad_value = is_selected & ~self.is_used
+
+    def _select(self, rules: TraceRules) -> None:
+        for name, accepted in (("predict_status", rules.predict_statuses), ("predict_type", rules.predict_types)):
+            column = self.labels[name]
+            is_accepted = np.array([label in accepted for label in column.names] + [True])  # the last one: missing
+            hit = (self.reason < 0) & ~is_accepted[column.index]
+            self.reason[hit] = len(self.reasons) + column.index[hit]
+            self.reasons += [f"{name} is {label}" for label in column.names]
+
+    def _check_values(self) -> None:
+        self._mark(self._no_time, f"{CREATED} is missing")
+        for name, column in self.labels.items():
+            self._mark(column.index < 0, f"{name} is missing")
+        self._mark(~self._is_time, f"{CREATED} is not a time")
+        for name, values in self.numbers.items():
+            is_missing, (least, most) = self._no_number[name], BOUNDS[name]
+            if name != NEGATIVE_PROMPT:
+                self._mark(is_missing, f"{name} is missing")
+            self._mark(~is_missing & ~np.isfinite(values), f"{name} is not a number")
+            self._mark(values < least, f"{name} is below {least:g}")
+            self._mark(values > most, f"{name} is above {most:,.0f}")
+            if name == EXECUTION_TIME:
+                self._mark(values == 0, f"{name} is 0")
+
+    def _mark(self, hit: NDArray[np.bool_], text: str) -> None:
+        self.reason[hit & (self.reason < 0)] = len(self.reasons)
+        self.reasons.append(text)
 
 
-def _creation_times(column: pd.Series) -> pd.Series:
-    if not pd.api.types.is_datetime64_any_dtype(column):
-        column = column.astype(object).where(column.isna(), column.astype(str))
-    return pd.to_datetime(column, utc=True, errors="coerce", format="ISO8601")
+class _Reader:
+    """Takes the batches of a log in order, and keeps what is used of each."""
 
+    def __init__(self, path: Path, rules: TraceRules) -> None:
+        self.path, self._rules = path, rules
+        self._rows = 0
+        self._not_used: Counter[str] = Counter()
+        self._groups: dict[str, int] = {}
+        self._kept: list[tuple[NDArray[Any], ...]] = []
 
-def _reasons(
-    table: pd.DataFrame, created: pd.Series, numbers: Mapping[str, NDArray[np.float64]], rules: TraceRules
-) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
-    """First reason against each row ("" if it is used), and whether that is a bad value (not a rule's selection)."""
-    reason = np.full(len(table), "", dtype=object)
+    def add(self, batch: Any) -> None:
+        """Take the next batch."""
+        rows = _Batch(self.path, batch, self._rules)
+        if self._rules.strict and rows.is_bad_value.any():
+            row = int(rows.is_bad_value.argmax())
+            raise ConfigurationError(
+                f"trace file {self.path}, row {self._rows + row + 1}: {rows.reasons[rows.reason[row]]}; "
+                "strict: false leaves such rows out"
+            )
+        self._rows += rows.size
+        self._count(rows)
+        group = self._group_of(rows.labels["groupId"])
+        used, number = rows.is_used, rows.numbers
+        characters = number["prompt_length"]
+        if self._rules.count_negative_prompt:
+            characters = characters + np.nan_to_num(number[NEGATIVE_PROMPT])
+        kind = rows.labels["predict_type"]
+        is_text = np.array([label == TEXT_TO_IMAGE for label in kind.names] + [False])
+        images = number["num_images_per_prompt"]
+        steps = number["num_inference_steps"] * images
+        columns = (rows.time_us, group, number[EXECUTION_TIME], steps, images, characters, ~is_text[kind.index])
+        self._kept.append(tuple(column[used] for column in columns))
 
-    def mark(hit: NDArray[np.bool_], text: str | NDArray[np.object_]) -> None:
-        reason[:] = np.where(hit & (reason == ""), text, reason)
+    def _count(self, rows: _Batch) -> None:
+        counts = np.bincount(rows.reason[~rows.is_used], minlength=len(rows.reasons))
+        for position in np.flatnonzero(counts):
+            text = rows.reasons[position]
+            if text not in self._not_used and len(self._not_used) >= MOST_REASONS:
+                text = f"{text.split(' is ')[0]} is another one"
+            self._not_used[text] += int(counts[position])
 
-    for name, accepted in (("predict_status", rules.predict_statuses), ("predict_type", rules.predict_types)):
-        is_missing = table[name].isna().to_numpy(bool)
-        mark(~is_missing & ~table[name].isin(accepted).to_numpy(bool), (name + " is " + table[name]).to_numpy(object))
-    is_selected = reason == ""
-    for name in _LABELS:
-        mark(table[name].isna().to_numpy(bool), f"{name} is missing")
-    mark(created.isna().to_numpy(bool), "gmt_create is not a time")
-    for name, values in numbers.items():
-        is_missing = table[name].isna().to_numpy(bool)
-        if name != _NEGATIVE_PROMPT:
-            mark(is_missing, f"{name} is missing")
-        mark(~is_missing & ~np.isfinite(values), f"{name} is not a number")
-        mark(values < _LEAST[name], f"{name} is below {_LEAST[name]:g}")
-        if name == "exec_time_seconds":
-            mark(values == 0, f"{name} is 0")
-    return reason, is_selected & (reason != "")
+    def _group_of(self, column: Labels) -> NDArray[np.int64]:
+        known = [self._groups.setdefault(name, len(self._groups)) for name in column.names]
+        if len(self._groups) > MOST_GROUPS:
+            raise ConfigurationError(f"trace file {self.path} names more than {MOST_GROUPS:,} groups, the limit")
+        return np.array([*known, -1], dtype=np.int64)[column.index]
+
+    def requests(self) -> TraceRequests:
+        """What was kept, in order of creation; rows of one time stay in the order of the file."""
+        if not any(len(columns[0]) for columns in self._kept):
+            account = ", ".join(f"{text}: {count}" for text, count in self._ordered_reasons()) or "it has a header only"
+            raise ConfigurationError(f"trace file {self.path} has no usable rows ({account})")
+        time_us, *columns = self._joined()
+        order = np.argsort(time_us, kind="stable")
+        group, exec_s, steps, images, characters, has_input_image = (column[order] for column in columns)
+        names = sorted(self._groups)
+        position = np.empty(len(names), dtype=np.int64)
+        position[[self._groups[name] for name in names]] = np.arange(len(names))
+        return TraceRequests(
+            path=str(self.path),
+            created_s=(time_us[order] - time_us.min()) / 1e6,
+            group_index=position[group],
+            groups=tuple(names),
+            exec_s=exec_s,
+            denoising_steps=steps,
+            images=images,
+            characters=characters,
+            has_input_image=has_input_image,
+            rows_read=self._rows,
+            not_used=dict(self._ordered_reasons()),
+        )
+
+    def _ordered_reasons(self) -> list[tuple[str, int]]:
+        return sorted(self._not_used.items(), key=lambda item: (-item[1], item[0]))
+
+    def _joined(self) -> Iterator[NDArray[Any]]:
+        return (np.concatenate(columns) for columns in zip(*self._kept, strict=True))

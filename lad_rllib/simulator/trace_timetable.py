@@ -13,10 +13,15 @@ from lad_rllib.errors import ConfigurationError
 from lad_rllib.simulator.arrivals import Arrivals
 from lad_rllib.simulator.delays import workload_gcycles
 from lad_rllib.simulator.network import EdgeNetwork
-from lad_rllib.simulator.trace_file import DEFAULT_LOAD, TraceRequests, TraceRules
+from lad_rllib.simulator.trace_file import TraceRequests
+from lad_rllib.simulator.trace_rules import DEFAULT_LOAD, TraceRules
 
 _BIT_PER_BYTE, _BIT_PER_MBIT = 8.0, 1e6
 _ROUNDING = 1e-9
+MOST_SLOTS = 10_000_000
+"""Most slots that a log may fill."""
+MOST_TASKS = 10_000
+"""Most tasks of one station in one slot: arrivals are padded to it."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,8 @@ def make_timetable(requests: TraceRequests, network: EdgeNetwork, rules: TraceRu
     """Give every request its slot, base station, task index and size, by the rules.
 
     Raises:
-        ConfigurationError: if a station or group of ``station_of_group`` does not exist, or no load can be set.
+        ConfigurationError: if a station or group of ``station_of_group`` does not exist, no load can be set, or the
+            log fills too many slots or has too many tasks in one.
     """
     reference = rules.reference_capacity_gcycles_per_s or float(network.capacity_gcycles_per_s.mean())
     work = requests.exec_s * reference * rules.work_scale
@@ -100,6 +106,11 @@ def make_timetable(requests: TraceRequests, network: EdgeNetwork, rules: TraceRu
     slot = created if rules.max_tasks is None else _delay_overflow(created, station, rules.max_tasks)
     order = np.lexsort((station, slot))
     index = _index_in_run(slot[order] * network.num_stations + station[order])
+    if index.max() >= MOST_TASKS:
+        raise ConfigurationError(
+            f"{requests.path} has {index.max() + 1:,} tasks of one station in one slot, more than the limit of "
+            f"{MOST_TASKS:,}; set max_tasks, a shorter slot_s or a lower load"
+        )
     input_bytes = rules.bytes_per_character * requests.characters + rules.request_overhead_bytes
     input_mbit = input_bytes * _BIT_PER_BYTE / _BIT_PER_MBIT + rules.input_image_mbit * requests.has_input_image
     return TraceTimetable(
@@ -124,7 +135,18 @@ def make_timetable(requests: TraceRequests, network: EdgeNetwork, rules: TraceRu
 
 def _num_slots(span_s: float, compression: float, slot_s: float) -> int:
     """Slots that a span fills; the last one includes its end."""
-    return max(int(np.ceil(span_s / (compression * slot_s) * (1.0 - _ROUNDING))), 1)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        slots = np.ceil(np.float64(span_s) / np.float64(compression * slot_s) * (1.0 - _ROUNDING))
+    _check_slots(slots)
+    return max(int(slots), 1)
+
+
+def _check_slots(slots: float) -> None:
+    if not slots <= MOST_SLOTS:
+        raise ConfigurationError(
+            f"the log would fill {slots:,.0f} slots, more than the limit of {MOST_SLOTS:,}; choose a higher load, "
+            "time_compression or slot_s, or set max_gap_s"
+        )
 
 
 def _slots(
@@ -139,26 +161,32 @@ def _slots(
                 f"load {load} cannot be set: all used requests were created at one time; give time_compression instead"
             )
         capacity = network.total_capacity_gcycles_per_s * network.slot_s
-        compression = span_s / (max(round(work_gcycles / (load * capacity)), 1) * network.slot_s)
+        with np.errstate(over="ignore", divide="ignore"):
+            slots = np.float64(work_gcycles) / np.float64(load * capacity)
+        _check_slots(slots)
+        compression = span_s / (max(round(slots), 1) * network.slot_s)
+    num_slots = _num_slots(span_s, compression, network.slot_s)
     slot = np.floor(elapsed_s / (compression * network.slot_s)).astype(np.int64)
-    return np.minimum(slot, _num_slots(span_s, compression, network.slot_s) - 1), compression
+    return np.minimum(slot, num_slots - 1), compression
 
 
 def _stations(requests: TraceRequests, num_stations: int, rules: TraceRules) -> NDArray[np.int64]:
     """Base station of each request; see ``TraceRules.station_rule``."""
     given = {str(group): int(station) for group, station in rules.station_of_group.items()}
+    groups = set(requests.groups) if given else set()
     for group, station in given.items():
-        if group not in requests.groups:
+        if group not in groups:
             raise ConfigurationError(f"station_of_group names {group!r}, which is no groupId of {requests.path}")
         if not 0 <= station < num_stations:
             raise ConfigurationError(
                 f"station_of_group puts {group!r} at station {station}; stations are 0..{num_stations - 1}"
             )
-    names, member, counts = np.unique(requests.group.astype(str), return_inverse=True, return_counts=True)
-    station_of = np.array([given.get(str(name), -1) for name in names], dtype=np.int64)
+    used, member, counts = np.unique(requests.group_index, return_inverse=True, return_counts=True)
+    names = [requests.groups[group] for group in used]
+    station_of = np.array([given.get(name, -1) for name in names], dtype=np.int64)
     free = np.flatnonzero(station_of < 0)
     if rules.station_rule == "hash":
-        station_of[free] = [zlib.crc32(str(names[group]).encode()) % num_stations for group in free]
+        station_of[free] = [zlib.crc32(names[group].encode()) % num_stations for group in free]
         return station_of[member]
     taken = np.bincount(station_of[station_of >= 0], counts[station_of >= 0], minlength=num_stations)
     emptiest = [(int(taken[station]), station) for station in range(num_stations)]

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="request log: part to evaluate on, as fractions (0.7 1: what training does not see)",
     )
     run = parser.add_argument_group("run")
-    run.add_argument("--episodes", type=int, default=20, help="episodes to play (20; a request log: all its windows)")
+    run.add_argument("--episodes", type=int, default=20, help="episodes to play (20; a request log: its first ones)")
     run.add_argument("--seed", type=int, default=1_000_000, help="seed of arrivals and choices (default: 1000000)")
     run.add_argument(
         "--schedulers", nargs="*", metavar="NAME", help=f"heuristics (default: all: {', '.join(names.HEURISTICS)})"
