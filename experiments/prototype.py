@@ -26,6 +26,7 @@ from lad_rllib.cli.rows import ResultRows
 from lad_rllib.cli.storage import SharedCopy
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import FleetSpec, load_fleet
+from lad_rllib.names import HEURISTICS, LEARNED  # noqa: E402
 from lad_rllib.service import LiveRun, image_tasks, read_prompts, save_contact_sheet, serve
 from lad_rllib.service.live_run import PARTS
 
@@ -44,7 +45,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     flags.add_fleet_arguments(parser)
     parser.add_argument("--checkpoint", metavar="DIR", help="trained policy; without one LAD-TS is left out")
-    parser.add_argument("--schedulers", nargs="+", choices=live.SCHEDULERS, metavar="NAME", help="whom to compare")
+    parser.add_argument(
+        "--schedulers", nargs="+", choices=(LEARNED, *HEURISTICS), metavar="NAME", help="whom to compare"
+    )
     parser.add_argument("--tasks", type=int, nargs="+", default=TASKS, metavar="N", help="numbers of tasks")
     parser.add_argument("--prompts", metavar="FILE", help="one prompt per line (default: a list that comes along)")
     parser.add_argument("--steps", type=int, nargs=2, default=(10, 19), metavar=("LOW", "HIGH"), help="(10 19)")
@@ -106,7 +109,7 @@ def run(parsed: argparse.Namespace) -> int:
     plan = [(number, name, tasks) for number, name, tasks in plan if not rows.has(tasks=number, scheduler=name)]
     print(f"writing to {copy.place}")
     with live.open_fleet(parsed) as fleet, Progress(console=Console(stderr=True), transient=True) as progress:
-        trained = deciders[live.LEARNED].setting if live.LEARNED in deciders else None
+        trained = deciders[LEARNED].setting if LEARNED in deciders else None
         model = live.fleet_model(fleet, trained)
         for number, name, tasks in plan:
             bar = progress.add_task(f"{number} tasks, {name}", total=number)
@@ -132,7 +135,7 @@ def run(parsed: argparse.Namespace) -> int:
 
 def _all_schedulers(spec: FleetSpec, checkpoint: str | None) -> list[str]:
     """All that can decide for the fleet, the learned one first."""
-    names = [*([live.LEARNED] if checkpoint else []), *WITHOUT_LEARNING]
+    names = [*([LEARNED] if checkpoint else []), *WITHOUT_LEARNING]
     if -1 in spec.home_server:
         names.remove("local-only")
         print("local-only left out: not every base station has an edge server", file=sys.stderr)
@@ -184,7 +187,7 @@ def plot(frame: pd.DataFrame, path: Path, fleet: str) -> None:
 
     figure, (totals, parts) = pyplot.subplots(1, 2, figsize=(12, 4.5))
     for name, group in frame.groupby("scheduler", sort=False):
-        totals.plot(group["tasks"], group["total_s"], "o-", label=name, linewidth=2.5 if name == live.LEARNED else 1.2)
+        totals.plot(group["tasks"], group["total_s"], "o-", label=name, linewidth=2.5 if name == LEARNED else 1.2)
     totals.set(xscale="log", yscale="log", xlabel="tasks at once", ylabel="until the last image is there [s]")
     totals.set_title(f"fleet {fleet}")
     totals.legend(fontsize=8)

@@ -147,7 +147,7 @@ def test_a_setting_of_another_shape_is_one_line_that_names_both(tmp_path, capsys
         (["--shared-fleet"], "contradict each other"),
         (["--num-envs-per-env-runner", 2], "num_envs is 2; use more env runners"),
         (["--prompts", "nowhere.txt"], "cannot read prompts from nowhere.txt"),
-        (["--fleet", "nowhere.yaml"], "fleet file nowhere.yaml cannot be read"),
+        (["--fleet", "nowhere.yaml"], "cannot read fleet file nowhere.yaml"),
     ],
 )
 def test_a_mistake_is_one_line(arguments, message, on_fleet, tmp_path, capsys):
