@@ -114,7 +114,7 @@ def test_prompts_of_a_file_are_sent_and_remembered(train, on_fleet, tmp_path):
 @pytest.mark.cluster
 @pytest.mark.parametrize(
     ("checkpoint", "message"),
-    [("nowhere", "there is no checkpoint nowhere"), (__file__, "is not a checkpoint: policy/policy.json is missing")],
+    [("nowhere", "there is no checkpoint"), (__file__, "is not a checkpoint: policy/policy.json is missing")],
 )
 def test_nothing_to_start_from_is_one_line(checkpoint, message, train, on_fleet, tmp_path, capsys):
     arguments = ["--setting", setting_file(tmp_path), *on_fleet, "--init-from", checkpoint, "--output", tmp_path]
