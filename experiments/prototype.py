@@ -49,7 +49,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--schedulers", nargs="+", choices=(LEARNED, *HEURISTICS), metavar="NAME", help="whom to compare"
     )
     parser.add_argument("--tasks", type=int, nargs="+", default=TASKS, metavar="N", help="numbers of tasks")
-    parser.add_argument("--prompts", metavar="FILE", help="one prompt per line (default: a list that comes along)")
+    parser.add_argument("--prompts", metavar="FILE", help="one prompt per line (default: a list in the package)")
     parser.add_argument("--steps", type=int, nargs=2, default=(10, 19), metavar=("LOW", "HIGH"), help="(10 19)")
     parser.add_argument("--seed", type=int, default=0, help="seed of stations, steps and decisions (default: 0)")
     parser.add_argument("--keep-images", action="store_true", help="keep every image, in images/SCHEDULER-N/")

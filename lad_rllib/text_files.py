@@ -47,27 +47,27 @@ def read_text(path: str | Path, what: str = "file") -> str:
     """
     file = Path(path).expanduser()
     try:
-        status = file.stat()
-        if not stat.S_ISREG(status.st_mode):
-            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
-            raise ConfigurationError(f"cannot read {what} {path}: it is {kind}; name a file")
-        if status.st_size > LARGEST_BYTES:
-            raise ConfigurationError(
-                f"cannot read {what} {path}: it has {status.st_size:,} bytes, at most {LARGEST_BYTES:,} are read"
-            )
-        text = file.read_bytes().decode("utf-8-sig")
+        problem = _obstacle(file)
+        text = "" if problem else file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ConfigurationError(
-            f"cannot read {what} {path}: no UTF-8 text at byte {error.start}; save it so"
-        ) from None
+        problem = f"no UTF-8 text at byte {error.start}; save it so"
     except (OSError, ValueError) as error:
-        if isinstance(error, ConfigurationError):
-            raise
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigurationError(f"cannot read {what} {path}: {reason}") from None
-    if "\0" in text:
-        raise ConfigurationError(f"cannot read {what} {path}: it holds NUL bytes, so it is no text")
+        problem = getattr(error, "strerror", None) or str(error)
+    if not problem and "\0" in text:
+        problem = "it holds NUL bytes, so it is no text"
+    if problem:
+        raise ConfigurationError(f"cannot read {what} {path}: {problem}")
     return text
+
+
+def _obstacle(file: Path) -> str:
+    """Why a file is not even opened; empty if it may be."""
+    status = file.stat()
+    if not stat.S_ISREG(status.st_mode):
+        return f"it is {'a folder' if stat.S_ISDIR(status.st_mode) else 'no regular file'}; name a file"
+    if status.st_size > LARGEST_BYTES:
+        return f"it has {status.st_size:,} bytes, at most {LARGEST_BYTES:,} are read"
+    return ""
 
 
 def read_structured(path: str | Path, what: str = "file") -> Any:

@@ -391,7 +391,7 @@ class LADTS(Algorithm):
         saved = read_policy(path)
         if saved.title != self.config.title:
             raise ConfigurationError(f"{path} is a checkpoint of {saved.title}, this algorithm is {self.config.title}")
-        for key, here in meaning(self.config, self.config.env_config).items():
+        for key, here in meaning(self.config).items():
             there = saved.meaning.get(key)
             if there != here:
                 raise ConfigurationError(f"{path} was trained with {key} {there!r}, here it is {here!r}")

@@ -379,13 +379,14 @@ class LADTSConfig(AlgorithmConfig):
         Raises:
             ConfigurationError: names the value and what would be valid.
         """
-        self._check_process()
+        defaults = type(self)()
+        self._check_process(defaults)
         values = declared(self.hyperparameters, {key: getattr(self, key) for key in self.hyperparameters.model_fields})
         for key, value in values:
             setattr(self, key, tuple(value) if key == "hidden_sizes" else value)
         check_torch_threads(self.torch_threads)
         super().validate()
-        self._check_meaningful()
+        self._check_meaningful(defaults)
         check_kernels(self.kernels)
         if self.beta_min > self.beta_max:
             raise ConfigurationError(f"beta_min {self.beta_min} must not exceed beta_max {self.beta_max}")
@@ -413,7 +414,7 @@ class LADTSConfig(AlgorithmConfig):
         unit = env_config["queue_unit"]
         _check(unit == "slots", "env_config['queue_unit']", unit, "'slots' with a system objective")
 
-    def _check_process(self) -> None:
+    def _check_process(self, defaults: LADTSConfig) -> None:
         """RLlib's own settings: refuse those that would be ignored or go wrong later."""
         from lad_rllib.algorithms.lad_ts.env_runner import LADTSEnvRunner
 
@@ -421,7 +422,7 @@ class LADTSConfig(AlgorithmConfig):
             raise ConfigurationError(f"{self.title} runs on RLlib's new API stack only")
         _check(self.framework_str == "torch", "framework", self.framework_str, "'torch'")
         if not self.in_evaluation:  # where RLlib sets some of them
-            check_unused(self, type(self)())
+            check_unused(self, defaults)
         if self.is_multi_agent:
             raise ConfigurationError(f"{self.title} takes the whole fleet as one agent; leave multi_agent() out")
         if not (isinstance(self.env_runner_cls, type) and issubclass(self.env_runner_cls, LADTSEnvRunner)):
@@ -430,9 +431,8 @@ class LADTSConfig(AlgorithmConfig):
                 f"got {self.env_runner_cls}"
             )
 
-    def _check_meaningful(self) -> None:
+    def _check_meaningful(self, defaults: LADTSConfig) -> None:
         """Refuse values of settings that the algorithm, or its objective, does not have."""
-        defaults = type(self)()
         if "objective" not in self.without and not self.learns_from_costs:
             for key in sorted(OBJECTIVE_SETTINGS - {"objective"}):
                 if getattr(self, key) != getattr(defaults, key):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 SETTINGS = (
@@ -18,11 +17,10 @@ SETTINGS = (
 """Settings that must be the same where weights are taken over."""
 
 
-def meaning(config: Any, env_config: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything that the meaning of trained weights hangs on, by name.
+def meaning(config: Any) -> dict[str, Any]:
+    """Everything that the meaning of trained weights depends on, by name.
 
     Args:
         config: A :class:`LADTSConfig`.
-        env_config: Configuration of its environment.
     """
     return {key: getattr(config, key) for key in SETTINGS}

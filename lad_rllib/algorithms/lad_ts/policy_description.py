@@ -89,7 +89,7 @@ class PolicyDescription(BaseModel):
         arguments: Keyword arguments of the networks.
         fleet: What they were built for.
         acting: How decisions are made with them.
-        meaning: Every setting that the weights' meaning hangs on.
+        meaning: Every setting that the weights' meaning depends on.
         setting: Setting of the environment: a preset's name, or its values.
         latent_by_slot: Whether the latent memory has an entry for each slot; None: there is no memory.
         weights: Size and checksum of the weights' file.

@@ -73,7 +73,7 @@ class SavedPolicy:
 
     @property
     def meaning(self) -> dict[str, Any]:
-        """Every setting that the weights' meaning hangs on."""
+        """Every setting that the weights' meaning depends on."""
         return self.description.meaning
 
     @property
@@ -158,7 +158,7 @@ def _described(config: Any, spec: Any, latent_state: Mapping[str, Any] | None, d
             "queue_unit": env_config.get("queue_unit", "gcycles"),
             "starts_from_noise": not config.learns_from_costs,
         },
-        "meaning": meaning(config, env_config),
+        "meaning": meaning(config),
         "setting": env_config.get("setting", "paper"),
         "latent_by_slot": latent_state["by_slot"] if latent_state else None,
         "weights": {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()},

@@ -82,7 +82,6 @@ UNUSED: dict[str, str] = {
 
 HONOURED = frozenset(
     [
-        "simple_optimizer",
         "_dont_auto_sync_env_runner_states",
         "_fake_gpus",
         "_is_atari",
@@ -159,6 +158,7 @@ HONOURED = frozenset(
         "rollout_fragment_length",
         "sample_timeout_s",
         "seed",
+        "simple_optimizer",
         "stats_cls_lookup",
         "sync_filters_on_rollout_workers_timeout_s",
         "torch_ddp_kwargs",
@@ -169,7 +169,7 @@ HONOURED = frozenset(
 """Keys that work as in RLlib's own algorithms, or that a check of their own refuses."""
 
 HONOURED_GROUPS = ("evaluation_", "callbacks_")
-WITHOUT_MEANING_HERE = [
+WITHOUT_MEANING_HERE = (
     "input_",
     "offline",
     "prelearner",
@@ -202,7 +202,7 @@ WITHOUT_MEANING_HERE = [
     "_prior_exploration",
     "_is_online",
     "sampler_perf",
-]
+)
 """How the names of keys begin that belong to offline data, TensorFlow or the old stack: refused when changed."""
 
 
@@ -210,16 +210,18 @@ def advice(key: str) -> str | None:
     """What to do instead of setting a key; None if it may be set."""
     if key in UNUSED:
         return UNUSED[key]
-    if key in HONOURED or key.startswith(HONOURED_GROUPS):
-        return None
-    if key.startswith(tuple(WITHOUT_MEANING_HERE)) or is_deprecated(key):
+    if not _is_honoured(key) and (key.startswith(WITHOUT_MEANING_HERE) or is_deprecated(key)):
         return "it belongs to offline data, TensorFlow or RLlib's old API stack; leave it out"
     return None
 
 
+def _is_honoured(key: str) -> bool:
+    return key in HONOURED or key.startswith(HONOURED_GROUPS)
+
+
 def is_known(key: str) -> bool:
     """Whether it was decided what becomes of a key."""
-    return key in HONOURED or key.startswith(HONOURED_GROUPS) or advice(key) is not None
+    return _is_honoured(key) or advice(key) is not None
 
 
 def is_deprecated(key: str) -> bool:

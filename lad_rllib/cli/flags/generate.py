@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     who.add_argument("--greedy-actions", action="store_true", help="trained policy: its most probable servers")
     what = parser.add_argument_group("tasks")
-    what.add_argument("--prompts", metavar="FILE", help="one prompt per line (default: a small list that comes along)")
+    what.add_argument("--prompts", metavar="FILE", help="one prompt per line (default: a small list in the package)")
     what.add_argument("--tasks", type=int, metavar="N", help="images (default: one for each prompt)")
     what.add_argument(
         "--steps", type=int, nargs=2, default=(10, 19), metavar=("LOW", "HIGH"), help="denoising steps (10 19)"

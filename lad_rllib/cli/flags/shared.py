@@ -32,7 +32,7 @@ def add_setting_arguments(parser: argparse.ArgumentParser) -> None:
         "--arrivals",
         metavar="paper|poisson|FILE",
         help="where tasks come from: the setting's uniform draws, Poisson, or a request log (CSV or Parquet; "
-        "'sample' is the small made-up one that comes along)",
+        "'sample' is the small made-up one of the package)",
     )
     group.add_argument("--max-tasks", type=int, metavar="N", help="most tasks of a station in a slot")
     group.add_argument("--mean-tasks", type=float, metavar="X", help="Poisson: mean tasks of a station in a slot")
@@ -129,7 +129,7 @@ def add_fleet_arguments(parser: argparse.ArgumentParser, default: str = "digits"
         "--fleet",
         default=default,
         metavar="NAME|FILE",
-        help=f"fleet that comes along ({', '.join(names.SHIPPED_FLEETS)}) or a YAML file (default: {default})",
+        help=f"shipped fleet ({', '.join(names.SHIPPED_FLEETS)}) or a YAML file (default: {default})",
     )
     group.add_argument("--shared-fleet", action="store_true", help="use the fleet that 'lad-rllib fleet up' started")
     group.add_argument("--in-process", action="store_true", help="servers in this process instead of Ray actors")

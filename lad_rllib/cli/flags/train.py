@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     live.add_argument("--shared-fleet", action="store_true", help="all runners on the fleet of 'lad-rllib fleet up'")
     live.add_argument("--in-process", action="store_true", help="each runner's servers in its own process, not actors")
-    live.add_argument("--prompts", metavar="FILE", help="one prompt per line (default: a list that comes along)")
+    live.add_argument("--prompts", metavar="FILE", help="one prompt per line (default: a list in the package)")
     live.add_argument(
         "--init-from", metavar="DIR", help="checkpoint whose weights and latent memory to start from (fine-tuning)"
     )
