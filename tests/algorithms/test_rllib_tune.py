@@ -111,7 +111,7 @@ def test_population_based_training_takes_over_another_trials_weights(ray_cluster
     ("wrong", "message"),
     [
         ({"critic_learning_rate": 1e-3}, "unknown configuration key 'critic_learning_rate'"),
-        ({"tau": 2.0}, r"tau must be in \(0, 1\], got 2.0"),
+        ({"tau": 2.0}, "tau must be a number above 0 and of at most 1, got 2.0"),
     ],
 )
 def test_a_wrong_configuration_is_refused_before_the_first_trial(ray_cluster, tmp_path, wrong, message):

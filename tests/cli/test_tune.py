@@ -62,7 +62,7 @@ def test_a_trial_that_fails_for_good_is_told_and_the_others_count(ray_cluster, s
     arguments = ["--space", str(space), "--search", "grid", "--parameters", "gamma", "--output", str(tmp_path / "s")]
     assert main(["tune", *small, *arguments]) == 1
     out, err = capsys.readouterr()
-    assert "1 failed" in out and "gamma must be in [0, 1], got 3.0" in out
+    assert "1 failed" in out and "gamma must be a number of at least 0 and of at most 1, got 3.0" in out
     assert yaml.safe_load((tmp_path / "s" / "best.yaml").read_text())["training"]["gamma"] == 0.9
     assert "Traceback" not in err
 
