@@ -100,7 +100,7 @@ def test_a_grid_of_values_and_seeds_has_a_trial_for_each_and_a_wrong_value_fails
     table = trial_table(results, ["gamma"])
     assert table["status"].tolist() == ["done", "done", "failed", "failed"]
     assert table["gamma"].tolist() == [0.5, 0.5, 2.0, 2.0] and sorted(table["seeds"]) == ["3", "3", "4", "4"]
-    assert "gamma" in table["error"].iloc[-1] and "in [0, 1]" in table["error"].iloc[-1]
+    assert "gamma" in table["error"].iloc[-1] and "of at least 0 and of at most 1" in table["error"].iloc[-1]
     for _, row in table[table["status"] == "done"].iterrows():
         by_hand = curve(small_config(actor_lr=1e-3, gamma=0.5, seed=int(row["seeds"])).build_algo(), 3)
         assert row["mean_service_delay_s"] == pytest.approx(np.mean(by_hand))
