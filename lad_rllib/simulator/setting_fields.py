@@ -141,7 +141,7 @@ class NetworkFields:
 
 
 @dataclass(frozen=True)
-class _SyntheticFields:
+class SyntheticFields:
     """Fields of group ``arrivals`` that both synthetic sources have. Defaults: arXiv 2412.18212.
 
     Attributes:
@@ -217,7 +217,7 @@ class _SyntheticFields:
 
 
 @dataclass(frozen=True)
-class UniformFields(_SyntheticFields):
+class UniformFields(SyntheticFields):
     """Group ``arrivals`` with ``source: uniform``, the paper's arrivals; further fields: see its base.
 
     Attributes:
@@ -233,7 +233,7 @@ class UniformFields(_SyntheticFields):
 
 
 @dataclass(frozen=True)
-class PoissonFields(_SyntheticFields):
+class PoissonFields(SyntheticFields):
     """Group ``arrivals`` with ``source: poisson``; further fields: see its base.
 
     Attributes:

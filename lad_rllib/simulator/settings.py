@@ -11,8 +11,9 @@ A setting is described by a plain dictionary (it travels in configurations, file
 | ``network`` | group, see :class:`~lad_rllib.simulator.setting_fields.NetworkFields` | published draws |
 | ``arrivals`` | group: ``source`` (``uniform``, ``poisson``, ``trace``) and its fields, see there | ``uniform`` |
 
-Keys of a group change single fields of the preset's group. Another ``source`` than the preset's starts the arrivals
-afresh from that source's defaults, since the fields of one have no meaning for the other.
+Keys of a group change single fields of the preset's group. With another ``source`` than the preset's, the arrivals keep
+the fields that both sources share: ``uniform`` and ``poisson`` share the tasks' attributes and ``max_tasks``; a request
+log brings its own tasks and shares none.
 """
 
 from __future__ import annotations
@@ -29,7 +30,15 @@ import numpy as np
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.simulator.arrivals import ArrivalSource
 from lad_rllib.simulator.network import EdgeNetwork
-from lad_rllib.simulator.setting_fields import SAMPLE, SOURCES, NetworkFields, TraceFields, number, whole_number
+from lad_rllib.simulator.setting_fields import (
+    SAMPLE,
+    SOURCES,
+    NetworkFields,
+    SyntheticFields,
+    TraceFields,
+    number,
+    whole_number,
+)
 from lad_rllib.simulator.trace import TRACE_SLOT_S, TraceArrivals
 from lad_rllib.text_files import read_structured
 
@@ -163,11 +172,29 @@ def override_spec(spec: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[s
             if not isinstance(value, Mapping):
                 raise ConfigurationError(f"{key} must be a group of fields, got {value!r}")
             base = merged.get(key, {})
-            if key == "arrivals" and value.get("source", base.get("source")) != base.get("source"):
-                base = {}
+            if key == "arrivals":
+                base = _shared_fields(base, _source(merged), value.get("source"))
             value = {**base, **value}
         merged[key] = copy.deepcopy(value)
     return merged
+
+
+def _source(spec: Mapping[str, Any]) -> object:
+    """Source of a settings dictionary's arrivals, or of its preset's."""
+    preset = spec.get("preset", "paper")
+    inherited = PRESETS[preset]["arrivals"]["source"] if isinstance(preset, str) and preset in PRESETS else None
+    return spec.get("arrivals", {}).get("source", inherited)
+
+
+def _shared_fields(arrivals: Mapping[str, Any], source: object, new_source: object) -> dict[str, Any]:
+    """The arrivals' values that keep their meaning with another source; None: the source stays."""
+    if new_source is None or new_source == source:
+        return dict(arrivals)
+    both = [SOURCES[one] for one in (source, new_source) if isinstance(one, str) and one in SOURCES]
+    if len(both) < 2 or not all(issubclass(group, SyntheticFields) for group in both):
+        return {}
+    shared = {field.name for field in fields(SyntheticFields)}
+    return {key: value for key, value in arrivals.items() if key in shared}
 
 
 def load_spec(path: str | Path) -> dict[str, Any]:

@@ -101,7 +101,34 @@ def test_poisson_arrivals_have_their_mean():
     assert drawn(setting).task_counts.mean() == pytest.approx(5.0, abs=0.15)  # 4 standard errors of 4000 counts
 
 
-def test_another_source_starts_afresh_from_its_own_defaults():
+def test_another_synthetic_source_keeps_what_the_tasks_are():
+    tasks = {
+        "max_tasks": 4,
+        "attributes": "per_task",
+        "task_mbit": [1.0, 2.0],
+        "denoising_steps": [10, 20],
+        "density_gcycles_per_step": [0.5, 0.5],
+        "result_mbit": [3.0, 3.0],
+        "overhead_steps": 5.0,
+    }
+    base = {"preset": "small", "arrivals": {"min_tasks": 2, **tasks}}
+    for spec in (base, build_setting(base).spec):
+        poisson = override_spec(spec, {"arrivals": {"source": "poisson", "mean_tasks": 0.1}})
+        setting = build_setting(poisson)
+        assert {key: setting.spec["arrivals"][key] for key in tasks} == tasks
+        # 4 stations, 0.1 tasks of 0.5 Gcycle/step and 15 + 5 steps, over 17 Gcycle/s of capacity
+        assert setting.load == pytest.approx(4 * 0.1 * 0.5 * 20 / 17, rel=1e-3)
+        back = build_setting(override_spec(setting.spec, {"arrivals": {"source": "uniform"}}))
+        assert {key: back.spec["arrivals"][key] for key in tasks} == tasks
+
+
+def test_a_request_log_takes_over_no_tasks_of_a_synthetic_source():
+    spec = override_spec(build_setting({"preset": "small"}).spec, {"arrivals": {"source": "trace", "path": "sample"}})
+    assert spec["arrivals"] == {"source": "trace", "path": "sample"}
+    assert build_setting(override_spec(build_setting(spec | {"slot_s": 20}).spec, {"arrivals": {"source": "uniform"}}))
+
+
+def test_a_request_log_starts_from_its_own_defaults():
     setting = build_setting({"slots": 10, "arrivals": {"source": "trace", "path": "sample", "part": [0.5, 1]}})
     assert isinstance(setting.arrivals, TraceArrivals)
     assert setting.arrivals.part == (0.5, 1.0) and setting.arrivals.max_tasks < 50
@@ -133,7 +160,7 @@ def test_overrides_merge_group_by_group():
         "preset": "small",
         "slots": 9,
         "network": {"stations": 3, "seed": 2},
-        "arrivals": {"source": "poisson"},
+        "arrivals": {"source": "poisson", "max_tasks": 4},
     }
 
 
