@@ -13,7 +13,7 @@ export RAY_USAGE_STATS_ENABLED := 0
 IN_PARALLEL := -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check lint bench bench-dispatch bench-scaling check-cluster cluster-test cluster-test-s3 format clean
+.PHONY: help venv demo test check lint bench bench-dispatch bench-scaling check-cluster cluster-test cluster-test-s3 format fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ lint: $(STAMP) ## format, lint and types only
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+fuzz: $(STAMP) ## every damaged copy of every file of settings and fleets, not a sample as in 'make test'
+	LAD_RLLIB_FUZZ_CASES=1000000 $(BIN)/pytest -q tests/*/test_*_fuzz.py
 
 bench: $(STAMP) ## speed of training and simulation, as ratios in one run
 	$(BIN)/python benchmarks/speed.py
