@@ -1,4 +1,4 @@
-"""Damaged copies of a document, such as a settings file, for tests that nothing worse than a named error comes of them."""
+"""Damaged copies of a document, such as a settings file: each must be refused in one line, or work."""
 
 import copy
 import datetime
