@@ -1,20 +1,34 @@
-"""Names under which RLlib and Ray Tune find this package's environments and algorithms."""
+"""Names under which Gymnasium, RLlib and Ray Tune find this package's environments and algorithms."""
 
 from __future__ import annotations
+
+import importlib.util
+import sys
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from typing import Any
 
 FLEET_ENV = "lad_rllib/EdgeFleet-v0"
 LIVE_ENV = "lad_rllib/LiveFleet-v0"
 STATION_ENV = "lad_rllib/EdgeStations-v0"
 ALGORITHM = "LADTS"
 
+# Environment -> what makes one network, and what makes several in lockstep; text, so that nothing is imported yet.
+_ENTRY_POINTS = {
+    FLEET_ENV: ("lad_rllib.envs.entry_points:make_fleet", "lad_rllib.envs.entry_points:make_fleets"),
+    LIVE_ENV: ("lad_rllib.envs.entry_points:make_live_fleet", "lad_rllib.envs.entry_points:make_live_fleets"),
+    STATION_ENV: ("lad_rllib.envs.entry_points:refuse_stations", None),
+}
+
 
 def register() -> None:
-    """Register the algorithms ``LADTS``, ``D2SACTS``, ``SACTS`` and ``DQNTS``, and the environments.
+    """Register the algorithms ``LADTS``, ``D2SACTS``, ``SACTS`` and ``DQNTS``, and the environments, with Ray.
 
     ``lad_rllib/EdgeFleet-v0`` is the simulator, ``lad_rllib/LiveFleet-v0`` the same over real edge servers, and
     ``lad_rllib/EdgeStations-v0`` the same problem with one agent per base station, for RLlib's other algorithms.
     Call it once in the driver; Ray Tune and RLlib then take all by name: ``tune.Tuner("LADTS", ...)``,
-    ``.environment("lad_rllib/EdgeFleet-v0", env_config={...})``.
+    ``.environment("lad_rllib/EdgeFleet-v0", env_config={...})``. Gymnasium needs no call: ``import lad_rllib`` is
+    enough for ``gymnasium.make`` and ``gymnasium.make_vec``.
     """
     from ray.tune import register_env, register_trainable
 
@@ -26,3 +40,41 @@ def register() -> None:
     register_env(STATION_ENV, StationMultiAgentEnv)
     for algorithm in (LADTS, D2SACTS, SACTS, DQNTS):
         register_trainable(algorithm.__name__, algorithm)
+
+
+def register_with_gymnasium() -> None:
+    """Register the environments with Gymnasium: now if it is loaded, else as soon as it is.
+
+    Gymnasium takes 0.4 s to load, which the command line's help must not cost.
+    """
+    if "gymnasium" in sys.modules:
+        _add_to_gymnasium()
+    else:
+        sys.meta_path.insert(0, _GymnasiumFinder())
+
+
+def _add_to_gymnasium() -> None:
+    import gymnasium
+
+    for name, (single, vector) in _ENTRY_POINTS.items():
+        gymnasium.register(name, entry_point=single, vector_entry_point=vector)
+
+
+class _GymnasiumFinder(MetaPathFinder):
+    """Finds Gymnasium once, as Python itself does, and registers the environments when it has been loaded."""
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        if fullname != "gymnasium":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        if spec is None or spec.loader is None:
+            return spec
+        load = spec.loader.exec_module
+
+        def load_and_register(module: Any) -> None:
+            load(module)
+            _add_to_gymnasium()
+
+        spec.loader.exec_module = load_and_register  # type: ignore[method-assign]
+        return spec

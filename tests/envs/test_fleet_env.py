@@ -1,13 +1,11 @@
 """FleetVectorEnv keeps the Gymnasium vector API and is E single networks in lockstep."""
 
-import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 
 from lad_rllib.envs import FleetVectorEnv
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.registry import register
 
 STEPS = 7  # decided slots of the preset small
 
@@ -137,11 +135,3 @@ def test_arrays_that_cannot_be_written_are_fine_as_actions():
 def test_a_wrong_env_config_is_refused_in_one_line(config, message):
     with pytest.raises(ConfigurationError, match=message):
         FleetVectorEnv(config)
-
-
-def test_gymnasium_makes_it_by_name_after_registration():
-    register()
-    gym.register("test/Fleet-v0", vector_entry_point=lambda num_envs, **config: make(num_envs, **config))
-    env = gym.make_vec("test/Fleet-v0", num_envs=2, vectorization_mode="vector_entry_point")
-    assert env.num_envs == 2
-    assert env.observation_space.contains(env.reset(seed=1)[0])
