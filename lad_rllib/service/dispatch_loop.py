@@ -82,7 +82,7 @@ class DispatchLoop:
         self._pending: dict[str, PendingTask] = {}
         self._by_ticket: dict[int, PendingTask] = {}
         self._held = HeldTasks(self.loads)
-        self._tickets = itertools.count()
+        self._tickets, self._numbers = itertools.count(), itertools.count()
         self._slot = 0
         self._drift_said = [float("-inf")] * len(servers)
 
@@ -138,7 +138,7 @@ class DispatchLoop:
         except EdgeError as error:
             self._end(entry, error=error)
             return False
-        self._pending[entry.task.task_id] = entry
+        self._pending[entry.task.task_id], entry.number = entry, next(self._numbers)
         return True
 
     def _decide(self, tasks: list[ImageTask], places: list[tuple[int, int, int]]) -> list[int]:
@@ -216,7 +216,6 @@ class DispatchLoop:
         return min(choices, key=lambda i: self.loads[i].queue_s(now_s) + self._computing_s(entry.task, i))
 
     def _send(self, entry: PendingTask, server: int) -> None:
-        left_s = entry.deadline_left_s(self.now_s())
         entry.attempts += 1
         entry.server, entry.ticket, entry.parked_at = server, next(self._tickets), None
         entry.tried.add(server)
@@ -228,8 +227,7 @@ class DispatchLoop:
             self._post(lambda: self._answered(ticket, server, answer))
 
         try:
-            task = entry.task if left_s is None else replace(entry.task, deadline_s=max(left_s, 1e-6))
-            self.servers[server].submit(task).add_done_callback(forward)
+            self.servers[server].submit(entry.task_to_send(self.now_s())).add_done_callback(forward)
         except BaseException as error:  # foreign code: it ends this task alone
             raised: Future[TaskResult] = Future()
             raised.set_exception(error if isinstance(error, EdgeError) else GenerationFailed(one_line(error)))
@@ -259,7 +257,7 @@ class DispatchLoop:
             self.duplicates_dropped += result is not None
         elif result is not None:
             if ticket != entry.ticket:  # the attempt that was given up came through: the other one is not needed
-                self._run_errand(self.servers[entry.server].cancel, entry.task.task_id)
+                self._run_errand(self.servers[entry.server].cancel, entry.name_at_servers)
             self._end(entry, result=result, server=server)
         elif error is not None and ticket == entry.ticket:
             self._failed(entry, server, error)
@@ -354,13 +352,13 @@ class DispatchLoop:
         was_down, load.alive, load.reason = not load.alive, True, ""
         if was_down:
             kept = {entry.ticket: entry for entry in self._kept(server)}
-            for ticket, task_id in load.given_up.items():
+            for ticket, name in load.given_up.items():
                 if ticket in kept:
                     self._held.remove(kept[ticket])
                     kept[ticket].parked_at = None
                     load.sent(ticket, self._computing_s(kept[ticket].task, server), self.now_s())
                 else:
-                    self._run_errand(self.servers[server].cancel, task_id)
+                    self._run_errand(self.servers[server].cancel, name)
             load.given_up.clear()
             self._place_parked()
         self._fill(server)
@@ -381,7 +379,7 @@ class DispatchLoop:
         load.alive, load.reason, load.room = False, reason, None
         for ticket in load.forget():
             entry = self._by_ticket[ticket]
-            load.given_up[ticket] = entry.task.task_id
+            load.given_up[ticket] = entry.name_at_servers
             if entry.ticket != ticket or entry.future.done():
                 continue
             if may_return and not entry.cancelled and not self._others(entry):
@@ -432,9 +430,9 @@ class DispatchLoop:
             self._is_over(entry)
 
     def give_up_all(self) -> list[tuple[Server, str]]:
-        """End every task; returns server and name of those that are still at one, to be cancelled there."""
+        """End every task; returns the server of each that is still at one and its name there, to be cancelled."""
         at_servers = [
-            (self.servers[server], self._by_ticket[ticket].task.task_id)
+            (self.servers[server], self._by_ticket[ticket].name_at_servers)
             for server, load in enumerate(self.loads)
             for ticket in load.work_s
         ]
@@ -459,6 +457,7 @@ class DispatchLoop:
         name = self.servers[answered_by].name if answered_by >= 0 else ""
         if error is not None:
             error.server, error.task_id = error.server or name or None, entry.task.task_id
+            error.args = (str(error).replace(entry.name_at_servers, entry.task.task_id),)
         entry.end(name, self.now_s(), result, error)
 
 

@@ -52,6 +52,9 @@ class Dispatcher:
     A server whose latest images took other than the expected time (``DRIFT_FACTOR``) is named in a warning, and its
     measured speed takes the place of the network's.
 
+    Clients that share servers may name their tasks alike: at the servers a task has its name and a random suffix
+    (``task-0@9f2c61ab``).
+
     One thread does all the bookkeeping; methods may be called from any thread. Close it, or use it in a ``with``.
 
     Args:
@@ -139,7 +142,7 @@ class Dispatcher:
             raise ConfigurationError(f"tasks must be ImageTasks, got {type(wrong[0]).__name__}")
         now_s = self._loop.now_s()
         pending = [
-            PendingTask(task, now_s, server, TaskHandle(self._canceller(task.task_id)))
+            PendingTask(task, now_s, named=server, future=TaskHandle(self._canceller(task.task_id)))
             for task, server in zip(tasks, named, strict=True)
         ]
         if pending:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -36,10 +37,14 @@ class HeldTasks:
         return len(self._lines[server])
 
     def hold(self, entry: PendingTask, server: int, computing_s: float) -> None:
-        """Put a task at the end of a server's line."""
+        """Put a task into a server's line, behind those that were handed in before it."""
         entry.held_s, entry.line = computing_s, server
         self._loads[server].held_s += computing_s
-        self._lines[server].append(entry)
+        line = self._lines[server]
+        if not line or line[-1].number < entry.number:
+            line.append(entry)
+        else:
+            line.insert(bisect.bisect(line, entry.number, key=lambda other: other.number), entry)
 
     def next_for(self, server: int) -> PendingTask | None:
         """Take the task that a server with room should get: the first of its line, or, if it idles, of the longest."""

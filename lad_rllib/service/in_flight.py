@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from lad_rllib.edge.errors import EdgeError
@@ -67,6 +68,7 @@ class PendingTask:
     Attributes:
         task: What was asked for.
         submitted_s: When it was handed in, by the fleet's clock [s].
+        number: Tasks that were handed in before it; lines are kept in this order.
         named: Index of the server that it is to go to; None: the scheduler chooses.
         future: Its one end.
         slot: Decision round; -1 before.
@@ -80,10 +82,12 @@ class PendingTask:
         line: Server for whose room it waits; -1: none.
         held_s: Predicted computing delay that it adds to that server's line [s].
         parked_at: Since when no server is up that it may go to [s, monotonic]; None: one is.
+        token: Tells it from tasks of the same name that other clients send to the same servers.
     """
 
     task: ImageTask
     submitted_s: float
+    number: int = -1
     named: int | None = None
     future: TaskHandle = field(default_factory=TaskHandle)
     slot: int = -1
@@ -97,6 +101,19 @@ class PendingTask:
     line: int = -1
     held_s: float = 0.0
     parked_at: float | None = None
+    token: str = field(default_factory=lambda: secrets.token_hex(4))
+
+    @property
+    def name_at_servers(self) -> str:
+        """The task's name on every server, which several clients may share."""
+        return f"{self.task.task_id}@{self.token}"
+
+    def task_to_send(self, now_s: float) -> ImageTask:
+        """The task as servers get it: under its name there, with the time that is left."""
+        left_s = self.deadline_left_s(now_s)
+        return replace(
+            self.task, task_id=self.name_at_servers, deadline_s=None if left_s is None else max(left_s, 1e-6)
+        )
 
     def deadline_left_s(self, now_s: float) -> float | None:
         """Time until the image is of no use any more [s]; None without a deadline."""
@@ -110,7 +127,7 @@ class PendingTask:
             server=server,
             attempts=self.attempts,
             service_delay_s=now_s - self.submitted_s,
-            record=result.record if result else None,
+            record=replace(result.record, task_id=self.task.task_id) if result else None,
             png=result.png if result else None,
             error=error,
         )
@@ -123,6 +140,6 @@ def call_off(entry: PendingTask, servers: Sequence[Server]) -> None:
     limit = time.monotonic() + CALL_OFF_S
     while not entry.future.done() and time.monotonic() < limit:
         with contextlib.suppress(Exception):
-            if servers[entry.server].cancel(entry.task.task_id):
+            if servers[entry.server].cancel(entry.name_at_servers):
                 return
         time.sleep(CALL_AGAIN_S)

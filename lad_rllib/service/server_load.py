@@ -73,7 +73,7 @@ class ServerLoad:
         name: The server.
         alive: Whether it gets tasks at present.
         reason: Why not, one line.
-        given_up: Tickets that it owed when it was marked down, and their tasks; it may still have them.
+        given_up: Tickets that it owed when it was marked down, and their tasks' names there; it may still have them.
         since: Start of the server as it last said [s since 1970]; 0 before it said anything.
         room: Tasks that it takes at a time, as far as its refusals tell; None: it has not refused any.
         work_s: Predicted computing delay of each task that is out, by ticket [s].

@@ -119,6 +119,12 @@ def dispatched(speeds, scheduler="random", **settings):
         yield dispatcher, servers
 
 
+def running_at(server):
+    """The task that runs at an edge server, as its client named it; None if none does."""
+    name = server.status().running_task_id
+    return None if name is None else name.partition("@")[0]
+
+
 def until(condition, timeout_s=20.0):
     """Wall seconds until something holds."""
     start = time.monotonic()

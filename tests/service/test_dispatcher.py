@@ -8,7 +8,7 @@ import pytest
 from lad_rllib.edge import ImageTask, InvalidRequest
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.service import Dispatcher
-from tests.service.fleets import WORK, Fixed, dispatched, emulated, network, tasks, until
+from tests.service.fleets import WORK, Fixed, dispatched, emulated, network, running_at, tasks, until
 
 
 def test_every_task_gets_an_image_from_the_server_that_the_scheduler_chose():
@@ -106,7 +106,7 @@ def test_what_finds_full_queues_goes_to_another_server_or_waits_for_room():
 def test_deadline_invalid_station_repeated_name_and_cancel_end_with_their_names():
     with dispatched([20], "random") as (dispatcher, (server,)):
         slow = dispatcher.submit([ImageTask("slow", "x", 1000)])[0]
-        until(lambda: server.inner.status().running_task_id == "slow")
+        until(lambda: running_at(server.inner) == "slow")
         too_late = dispatcher.submit([ImageTask("late", "x", 1, deadline_s=0.05)])[0]
         nowhere = dispatcher.submit([ImageTask("nowhere", "x", 1, station=99)])[0]
         twice = dispatcher.submit([ImageTask("slow", "x", 1)])[0]
@@ -115,6 +115,23 @@ def test_deadline_invalid_station_repeated_name_and_cancel_end_with_their_names(
         dispatcher.cancel("slow")
         names = [f.result(30).error.name for f in (slow, too_late, nowhere, twice, waiting)]
     assert names == ["cancelled", "deadline_exceeded", "invalid_request", "invalid_request", "cancelled"]
+
+
+def test_clients_that_share_servers_may_name_their_tasks_alike():
+    with emulated("s0", 500) as server:
+        network_of_one = network([500])
+        with (
+            Dispatcher([server], network_of_one, WORK, Fixed(0)) as one,
+            Dispatcher([server], network_of_one, WORK, Fixed(0)) as other,
+        ):
+            futures = [dispatcher.submit(tasks(5, steps=10)) for dispatcher in (one, other)]
+            until(lambda: running_at(server) == "task-0")
+            one.cancel("task-4")
+            deliveries = [[future.result(20) for future in own] for own in futures]
+    assert [d.error for d in deliveries[0][:4] + deliveries[1]] == [None] * 9
+    assert [d.record.task_id for d in deliveries[1]] == [f"task-{i}" for i in range(5)]
+    cancelled = deliveries[0][4].error
+    assert str(cancelled) == "task task-4 was cancelled" and cancelled.task_id == "task-4"
 
 
 def test_a_cancel_that_overtakes_its_task_is_told_again():

@@ -8,7 +8,7 @@ import pytest
 from lad_rllib.edge import DeviceProfile, EdgeServer, EmulatedEngine, ImageTask
 from lad_rllib.service import Dispatcher
 from tests.edge.engines import SteppedEngine
-from tests.service.fleets import WORK, Fixed, dispatched, emulated, network, tasks, until
+from tests.service.fleets import WORK, Fixed, dispatched, emulated, network, running_at, tasks, until
 
 
 def test_tasks_of_a_server_that_loses_its_process_go_to_another_one_once():
@@ -95,9 +95,9 @@ def test_a_task_that_takes_every_server_with_it_again_and_again_is_given_up():
         future = dispatcher.submit([ImageTask("poison", "x", 1000)])[0]
         while not future.done():
             for server in servers:
-                if server.inner.status().running_task_id == "poison":
+                if running_at(server.inner) == "poison":
                     server.restart()
-                    server.inner.cancel("poison")  # its process is another one now
+                    server.inner.cancel(server.inner.status().running_task_id)  # its process is another one now
             time.sleep(0.05)
         delivery = future.result(0)
     assert delivery.error.name == "server_unavailable" and "was started again" in str(delivery.error)
@@ -122,7 +122,7 @@ def test_a_late_answer_that_comes_first_ends_the_task_and_cancels_the_second_att
     with dispatched([1000, 2], Fixed(0)) as (dispatcher, (victim, slow)):
         victim.hung = True
         future = dispatcher.submit([ImageTask("one", "x", 200)])[0]
-        until(lambda: slow.inner.status().running_task_id == "one")
+        until(lambda: running_at(slow.inner) == "one")
         until(lambda: victim.held)
         victim.release()
         delivery = future.result(10)

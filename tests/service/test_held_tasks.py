@@ -1,16 +1,18 @@
 """Tasks beyond the room of the servers' queues, and tasks whose client has gone."""
 
 import contextlib
+from unittest.mock import patch
 
 import pytest
 
-from lad_rllib.edge import ImageTask
+from lad_rllib.edge import EdgeServer, ImageTask
 from lad_rllib.edge.actor import edge_server_actor
 from lad_rllib.edge.server import MAX_QUEUE_LIMIT
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.scheduling import make_heuristic
 from lad_rllib.service import Dispatcher, serve
-from tests.service.fleets import WORK, Fixed, dispatched, emulated, network, tasks, until
+from tests.edge.engines import SteppedEngine
+from tests.service.fleets import WORK, Fixed, dispatched, emulated, network, running_at, tasks, until
 
 
 @pytest.mark.parametrize("scheduler", ["greedy-oracle", "random"])
@@ -26,13 +28,20 @@ def test_three_thousand_prompts_over_two_small_queues_are_three_thousand_images(
 
 
 def test_tasks_of_one_server_are_served_in_order_although_some_wait_for_room():
+    engine = SteppedEngine(free=False)
+    sent = []
     with contextlib.ExitStack() as stack:
-        server = stack.enter_context(emulated("s0", 2000, queue_limit=3))
+        server = stack.enter_context(EdgeServer("s0", engine, queue_limit=3))
+        stack.enter_context(
+            patch.object(server, "submit", lambda task: sent.append(task) or EdgeServer.submit(server, task))
+        )
         dispatcher = stack.enter_context(Dispatcher([server], network([2000]), WORK, Fixed(0)))
-        deliveries = dispatcher.run(tasks(40, steps=2), timeout_s=60)
-    assert [d.error for d in deliveries] == [None] * 40
-    started = [d.record.started for d in deliveries]
-    assert started == sorted(started)
+        futures = dispatcher.submit(tasks(40, steps=1))
+        until(lambda: len(sent) > 42)  # some were sent again, in case there is room, and refused again
+        engine.free = True
+        engine.permit(1)
+        assert [future.result(60).error for future in futures] == [None] * 40
+    assert [name.partition("@")[0] for name in engine.order] == [f"task-{i}" for i in range(40)]
 
 
 def test_tasks_that_wait_for_room_count_in_the_predicted_queue_and_can_be_called_off():
@@ -63,7 +72,7 @@ def test_tasks_that_wait_for_a_server_that_dies_go_to_another_one():
     with dispatched([5, 500], Fixed(0)) as (dispatcher, (victim, _)):
         victim.inner.queue_limit = 1
         dispatcher.submit([ImageTask("first", "x", 1000)], [0])
-        until(lambda: victim.inner.status().running_task_id == "first")
+        until(lambda: running_at(victim.inner) == "first")
         futures = dispatcher.submit(tasks(6), [0] * 6)
         victim.dead = True
         assert {future.result(20).server for future in futures} == {"s1"}
