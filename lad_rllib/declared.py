@@ -25,6 +25,14 @@ class Declared(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, protected_namespaces=())
 
+    def __init__(self, /, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigurationError(_one_line(type(self), error, "")) from None
+
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # pydantic need not call it to validate
+
     @model_validator(mode="before")
     @classmethod
     def _plain_values(cls, values: Any) -> Any:
@@ -60,7 +68,7 @@ def declared(group: type[Group], values: Mapping[str, Any], where: str = "") -> 
     """
     for key in values:
         if key not in group.model_fields:
-            raise ConfigurationError(f"unknown key {f'{where}{key}'!r}; {suggestion(key, group.model_fields)}")
+            raise ConfigurationError(_unknown(f"{where}{key}", key, group.model_fields))
     try:
         return group.model_validate(dict(values))
     except ValidationError as error:
@@ -91,14 +99,21 @@ def described(schema: Mapping[str, Any]) -> str:
     'a whole number of at least 1'
     >>> described({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "null"}]})
     'a number above 0 or null'
+    >>> described({"type": "array", "minItems": 2, "maxItems": 2, "items": {"type": "number"}})
+    'a list of 2, each a number'
     """
     if "anyOf" in schema:
         return " or ".join(dict.fromkeys(described(one) for one in schema["anyOf"]))
     if "enum" in schema:
         return f"one of {', '.join(map(str, schema['enum']))}"
+    if "const" in schema:
+        return repr(schema["const"])
     if schema.get("type") == "array":
-        least = f" of at least {schema['minItems']}" if schema.get("minItems") else ""
-        return f"a list{least}, each {described(schema.get('items', {}))}"
+        least, most = schema.get("minItems"), schema.get("maxItems")
+        length = f" of {least}" if least and least == most else f" of at least {least}" if least else ""
+        return f"a list{length}, each {described(schema.get('items', {}))}"
+    if "properties" in schema:
+        return f"{{{', '.join(schema['properties'])}}}"
     bounds = [f"{words} {schema[key]:g}" for key, words in _BOUNDS.items() if key in schema]
     return " ".join([_TYPES.get(schema.get("type", ""), "another value"), " and ".join(bounds)]).strip()
 
@@ -119,22 +134,64 @@ _BOUNDS = {
 }
 
 
+def _unknown(name: str, key: object, valid: Iterable[str]) -> str:
+    return f"unknown key {shown(name)}; {suggestion(key, valid)}"
+
+
 def _one_line(group: type[Declared], error: ValidationError, where: str) -> str:
-    """The first field that does not fit; of an error within a list, the place in it, too."""
-    first = error.errors(include_url=False, include_context=False)[0]
-    if not first["loc"]:
-        return f"{where.rstrip('.') or 'the settings'} {first['msg'].removeprefix('Value error, ')}"
-    field = str(first["loc"][0])
-    value = first["input"]
-    if first["type"] == "missing":
-        return f"{where}{field} is missing"
-    if first["type"] == "value_error":
-        demand = first["msg"].removeprefix("Value error, must be ")
-    else:
-        demand = described(group.model_json_schema(mode="serialization")["properties"][field])
-    place = "".join(f"[{part}]" for part in first["loc"][1:] if isinstance(part, int))
+    """What is wrong with the first field that does not fit; of several forms, with the one that fits furthest."""
+    errors = error.errors(include_url=False, include_context=False)
+    if not errors[0]["loc"]:
+        return f"{where}{errors[0]['msg'].removeprefix('Value error, ')}"
+    schema = group.model_json_schema(mode="serialization")
+    places = [(*_place(schema, one["loc"]), one) for one in errors if one["loc"][0] == errors[0]["loc"][0]]
+    path, demanded, first = min(places, key=lambda place: (-len(place[0]), _ORDER.get(place[2]["type"], 1)))
+    name = where + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)[1:]
+    value, kind = first["input"], first["type"]
+    if kind in ("extra_forbidden", "invalid_key"):
+        return _unknown(name, path[-1], demanded["properties"])
+    if kind == "missing":
+        return f"{name} is missing"
+    if first["loc"][-1] == "[key]":
+        return f"{name} must be a text to be a key, got {shown(value)}"
+    own = kind == "value_error"  # a validator's words
+    demand = first["msg"].removeprefix("Value error, ") if own else f"must be {described(demanded)}"
     hint = "; leave the quotes out" if isinstance(value, str) and _is_number(value) else ""
-    return f"{where}{field}{place} must be {demand}, got {shown(value)}{hint}"
+    return f"{name} {demand}, got {shown(value)}{hint}"
+
+
+_ORDER = {"extra_forbidden": 0, "invalid_key": 0, "missing": 2}
+"""A misspelt key is named rather than the missing one."""
+
+
+def _place(schema: Mapping[str, Any], loc: Iterable[int | str]) -> tuple[list[int | str], dict[str, Any]]:
+    """Path and schema of a value; pydantic's names for a union's forms, which its places contain, are left out."""
+    path: list[int | str] = []
+    here = _resolved(schema, schema.get("$defs", {}))
+    for part in loc:
+        forms = here.get("anyOf", [here])
+        found = [form["items"] for form in forms if "items" in form] if isinstance(part, int) else []
+        found += [form["properties"][part] for form in forms if part in form.get("properties", {})]
+        found += [form["additionalProperties"] for form in forms if isinstance(form.get("additionalProperties"), dict)]
+        if found:
+            here = found[0]
+            path.append(part)
+        elif groups := [form for form in forms if form.get("title") == part]:
+            here = groups[0]
+        elif "properties" in here:
+            path.append(part)  # a key that it does not have
+    return path, here
+
+
+def _resolved(schema: Any, definitions: Mapping[str, Any]) -> Any:
+    """The schema with its references written out."""
+    if isinstance(schema, list):
+        return [_resolved(one, definitions) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _resolved(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    return {key: _resolved(value, definitions) for key, value in schema.items() if key != "$defs"}
 
 
 def _is_number(text: str) -> bool:
