@@ -21,7 +21,7 @@ ROOMS = {
     "registry": {"algorithms", "envs"},  # gives both a name; imports them only when called
     "__init__": {"registry"},
 }
-LEAVES = {"names", "errors", "declared", "text_files"}
+LEAVES = {"names", "errors", "declared", "durable", "text_files"}
 COMMAND_LINE = "cli"
 
 # Room -> packages that it must not import, besides those forbidden to all.

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from lad_rllib import durable
 from lad_rllib.errors import ConfigurationError
 
 
@@ -48,10 +49,7 @@ class ResultRows:
         self._write()
 
     def _write(self) -> None:
-        """Write beside the file first: a kill at any moment leaves the rows of before."""
-        beside = self.path.with_name(f"{self.path.name}.unfinished")
-        self.frame.to_csv(beside, index=False)
-        beside.replace(self.path)
+        durable.write_file(self.path, self.frame.to_csv(index=False))
 
     @property
     def frame(self) -> pd.DataFrame:

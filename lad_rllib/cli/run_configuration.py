@@ -132,18 +132,6 @@ def read_training_file(path: str) -> dict[str, Any]:
     return values
 
 
-def algorithm_of(configuration: dict[str, Any]) -> str:
-    """Name of the algorithm of a resolved configuration; runs from before there were several have none."""
-    name: str = configuration.get("algorithm", names.DEFAULT_ALGORITHM)
-    return name
-
-
-def kernels_of(configuration: dict[str, Any]) -> str:
-    """Who computes; runs from before there were kernels go on with torch, since kernels draw other noise."""
-    kernels: str = configuration.get("kernels", "torch")
-    return kernels
-
-
 def algorithm_config(configuration: dict[str, Any]) -> Any:
     """The checked :class:`~lad_rllib.algorithms.lad_ts.LADTSConfig`, or a baseline's, of a resolved configuration.
 
@@ -160,9 +148,9 @@ def algorithm_config(configuration: dict[str, Any]) -> Any:
         env_config |= configuration["live"]
         env(env_config | {"num_envs": configuration["num_envs_per_env_runner"]}).close()  # refuses what cannot work
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)  # its import has set a chattier one
-    config = CONFIGS[algorithm_of(configuration)]().environment(env, env_config=env_config)
+    config = CONFIGS[configuration["algorithm"]]().environment(env, env_config=env_config)
     try:
-        config.training(**{"kernels": kernels_of(configuration), **configuration["training"]})
+        config.training(**{"kernels": configuration["kernels"], **configuration["training"]})
     except TypeError as error:
         raise ConfigurationError(f"--config: {str(error).split('.training() ')[-1]}") from None
     config.debugging(seed=configuration["seed"], log_level="ERROR")

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import platform
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
 
-from lad_rllib import __version__, names
+from lad_rllib import __version__, durable, names
 from lad_rllib.errors import ConfigurationError
 
-_ITERATION_FILE = "lad_rllib_progress.yaml"
+_RECORD = "run"
+"""Folder of a checkpoint that holds ``progress.csv`` and ``config.yaml`` as they were then."""
 
 
 class RunFolder:
     """Progress, checkpoint, configuration and picture of one training run.
 
-    A checkpoint is written beside the last one and then takes its name, so that one is always complete. Rows of
-    ``progress.csv`` are on disk when their iteration ends; a resumed run cuts off those after its checkpoint.
+    A checkpoint is written in full, with checksums and the run's progress and configuration, before it takes the name
+    ``checkpoint``; the one before it stays as ``checkpoint.previous``. A run resumes from the newest of the two that
+    is undamaged, and takes its progress and configuration from there. Rows of ``progress.csv`` are on disk when
+    their iteration ends; a resumed run cuts off those after its checkpoint.
 
     Args:
         path: An existing folder that can be written to.
@@ -37,6 +42,8 @@ class RunFolder:
         self.checkpoint = path / "checkpoint"
         self._previous = path / "checkpoint.previous"
         self._unfinished = path / "checkpoint.unfinished"
+        self._damaged = path / "checkpoint.damaged"
+        self._resume_from: Path | None = None
         self.episodes_done = 0
 
     def begin(self, *, overwrite: bool) -> None:
@@ -45,9 +52,9 @@ class RunFolder:
         Raises:
             ConfigurationError: if there is a run already and it must not be overwritten.
         """
-        if self.configuration_file.exists() and not overwrite:
+        if not overwrite and any(path.exists() for path in (self.configuration_file, self.checkpoint, self._previous)):
             raise ConfigurationError(f"{self.path} holds a run already; give --resume, --overwrite or another --output")
-        for folder in (self.checkpoint, self._previous, self._unfinished):
+        for folder in (self.checkpoint, self._previous, self._unfinished, self._damaged):
             shutil.rmtree(folder, ignore_errors=True)
         for file in (self.progress_file, self.configuration_file, self.learning_curve):
             file.unlink(missing_ok=True)
@@ -61,56 +68,89 @@ class RunFolder:
             "platform": platform.platform(),
             "cpus": os.cpu_count(),
         }
-        text = yaml.safe_dump(configuration | {"machine": machine}, sort_keys=False)
-        self.configuration_file.write_text(text, encoding="utf-8")
+        durable.write_file(
+            self.configuration_file, yaml.safe_dump(configuration | {"machine": machine}, sort_keys=False)
+        )
 
     def read_configuration(self) -> dict[str, Any]:
-        """The configuration of the run in this folder.
+        """The configuration of the run in this folder, from the checkpoint that it resumes from.
 
         Raises:
-            ConfigurationError: if there is none.
+            ConfigurationError: if there is no run, or no undamaged checkpoint.
         """
-        if not self.configuration_file.exists():
-            raise ConfigurationError(f"{self.path} holds no run to resume; leave --resume out to start one")
-        configuration: dict[str, Any] = yaml.safe_load(self.configuration_file.read_text(encoding="utf-8"))
+        record = self._newest_undamaged() / _RECORD / self.configuration_file.name
+        configuration: dict[str, Any] = yaml.safe_load(record.read_text(encoding="utf-8"))
         return configuration
 
     def save(self, algorithm: Any) -> None:
-        """Save a checkpoint; the last one stays until the new one is complete."""
+        """Save a checkpoint; the one before it stays."""
         shutil.rmtree(self._unfinished, ignore_errors=True)
         algorithm.save_to_path(str(self._unfinished.resolve()))
-        counters = {"iteration": int(algorithm.iteration), "episodes": int(self.progress()["episodes"].iloc[-1])}
-        (self._unfinished / _ITERATION_FILE).write_text(yaml.safe_dump(counters), encoding="utf-8")
-        shutil.rmtree(self._previous, ignore_errors=True)
+        record = self._unfinished / _RECORD
+        record.mkdir()
+        for file in (self.progress_file, self.configuration_file):
+            shutil.copyfile(file, record / file.name)
+        durable.seal(self._unfinished)
         if self.checkpoint.exists():
+            shutil.rmtree(self._previous, ignore_errors=True)
             self.checkpoint.rename(self._previous)
         self._unfinished.rename(self.checkpoint)
-        shutil.rmtree(self._previous, ignore_errors=True)
+        durable.sync(self.path)
 
     def restore(self, algorithm: Any) -> None:
-        """Restore the last complete checkpoint, and cut ``progress.csv`` back to it.
+        """Restore the newest undamaged checkpoint, and the ``progress.csv`` of then.
 
         Raises:
             ConfigurationError: if there is none.
         """
-        if not self.checkpoint.exists() and self._previous.exists():
+        newest = self._newest_undamaged()
+        algorithm.restore_from_path(str(newest.resolve()))
+        if newest == self._previous:
+            if self.checkpoint.exists():
+                shutil.rmtree(self._damaged, ignore_errors=True)
+                self.checkpoint.rename(self._damaged)
             self._previous.rename(self.checkpoint)
-        if not self.checkpoint.exists():
+            self._resume_from = None
+        durable.write_file(self.progress_file, (self.checkpoint / _RECORD / self.progress_file.name).read_bytes())
+        self.episodes_done = int(self.progress()["episodes"].iloc[-1])
+
+    def _newest_undamaged(self) -> Path:
+        """The checkpoint to resume from; a damaged one is passed over, and named on standard error.
+
+        Raises:
+            ConfigurationError: if there is none.
+        """
+        if self._resume_from is not None:
+            return self._resume_from
+        problems = []
+        for folder in (self.checkpoint, self._previous):
+            if not folder.exists():
+                continue
+            try:
+                durable.check_seal(folder)
+            except ConfigurationError as error:
+                problems.append(str(error))
+                continue
+            if problems:
+                print(f"warning: {problems[0]}; going on from the checkpoint before it", file=sys.stderr)
+            self._resume_from = folder
+            return folder
+        if problems:
+            raise ConfigurationError(
+                f"{problems[0]}, and there is no other checkpoint; start the run anew with --overwrite"
+            )
+        if self.configuration_file.exists():
             raise ConfigurationError(f"{self.path} holds no checkpoint yet; start the run anew with --overwrite")
-        algorithm.restore_from_path(str(self.checkpoint.resolve()))
-        counters = yaml.safe_load((self.checkpoint / _ITERATION_FILE).read_text(encoding="utf-8"))
-        self.episodes_done = counters["episodes"]
-        progress = self.progress()
-        progress[progress["iteration"] <= counters["iteration"]].to_csv(self.progress_file, index=False)
+        raise ConfigurationError(f"{self.path} holds no run to resume; leave --resume out to start one")
 
     def append_progress(self, row: dict[str, Any]) -> None:
-        """Add a row to ``progress.csv``."""
-        is_new = not self.progress_file.exists()
-        with self.progress_file.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(row))
-            if is_new:
-                writer.writeheader()
-            writer.writerow(row)
+        """Add a row to ``progress.csv``; it is on disk when this returns."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(row))
+        if not self.progress_file.exists():
+            writer.writeheader()
+        writer.writerow(row)
+        durable.append(self.progress_file, text.getvalue())
 
     def progress(self) -> pd.DataFrame:
         """All rows so far."""

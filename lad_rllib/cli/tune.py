@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from lad_rllib import durable
 from lad_rllib.cli import cluster, run_configuration
 from lad_rllib.cli import options as shared
 from lad_rllib.cli.storage import SharedCopy
@@ -45,7 +46,7 @@ def run(parsed: argparse.Namespace) -> int:
     if not parsed.resume:
         if (output / PLAN_FILE).exists():
             raise ConfigurationError(f"{output} holds a search already; give --resume or another --output")
-        (output / PLAN_FILE).write_text(yaml.safe_dump(described, sort_keys=False), encoding="utf-8")
+        durable.write_file(output / PLAN_FILE, yaml.safe_dump(described, sort_keys=False))
     copy.push()
     if not parsed.quiet:
         print(f"writing to {copy.place}; trials and checkpoints: {storage}")

@@ -17,9 +17,9 @@ Train LAD-TS (latent action diffusion task scheduling) with RLlib.
   lad-rllib train --fleet digits --setting results/calibration/setting.yaml --init-from results/sim/checkpoint
                                                                  fine-tune on real edge servers
 
-The output folder receives progress.csv (one row per iteration), checkpoint/, config.yaml (everything resolved) and
-learning_curve.png. Ctrl-C stops after the present episode and saves; a killed run loses at most the episodes since
-the last checkpoint.
+The output folder receives progress.csv (one row per iteration), checkpoint/ (and checkpoint.previous/, the one before),
+config.yaml (everything resolved) and learning_curve.png. Ctrl-C stops after the present episode and saves; a killed run
+loses at most the episodes since the last checkpoint.
 """
 
 

@@ -1,0 +1,102 @@
+"""Files that survive a power cut, and folders whose damage is found before anything is read from them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from lad_rllib.errors import ConfigurationError
+
+SEAL = "sealed.json"
+"""File of a sealed folder: the SHA-256 of every other file in it, by its path within the folder."""
+MAX_SEAL_BYTES = 16 * 2**20
+
+
+def write_file(path: Path, data: str | bytes) -> None:
+    """Replace a file: whatever happens, it holds the old content or the new, never a part."""
+    beside = path.with_name(f"{path.name}.unfinished")
+    with beside.open("wb") as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+    sync(path.parent)
+
+
+def append(path: Path, text: str) -> None:
+    """Append to a file; the text is on disk when this returns."""
+    is_new = not path.exists()
+    with path.open("ab") as file:
+        file.write(text.encode())
+        file.flush()
+        os.fsync(file.fileno())
+    if is_new:
+        sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Flush a file, or the names in a folder, to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def seal(folder: Path) -> None:
+    """Write the checksums of a finished folder into it, and flush all of it to disk."""
+    paths = sorted(folder.rglob("*"))
+    write_file(folder / SEAL, json.dumps({_name(file, folder): _sha256(file) for file in _files(paths)}, indent=1))
+    for path in paths:
+        sync(path)
+
+
+def check_seal(folder: Path, under: str = "") -> None:
+    """Compare a sealed folder with its checksums.
+
+    Args:
+        folder: See :func:`seal`.
+        under: Compare only files whose path within the folder begins so.
+
+    Raises:
+        ConfigurationError: names the first file that is missing or is not what was written.
+    """
+    for name, expected in _read_seal(folder).items():
+        if not name.startswith(under):
+            continue
+        file = folder / name
+        try:
+            found = _sha256(file)
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(f"{file} is damaged: {getattr(error, 'strerror', error)}") from None
+        if found != expected:
+            raise ConfigurationError(f"{file} is damaged: it is not what was written")
+
+
+def _read_seal(folder: Path) -> dict[str, str]:
+    file = folder / SEAL
+    try:
+        with file.open("rb") as stream:
+            checksums = json.loads(stream.read(MAX_SEAL_BYTES))
+    except OSError as error:
+        raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from None
+    except ValueError:
+        checksums = None
+    if not isinstance(checksums, dict) or not checksums:
+        raise ConfigurationError(f"{file} is damaged: it is no list of checksums")
+    return checksums
+
+
+def _files(paths: list[Path]) -> list[Path]:
+    return [path for path in paths if path.is_file() and path.name != SEAL]
+
+
+def _name(file: Path, folder: Path) -> str:
+    return file.relative_to(folder).as_posix()
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
