@@ -48,6 +48,25 @@ def test_numbers_of_numpy_and_whole_floats_are_numbers(name):
         ({"output": "/data"}, "episodes are not recorded"),
         ({"add_default_connectors_to_env_to_module_pipeline": False}, "connectors are not used"),
         ({"torch_skip_nan_gradients": True}, "not finite"),
+        ({"disable_env_checking": True}, "old API stack"),
+        ({"_is_atari": True}, "fleet"),
+        ({"extra_python_environs_for_driver": {"A": "1"}}, "os.environ"),
+        ({"extra_python_environs_for_worker": {"A": "1"}}, "runtime_env"),
+        ({"use_env_runner_state_server": True}, "IMPALA"),
+        ({"env_runner_state_server_max_concurrency": 9}, "IMPALA"),
+        ({"keep_per_episode_custom_metrics": True}, "item_series"),
+        ({"metrics_episode_collection_timeout_s": 1.0}, "sample_timeout_s"),
+        ({"num_gpus": 1}, "set num_gpus_per_learner"),
+        ({"_fake_gpus": True}, "set num_gpus_per_learner"),
+        ({"simple_optimizer": True}, "old API stack"),
+        ({"sync_filters_on_rollout_workers_timeout_s": 1.0}, "queue_unit"),
+        ({"torch_ddp_kwargs": {"bucket_cap_mb": 1}}, "average gradients"),
+        ({"algorithm_config_overrides_per_module": {"default_policy": {"gamma": 0.5}}}, "one agent"),
+        ({"policy_mapping_fn": lambda *_: "default_policy"}, "one agent"),
+        ({"merge_env_runner_states": False}, "connectors are not used"),
+        ({"broadcast_env_runner_states": False}, "connectors are not used"),
+        ({"_dont_auto_sync_env_runner_states": True}, "connectors are not used"),
+        ({"callbacks_on_evaluate_offline_end": print}, "offline data"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -57,6 +76,17 @@ def test_keys_of_rllib_that_would_do_nothing_are_refused_with_what_does_their_jo
             setattr(config, key, value)
         with pytest.raises(ConfigurationError, match=told):
             config.validate()
+
+
+@pytest.mark.parametrize("key", ["lr", "train_batch_size", "num_epochs", "minibatch_size", "shuffle_batch_per_epoch"])
+def test_a_key_that_does_nothing_is_refused_even_at_its_default_value(key):
+    default = getattr(AlgorithmConfig(), key)
+    with pytest.raises(ConfigurationError, match=f"^{key}={default!r} has no effect here: .*set "):
+        LADTSConfig().training(**{key: default})
+
+
+def test_what_the_runner_reads_of_episodes_may_be_set():
+    LADTSConfig().env_runners(episode_lookback_horizon=5, episodes_to_numpy=False).validate()
 
 
 def test_of_every_key_of_rllib_it_was_decided_what_becomes_of_it():

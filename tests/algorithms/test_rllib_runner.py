@@ -34,6 +34,14 @@ def test_sample_returns_whole_episodes_and_chunks_as_rllib_does():
     assert actions.shape == (1, STATIONS, TASKS)
 
 
+def test_episodes_keep_the_lookback_that_is_asked_for_and_are_lists_if_asked_for():
+    config = small_config().env_runners(episode_lookback_horizon=2, episodes_to_numpy=False)
+    runner = runner_of(config)
+    first, second = runner.sample(num_timesteps=3)[0], runner.sample(num_timesteps=2)[0]
+    assert not first.is_numpy and not second.is_numpy
+    np.testing.assert_array_equal(second.get_actions([-2, -1], neg_index_as_lookback=True), first.get_actions()[-2:])
+
+
 def test_sample_and_collect_play_the_same_slots():
     sampled, collected = (runner_of(small_config()) for _ in range(2))
     actions = sampled.sample(num_episodes=1)[0].get_actions()

@@ -10,7 +10,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from lad_rllib.algorithms.lad_ts.actors import ActorKind, LatentStart, latent_size
 from lad_rllib.algorithms.lad_ts.hyperparameters import Hyperparameters, check_torch_threads
-from lad_rllib.algorithms.lad_ts.rllib_keys import check_unused
+from lad_rllib.algorithms.lad_ts.rllib_keys import check_given, check_unused
 from lad_rllib.algorithms.lad_ts.task_loss import check_task_loss
 from lad_rllib.declared import declared
 from lad_rllib.diffusion.compiled import check_kernels
@@ -163,6 +163,7 @@ class LADTSConfig(AlgorithmConfig):
         self.evaluation_sample_timeout_s = None
         self.rollout_fragment_length = "auto"
         self.batch_mode = "truncate_episodes"
+        self.simple_optimizer = False  # or else RLlib sets it when it validates
 
     def training(
         self,
@@ -295,10 +296,11 @@ class LADTSConfig(AlgorithmConfig):
                 network by itself).
 
         Raises:
-            ConfigurationError: for an unknown preset.
+            ConfigurationError: for an unknown preset, or a key of RLlib's that does nothing here.
             TypeError: for an unknown key.
         """
         given = {k: v for k, v in locals().items() if k not in ("self", "kwargs", "__class__") and v is not NotProvided}
+        check_given({key: value for key, value in kwargs.items() if value is not NotProvided})
         super().training(**kwargs)
         groups: list[dict[str, Any]] = []
         if "preset" in given:
@@ -335,7 +337,11 @@ class LADTSConfig(AlgorithmConfig):
         for group in ("preset", "objective"):
             if group in config_dict:
                 self.training(**{group: config_dict[group]})
-        super().update_from_dict(config_dict)
+        rest = dict(config_dict)
+        for key in ("model", "optimizer"):  # RLlib passes them to training(), also when it copies a configuration
+            if key in rest:
+                setattr(self, key, rest.pop(key))
+        super().update_from_dict(rest)
         self.hidden_sizes = tuple(self.hidden_sizes)
         return self
 

@@ -98,6 +98,7 @@ class Hyperparameters(Declared):
     critic_lr: Rate
     alpha_lr: Rate
     grad_clip: Positive | None
+    grad_clip_by: Literal["value", "norm", "global_norm"]
     replay_capacity: Annotated[int, Field(ge=1, le=10**8), WHOLE]
     learning_starts: Annotated[int, Field(ge=0, le=10**8), WHOLE]
     train_batch_size_per_learner: Annotated[int, Field(ge=1, le=10**7), WHOLE]

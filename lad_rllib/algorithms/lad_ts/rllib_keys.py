@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ray._common.deprecation import DEPRECATED_VALUE
@@ -18,6 +19,7 @@ _RECORDING = "episodes are not recorded; use a callback's on_episode_end"
 _OLD_STACK = "it belongs to RLlib's old API stack; leave it out"
 _ONE_POLICY = "the whole fleet is one agent; leave multi_agent() out"
 _COMPILED = "set kernels"
+_OFFLINE = "these algorithms learn on-line; there is no offline data"
 
 UNUSED: dict[str, str] = {
     "lr": _RATES,
@@ -42,15 +44,29 @@ UNUSED: dict[str, str] = {
     "remote_worker_envs": "set num_env_runners",
     "remote_env_batch_wait_ms": "set num_env_runners",
     "fake_sampler": _OLD_STACK,
+    "_is_atari": "the environment is a fleet; leave it out",
+    "disable_env_checking": _OLD_STACK,
+    "keep_per_episode_custom_metrics": "log them in a callback: metrics_logger.log_value(..., reduce='item_series')",
+    "metrics_episode_collection_timeout_s": "set sample_timeout_s",
+    "sync_filters_on_rollout_workers_timeout_s": _FLEET,
+    "num_gpus": "set num_gpus_per_learner",
+    "_fake_gpus": "set num_gpus_per_learner=0",
+    "simple_optimizer": _OLD_STACK,
+    "extra_python_environs_for_driver": "set os.environ before ray.init()",
+    "extra_python_environs_for_worker": "set env_vars in the runtime_env of ray.init()",
+    "torch_ddp_kwargs": "learners average gradients themselves; leave it out",
     "batch_mode": "set rollout_fragment_length",
-    "episode_lookback_horizon": "decisions depend on one slot and on the latent memory",
-    "episodes_to_numpy": "leave it True",
     "add_default_connectors_to_env_to_module_pipeline": _CONNECTORS,
     "add_default_connectors_to_module_to_env_pipeline": _CONNECTORS,
     "add_default_connectors_to_learner_pipeline": _CONNECTORS,
     "_env_to_module_connector": _CONNECTORS,
     "_module_to_env_connector": _CONNECTORS,
     "_learner_connector": _CONNECTORS,
+    "merge_env_runner_states": _CONNECTORS,
+    "broadcast_env_runner_states": _CONNECTORS,
+    "_dont_auto_sync_env_runner_states": _CONNECTORS,
+    "use_env_runner_state_server": "it belongs to RLlib's IMPALA; leave it out",
+    "env_runner_state_server_max_concurrency": "it belongs to RLlib's IMPALA; leave it out",
     "num_aggregator_actors_per_learner": "batches come from the replay buffer; set num_learners",
     "max_requests_in_flight_per_aggregator_actor": "batches come from the replay buffer; set num_learners",
     "max_requests_in_flight_per_learner": "updates are in step; leave it out",
@@ -69,9 +85,14 @@ UNUSED: dict[str, str] = {
     "policies_to_train": _ONE_POLICY,
     "policy_states_are_swappable": _ONE_POLICY,
     "policy_map_capacity": _ONE_POLICY,
-    "input_": "these algorithms learn on-line; there is no offline data",
-    "offline_sampling": "these algorithms learn on-line; there is no offline data",
-    "off_policy_estimation_methods": "these algorithms learn on-line; there is no offline data",
+    "policy_mapping_fn": _ONE_POLICY,
+    "algorithm_config_overrides_per_module": _ONE_POLICY,
+    "callbacks_on_offline_eval_runners_recreated": _OFFLINE,
+    "callbacks_on_evaluate_offline_start": _OFFLINE,
+    "callbacks_on_evaluate_offline_end": _OFFLINE,
+    "input_": _OFFLINE,
+    "offline_sampling": _OFFLINE,
+    "off_policy_estimation_methods": _OFFLINE,
     "output": _RECORDING,
     "output_config": _RECORDING,
     "output_write_remaining_data": _RECORDING,
@@ -82,9 +103,6 @@ UNUSED: dict[str, str] = {
 
 HONOURED = frozenset(
     [
-        "_dont_auto_sync_env_runner_states",
-        "_fake_gpus",
-        "_is_atari",
         "_is_frozen",
         "_learner_class",
         "_model_config",
@@ -95,8 +113,6 @@ HONOURED = frozenset(
         "_validate_config",
         "action_space",
         "algo_class",
-        "algorithm_config_overrides_per_module",
-        "broadcast_env_runner_states",
         "create_env_on_local_worker",
         "create_local_env_runner",
         "custom_evaluation_function",
@@ -104,7 +120,6 @@ HONOURED = frozenset(
         "custom_resources_per_env_runner",
         "custom_resources_per_learner",
         "delay_between_env_runner_restarts_s",
-        "disable_env_checking",
         "enable_env_runner_and_connector_v2",
         "enable_rl_module_and_learner",
         "env",
@@ -112,11 +127,10 @@ HONOURED = frozenset(
         "env_runner_cls",
         "env_runner_health_probe_timeout_s",
         "env_runner_restore_timeout_s",
-        "env_runner_state_server_max_concurrency",
+        "episode_lookback_horizon",
+        "episodes_to_numpy",
         "evaluation_config",
         "explore",
-        "extra_python_environs_for_driver",
-        "extra_python_environs_for_worker",
         "framework_str",
         "gamma",
         "grad_clip",
@@ -124,7 +138,6 @@ HONOURED = frozenset(
         "gym_env_vectorize_mode",
         "ignore_env_runner_failures",
         "in_evaluation",
-        "keep_per_episode_custom_metrics",
         "learner_config_dict",
         "learning_starts",
         "local_gpu_idx",
@@ -132,8 +145,6 @@ HONOURED = frozenset(
         "log_sys_usage",
         "max_num_env_runner_restarts",
         "max_requests_in_flight_per_env_runner",
-        "merge_env_runner_states",
-        "metrics_episode_collection_timeout_s",
         "metrics_num_episodes_for_smoothing",
         "min_sample_timesteps_per_iteration",
         "min_time_s_per_iteration",
@@ -144,29 +155,26 @@ HONOURED = frozenset(
         "num_cpus_per_learner",
         "num_env_runners",
         "num_envs_per_env_runner",
-        "num_gpus",
         "num_gpus_per_env_runner",
         "num_gpus_per_learner",
         "num_learners",
         "observation_space",
         "placement_strategy",
         "policies",
-        "policy_mapping_fn",
         "render_env",
         "restart_failed_env_runners",
         "restart_failed_sub_environments",
         "rollout_fragment_length",
         "sample_timeout_s",
         "seed",
-        "simple_optimizer",
         "stats_cls_lookup",
-        "sync_filters_on_rollout_workers_timeout_s",
-        "torch_ddp_kwargs",
-        "use_env_runner_state_server",
         "validate_env_runners_after_construction",
     ]
 )
-"""Keys that work as in RLlib's own algorithms, or that a check of their own refuses."""
+"""Keys that RLlib or this package reads, or that a check of their own refuses.
+
+``learner_config_dict`` is for learners of the user's own.
+"""
 
 HONOURED_GROUPS = ("evaluation_", "callbacks_")
 WITHOUT_MEANING_HERE = (
@@ -210,24 +218,34 @@ def advice(key: str) -> str | None:
     """What to do instead of setting a key; None if it may be set."""
     if key in UNUSED:
         return UNUSED[key]
-    if not _is_honoured(key) and (key.startswith(WITHOUT_MEANING_HERE) or is_deprecated(key)):
+    if key not in HONOURED and (key.startswith(WITHOUT_MEANING_HERE) or is_deprecated(key)):
         return "it belongs to offline data, TensorFlow or RLlib's old API stack; leave it out"
     return None
 
 
-def _is_honoured(key: str) -> bool:
-    return key in HONOURED or key.startswith(HONOURED_GROUPS)
-
-
 def is_known(key: str) -> bool:
     """Whether it was decided what becomes of a key."""
-    return _is_honoured(key) or advice(key) is not None
+    return key in HONOURED or key.startswith(HONOURED_GROUPS) or advice(key) is not None
 
 
 def is_deprecated(key: str) -> bool:
     """Whether RLlib keeps the key only to say that it is gone."""
     default = getattr(_DEFAULTS, key, None)
     return key == "replay_sequence_length" or (type(default) is int and default == DEPRECATED_VALUE)
+
+
+def check_given(settings: Mapping[str, Any]) -> None:
+    """Refuse settings that would do nothing, even where they have RLlib's default value.
+
+    Args:
+        settings: What a caller gave by name.
+
+    Raises:
+        ConfigurationError: names the key, its value and what does its job.
+    """
+    for key, value in settings.items():
+        if (told := advice(key)) is not None:
+            raise _without_effect(key, value, told)
 
 
 def check_unused(config: AlgorithmConfig, defaults: AlgorithmConfig) -> None:
@@ -243,7 +261,11 @@ def check_unused(config: AlgorithmConfig, defaults: AlgorithmConfig) -> None:
     for key, value in vars(config).items():
         told = advice(key)
         if told is not None and key in vars(defaults) and not _same(value, getattr(defaults, key)):
-            raise ConfigurationError(f"{key.lstrip('_')}={value!r} has no effect here: {told}")
+            raise _without_effect(key, value, told)
+
+
+def _without_effect(key: str, value: Any, told: str) -> ConfigurationError:
+    return ConfigurationError(f"{key.lstrip('_')}={value!r} has no effect here: {told}")
 
 
 def _same(value: Any, default: Any) -> bool:
