@@ -7,6 +7,9 @@ import time
 
 from lad_rllib.errors import ConfigurationError
 
+MAX_WAIT_S = 1e9
+"""Longest wait [s, wall clock]: threads cannot wait much longer."""
+
 
 class ScaledClock:
     """Monotonic time of a server.
@@ -29,12 +32,12 @@ class ScaledClock:
         return time.perf_counter() / self.time_scale
 
     def wall_s(self, seconds: float) -> float:
-        """Wall seconds that ``seconds`` of the server take.
+        """Wall seconds that ``seconds`` of the server take, at most :data:`MAX_WAIT_S`.
 
         >>> ScaledClock(0.5).wall_s(4.0)
         2.0
         """
-        return seconds * self.time_scale
+        return min(seconds * self.time_scale, MAX_WAIT_S)
 
     def sleep_until(self, moment_s: float) -> None:
         """Sleep until the server's clock shows ``moment_s``; absolute, so that late wake-ups do not add up."""

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from lad_rllib.edge.errors import GenerationFailed
 from lad_rllib.edge.fit import DelayFit
-from lad_rllib.edge.task import ImageTask
+from lad_rllib.edge.task import MAX_TRANSFER_MBIT, ImageTask
 
 StepCallback = Callable[[int], None]
 """Called with the number of denoising steps done, after each of them; after each call of the denoiser where a schedule
@@ -40,6 +41,9 @@ class EngineOutput:
             the most of any encoder.
         prompt_cut_by: The encoders that cut it, separated by spaces.
         safety_check: One of :data:`SAFETY_CHECKS`.
+
+    Raises:
+        GenerationFailed: for an image larger than 80000 Mbit, which no link ends to send.
     """
 
     png: bytes | None
@@ -58,6 +62,10 @@ class EngineOutput:
     prompt_tokens_cut: int = 0
     prompt_cut_by: str = ""
     safety_check: str = "none"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.image_mbit <= MAX_TRANSFER_MBIT:
+            raise GenerationFailed(f"image_mbit must be 0 to {MAX_TRANSFER_MBIT:g}, the engine says {self.image_mbit}")
 
 
 @dataclass(frozen=True)

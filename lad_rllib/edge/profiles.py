@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from importlib import resources
 from pathlib import Path
 
 from lad_rllib.edge.fit import DelayFit
+from lad_rllib.edge.task import MAX_SIDE, MAX_TRANSFER_MBIT
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.text_files import read_structured
 
 ORIGINS = ("measured", "assumption")
+
+MAX_DURATION_S = 1e6
+"""Longest overhead, step or cold start [s]: eleven days."""
+
+MAX_JITTER = 100.0
+"""Largest coefficient of variation."""
+
+_MOST = {
+    "overhead_s": MAX_DURATION_S,
+    "per_step_s": MAX_DURATION_S,
+    "jitter": MAX_JITTER,
+    "cold_start_s": MAX_DURATION_S,
+    "result_mbit": MAX_TRANSFER_MBIT,
+}
 
 
 @dataclass(frozen=True)
@@ -47,16 +61,20 @@ class DeviceProfile:
     result_mbit: float = 0.8
 
     def __post_init__(self) -> None:
-        for name in ("overhead_s", "per_step_s", "jitter", "cold_start_s", "result_mbit"):
+        for name, most in _MOST.items():
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
-                raise ConfigurationError(f"profile {self.name}: {name} must be a number of at least 0, got {value!r}")
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
+                raise ConfigurationError(
+                    f"profile {self.name}: {name} must be a number from 0 to {most:g}, got {value!r}"
+                )
         if not self.per_step_s > 0:
             raise ConfigurationError(f"profile {self.name}: per_step_s must be positive, got {self.per_step_s}")
         for name in ("width", "height"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 8 or value % 8:
-                raise ConfigurationError(f"profile {self.name}: {name} must be a multiple of 8 pixels, got {value!r}")
+            if isinstance(value, bool) or not isinstance(value, int) or not 8 <= value <= MAX_SIDE or value % 8:
+                raise ConfigurationError(
+                    f"profile {self.name}: {name} must be a multiple of 8 pixels up to {MAX_SIDE}, got {value!r}"
+                )
         if self.origin not in ORIGINS:
             raise ConfigurationError(f"profile {self.name}: origin must be one of {ORIGINS}, got {self.origin!r}")
         if not isinstance(self.source, str) or not self.source.strip():

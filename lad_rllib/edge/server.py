@@ -10,7 +10,7 @@ from itertools import count
 from lad_rllib.edge.clock import ScaledClock
 from lad_rllib.edge.engine import Engine
 from lad_rllib.edge.errors import (
-    EdgeError,
+    GenerationFailed,
     InvalidRequest,
     ModelLoadFailed,
     QueueFull,
@@ -131,9 +131,11 @@ class EdgeServer(Questions):
         """
         try:
             return self._enqueue(task).future
-        except EdgeError as error:
+        except Exception as error:  # an engine's check may raise anything
             refused: Future[TaskResult] = Future()
-            refused.set_exception(type(error)(str(error), server=self.name, task_id=task.task_id))
+            named = self._named(error, GenerationFailed)
+            named.task_id = task.task_id
+            refused.set_exception(named)
             return refused
 
     def generate(self, task: ImageTask) -> TaskResult:

@@ -33,7 +33,7 @@ class ServingLoop:
     """State and worker thread of a server; :class:`~lad_rllib.edge.server.EdgeServer` is what others use.
 
     One lock guards all state; the worker holds it only between images. Futures are resolved outside of it, since their
-    callbacks are foreign code.
+    callbacks are foreign code. Whatever engines and callbacks raise ends the task that it is about, never the thread.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class ServingLoop:
     def _do_job(self, job: Callable[[], None], future: Future[None]) -> None:
         try:
             job()
-        except Exception as error:
+        except BaseException as error:
             future.set_exception(self._named(error, GenerationFailed))
         else:
             future.set_result(None)
@@ -114,7 +114,7 @@ class ServingLoop:
                 self._cold = False
             if self._probe_at_start:
                 probe(self.engine)
-        except Exception as error:
+        except BaseException as error:
             if self._probe_at_start:
                 return self._recover(f"it was started again and fails: {one_line(error)}")
             return self._give_up(error)
@@ -161,7 +161,7 @@ class ServingLoop:
                 self.engine.warm_up(self._warm_up_sizes)
                 self._cold = False
             probe(self.engine)
-        except Exception as error:
+        except BaseException as error:
             with self._changed:
                 self._reason = f"its probe image fails: {one_line(error)}"
             return False
@@ -176,7 +176,7 @@ class ServingLoop:
         self._loaded = True
         return self.clock.now_s() - begin_s
 
-    def _give_up(self, error: Exception) -> None:
+    def _give_up(self, error: BaseException) -> None:
         """The model cannot be loaded: serve nothing, and tell everyone who waits."""
         named = self._named(error, ModelLoadFailed)
         with self._changed:
@@ -187,20 +187,25 @@ class ServingLoop:
         self._fail_waiting(waiting, named)
 
     def _serve(self, entry: QueuedTask) -> None:
+        """See a task through to its delivery or its error."""
+        try:
+            self._generate(entry)
+        except BaseException as error:
+            if not entry.future.done():  # else a callback of its future raised
+                self._serve_failed(entry, self._named(error, GenerationFailed, entry))
+
+    def _generate(self, entry: QueuedTask) -> None:
         entry.started_s = entry.progress_s = self.clock.now_s()
         started = time.time()
         cold = self._cold
+        self._check(entry)
         try:
-            self._check(entry)
-            try:
-                load_s = self._load()
-            except Exception as error:
-                self._give_up(error)
-                raise self._named(error, ModelLoadFailed, entry) from error
-            self.engine.check(entry.task)
-            output = self.engine.generate(entry.task, partial(self._on_step, entry))
-        except Exception as error:
-            return self._serve_failed(entry, self._named(error, GenerationFailed, entry))
+            load_s = self._load()
+        except BaseException as error:
+            self._give_up(error)
+            raise self._named(error, ModelLoadFailed, entry) from error
+        self.engine.check(entry.task)
+        output = self.engine.generate(entry.task, partial(self._on_step, entry))
         self._failures.served()
         finished_s = self.clock.now_s()
         self._cold = False
@@ -258,9 +263,25 @@ class ServingLoop:
             if self._sending.pop(entry, None) is None:
                 return  # closing the server has delivered it
             self._delivering += 1
+        try:
+            record = self._record(entry, output, started, finished_s, load_s, cold)
+        except BaseException as error:
+            with self._changed:
+                self._delivering -= 1
+            return self._fail(entry, self._named(error, GenerationFailed, entry))
+        with self._changed:
+            self._delivering -= 1
+            self._served += 1
+            self._note(entry, "")
+        entry.future.set_result(TaskResult(record, output.png))
+
+    def _record(
+        self, entry: QueuedTask, output: EngineOutput, started: float, finished_s: float, load_s: float, cold: bool
+    ) -> TaskRecord:
+        """The record of a task that is delivered now."""
         delivered_s = self.clock.now_s()
         task = entry.task
-        record = TaskRecord(
+        return TaskRecord(
             task_id=task.task_id,
             server=self.name,
             model=self.engine.describe().model,
@@ -292,16 +313,12 @@ class ServingLoop:
             started=started,
             finished=time.time(),
         )
-        with self._changed:
-            self._delivering -= 1
-            self._served += 1
-            self._note(entry, "")
-        entry.future.set_result(TaskResult(record, output.png))
 
     def _fail(self, entry: QueuedTask, error: EdgeError) -> None:
         with self._changed:
             if self._running is entry:
                 self._running = None
+            self._sending.pop(entry, None)
             self._failed += 1
             self._note(entry, error.name)
         entry.future.set_exception(error)
@@ -319,7 +336,7 @@ class ServingLoop:
             self._outcomes.popitem(last=False)
         self._changed.notify_all()
 
-    def _named(self, error: Exception, otherwise: type[EdgeError], entry: QueuedTask | None = None) -> EdgeError:
+    def _named(self, error: BaseException, otherwise: type[EdgeError], entry: QueuedTask | None = None) -> EdgeError:
         """The error under one of the room's names, with server and task filled in; one object per task."""
         task_id = entry.task.task_id if entry else None
         if isinstance(error, EdgeError):

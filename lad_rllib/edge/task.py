@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from lad_rllib.edge.errors import InvalidRequest
 
 MAX_DENOISING_STEPS = 1000
 """More steps than any image model was trained with."""
+
+MAX_SIDE = 16384
+"""Longest side of an image [pixel]: four times what the largest image models draw."""
+
+MAX_TRANSFER_MBIT = 80_000.0
+"""Largest request or image [Mbit]: 10 GB."""
+
+MAX_GUIDANCE = 1000.0
+"""Largest guidance scale; models are used with 1 to 20, and far larger ones overflow."""
+
+MAX_DEADLINE_S = 1e9
+"""Longest deadline [s]: 30 years."""
 
 SIZE_MULTIPLE = 8
 """Image sides are multiples of this many pixels: every latent image model reduces by at least as much."""
@@ -21,8 +33,8 @@ def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def half_character(text: object) -> int | None:
@@ -49,13 +61,13 @@ class ImageTask:
         task_id: Name of the task, unique on a server while it is there.
         prompt: What to draw.
         denoising_steps: Denoising steps of the image model ``z`` (the quality demand), 1 to 1000.
-        width: Width [pixel], a positive multiple of 8; None takes the server's.
+        width: Width [pixel], a multiple of 8 up to 16384; None takes the server's.
         height: Height [pixel], likewise.
         seed: The same seed, prompt, size and steps give the same image on every server with the same model and dtype.
-        guidance: Guidance scale; None takes the server's. Above 1 a denoising step costs twice as much.
-        deadline_s: Seconds after submission at which the image is of no use any more; None: no deadline.
+        guidance: Guidance scale, 0 to 1000; None takes the server's. Above 1 a denoising step costs twice as much.
+        deadline_s: Seconds after submission at which the image is of no use any more, up to 1e9; None: no deadline.
         station: Base station at which the task arrived.
-        input_mbit: Size of the request ``d`` [Mbit]; None: the prompt in UTF-8 and 2048 bytes.
+        input_mbit: Size of the request ``d`` [Mbit], up to 80000; None: the prompt in UTF-8 and 2048 bytes.
 
     Raises:
         InvalidRequest: for a value that no server can serve.
@@ -85,18 +97,18 @@ class ImageTask:
             self._refuse(f"denoising_steps must be 1 to {MAX_DENOISING_STEPS}, got {self.denoising_steps!r}")
         for name in ("width", "height"):
             side = getattr(self, name)
-            if side is not None and not (_is_whole(side) and side > 0 and side % SIZE_MULTIPLE == 0):
-                self._refuse(f"{name} must be a positive multiple of {SIZE_MULTIPLE} pixels, got {side!r}")
+            if side is not None and not (_is_whole(side) and 0 < side <= MAX_SIDE and side % SIZE_MULTIPLE == 0):
+                self._refuse(f"{name} must be a multiple of {SIZE_MULTIPLE} pixels up to {MAX_SIDE}, got {side!r}")
         if not _is_whole(self.seed) or not 0 <= self.seed < 2**63:
             self._refuse(f"seed must be a whole number from 0 to 2**63 - 1, got {self.seed!r}")
         if not _is_whole(self.station) or self.station < 0:
             self._refuse(f"station must be a whole number of at least 0, got {self.station!r}")
-        for name in ("guidance", "input_mbit"):
+        for name, most in (("guidance", MAX_GUIDANCE), ("input_mbit", MAX_TRANSFER_MBIT)):
             value = getattr(self, name)
-            if value is not None and not (_is_number(value) and value >= 0):
-                self._refuse(f"{name} must be a number of at least 0, got {value!r}")
-        if self.deadline_s is not None and not (_is_number(self.deadline_s) and self.deadline_s > 0):
-            self._refuse(f"deadline_s must be a positive number of seconds, got {self.deadline_s!r}")
+            if value is not None and not (_is_number(value) and 0 <= value <= most):
+                self._refuse(f"{name} must be a number from 0 to {most:g}, got {value!r}")
+        if self.deadline_s is not None and not (_is_number(self.deadline_s) and 0 < self.deadline_s <= MAX_DEADLINE_S):
+            self._refuse(f"deadline_s must be a positive number up to {MAX_DEADLINE_S:g} s, got {self.deadline_s!r}")
 
     def _refuse(self, message: str) -> None:
         task_id = self.task_id.encode(errors="backslashreplace").decode()

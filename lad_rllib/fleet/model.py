@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lad_rllib.edge.fit import DelayFit
+from lad_rllib.edge.task import MAX_DENOISING_STEPS, MAX_TRANSFER_MBIT
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet.spec import FleetSpec
 from lad_rllib.service.work_model import WorkModel, fit_fleet
@@ -63,7 +64,8 @@ class FleetModel:
         """The fleet that a setting from a calibration is of.
 
         Raises:
-            ConfigurationError: if the setting's tasks have more than one computing density: it is of no fleet.
+            ConfigurationError: if the setting's tasks have more than one computing density (it is of no fleet), or are
+                larger than edge servers take.
         """
         arrivals = setting.spec["arrivals"]
         density = arrivals.get("density_gcycles_per_step")
@@ -72,6 +74,11 @@ class FleetModel:
                 f"setting {setting.name} is not of a fleet: its tasks have unequal computing densities; make one with "
                 "experiments/calibrate.py"
             )
+        for name, most in (("task_mbit", MAX_TRANSFER_MBIT), ("denoising_steps", MAX_DENOISING_STEPS)):
+            if name in arrivals and np.max(arrivals[name]) > most:
+                raise ConfigurationError(
+                    f"setting {setting.name} has {name} up to {np.max(arrivals[name]):g}; a fleet takes up to {most:g}"
+                )
         result = float(np.mean(arrivals["result_mbit"]))
         return cls(setting.network, WorkModel(density[0], arrivals["overhead_steps"], result))
 

@@ -1,5 +1,6 @@
 """An edge server in one process: order, limits, deadlines, cancelling, questions, and its end."""
 
+import sys
 import threading
 import time
 from concurrent.futures import CancelledError
@@ -12,13 +13,16 @@ from lad_rllib.edge import (
     EdgeServer,
     EmulatedEngine,
     Engine,
+    EngineOutput,
     GenerationFailed,
+    ImageTask,
     InvalidRequest,
     ModelLoadFailed,
     QueueFull,
     ServerUnavailable,
     TaskCancelled,
 )
+from lad_rllib.edge.task import MAX_TRANSFER_MBIT
 from lad_rllib.edge.task_queue import link_delay_s
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.simulator import delays
@@ -131,6 +135,50 @@ def test_an_engine_that_raises_fails_its_task_alone(server, engine):
     engine.permit(1)
     assert server.generate(task("b")).png == b"png"
     assert (server.status().tasks_served, server.status().tasks_failed) == (1, 1)
+
+
+class OddEngine(SteppedEngine):
+    """Answers or raises whatever the task's prompt names."""
+
+    def check(self, task):
+        if task.prompt == "odd check":
+            raise ValueError("odd check")
+
+    def generate(self, task, on_step):
+        case = {"none": None, "text": "png"}
+        if task.prompt in case:
+            return case[task.prompt]
+        if task.prompt == "exit":
+            sys.exit(3)
+        if task.prompt == "huge image":
+            return EngineOutput(b"", 1e300, 8, 8, 1, "none", 0.0, 0.0, 0.0, 0.0)
+        return super().generate(task, on_step)
+
+
+@pytest.mark.parametrize("prompt", ["none", "text", "exit", "huge image", "odd check"])
+def test_whatever_an_engine_raises_or_answers_ends_that_task_alone(prompt):
+    with EdgeServer("s1", OddEngine(free=True), link_rate_mbit_per_s=1e3) as server:
+        error = error_of(server.submit(ImageTask("odd", prompt, 1)))
+        assert isinstance(error, GenerationFailed) and (error.server, error.task_id) == ("s1", "odd")
+        assert server.submit(task("well")).result(30).record.task_id == "well"
+        assert server.health().healthy
+
+
+def test_a_callback_that_raises_leaves_the_thread_alone():
+    with EdgeServer("s1", SteppedEngine(free=True)) as server:
+        server.submit(task("a")).add_done_callback(lambda _: sys.exit(3))
+        assert server.submit(task("b")).result(30).record.task_id == "b"
+
+
+def test_an_upload_that_would_take_ages_neither_ends_the_thread_nor_delays_others():
+    engine = SteppedEngine(free=True)
+    with EdgeServer("s1", engine, link_rate_mbit_per_s=1e-9, home_station=0) as server:
+        far = server.submit(task("far", station=1, input_mbit=MAX_TRANSFER_MBIT))
+        near = server.submit(task("near", station=0))
+        engine.wait_until_running()
+        assert engine.order == ["near"] and server.health().healthy
+        assert server.cancel("far") and error_of(far).name == "cancelled"
+    assert near.result(30).record.download_s < 30  # closing the server delivers it
 
 
 def test_closing_leaves_a_future_alone_that_its_owner_has_cancelled(engine):

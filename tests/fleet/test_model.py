@@ -47,6 +47,16 @@ def test_drawn_tasks_have_the_work_that_the_dispatcher_counts(model):
     assert arrivals.workload_gcycles[0, 1, 0] == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "most"), [("task_mbit", [1.0, 1e12], 80000), ("denoising_steps", [1, 1001], 1000)]
+)
+def test_a_setting_whose_tasks_no_server_takes_is_refused(model, key, value, most):
+    spec = model.spec("calibrated")
+    spec["arrivals"][key] = value
+    with pytest.raises(ConfigurationError, match=f"setting calibrated has {key} up to .*takes up to {most}"):
+        FleetModel.from_setting(build_setting(spec))
+
+
 def test_a_setting_of_no_fleet_is_refused():
     with pytest.raises(ConfigurationError, match="setting paper is not of a fleet.*calibrate"):
         FleetModel.from_setting(build_setting({"preset": "paper"}))
