@@ -238,6 +238,11 @@ def _start_commands(document: Document, config: Mapping[str, Any]) -> Iterator[F
         yield document.mistake("head_start_ray_commands", "has no 'ray start --head'")
     elif is_cloud and AUTOSCALING not in starts:
         yield document.mistake("head_start_ray_commands", f"without {AUTOSCALING} no machine would ever be added")
+    if "RAY_AUTH_MODE=" not in starts:
+        yield document.mistake(
+            "head_start_ray_commands",
+            "write RAY_AUTH_MODE=disabled before 'ray start': a token that Ray has left on the head keeps workers out",
+        )
     if config["provider"]["type"] == "local" and "RAY_enable_autoscaler_v2=0" not in starts:
         yield document.mistake(
             "head_start_ray_commands",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -15,6 +16,28 @@ from lad_rllib.errors import ConfigurationError
 
 DASHBOARD_PORT = 8265
 CONNECT_TIMEOUT_S = 10.0
+ANSWER_TIMEOUT_S = 30.0  # a busy machine needs seconds to import Ray
+
+# Asked in a process of its own: Ray logs each refusal, and tries a port of something else for 40 s.
+_QUESTION = """\
+import sys
+from ray._private.authentication.authentication_token_setup import _enable_token_auth
+from ray._raylet import AuthenticationTokenLoader, GcsClient
+from ray.exceptions import AuthenticationError
+for answer in ("open", "token"):
+    try:
+        GcsClient(address=sys.argv[1])
+    except AuthenticationError:
+        if not AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True):
+            answer = "no token"
+            break
+        _enable_token_auth()
+    else:
+        break
+else:
+    answer = "wrong token"
+print(answer)
+"""
 
 
 def address_of(options: argparse.Namespace) -> str:
@@ -41,7 +64,7 @@ def start_ray(options: argparse.Namespace, num_cpus: int, num_gpus: int = 0) -> 
 
 
 def connect(address: str, num_cpus: int = 0, num_gpus: int = 0) -> None:
-    """Connect to a Ray cluster, if this process is not connected yet.
+    """Connect to a Ray cluster, if this process is not connected yet, and print its address.
 
     Args:
         address: Its address, "auto" for the one that runs on this machine, or "local" to start one.
@@ -49,9 +72,10 @@ def connect(address: str, num_cpus: int = 0, num_gpus: int = 0) -> None:
         num_gpus: GPUs of one that is started.
 
     Raises:
-        ConfigurationError: if there is none at the address.
+        ConfigurationError: if there is none at the address, or it asks for a token that this user does not have.
     """
     import ray
+    from ray._private.services import canonicalize_bootstrap_address
 
     if ray.is_initialized():
         return
@@ -66,15 +90,21 @@ def connect(address: str, num_cpus: int = 0, num_gpus: int = 0) -> None:
             **quiet,
         )
         return
+    found = "on this machine" if address == "auto" else f"at {address}"
     try:
+        if address == "auto":
+            address = canonicalize_bootstrap_address("auto")
         _knock(address)
+        _settle_token(address)
         ray.init(address=address, **quiet)
+    except ConfigurationError:
+        raise
     except (OSError, ValueError, RuntimeError) as error:
-        found = "on this machine" if address == "auto" else f"at {address}"
         raise ConfigurationError(
             f"no Ray cluster {found}: {_first_line(error)}; start one ('ray up', 'ray start --head') or give another "
             f"--address"
         ) from None
+    print(f"connected to the Ray cluster at {address}", file=sys.stderr, flush=True)
 
 
 def _knock(address: str) -> None:
@@ -84,8 +114,6 @@ def _knock(address: str) -> None:
         OSError: if there is nobody.
         ValueError: if it is no address, or that of something else.
     """
-    if address == "auto":
-        return
     host, mark, port = address.removeprefix("ray://").rpartition(":")
     if not mark or not port.isdigit() or "/" in host:
         raise ValueError("an address is host:port, ray://host:port or auto")
@@ -93,6 +121,55 @@ def _knock(address: str) -> None:
         raise ValueError(f"{DASHBOARD_PORT} is the port of the dashboard; the cluster's is 6379 as a rule")
     with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S):
         pass
+
+
+def _settle_token(address: str) -> None:
+    """Have this process send Ray's token if the cluster asks for one; ``ray.init`` does not, given an address.
+
+    Ray Client (``ray://``) gets the token unasked, if there is one and RAY_AUTH_MODE does not say otherwise.
+
+    Raises:
+        ConfigurationError: if the cluster asks for a token that this user does not have.
+        ValueError: if something else listens there.
+    """
+    from ray._private.authentication.authentication_token_setup import AuthenticationTokenLoader, _enable_token_auth
+
+    if address.startswith("ray://"):
+        if "RAY_AUTH_MODE" not in os.environ and AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True):
+            _enable_token_auth()
+        return
+    answer = token_answer(address)
+    if answer == "token":
+        _enable_token_auth()
+    elif answer != "open":
+        problem = (
+            "asks for a token and there is none here" if answer == "no token" else "refuses the token that is here"
+        )
+        raise ConfigurationError(
+            f"the Ray cluster at {address} {problem}: copy ~/.ray/auth_token from its head, or set RAY_AUTH_TOKEN to "
+            f"what 'ray get-auth-token' prints there"
+        )
+
+
+def token_answer(address: str) -> str:
+    """What a cluster says to this user's Ray token.
+
+    Args:
+        address: The cluster's address, host:port.
+
+    Returns:
+        "open": it admits this process as it is; "token": it does if the process sends the user's token; "no token": it
+        asks for a token and the user has none; "wrong token": it refuses the user's.
+
+    Raises:
+        ValueError: if what listens there does not answer as Ray does.
+    """
+    command = [sys.executable, "-c", _QUESTION, address]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_TIMEOUT_S, check=True)
+    except subprocess.SubprocessError:
+        raise ValueError("what listens there does not answer as Ray does") from None
+    return asked.stdout.strip()
 
 
 def _first_line(error: BaseException) -> str:

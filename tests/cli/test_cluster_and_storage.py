@@ -2,11 +2,13 @@
 
 import argparse
 import os
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
 
-from lad_rllib.cli import flags, main
+from lad_rllib.cli import cluster, flags, main
 from lad_rllib.cli.storage import SharedCopy, Storage
 from lad_rllib.errors import ConfigurationError
 
@@ -109,6 +111,56 @@ def test_no_cluster_at_an_address_is_one_line(tmp_path, capsys, monkeypatch, add
     assert main([*TRAIN, "--address", address, "--output", str(tmp_path / "run")]) == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert message in line and "give another --address" in line
+
+
+@pytest.fixture
+def address_elsewhere(ray_cluster, monkeypatch):
+    """Address of a cluster that asks for this user's token, in an environment that knows nothing of it."""
+    import ray
+
+    address = ray.get_runtime_context().gcs_address
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)  # ray.init has set it to start the cluster
+    return address
+
+
+@pytest.mark.cluster
+def test_a_cluster_that_asks_for_a_token_gets_it_and_its_address_is_printed(address_elsewhere):
+    command = "import sys; from lad_rllib.cli import main; sys.exit(main(sys.argv[1:]))"
+    arguments = ["fleet", "list", "--address", address_elsewhere]
+    done = subprocess.run([sys.executable, "-c", command, *arguments], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, f"connected to the Ray cluster at {address_elsewhere}\n")
+    assert "those that run: " in done.stdout
+
+
+@pytest.mark.cluster
+def test_a_user_without_the_token_of_a_cluster_is_told_where_it_goes(address_elsewhere, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert main(["fleet", "list", "--address", address_elsewhere]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"the Ray cluster at {address_elsewhere} asks for a token and there is none here: copy" in line
+
+
+def test_a_wrong_token_is_one_line_that_says_where_the_right_one_is(monkeypatch):
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr(cluster, "_knock", lambda address: None)
+    monkeypatch.setattr(cluster, "token_answer", lambda address: "wrong token")
+    with pytest.raises(
+        ConfigurationError, match="^the Ray cluster at head:6379 refuses the token that is here: copy ~/.ray/auth_token"
+    ):
+        cluster.connect("head:6379")
+
+
+def test_the_cluster_that_was_found_on_this_machine_is_named(monkeypatch, capsys):
+    joined = []
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray._private.services.canonicalize_bootstrap_address", lambda address: "192.0.2.10:6379")
+    monkeypatch.setattr(cluster, "_knock", lambda address: None)
+    monkeypatch.setattr(cluster, "token_answer", lambda address: "open")
+    monkeypatch.setattr("ray.init", lambda address, **options: joined.append(address))
+    cluster.connect("auto")
+    assert joined == ["192.0.2.10:6379"]
+    assert capsys.readouterr().err == "connected to the Ray cluster at 192.0.2.10:6379\n"
 
 
 @pytest.mark.cluster

@@ -10,7 +10,8 @@ cluster_name: own-machines
 provider: {type: local, head_ip: 192.0.2.1, worker_ips: [192.0.2.2]}
 auth: {ssh_user: ray}
 setup_commands: []
-head_start_ray_commands: ["RAY_enable_autoscaler_v2=0 ray start --head --num-cpus=0 --dashboard-host=127.0.0.1"]
+head_start_ray_commands:
+  - RAY_enable_autoscaler_v2=0 RAY_AUTH_MODE=disabled ray start --head --num-cpus=0 --dashboard-host=127.0.0.1
 """
 
 
@@ -51,6 +52,7 @@ head_start_ray_commands: ["RAY_enable_autoscaler_v2=0 ray start --head --num-cpu
             "there is no src;",
         ),
         ("host=127.0.0.1", "host=0.0.0.0", "head_start_ray_commands", "opens the dashboard"),
+        ("RAY_AUTH_MODE=disabled ", "", "head_start_ray_commands", "a token that Ray has left on the head"),
         ("ray start --head ", "ray start ", "head_start_ray_commands", "has no 'ray start --head'"),
         ("--autoscaling-config=~/ray_bootstrap_config.yaml", "", "head_start_ray_commands", "no machine would ever"),
         ("\nhead_start_ray_commands:", "\nmetadata:\n  a:", "head_start_ray_commands", "open the dashboard"),
