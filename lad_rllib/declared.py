@@ -7,6 +7,7 @@ are taken for what they are.
 from __future__ import annotations
 
 import difflib
+import functools
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
@@ -143,8 +144,7 @@ def _one_line(group: type[Declared], error: ValidationError, where: str) -> str:
     errors = error.errors(include_url=False, include_context=False)
     if not errors[0]["loc"]:
         return f"{where}{errors[0]['msg'].removeprefix('Value error, ')}"
-    schema = group.model_json_schema(mode="serialization")
-    places = [(*_place(schema, one["loc"]), one) for one in errors if one["loc"][0] == errors[0]["loc"][0]]
+    places = [(*_place(_schema(group), one["loc"]), one) for one in errors if one["loc"][0] == errors[0]["loc"][0]]
     path, demanded, first = min(places, key=lambda place: (-len(place[0]), _ORDER.get(place[2]["type"], 1)))
     name = where + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)[1:]
     value, kind = first["input"], first["type"]
@@ -164,10 +164,18 @@ _ORDER = {"extra_forbidden": 0, "invalid_key": 0, "missing": 2}
 """A misspelt key is named rather than the missing one."""
 
 
-def _place(schema: Mapping[str, Any], loc: Iterable[int | str]) -> tuple[list[int | str], dict[str, Any]]:
+@functools.cache
+def _schema(group: type[Declared]) -> dict[str, Any]:
+    """The group's JSON schema with its references written out."""
+    schema = group.model_json_schema(mode="serialization")
+    resolved: dict[str, Any] = _resolved(schema, schema.get("$defs", {}))
+    return resolved
+
+
+def _place(schema: dict[str, Any], loc: Iterable[int | str]) -> tuple[list[int | str], dict[str, Any]]:
     """Path and schema of a value; pydantic's names for a union's forms, which its places contain, are left out."""
     path: list[int | str] = []
-    here = _resolved(schema, schema.get("$defs", {}))
+    here = schema
     for part in loc:
         forms = here.get("anyOf", [here])
         found = [form["items"] for form in forms if "items" in form] if isinstance(part, int) else []
@@ -184,7 +192,6 @@ def _place(schema: Mapping[str, Any], loc: Iterable[int | str]) -> tuple[list[in
 
 
 def _resolved(schema: Any, definitions: Mapping[str, Any]) -> Any:
-    """The schema with its references written out."""
     if isinstance(schema, list):
         return [_resolved(one, definitions) for one in schema]
     if not isinstance(schema, dict):

@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from lad_rllib.declared import shown
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.simulator.delays import workload_gcycles
 
@@ -284,7 +285,7 @@ class PoissonArrivals(_SyntheticArrivals):
         mean = np.asarray(self.mean_tasks, dtype=float)
         if mean.shape not in ((), (self.num_stations,)) or not (np.isfinite(mean) & (mean >= 0)).all():
             raise ConfigurationError(
-                f"mean_tasks must be one value or {self.num_stations}, none negative; got {self.mean_tasks}"
+                f"mean_tasks must be one value or {self.num_stations}, none negative; got {shown(self.mean_tasks)}"
             )
 
     def _counts(self, rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.int64]:

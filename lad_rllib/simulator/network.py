@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lad_rllib.declared import shown
 from lad_rllib.errors import ConfigurationError
 
 
@@ -62,7 +63,8 @@ class EdgeNetwork:
         home = np.array(home, dtype=np.int64)
         if home.shape != (self.num_stations,) or home.min() < -1 or home.max() >= len(capacity):
             raise ConfigurationError(
-                f"home_server needs {self.num_stations} values between -1 and {len(capacity) - 1}, got {home.tolist()}"
+                f"home_server needs {self.num_stations} values between -1 and {len(capacity) - 1}, "
+                f"got {shown(home.tolist())}"
             )
         for name, value in (
             ("capacity_gcycles_per_s", capacity),

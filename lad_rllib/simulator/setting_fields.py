@@ -1,4 +1,4 @@
-"""The groups of a setting: every field with its unit, meaning, default and the source of that default.
+"""The groups of a setting: every field with its type, bounds, unit, meaning, default and the source of that default.
 
 A group turns a part of the plain settings dictionary into a network or a source of arrivals. Fields that contradict
 each other raise; see :mod:`lad_rllib.simulator.settings` for how presets and groups are put together.
@@ -6,13 +6,13 @@ each other raise; see :mod:`lad_rllib.simulator.settings` for how presets and gr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import AfterValidator, Field, model_validator
 
+from lad_rllib.declared import Declared
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.simulator.arrivals import (
     ArrivalSource,
@@ -26,66 +26,76 @@ from lad_rllib.simulator.arrivals import (
 from lad_rllib.simulator.network import EdgeNetwork, draw_network, published_network
 from lad_rllib.simulator.trace import TraceArrivals
 from lad_rllib.simulator.trace_file import sample_trace_path
-from lad_rllib.simulator.trace_rules import TraceRules
+from lad_rllib.simulator.trace_rules import MAX_TASKS, NotNegative, Positive, TraceRules
 
 SAMPLE = "sample"
 """Path that stands for the made-up log which comes with the package."""
+MAX_PLACES = 100_000
+"""Most base stations, and most edge servers."""
+MAX_STEPS = 100_000
+"""Most denoising steps of a task."""
 
 
-def whole_number(name: str, value: object, least: int) -> int:
-    """The value as an int, or a ``ConfigurationError`` that names the field."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigurationError(f"{name} must be a whole number of at least {least}, got {value!r}")
-    return value
+def _increasing(pair: list[Any]) -> list[Any]:
+    if pair[0] > pair[1]:
+        raise ValueError("must be a range [low, high] with low at most high")
+    return pair
 
 
-def number(name: str, value: object) -> float:
-    """The value as a float, or a ``ConfigurationError`` that names the field."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(value):
-        raise ConfigurationError(f"{name} must be a finite number, got {value!r}")
-    return float(value)
+PAIR = (Field(min_length=2, max_length=2), AfterValidator(_increasing))
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Places = Annotated[int, Field(ge=1, le=MAX_PLACES)]
+PositivePair = Annotated[list[Positive], *PAIR]
+NotNegativePair = Annotated[list[NotNegative], *PAIR]
+MeanTasks = Annotated[float, Field(ge=0, le=MAX_TASKS)]
+StepsPair = Annotated[list[Annotated[int, Field(ge=1, le=MAX_STEPS)]], *PAIR]
 
 
-def _number_pair(name: str, value: object) -> tuple[float, float]:
-    if not isinstance(value, (list, tuple)) or len(value) != 2:
-        raise ConfigurationError(f"{name} must be a range [low, high], got {value!r}")
-    return number(name, value[0]), number(name, value[1])
+class Drawn(Declared):
+    """Values drawn uniformly, one for each edge server."""
+
+    range: Annotated[list[Annotated[int, Field(ge=1, le=10**9)]], *PAIR]
+    """Least and greatest value, whole numbers, both included."""
+    seed: Seed | None = None
+    """Seed of the draws; null: the network's."""
 
 
-def _whole_pair(name: str, value: object) -> tuple[int, int]:
-    low, high = _number_pair(name, value)
-    if low != int(low) or high != int(high):
-        raise ConfigurationError(f"{name} must be a range of whole numbers, got {value!r}")
-    return int(low), int(high)
+PerServer = Literal["published"] | Positive | Annotated[list[Positive], Field(min_length=1)] | Drawn
+"""Values of the edge servers: the published draws, one for all, one for each, or drawn."""
 
 
-@dataclass(frozen=True)
-class NetworkFields:
-    """Group ``network``. The defaults are the draws of the published experiments (arXiv 2412.18212).
+class NetworkFields(Declared):
+    """Group ``network``. The defaults are the draws of the published experiments (arXiv 2412.18212)."""
 
-    Attributes:
-        stations: Base stations B.
-        servers: Edge servers A; null: as many as the lists of capacities or link rates name, else one per station.
-        capacity_gcycles_per_s: Computing capacity of the edge servers [Gcycle/s]: ``published``; one number for all;
-            a list; or ``{range: [10, 50], seed: 3}``, whole numbers drawn uniformly, both ends included.
-        link_rate_mbit_per_s: Link rate of the edge servers [Mbit/s], in the same forms.
-        home_server: Edge server at each base station, -1 for none; null: server ``b`` at station ``b``.
-        seed: Seed of the ranges that name none themselves; null is 0. Another seed is another network.
-    """
+    stations: Places = 20
+    """Base stations B."""
+    servers: Places | None = None
+    """Edge servers A; null: as many as the lists of capacities or link rates name, else one per station."""
+    capacity_gcycles_per_s: PerServer = "published"
+    """Computing capacity of the edge servers [Gcycle/s]: ``published``; one number for all; a list; or
+    ``{range: [10, 50], seed: 3}``, whole numbers drawn uniformly, both ends included."""
+    link_rate_mbit_per_s: PerServer = "published"
+    """Link rate of the edge servers [Mbit/s], in the same forms."""
+    home_server: list[Annotated[int, Field(ge=-1, le=MAX_PLACES)]] | None = None
+    """Edge server at each base station, -1 for none; null: server ``b`` at station ``b``."""
+    seed: Seed | None = None
+    """Seed of the ranges that name none themselves; null is 0. Another seed is another network."""
 
-    stations: int = 20
-    servers: int | None = None
-    capacity_gcycles_per_s: str | float | list[float] | dict[str, Any] = "published"
-    link_rate_mbit_per_s: str | float | list[float] | dict[str, Any] = "published"
-    home_server: list[int] | None = None
-    seed: int | None = None
+    @model_validator(mode="after")
+    def _seed_has_effect(self) -> Self:
+        values = (self.capacity_gcycles_per_s, self.link_rate_mbit_per_s)
+        if self.seed is not None and not any(isinstance(value, Drawn) and value.seed is None for value in values):
+            raise ValueError(
+                f"seed {self.seed} has no effect: neither capacity_gcycles_per_s nor link_rate_mbit_per_s is "
+                "drawn with it; use preset paper-random or {range: [10, 50]}, or leave the seed out"
+            )
+        return self
 
     def build(self, slot_s: float) -> EdgeNetwork:
         """The network that the fields describe."""
-        stations = whole_number("network.stations", self.stations, 1)
         values = {name: getattr(self, name) for name in ("capacity_gcycles_per_s", "link_rate_mbit_per_s")}
         lengths = {name: len(value) for name, value in values.items() if isinstance(value, list)}
-        default = next(iter(lengths.values()), stations)
+        default = next(iter(lengths.values()), self.stations)
         servers = default if self.servers is None else self.servers
         for name, length in lengths.items():
             if length != servers:
@@ -93,183 +103,140 @@ class NetworkFields:
                 raise ConfigurationError(
                     f"network.{name} names {length} edge servers, {cause} {servers}; make them equal"
                 )
-        servers = whole_number("network.servers", servers, 1)
-        self._check_seed(values)
-        home: dict[str, Any] = {} if self.home_server is None else {"home_server": self._home(stations)}
+        home: dict[str, Any] = {} if self.home_server is None else {"home_server": np.array(self.home_server)}
         return EdgeNetwork(
-            num_stations=stations,
+            num_stations=self.stations,
             capacity_gcycles_per_s=self._vector("capacity_gcycles_per_s", "capacity_range", servers),
             link_rate_mbit_per_s=self._vector("link_rate_mbit_per_s", "link_rate_range", servers),
             slot_s=slot_s,
             **home,
         )
 
-    def _check_seed(self, values: Mapping[str, Any]) -> None:
-        if self.seed is None:
-            return
-        whole_number("network.seed", self.seed, 0)
-        if not any(isinstance(value, dict) and value.get("seed") is None for value in values.values()):
-            raise ConfigurationError(
-                f"network.seed {self.seed} has no effect: neither capacity_gcycles_per_s nor link_rate_mbit_per_s is "
-                "drawn with it; use preset paper-random or {range: [10, 50]}, or leave the seed out"
-            )
-
     def _vector(self, name: str, range_name: str, servers: int) -> NDArray[np.float64]:
         value = getattr(self, name)
+        source = value
         if value == "published":
-            vector: NDArray[np.float64] = getattr(published_network(servers), name)
-            return vector
-        if isinstance(value, list):
-            return np.array([number(f"network.{name}", one) for one in value])
-        if isinstance(value, dict):
-            if not {"range"} <= set(value) <= {"range", "seed"}:
-                raise ConfigurationError(f"network.{name} must be {{range: [low, high], seed: number}}, got {value}")
-            own = value.get("seed")
-            seed = whole_number(f"network.{name}.seed", (self.seed or 0) if own is None else own, 0)
-            bounds = _whole_pair(f"network.{name}.range", value["range"])
-            drawn = draw_network(np.random.default_rng(seed), num_servers=servers, **{range_name: bounds})  # type: ignore[arg-type]
-            vector = getattr(drawn, name)
-            return vector
-        if isinstance(value, str):
-            raise ConfigurationError(f"network.{name} must be 'published', a number, a list or a range, got {value!r}")
-        return np.full(servers, number(f"network.{name}", value))
-
-    def _home(self, stations: int) -> NDArray[np.int64]:
-        if not isinstance(self.home_server, list):
-            raise ConfigurationError(f"network.home_server must be a list of {stations} servers or null")
-        return np.array([whole_number("network.home_server", one, -1) for one in self.home_server], dtype=np.int64)
+            source = getattr(published_network(servers), name)
+        elif isinstance(value, Drawn):
+            seed = (self.seed or 0) if value.seed is None else value.seed
+            drawn = draw_network(np.random.default_rng(seed), num_servers=servers, **{range_name: tuple(value.range)})  # type: ignore[arg-type]
+            source = getattr(drawn, name)
+        return np.full(servers, source, dtype=np.float64)
 
 
-@dataclass(frozen=True)
-class SyntheticFields:
-    """Fields of group ``arrivals`` that both synthetic sources have. Defaults: arXiv 2412.18212.
+class PerIndex(Declared):
+    """Attributes drawn once for each task index."""
 
-    Attributes:
-        max_tasks: Most tasks of one station in one slot, N.
-        attributes: What ``z``, ``rho`` and result size belong to: ``published`` (the published draws, per task
-            index); ``{per_index: seed}`` (other draws per task index); ``per_task`` (drawn anew for every task).
-        task_mbit: Range of the input size [Mbit]; null: [2, 5].
-        denoising_steps: Range of the quality demand, whole numbers, both ends included; null: [1, 14]. With
-            ``published`` it must start at 1.
-        density_gcycles_per_step: Range of the computing density [Gcycle/step]; null: [0.1024, 0.3072]. Not with
-            ``published``.
-        result_mbit: Range of the result size [Mbit]; null: [0.6, 1]. Not with ``published``.
-        overhead_steps: What every image costs besides its steps, in denoising steps (0).
-    """
+    per_index: Seed
+    """Seed of the draws."""
 
-    max_tasks: int = 50
-    attributes: str | dict[str, Any] = "published"
-    task_mbit: list[float] | None = None
-    denoising_steps: list[int] | None = None
-    density_gcycles_per_step: list[float] | None = None
-    result_mbit: list[float] | None = None
-    overhead_steps: float = 0.0
+
+class SyntheticFields(Declared):
+    """Fields of group ``arrivals`` that both synthetic sources have. Defaults: arXiv 2412.18212."""
+
+    max_tasks: Annotated[int, Field(ge=1, le=MAX_TASKS)] = 50
+    """Most tasks of one station in one slot, N."""
+    attributes: Literal["published", "per_task"] | PerIndex = "published"
+    """What ``z``, ``rho`` and result size belong to: ``published`` (the published draws, per task index);
+    ``{per_index: seed}`` (other draws per task index); ``per_task`` (drawn anew for every task)."""
+    task_mbit: NotNegativePair | None = None
+    """Range of the input size [Mbit]; null: [2, 5]."""
+    denoising_steps: StepsPair | None = None
+    """Range of the quality demand, whole numbers, both ends included; null: [1, 14]. With ``published`` it must start
+    at 1."""
+    density_gcycles_per_step: PositivePair | None = None
+    """Range of the computing density [Gcycle/step]; null: [0.1024, 0.3072]. Not with ``published``."""
+    result_mbit: NotNegativePair | None = None
+    """Range of the result size [Mbit]; null: [0.6, 1]. Not with ``published``."""
+    overhead_steps: NotNegative = 0.0
+    """What every image costs besides its steps, in denoising steps (0)."""
+
+    @model_validator(mode="after")
+    def _fits_published(self) -> Self:
+        if self.attributes != "published":
+            return self
+        remedy = "choose attributes 'per_task' or {per_index: seed}"
+        for name in ("density_gcycles_per_step", "result_mbit"):
+            if getattr(self, name) is not None:
+                raise ValueError(f"{name} {getattr(self, name)} has no effect with attributes 'published'; {remedy}")
+        if self.denoising_steps and self.denoising_steps[0] != 1:
+            raise ValueError(
+                f"denoising_steps {self.denoising_steps} does not fit attributes 'published', which start at 1; "
+                f"{remedy}"
+            )
+        return self
 
     def common(self, network: EdgeNetwork) -> dict[str, Any]:
         """Arguments that both synthetic sources share."""
-        max_tasks = whole_number("arrivals.max_tasks", self.max_tasks, 1)
-        ranges = self._ranges()
+        given = {name: getattr(self, name) for name in TaskRanges.__dataclass_fields__}
+        ranges = TaskRanges(**{name: tuple(pair) for name, pair in given.items() if pair is not None})
         return {
             "num_stations": network.num_stations,
-            "max_tasks": max_tasks,
+            "max_tasks": self.max_tasks,
             "ranges": ranges,
-            "attributes": self._attributes(max_tasks, ranges),
-            "overhead_steps": number("arrivals.overhead_steps", self.overhead_steps),
+            "attributes": self._attributes(ranges),
+            "overhead_steps": self.overhead_steps,
         }
 
-    def _ranges(self) -> TaskRanges:
-        pair: dict[str, Callable[[str, object], tuple[Any, Any]]] = {
-            "task_mbit": _number_pair,
-            "denoising_steps": _whole_pair,
-            "density_gcycles_per_step": _number_pair,
-            "result_mbit": _number_pair,
-        }
-        given = {
-            name: check(f"arrivals.{name}", getattr(self, name))
-            for name, check in pair.items()
-            if getattr(self, name) is not None
-        }
-        return TaskRanges(**given)
-
-    def _attributes(self, max_tasks: int, ranges: TaskRanges) -> TaskAttributes | None:
-        if self.attributes == "per_task":
-            return None
+    def _attributes(self, ranges: TaskRanges) -> TaskAttributes | None:
+        if isinstance(self.attributes, PerIndex):
+            rng = np.random.default_rng(self.attributes.per_index)
+            return TaskAttributes(*draw_task_attributes(rng, (self.max_tasks,), ranges))
         if self.attributes == "published":
-            for name in ("density_gcycles_per_step", "result_mbit"):
-                if getattr(self, name) is not None:
-                    raise ConfigurationError(
-                        f"arrivals.{name} {getattr(self, name)} has no effect with attributes 'published'; "
-                        "choose attributes 'per_task' or {per_index: seed}"
-                    )
-            low, high = ranges.denoising_steps
-            if low != 1:
-                raise ConfigurationError(
-                    f"arrivals.denoising_steps {[low, high]} does not fit attributes 'published', which start at 1; "
-                    "choose attributes 'per_task' or {per_index: seed}"
-                )
-            return published_task_attributes(max_tasks, high)
-        if isinstance(self.attributes, dict) and set(self.attributes) == {"per_index"}:
-            seed = whole_number("arrivals.attributes.per_index", self.attributes["per_index"], 0)
-            return TaskAttributes(*draw_task_attributes(np.random.default_rng(seed), (max_tasks,), ranges))
-        raise ConfigurationError(
-            f"arrivals.attributes must be 'published', 'per_task' or {{per_index: seed}}, got {self.attributes!r}"
-        )
+            return published_task_attributes(self.max_tasks, ranges.denoising_steps[1])
+        return None
 
 
-@dataclass(frozen=True)
 class UniformFields(SyntheticFields):
-    """Group ``arrivals`` with ``source: uniform``, the paper's arrivals; further fields: see its base.
+    """Group ``arrivals`` with ``source: uniform``, the paper's arrivals; further fields: see its base."""
 
-    Attributes:
-        min_tasks: Fewest tasks of one station in one slot.
-    """
+    source: Literal["uniform"] = "uniform"
+    min_tasks: Annotated[int, Field(ge=0, le=MAX_TASKS)] = 1
+    """Fewest tasks of one station in one slot."""
 
-    min_tasks: int = 1
+    @model_validator(mode="after")
+    def _fewest_and_most(self) -> Self:
+        if self.min_tasks > self.max_tasks:
+            raise ValueError(f"min_tasks {self.min_tasks} is above max_tasks {self.max_tasks}; lower it")
+        return self
 
     def build(self, network: EdgeNetwork) -> ArrivalSource:
         """The source that the fields describe."""
-        least = whole_number("arrivals.min_tasks", self.min_tasks, 0)
-        return UniformArrivals(**self.common(network), min_tasks=least)
+        return UniformArrivals(**self.common(network), min_tasks=self.min_tasks)
 
 
-@dataclass(frozen=True)
 class PoissonFields(SyntheticFields):
-    """Group ``arrivals`` with ``source: poisson``; further fields: see its base.
+    """Group ``arrivals`` with ``source: poisson``; further fields: see its base."""
 
-    Attributes:
-        mean_tasks: Mean number of tasks of a station in a slot: one number, or a list with one per station.
-    """
-
-    mean_tasks: float | list[float] = 10.0
+    source: Literal["poisson"] = "poisson"
+    mean_tasks: MeanTasks | list[MeanTasks] = 10.0
+    """Mean number of tasks of a station in a slot: one number, or a list with one per station."""
 
     def build(self, network: EdgeNetwork) -> ArrivalSource:
         """The source that the fields describe."""
-        mean: float | tuple[float, ...]
-        if isinstance(self.mean_tasks, list):
-            mean = tuple(number("arrivals.mean_tasks", one) for one in self.mean_tasks)
-        else:
-            mean = number("arrivals.mean_tasks", self.mean_tasks)
+        mean = tuple(self.mean_tasks) if isinstance(self.mean_tasks, list) else self.mean_tasks
         return PoissonArrivals(**self.common(network), mean_tasks=mean)
 
 
-@dataclass(frozen=True)
 class TraceFields(TraceRules):
-    """Group ``arrivals`` with ``source: trace``; further fields: :class:`~lad_rllib.simulator.trace_rules.TraceRules`.
+    """Group ``arrivals`` with ``source: trace``; further fields: see its base."""
 
-    Attributes:
-        path: Request log (``.csv``, ``.csv.gz`` or ``.parquet``), or ``sample`` for the made-up one of the package.
-        part: First and last fraction of the log's slots that episodes are cut from.
-    """
+    source: Literal["trace"] = "trace"
+    path: Annotated[str, Field(min_length=1)] | None = None
+    """Request log (``.csv``, ``.csv.gz`` or ``.parquet``), or ``sample`` for the made-up one of the package."""
+    part: Annotated[list[Annotated[float, Field(ge=0, le=1)]], *PAIR] = [0.0, 1.0]
+    """First and last fraction of the log's slots that episodes are cut from."""
 
-    path: str | None = None
-    part: tuple[float, float] = (0.0, 1.0)
+    @model_validator(mode="after")
+    def _names_a_log(self) -> Self:
+        if self.path is None:
+            raise ValueError("path must name a request log (or 'sample')")
+        return self
 
     def build(self, network: EdgeNetwork) -> ArrivalSource:
         """The source that the fields describe; reads the log."""
-        if not isinstance(self.path, str) or not self.path:
-            raise ConfigurationError(f"arrivals.path must name a request log (or 'sample'), got {self.path!r}")
-        path = sample_trace_path() if self.path == SAMPLE else self.path
-        return TraceArrivals.from_file(path, network, self, _number_pair("arrivals.part", self.part))
+        path = sample_trace_path() if self.path == SAMPLE else str(self.path)
+        return TraceArrivals.from_file(path, network, self, (self.part[0], self.part[1]))
 
 
 ArrivalFields = UniformFields | PoissonFields | TraceFields

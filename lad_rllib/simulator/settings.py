@@ -19,27 +19,20 @@ log brings its own tasks and shares none.
 from __future__ import annotations
 
 import copy
-import json
-from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import numpy as np
+from pydantic import Field
 
+from lad_rllib.declared import Declared, declared, plain, shown
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.simulator.arrivals import ArrivalSource
 from lad_rllib.simulator.network import EdgeNetwork
-from lad_rllib.simulator.setting_fields import (
-    SAMPLE,
-    SOURCES,
-    NetworkFields,
-    SyntheticFields,
-    TraceFields,
-    number,
-    whole_number,
-)
+from lad_rllib.simulator.setting_fields import SAMPLE, SOURCES, NetworkFields, SyntheticFields
 from lad_rllib.simulator.trace import TRACE_SLOT_S, TraceArrivals
+from lad_rllib.simulator.trace_timetable import MAX_SLOTS
 from lad_rllib.text_files import read_structured
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -66,8 +59,22 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 """Named settings. Any key can be changed on top of a preset."""
 
-_TOP_KEYS = ("preset", "name", "slots", "slot_s", "network", "arrivals")
 _GROUPS = ("network", "arrivals")
+
+
+class SettingFields(Declared):
+    """The keys of a setting; groups are declared in :mod:`lad_rllib.simulator.setting_fields`."""
+
+    preset: str = "paper"
+    """Named setting that the other keys change."""
+    name: Annotated[str, Field(max_length=200)] | None = None
+    """Name in results; null: the preset's, followed by another source if there is one."""
+    slots: Annotated[int, Field(ge=1, le=MAX_SLOTS)] = 60
+    """Slots T of an episode (60 in arXiv 2412.18212)."""
+    slot_s: Annotated[float, Field(gt=0, le=1e9)] | None = None
+    """Length of a slot [s]; null: 1 (arXiv 2412.18212), and 20 with a trace, see ``TRACE_SLOT_S``."""
+    network: dict[str, Any] = {}
+    arrivals: dict[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -127,37 +134,32 @@ def build_setting(spec: Mapping[str, Any]) -> Setting:
     >>> build_setting({"preset": "small", "network": {"stations": 2}}).network.num_stations
     2
     """
-    spec = _plain(spec)
+    spec = _group("a setting", spec)
     preset = spec.get("preset", "paper")
     if not isinstance(preset, str) or preset not in PRESETS:
-        raise ConfigurationError(f"unknown preset {preset!r}; choose from {', '.join(PRESETS)}")
-    merged = override_spec(PRESETS[preset], spec)
-    _check_keys("", merged, _TOP_KEYS)
-    arrival_values = dict(merged["arrivals"])
-    source = arrival_values.pop("source", "uniform")
+        raise ConfigurationError(f"unknown preset {shown(preset)}; choose from {', '.join(PRESETS)}")
+    top = declared(SettingFields, override_spec(PRESETS[preset], spec))
+    source = top.arrivals.get("source", "uniform")
     if not isinstance(source, str) or source not in SOURCES:
-        raise ConfigurationError(f"unknown arrivals.source {source!r}; choose from {', '.join(SOURCES)}")
-    network_fields = NetworkFields(**_known("network", merged["network"], NetworkFields))
-    arrival_fields = SOURCES[source](**_known(f"arrivals (source {source})", arrival_values, SOURCES[source]))
-    num_slots = whole_number("slots", merged.get("slots", 60), 1)
-    slot_s = merged.get("slot_s")
-    if slot_s is None:
-        slot_s = TRACE_SLOT_S if isinstance(arrival_fields, TraceFields) else 1.0
-    is_preset_source = source == PRESETS[preset]["arrivals"]["source"]
-    name = merged.get("name") or (preset if is_preset_source else f"{preset}-{source}")
-    network = network_fields.build(number("slot_s", slot_s))
+        raise ConfigurationError(f"unknown arrivals.source {shown(source)}; choose from {', '.join(SOURCES)}")
+    _check_source_has(source, top.arrivals)
+    network_fields = declared(NetworkFields, top.network, "network.")
+    arrival_fields = declared(SOURCES[source], top.arrivals, "arrivals.")
+    slot_s = top.slot_s or (TRACE_SLOT_S if source == "trace" else 1.0)
+    name = top.name or (preset if source == PRESETS[preset]["arrivals"]["source"] else f"{preset}-{source}")
+    network = network_fields.build(slot_s)
     arrivals = arrival_fields.build(network)
     if isinstance(arrivals, TraceArrivals):
-        arrivals.check_episode(num_slots)
+        arrivals.check_episode(top.slots)
     resolved = {
         "preset": preset,
-        "name": str(name),
-        "slots": num_slots,
-        "slot_s": network.slot_s,
-        "network": asdict(network_fields),
-        "arrivals": {"source": source, **asdict(arrival_fields)},
+        "name": name,
+        "slots": top.slots,
+        "slot_s": slot_s,
+        "network": network_fields.model_dump(),
+        "arrivals": arrival_fields.model_dump(),
     }
-    return Setting(str(name), network, arrivals, num_slots, resolve_paths(_plain(resolved), Path.cwd()))
+    return Setting(name, network, arrivals, top.slots, resolve_paths(resolved, Path.cwd()))
 
 
 def override_spec(spec: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -169,9 +171,7 @@ def override_spec(spec: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[s
     merged = copy.deepcopy(dict(spec))
     for key, value in changes.items():
         if key in _GROUPS:
-            if not isinstance(value, Mapping):
-                raise ConfigurationError(f"{key} must be a group of fields, got {value!r}")
-            base = merged.get(key, {})
+            value, base = _group(key, value), _group(key, merged.get(key, {}))
             if key == "arrivals":
                 base = _shared_fields(base, _source(merged), value.get("source"))
             value = {**base, **value}
@@ -179,11 +179,30 @@ def override_spec(spec: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[s
     return merged
 
 
+def _group(name: str, values: object) -> dict[str, Any]:
+    """The values as plain keys and values."""
+    if not isinstance(values, Mapping):
+        raise ConfigurationError(f"{name} must be a group of keys and values, got {shown(values)}")
+    try:
+        return {key: plain(value) for key, value in values.items()}
+    except RecursionError:
+        raise ConfigurationError(f"{name} is nested too deeply") from None
+
+
 def _source(spec: Mapping[str, Any]) -> object:
     """Source of a settings dictionary's arrivals, or of its preset's."""
     preset = spec.get("preset", "paper")
     inherited = PRESETS[preset]["arrivals"]["source"] if isinstance(preset, str) and preset in PRESETS else None
-    return spec.get("arrivals", {}).get("source", inherited)
+    return _group("arrivals", spec.get("arrivals", {})).get("source", inherited)
+
+
+def _check_source_has(source: str, arrivals: Mapping[str, Any]) -> None:
+    """Refuse a field of another source by that source's name."""
+    for key in set(arrivals) - set(SOURCES[source].model_fields):
+        if owners := [other for other, group in SOURCES.items() if key in group.model_fields]:
+            raise ConfigurationError(
+                f"arrivals.{key} belongs to source {' or '.join(owners)}, and arrivals.source is {source}"
+            )
 
 
 def _shared_fields(arrivals: Mapping[str, Any], source: object, new_source: object) -> dict[str, Any]:
@@ -193,8 +212,7 @@ def _shared_fields(arrivals: Mapping[str, Any], source: object, new_source: obje
     both = [SOURCES[one] for one in (source, new_source) if isinstance(one, str) and one in SOURCES]
     if len(both) < 2 or not all(issubclass(group, SyntheticFields) for group in both):
         return {}
-    shared = {field.name for field in fields(SyntheticFields)}
-    return {key: value for key, value in arrivals.items() if key in shared}
+    return {key: value for key, value in arrivals.items() if key in SyntheticFields.model_fields}
 
 
 def load_spec(path: str | Path) -> dict[str, Any]:
@@ -203,7 +221,7 @@ def load_spec(path: str | Path) -> dict[str, Any]:
     spec = read_structured(path, "settings file")
     if not isinstance(spec, dict):
         raise ConfigurationError(f"settings file {path} must hold keys and values, found {type(spec).__name__}")
-    return resolve_paths(_plain(spec), path.resolve().parent)
+    return resolve_paths(spec, path.resolve().parent)
 
 
 def load_setting(path: str | Path) -> Setting:
@@ -218,38 +236,3 @@ def resolve_paths(spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     if isinstance(arrivals, dict) and isinstance(arrivals.get("path"), str) and arrivals["path"] != SAMPLE:
         arrivals["path"] = str((folder / Path(arrivals["path"]).expanduser()).absolute())
     return result
-
-
-def _plain(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy with lists, dictionaries, numbers, text, booleans and None only."""
-
-    def convert(value: object) -> Any:
-        if isinstance(value, (np.ndarray, np.generic)):
-            return value.tolist()
-        if isinstance(value, Mapping):
-            return dict(value)
-        raise ConfigurationError(f"a setting holds plain values only (numbers, text, lists, groups), got {value!r}")
-
-    if not isinstance(spec, Mapping):
-        raise ConfigurationError(f"a setting is a dictionary, got {type(spec).__name__}")
-    try:
-        plain: dict[str, Any] = json.loads(json.dumps(dict(spec), default=convert))
-    except (TypeError, ValueError) as error:
-        raise ConfigurationError(str(error)) from None
-    return plain
-
-
-def _check_keys(where: str, values: Mapping[str, Any], valid: Collection[str]) -> None:
-    unknown = [key for key in values if key not in valid]
-    if unknown:
-        place = f" in {where}" if where else ""
-        raise ConfigurationError(f"unknown setting {unknown[0]!r}{place}; valid: {', '.join(valid)}")
-
-
-def _known(where: str, values: Mapping[str, Any], group: type[Any]) -> dict[str, Any]:
-    """The values of a group, or an error that names the first unknown key and the valid ones."""
-    valid = [field.name for field in fields(group)]
-    if where.startswith("arrivals"):
-        valid = ["source", *valid]
-    _check_keys(where, values, valid)
-    return dict(values)

@@ -14,14 +14,12 @@ from lad_rllib.simulator.arrivals import Arrivals
 from lad_rllib.simulator.delays import workload_gcycles
 from lad_rllib.simulator.network import EdgeNetwork
 from lad_rllib.simulator.trace_file import TraceRequests
-from lad_rllib.simulator.trace_rules import DEFAULT_LOAD, TraceRules
+from lad_rllib.simulator.trace_rules import DEFAULT_LOAD, MAX_TASKS, TraceRules
 
 _BIT_PER_BYTE, _BIT_PER_MBIT = 8.0, 1e6
 _ROUNDING = 1e-9
-MOST_SLOTS = 10_000_000
+MAX_SLOTS = 10_000_000
 """Most slots that a log may fill."""
-MOST_TASKS = 10_000
-"""Most tasks of one station in one slot: arrivals are padded to it."""
 
 
 @dataclass(frozen=True)
@@ -106,10 +104,10 @@ def make_timetable(requests: TraceRequests, network: EdgeNetwork, rules: TraceRu
     slot = created if rules.max_tasks is None else _delay_overflow(created, station, rules.max_tasks)
     order = np.lexsort((station, slot))
     index = _index_in_run(slot[order] * network.num_stations + station[order])
-    if index.max() >= MOST_TASKS:
+    if index.max() >= MAX_TASKS:
         raise ConfigurationError(
             f"{requests.path} has {index.max() + 1:,} tasks of one station in one slot, more than the limit of "
-            f"{MOST_TASKS:,}; set max_tasks, a shorter slot_s or a lower load"
+            f"{MAX_TASKS:,}; set max_tasks, a shorter slot_s or a lower load"
         )
     input_bytes = rules.bytes_per_character * requests.characters + rules.request_overhead_bytes
     input_mbit = input_bytes * _BIT_PER_BYTE / _BIT_PER_MBIT + rules.input_image_mbit * requests.has_input_image
@@ -142,9 +140,9 @@ def _num_slots(span_s: float, compression: float, slot_s: float) -> int:
 
 
 def _check_slots(slots: float) -> None:
-    if not slots <= MOST_SLOTS:
+    if not slots <= MAX_SLOTS:
         raise ConfigurationError(
-            f"the log would fill {slots:,.0f} slots, more than the limit of {MOST_SLOTS:,}; choose a higher load, "
+            f"the log would fill {slots:,.0f} slots, more than the limit of {MAX_SLOTS:,}; choose a higher load, "
             "time_compression or slot_s, or set max_gap_s"
         )
 

@@ -26,11 +26,11 @@ def setting_file(folder: Path, text: str) -> str:
 def test_a_negative_capacity_names_the_server_and_its_value(tmp_path, capsys):
     arguments = ["--stations", "3", "--capacity", "10", "-5", "20", "--output", str(tmp_path)]
     message = error_of(capsys, "train", *arguments)
-    assert "edge server 1" in message and "-5" in message
+    assert "network.capacity_gcycles_per_s[1]" in message and "-5" in message
 
 
 def test_zero_servers_are_refused(tmp_path, capsys):
-    assert "servers must be a whole number of at least 1, got 0" in error_of(
+    assert "network.servers must be a whole number of at least 1" in error_of(
         capsys, "train", "--servers", "0", "--output", str(tmp_path)
     )
 

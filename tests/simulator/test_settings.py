@@ -142,6 +142,15 @@ def test_a_trace_can_be_given_a_load_and_another_slot_length():
     assert setting.load == pytest.approx(0.6, rel=0.01) and setting.network.slot_s == 10.0
 
 
+def test_numbers_of_numpy_and_paths_are_what_they_are():
+    network = {"stations": np.int64(2), "capacity_gcycles_per_s": np.array([1.0, 2.0])}
+    arrivals = {"source": "trace", "path": sample_trace_path(), "load": np.float32(0.5), "part": (0.0, 1.0)}
+    setting = build_setting({"slots": np.int16(3), "network": network, "arrivals": arrivals})
+    assert json.loads(json.dumps(setting.spec)) == setting.spec
+    assert setting.spec["network"]["capacity_gcycles_per_s"] == [1.0, 2.0]
+    assert setting.spec["arrivals"]["path"] == str(sample_trace_path())
+
+
 @pytest.mark.parametrize("suffix", ["yaml", "json"])
 def test_a_settings_file_finds_its_trace_beside_itself(tmp_path, suffix, monkeypatch):
     (tmp_path / "log.csv").write_text(sample_trace_path().read_text())
@@ -168,40 +177,63 @@ def test_overrides_merge_group_by_group():
     ("spec", "expected"),
     [
         ({"preset": "papper"}, "unknown preset 'papper'; choose from paper"),
-        ({"slot": 3}, "unknown setting 'slot'; valid: preset, name, slots"),
-        ({"network": {"capacity": 3}}, "'capacity' in network; valid: stations, servers, capacity_gcycles_per_s"),
-        ({"arrivals": {"mean_tasks": 3}}, "'mean_tasks' in arrivals .source uniform.*min_tasks"),
+        ({"slot": 3}, "unknown key 'slot'; did you mean 'slots'"),
+        ({"network": {"capacity": 3}}, "unknown key 'network.capacity'; valid: capacity_gcycles_per_s, home_server"),
+        (
+            {"arrivals": {"mean_tasks": 3}},
+            "arrivals.mean_tasks belongs to source poisson, and arrivals.source is uniform",
+        ),
+        ({"arrivals": {"sorce": "poisson"}}, "unknown key 'arrivals.sorce'; did you mean 'source'"),
+        ({"netwrok": {"stations": 3}}, "unknown key 'netwrok'; did you mean 'network'"),
         ({"arrivals": {"source": "log"}}, "unknown arrivals.source 'log'; choose from uniform, poisson, trace"),
         ({"network": 3}, "network must be a group"),
         ({"slots": 0}, "slots"),
         ({"slots": True}, "slots"),
-        ({"slot_s": -1}, "slot_s must be positive"),
-        ({"slot_s": "long"}, "slot_s must be a finite number"),
-        ({"network": {"servers": 0}}, "network.servers must be a whole number of at least 1, got 0"),
-        ({"network": {"capacity_gcycles_per_s": []}}, "servers must be a whole number of at least 1, got 0"),
+        ({"slot_s": -1}, "slot_s must be a number above 0.*, got -1"),
+        ({"slot_s": "long"}, "slot_s must be a number above 0.*, got 'long'"),
+        ({"network": {"servers": 0}}, "network.servers must be a whole number of at least 1 .*, got 0"),
+        (
+            {"network": {"capacity_gcycles_per_s": []}},
+            "capacity_gcycles_per_s must be .* a list of at least 1, .*got ..",
+        ),
         ({"network": {"stations": 0}}, "network.stations"),
-        ({"network": {"capacity_gcycles_per_s": -5}}, "capacity_gcycles_per_s must be positive.*-5"),
-        ({"network": {"capacity_gcycles_per_s": [10, -5]}}, "edge server 1 has -5"),
-        ({"network": {"capacity_gcycles_per_s": [10, float("nan")]}}, "finite number, got nan"),
+        ({"network": {"capacity_gcycles_per_s": -5}}, "network.capacity_gcycles_per_s must be .*a number above 0 .*-5"),
+        (
+            {"network": {"capacity_gcycles_per_s": [10, -5]}},
+            "network.capacity_gcycles_per_s.1. must be a number above 0 .*got -5",
+        ),
+        (
+            {"network": {"capacity_gcycles_per_s": [10, float("nan")]}},
+            "capacity_gcycles_per_s.1. must be a number .*got nan",
+        ),
         ({"network": {"capacity_gcycles_per_s": "fast"}}, "'fast'"),
-        ({"network": {"capacity_gcycles_per_s": {"range": [50, 10]}}}, "50..10"),
-        ({"network": {"capacity_gcycles_per_s": {"between": [10, 50]}}}, "range: .low, high."),
+        (
+            {"network": {"capacity_gcycles_per_s": {"range": [50, 10]}}},
+            "capacity_gcycles_per_s.range must be a range .low, high.*got .50, 10.",
+        ),
+        (
+            {"network": {"capacity_gcycles_per_s": {"between": [10, 50]}}},
+            "unknown key 'network.capacity_gcycles_per_s.between'; valid: range, seed",
+        ),
         ({"network": {"capacity_gcycles_per_s": [1, 2], "servers": 3}}, "names 2 edge servers, servers is 3"),
         ({"network": {"capacity_gcycles_per_s": [1, 2], "link_rate_mbit_per_s": [1]}}, "names 1 edge servers.* 2"),
         ({"network": {"seed": 3}}, "network.seed 3 has no effect.*preset paper-random"),
         ({"network": {"home_server": [0]}}, "home_server needs 20 values"),
         ({"arrivals": {"denoising_steps": [0, 5]}}, "denoising_steps.*at least 1"),
-        ({"arrivals": {"denoising_steps": [3, 5]}}, "denoising_steps .3, 5. does not fit attributes 'published'"),
-        ({"arrivals": {"result_mbit": [3, 5]}}, "result_mbit .3, 5. has no effect.*per_task"),
+        (
+            {"arrivals": {"denoising_steps": [3, 5]}},
+            "arrivals.denoising_steps .3, 5. does not fit attributes 'published'",
+        ),
+        ({"arrivals": {"result_mbit": [3, 5]}}, "arrivals.result_mbit .3.0, 5.0. has no effect.*per_task"),
         ({"arrivals": {"attributes": "all"}}, "attributes must be"),
-        ({"arrivals": {"max_tasks": 5, "min_tasks": 6}}, "min_tasks must lie between 0 and 5, got 6"),
+        ({"arrivals": {"max_tasks": 5, "min_tasks": 6}}, "arrivals.min_tasks 6 is above max_tasks 5"),
         ({"arrivals": {"source": "poisson", "mean_tasks": [1.0, 2.0]}}, "mean_tasks must be one value or 20"),
         ({"arrivals": {"source": "trace"}}, "arrivals.path must name a request log"),
         ({"arrivals": {"source": "trace", "path": "/absent.csv"}}, "/absent.csv does not exist"),
         ({"preset": "sample-trace", "arrivals": {"load": 1, "time_compression": 2}}, "load 1 and time_compression 2"),
         ({"preset": "sample-trace", "arrivals": {"part": [0.9, 1.0]}}, "20 slots, part 0.9..1.*use fewer slots"),
         ({"preset": "sample-trace", "arrivals": {"strict": True}}, "row 61: prompt_length is missing"),
-        ({"name": object()}, "plain values only"),
+        ({"name": object()}, "name must be a text or null, got <object"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_refused_in_one_line(spec, expected):
