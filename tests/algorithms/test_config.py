@@ -1,5 +1,6 @@
 """LADTSConfig: every value arrives where it is used, and what cannot work is refused in one line."""
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -8,10 +9,13 @@ from ray.rllib.connectors.env_to_module import FlattenObservations
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
+from lad_rllib.algorithms import DQNTSConfig
 from lad_rllib.algorithms.lad_ts import LADTSConfig, LADTSTorchRLModule
 from lad_rllib.algorithms.lad_ts.config import PRESETS
 from lad_rllib.algorithms.lad_ts.learner import clip_by_station
+from lad_rllib.envs import FleetVectorEnv, StationMultiAgentEnv
 from lad_rllib.errors import ConfigurationError
+from lad_rllib.registry import FLEET_ENV, LIVE_ENV, STATION_ENV
 from tests.algorithms.small import NUM_SLOTS, curve, small_config
 
 built = pytest.mark.usefixtures("no_cluster")
@@ -238,3 +242,43 @@ def test_a_module_given_by_the_user_is_taken():
         assert module.model_config["hidden_sizes"] == (5,)
         assert module.model_config["policy_denoising_steps"] == 5
     assert np.isfinite(curve(algo, 2)).all()
+
+
+class OwnEnv(gym.Env):
+    """Neither a vector environment nor a fleet."""
+
+
+@pytest.mark.parametrize(
+    ("env", "told"),
+    [
+        (StationMultiAgentEnv, "StationMultiAgentEnv"),
+        (STATION_ENV, STATION_ENV),
+        (OwnEnv, "OwnEnv"),
+        ("MountainCar-v0", "MountainCar-v0"),
+        ("NoSuch-v0", "NoSuch-v0"),
+    ],
+)
+@pytest.mark.parametrize("config", [LADTSConfig, DQNTSConfig])
+def test_an_environment_that_is_no_fleet_is_refused_with_those_that_are(config, env, told):
+    error = f"{config.title} takes the environment of a whole fleet, {FLEET_ENV} or {LIVE_ENV} .*, got {told}$"
+    with pytest.raises(ConfigurationError, match=error):
+        config().environment(env, env_config={"setting": "small"}).validate()
+
+
+@built
+@pytest.mark.parametrize(("env", "told"), [("CartPole-v1", "CartPole-v1"), (None, "none")])
+def test_what_only_its_spaces_tell_is_refused_when_it_is_made(env, told):
+    with pytest.raises(ConfigurationError, match=f"takes the environment of a whole fleet.*, got {told}$"):
+        LADTSConfig().environment(env).build_algo()
+
+
+@built
+def test_gymnasiums_name_of_a_fleet_needs_no_registration_with_ray():
+    algo = LADTSConfig().environment(FLEET_ENV, env_config={"setting": "small"}).build_algo()
+    assert isinstance(algo.env_runner.env.unwrapped, FleetVectorEnv)
+    algo.stop()
+
+
+def test_networks_that_are_not_in_lockstep_are_refused():
+    with pytest.raises(ConfigurationError, match="gym_env_vectorize_mode must be 'vector_entry_point', got 'sync'"):
+        small_config().env_runners(gym_env_vectorize_mode="sync").validate()

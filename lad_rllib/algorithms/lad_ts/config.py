@@ -9,6 +9,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from lad_rllib.algorithms.lad_ts.actors import ActorKind, LatentStart, latent_size
+from lad_rllib.algorithms.lad_ts.environment import check_environment
 from lad_rllib.algorithms.lad_ts.hyperparameters import Hyperparameters, check_torch_threads
 from lad_rllib.algorithms.lad_ts.rllib_keys import check_given, check_unused
 from lad_rllib.algorithms.lad_ts.task_loss import check_task_loss
@@ -429,6 +430,9 @@ class LADTSConfig(AlgorithmConfig):
         _check(self.framework_str == "torch", "framework", self.framework_str, "'torch'")
         if not self.in_evaluation:  # where RLlib sets some of them
             check_unused(self, defaults)
+        check_environment(self.title, self.env)
+        mode = getattr(self.gym_env_vectorize_mode, "value", self.gym_env_vectorize_mode)
+        _check(mode == "vector_entry_point", "gym_env_vectorize_mode", mode, "'vector_entry_point'")
         if self.is_multi_agent:
             raise ConfigurationError(f"{self.title} takes the whole fleet as one agent; leave multi_agent() out")
         if not (isinstance(self.env_runner_cls, type) and issubclass(self.env_runner_cls, LADTSEnvRunner)):

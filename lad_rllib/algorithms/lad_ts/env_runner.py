@@ -20,6 +20,7 @@ from torch import Tensor
 
 from lad_rllib import names
 from lad_rllib.algorithms.lad_ts.deciding import Decision, draw_uniform
+from lad_rllib.algorithms.lad_ts.environment import check_spaces, not_a_fleet
 from lad_rllib.algorithms.lad_ts.late_results import LateResults, known_delay_s
 from lad_rllib.algorithms.lad_ts.latent_memory import LatentMemory
 from lad_rllib.algorithms.lad_ts.replay_buffer import SlotSample
@@ -60,7 +61,10 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
 
     def make_env(self) -> None:
         """Create the environments; a new one is seeded at its first reset."""
+        if self.config.env is None:
+            raise not_a_fleet(self.config.title, "none")
         super().make_env()
+        check_spaces(self.config.title, self.env, self.config.env)
         self._envs_made += 1
         self._env_is_seeded = False
         if self.config.learns_from_costs and self.env is not None:
