@@ -10,9 +10,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
-def ctrl_c_interrupts():
-    """Every test finds Ctrl-C as it is at the start of a program; Ray Tune leaves a handler that swallows the next."""
+def signals_as_at_the_start():
+    """Every test finds signals as at the start of a program; Ray Tune and interrupted commands leave handlers."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

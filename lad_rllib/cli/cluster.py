@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from lad_rllib.cli import local_ray
 from lad_rllib.cli.storage import Storage
 from lad_rllib.errors import ConfigurationError
 
@@ -81,13 +82,8 @@ def connect(address: str, num_cpus: int = 0, num_gpus: int = 0) -> None:
         return
     quiet: Mapping[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == "local":
-        ray.init(
-            address="local",
-            num_cpus=max(num_cpus, os.cpu_count() or 1),
-            num_gpus=num_gpus or None,
-            include_dashboard=False,
-            object_store_memory=512 * 1024**2,
-            **quiet,
+        local_ray.start(
+            num_cpus=max(num_cpus, os.cpu_count() or 1), num_gpus=num_gpus, object_store_memory=512 * 1024**2, **quiet
         )
         return
     found = "on this machine" if address == "auto" else f"at {address}"
@@ -96,7 +92,7 @@ def connect(address: str, num_cpus: int = 0, num_gpus: int = 0) -> None:
             address = canonicalize_bootstrap_address("auto")
         _knock(address)
         _settle_token(address)
-        ray.init(address=address, **quiet)
+        local_ray.initialise(address=address, **quiet)
     except ConfigurationError:
         raise
     except (OSError, ValueError, RuntimeError) as error:

@@ -13,7 +13,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from lad_rllib import names
-from lad_rllib.cli import live
+from lad_rllib.cli import live, signals
 from lad_rllib.cli import options as shared
 from lad_rllib.edge.record import TaskRecord
 from lad_rllib.edge.task import ImageTask
@@ -47,8 +47,6 @@ def run(parsed: argparse.Namespace) -> int:
         folder = ImageFolder(output)
         with decider.dispatcher(fleet, model, parsed.seed) as dispatcher:
             run = _serve(dispatcher, tasks, folder)
-    if run is None:
-        return 130
     _print_run(run, f"{fleet.spec.name}, {decider.title}: {number} tasks")
     print(f"written: {folder.images}, {folder.table}, {folder.contact_sheet}")
     return 1 if any(delivery.error for delivery in run.deliveries) else 0
@@ -102,8 +100,8 @@ class ImageFolder:
             (self.images / f"{delivery.task.task_id}.png").write_bytes(delivery.png)
 
 
-def _serve(dispatcher: Dispatcher, tasks: list[ImageTask], folder: ImageFolder) -> LiveRun | None:
-    """Serve all; None if interrupted. What came is in the folder either way."""
+def _serve(dispatcher: Dispatcher, tasks: list[ImageTask], folder: ImageFolder) -> LiveRun:
+    """Serve all; what came is in the folder also after an interruption."""
     try:
         with Progress(console=Console(stderr=True), transient=True) as progress:
             bar = progress.add_task("images", total=len(tasks))
@@ -113,9 +111,8 @@ def _serve(dispatcher: Dispatcher, tasks: list[ImageTask], folder: ImageFolder) 
                 progress.advance(bar)
 
             return serve(dispatcher, [tasks], on_delivery=keep)
-    except KeyboardInterrupt:
-        print("interrupted; the images that were there are kept", file=sys.stderr)
-        return None
+    except signals.Interrupted as interruption:
+        raise signals.Interrupted(interruption.number, "the images that were there are kept") from None
     finally:
         folder.finish()
 

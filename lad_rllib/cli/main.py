@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
-import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from lad_rllib import __version__
-from lad_rllib.cli import flags
+from lad_rllib.cli import flags, local_ray, signals
 from lad_rllib.cli.parsing import CommandParser
 from lad_rllib.errors import ConfigurationError
 
@@ -20,8 +20,7 @@ from lad_rllib.errors import ConfigurationError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     parsed = parser().parse_args(arguments)
-    command = import_module(f"lad_rllib.cli.{parsed.command}")
-    return run_command(command.run, parsed)
+    return run_command(lambda options: import_module(f"lad_rllib.cli.{options.command}").run(options), parsed)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -50,8 +49,19 @@ def script_main(name: str, arguments: Sequence[str] | None = None) -> int:
 def run_command(run: Callable[[argparse.Namespace], int], parsed: argparse.Namespace) -> int:
     """Run a command; a mistake of the user's, or a failing server, becomes one line on standard error and status 2.
 
-    Ctrl-C becomes one line, too, and status 130.
+    Ctrl-C, SIGTERM and a closed terminal become one line, too, and status 130, 143 or 129.
     """
+    with signals.handled():
+        try:
+            return _run(run, parsed)
+        except signals.Interrupted as interruption:
+            with contextlib.suppress(OSError):  # the terminal may be gone
+                print(f"lad-rllib {parsed.command}: {interruption}", file=sys.stderr)
+            local_ray.end()
+            return interruption.status
+
+
+def _run(run: Callable[[argparse.Namespace], int], parsed: argparse.Namespace) -> int:
     from lad_rllib.edge.errors import EdgeError
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -63,6 +73,3 @@ def run_command(run: Callable[[argparse.Namespace], int], parsed: argparse.Names
     except (ConfigurationError, EdgeError) as error:
         print(f"lad-rllib {parsed.command}: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"lad-rllib {parsed.command}: interrupted", file=sys.stderr)
-        return 128 + signal.SIGINT

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import argparse
 import math
-import signal
-import sys
 import time
-from types import FrameType
 from typing import Any
 
 from lad_rllib import names
-from lad_rllib.cli import cluster, plots, run_configuration
+from lad_rllib.cli import cluster, plots, run_configuration, signals
 from lad_rllib.cli import options as shared
 from lad_rllib.cli.progress import TrainingDisplay
 from lad_rllib.cli.run_folder import RunFolder
@@ -76,7 +73,7 @@ def _train(
     algorithm: Any, folder: RunFolder, configuration: dict[str, Any], parsed: argparse.Namespace, copy: SharedCopy
 ) -> int:
     """Train to the wanted number of episodes, or to a signal; save on the way and at the end."""
-    stop = _StopRequest()
+    stop = signals.StopRequest("stopping after this episode")
     episodes_done = folder.episodes_done
     display = TrainingDisplay(configuration["episodes"], episodes_done, quiet=parsed.quiet)
     saved_at = algorithm.iteration
@@ -116,25 +113,3 @@ def _progress_row(result: dict[str, Any], episodes_done: int, seconds: float) ->
     }
     row |= {key: learner.get(key, float("nan")) for key in ("critic_loss", "actor_loss", "entropy_mean", "alpha_value")}
     return {key: float(value) if key not in ("iteration", "episodes") else int(value) for key, value in row.items()}
-
-
-class _StopRequest:
-    """Turns the first Ctrl-C or SIGTERM into a wish to stop after the present iteration; the next one stops at once."""
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> _StopRequest:
-        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None:
-            raise KeyboardInterrupt
-        self.signal = number
-        print("\nstopping after this episode; once more to stop at once", file=sys.stderr)

@@ -135,7 +135,7 @@ def test_ctrl_c_keeps_the_images_that_are_there(tmp_path):
     script = "import sys; from lad_rllib.cli import main; sys.exit(main(sys.argv[1:]))"
     arguments = ["--fleet", fleet, "--in-process", "--tasks", 1500, "--output", tmp_path / "images"]
     status, message = interrupted(["-c", script, "generate", *arguments], lambda: len(images(tmp_path)) >= 3)
-    assert (status, message) == (130, "interrupted; the images that were there are kept")
+    assert (status, message) == (130, "lad-rllib generate: interrupted; the images that were there are kept")
     table = deliveries(tmp_path)
     assert 3 <= len(table) < 1500 and set(table["task_id"]) == images(tmp_path)
     assert contact_sheet_size(tmp_path)[0] > 0

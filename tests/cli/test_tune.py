@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 import yaml
 
@@ -109,7 +110,9 @@ def test_a_killed_search_goes_on_where_it_was(small, tmp_path):
                 assert time.monotonic() < end and process.poll() is None
                 time.sleep(0.05)
         finally:
+            of_ray = psutil.Process(process.pid).children(recursive=True)
             process.send_signal(signal.SIGKILL)
+    assert not psutil.wait_procs(of_ray, timeout=30)[1]  # nothing of its Ray lives on
     assert not (output / "trials.csv").exists()
     resume = subprocess.run(
         [*command, "--resume"], env=environment, capture_output=True, text=True, timeout=300, check=False

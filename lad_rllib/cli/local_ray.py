@@ -1,0 +1,79 @@
+"""A Ray of this process's own: it ends with the process, however that ends, and takes its processes and files along."""
+
+from __future__ import annotations
+
+import atexit
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from lad_rllib.cli.signals import Interrupted
+
+_GUARD = Path(__file__).with_name("ray_guard.py")
+_GUARD_TIMEOUT_S = 20.0
+_guards: list[subprocess.Popen[bytes]] = []
+
+
+def start(num_cpus: int, num_gpus: int, **options: Any) -> None:
+    """Start Ray on this machine; a guard process removes what is left of it once this process has ended.
+
+    Args:
+        num_cpus: Logical CPUs.
+        num_gpus: GPUs.
+        options: More arguments of ``ray.init``.
+
+    Raises:
+        Interrupted: at a signal.
+    """
+    import ray
+
+    context = initialise(
+        address="local", num_cpus=num_cpus, num_gpus=num_gpus or None, include_dashboard=False, **options
+    )
+    command = [sys.executable, "-P", str(_GUARD), context.address_info["session_dir"], str(Path(ray.__file__).parent)]
+    _guards.append(
+        subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    )
+    atexit.register(end)  # runs before Ray's own
+
+
+def end() -> None:
+    """End the Ray that :func:`start` started, if there is one; returns when nothing is left of it."""
+    if not _guards:
+        return
+    import ray
+
+    ray.shutdown()
+    while _guards:
+        guard = _guards.pop()
+        guard.communicate(timeout=_GUARD_TIMEOUT_S)  # closes the pipe that it waits at
+
+
+def initialise(**options: Any) -> Any:
+    """``ray.init``, with signals as commands mean them.
+
+    Ray's processes inherit blocked signals: a closed terminal or Ctrl-C must reach this process alone, which then ends
+    them. Both wait here until Ray is there. For SIGTERM, Ray has a handler that exits the process with status 15.
+    """
+    import ray
+
+    if threading.current_thread() is not threading.main_thread():
+        return ray.init(**options)
+    held, on_term = {signal.SIGINT, signal.SIGHUP}, signal.getsignal(signal.SIGTERM)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
+    try:
+        return ray.init(**options)
+    except SystemExit:
+        raise Interrupted(signal.SIGTERM) from None
+    finally:
+        signal.signal(signal.SIGTERM, on_term)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
