@@ -31,7 +31,6 @@ from lad_rllib.cli.rows import ResultRows
 from lad_rllib.cli.run_folder import source_commit
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.scheduling import (
-    HEURISTICS,
     STRONGER,
     EpisodeRecord,
     fit_stronger,
@@ -39,6 +38,7 @@ from lad_rllib.scheduling import (
     lower_bound_s,
     make_heuristic,
     play,
+    possible_heuristics,
     schedule_quality,
     settle,
 )
@@ -157,7 +157,7 @@ def _studies(parsed: argparse.Namespace) -> list[Study]:
 def _compare(study: Study, seed: int, parsed: argparse.Namespace, rows: ResultRows, progress: Progress) -> None:
     """Add the rows of one study and seed that are not there yet."""
     setting, arrivals, key = study.setting, study.arrivals, {"max_tasks": study.max_tasks, "seed": seed}
-    names = [name for name in HEURISTICS if name != "local-only" or setting.network.home_server.min() >= 0]
+    names = possible_heuristics(setting.network, arrivals)
 
     def add(name: str, values: dict[str, Any]) -> None:
         rows.add(key | {"load": setting.load, "episodes": study.episodes, "scheduler": name} | values)

@@ -45,6 +45,7 @@ SETTING_PRESETS = ("paper", "paper-random", "small", "sample-trace")
 SHIPPED_FLEETS = ("digits", "emulated", "mixed", "jetson", "gpu-cluster")
 HEURISTICS = (
     "greedy-oracle",
+    "shortest-expected-delay",
     "water-filling",
     "capacity-proportional",
     "least-loaded-exact",

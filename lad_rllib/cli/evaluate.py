@@ -27,6 +27,7 @@ from lad_rllib.scheduling import (
     lower_bound_s,
     make_heuristic,
     play,
+    possible_heuristics,
     schedule_quality,
 )
 from lad_rllib.simulator import Arrivals, Setting, TraceArrivals, build_setting, override_spec, stack_arrivals
@@ -49,9 +50,8 @@ def run(parsed: argparse.Namespace) -> int:
         saved = read_policy(parsed.checkpoint)
         schedulers[saved.title] = LADTSPolicy.of_saved(saved, explore=not parsed.greedy_actions)
         spec = _setting_of_policy(saved.setting, parsed)
-    chosen = HEURISTICS if parsed.schedulers is None else parsed.schedulers
-    schedulers |= {name: make_heuristic(name) for name in chosen}
-    if not schedulers:
+    schedulers |= {name: make_heuristic(name) for name in parsed.schedulers or ()}
+    if not schedulers and parsed.schedulers is not None:
         raise ConfigurationError("nothing to evaluate; give --checkpoint or --schedulers")
     if spec is None:
         parsed.setting = parsed.setting or "paper"
@@ -59,7 +59,6 @@ def run(parsed: argparse.Namespace) -> int:
     setting = build_setting(spec)
     if isinstance(setting.arrivals, TraceArrivals):
         setting = setting.with_part(tuple(parsed.part))
-    _drop_impossible(schedulers, setting)
     default = Path(parsed.checkpoint).expanduser().resolve().parent if parsed.checkpoint else Path("results/evaluate")
     output = shared.writable_folder(parsed.output or default)
     copy = SharedCopy(output, parsed.storage_path)
@@ -70,6 +69,12 @@ def run(parsed: argparse.Namespace) -> int:
     arrivals = evaluation_arrivals(setting, parsed.episodes, parsed.seed)
     if isinstance(setting.arrivals, TraceArrivals):
         print(setting.summary())
+    possible = possible_heuristics(setting.network, arrivals)
+    if parsed.schedulers is None:
+        schedulers |= {name: make_heuristic(name) for name in possible}
+    if "local-only" not in possible and "local-only" in (parsed.schedulers or HEURISTICS):
+        schedulers.pop("local-only", None)
+        print("local-only left out: not every base station has an edge server", file=sys.stderr)
     if parsed.address or parsed.wait_nodes:
         cluster.start_ray(parsed, num_cpus=1)
         records = _play_on_cluster(schedulers, setting, arrivals, parsed.seed)
@@ -101,12 +106,6 @@ def _setting_of_policy(trained: str | dict[str, Any], parsed: argparse.Namespace
     base = {"preset": trained} if isinstance(trained, str) else trained
     parsed.setting = base["preset"]
     return override_spec(base, {key: value for key, value in shared.setting_spec(parsed).items() if key != "preset"})
-
-
-def _drop_impossible(schedulers: dict[str, Scheduler], setting: Setting) -> None:
-    if "local-only" in schedulers and setting.network.home_server.min() < 0:
-        del schedulers["local-only"]
-        print("local-only left out: not every base station has an edge server", file=sys.stderr)
 
 
 def evaluation_arrivals(setting: Setting, episodes: int, seed: int) -> Arrivals:

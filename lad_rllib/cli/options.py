@@ -29,6 +29,7 @@ def setting_spec(options: argparse.Namespace, part: tuple[float, float] | None =
         mean_tasks=options.mean_tasks,
         load=options.load,
         time_compression=options.time_compression,
+        work_shown=options.work_shown,
     )
     source = {"paper": "uniform", "poisson": "poisson"}.get(options.arrivals or "")
     if source:

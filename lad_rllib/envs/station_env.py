@@ -134,7 +134,7 @@ class StationMultiAgentEnv(MultiAgentEnv):
         return {agent: self._observe(size[b], work[b]) for b, agent in enumerate(self.possible_agents)}
 
     def _observe(self, task_mbit: float, workload_gcycles: float) -> NDArray[np.float32]:
-        queues = self.simulator.queue_gcycles[0] * self._queue_scale
+        queues = self.simulator.seen_queue_gcycles[0] * self._queue_scale
         return np.concatenate(((task_mbit, workload_gcycles), queues)).astype(np.float32)
 
 

@@ -1,7 +1,7 @@
 """What an offloading decision is, and the schedulers that need no learning (NumPy only)."""
 
 from lad_rllib.scheduling.bounds import lower_bound_s
-from lad_rllib.scheduling.heuristics import HEURISTICS, make_heuristic
+from lad_rllib.scheduling.heuristics import HEURISTICS, make_heuristic, possible_heuristics
 from lad_rllib.scheduling.offline_search import local_search, settle
 from lad_rllib.scheduling.priced_greedy import PricedGreedy
 from lad_rllib.scheduling.protocol import Scheduler
@@ -25,6 +25,7 @@ __all__ = [
     "lower_bound_s",
     "make_heuristic",
     "play",
+    "possible_heuristics",
     "schedule_quality",
     "settle",
 ]

@@ -17,7 +17,7 @@ from lad_rllib.errors import ConfigurationError
 from lad_rllib.simulator.delays import workload_gcycles
 
 ARRAYS = ("task_counts", "task_mbit", "denoising_steps", "density_gcycles_per_step", "result_mbit")
-"""Attributes of :class:`Arrivals` with an axis for slots."""
+"""Attributes of all :class:`Arrivals` with an axis for slots."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class Arrivals:
         density_gcycles_per_step: Computing density ``rho`` [Gcycle/step], shape (T, B, N).
         result_mbit: Result size [Mbit], shape (T, B, N).
         overhead_steps: What every image costs besides its steps, in denoising steps.
+        shown_workload_gcycles: What schedulers take each task's work for [Gcycle], 0 where there is no task, shape
+            (T, B, N); None: they know the work beforehand.
 
     Values at ``n >= task_counts`` have no meaning. Attributes may be broadcast views; do not write to them.
     """
@@ -41,6 +43,7 @@ class Arrivals:
     density_gcycles_per_step: NDArray[np.float64]
     result_mbit: NDArray[np.float64]
     overhead_steps: float = 0.0
+    shown_workload_gcycles: NDArray[np.float64] | None = None
 
     @property
     def num_slots(self) -> int:
@@ -70,12 +73,17 @@ class Arrivals:
 
     def episodes(self, index: int | slice) -> Arrivals:
         """Some of E episodes: one without the leading axis (an index), or several with it (a slice)."""
-        return replace(self, **{name: getattr(self, name)[index] for name in ARRAYS})
+        return replace(self, **{name: getattr(self, name)[index] for name in self.arrays})
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """Names of the attributes with an axis for slots that are there."""
+        return ARRAYS if self.shown_workload_gcycles is None else (*ARRAYS, "shown_workload_gcycles")
 
 
 def stack_arrivals(episodes: list[Arrivals]) -> Arrivals:
     """Put single episodes of equal shape and overhead side by side: a leading axis E on every array."""
-    stacked: dict[str, Any] = {name: np.stack([getattr(e, name) for e in episodes]) for name in ARRAYS}
+    stacked: dict[str, Any] = {name: np.stack([getattr(e, name) for e in episodes]) for name in episodes[0].arrays}
     return replace(episodes[0], **stacked)
 
 

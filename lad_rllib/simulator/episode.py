@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from lad_rllib.simulator import delays
 from lad_rllib.simulator.arrivals import Arrivals
 from lad_rllib.simulator.network import EdgeNetwork
+from lad_rllib.simulator.seen_queues import SeenQueues
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class SlotTasks:
         task_mbit: Input size [Mbit], shape (E, B, N).
         workload_gcycles: Work, 0 where there is no task [Gcycle], shape (E, B, N).
         result_mbit: Result size [Mbit], shape (E, B, N).
+        revealed: The same slot with the work and queues that will turn out, where those above are what is expected.
+            For oracles only: nobody knows it yet.
     """
 
     slot: int
@@ -35,11 +38,26 @@ class SlotTasks:
     task_mbit: NDArray[np.float64]
     workload_gcycles: NDArray[np.float64]
     result_mbit: NDArray[np.float64]
+    revealed: SlotTasks | None = None
 
 
-def tasks_of_slot(network: EdgeNetwork, arrivals: Arrivals, slot: int, queue_gcycles: NDArray[np.float64]) -> SlotTasks:
-    """What is known at the start of a slot of E episodes, with queues of shape (E, A) [Gcycle]."""
-    return SlotTasks(
+def tasks_of_slot(
+    network: EdgeNetwork,
+    arrivals: Arrivals,
+    slot: int,
+    queue_gcycles: NDArray[np.float64],
+    seen_queue_gcycles: NDArray[np.float64] | None = None,
+) -> SlotTasks:
+    """What is known at the start of a slot of E episodes.
+
+    Args:
+        network: The edge network.
+        arrivals: Arrivals of E episodes.
+        slot: Index of the slot.
+        queue_gcycles: Work queued at each server, shape (E, A) [Gcycle].
+        seen_queue_gcycles: The same as far as it can be told, where arrivals do not show their work; None: it is seen.
+    """
+    revealed = SlotTasks(
         slot=slot,
         network=network,
         queue_gcycles=queue_gcycles,
@@ -48,6 +66,14 @@ def tasks_of_slot(network: EdgeNetwork, arrivals: Arrivals, slot: int, queue_gcy
         task_mbit=arrivals.task_mbit[:, slot],
         workload_gcycles=arrivals.workload_gcycles[:, slot],
         result_mbit=arrivals.result_mbit[:, slot],
+    )
+    if arrivals.shown_workload_gcycles is None:
+        return revealed
+    return replace(
+        revealed,
+        workload_gcycles=arrivals.shown_workload_gcycles[:, slot],
+        queue_gcycles=queue_gcycles if seen_queue_gcycles is None else seen_queue_gcycles,
+        revealed=revealed,
     )
 
 
@@ -87,12 +113,18 @@ class EdgeSimulator:
         self.arrivals = arrivals
         self.slot = 0
         self.queue_gcycles = np.zeros((arrivals.task_counts.shape[0], network.num_servers))
+        self._seen = SeenQueues(*self.queue_gcycles.shape) if arrivals.shown_workload_gcycles is not None else None
         self._is_home = network.home_server[:, None]
 
     @property
     def tasks(self) -> SlotTasks:
         """The tasks and queues that the current slot's decisions are based on."""
-        return tasks_of_slot(self.network, self.arrivals, self.slot, self.queue_gcycles)
+        return tasks_of_slot(self.network, self.arrivals, self.slot, self.queue_gcycles, self.seen_queue_gcycles)
+
+    @property
+    def seen_queue_gcycles(self) -> NDArray[np.float64]:
+        """Work that schedulers see queued at each server [Gcycle], shape (E, A); all of it if they know the work."""
+        return self.queue_gcycles if self._seen is None else self._seen.queue_gcycles.copy()
 
     def step(self, action: NDArray[np.integer]) -> SlotDelays:
         """Send every task of the slot to its server and move on to the next slot.
@@ -107,6 +139,7 @@ class EdgeSimulator:
             IndexError: if a task is sent to a server that does not exist.
         """
         tasks, network = self.tasks, self.network
+        shown, tasks = tasks, tasks.revealed or tasks
         mask = tasks.mask
         action = np.where(mask, action, 0)
         if action.min() < 0 or action.max() >= network.num_servers:
@@ -130,6 +163,9 @@ class EdgeSimulator:
             computing_s=delays.computing_delay_s(tasks.workload_gcycles, capacity),
             download_s=np.where(mask, download, 0.0),
         )
+        if self._seen is not None:
+            done = network.capacity_gcycles_per_s * network.slot_s
+            self._seen.advance(mask, action, tasks.workload_gcycles, shown.workload_gcycles, done)
         self.queue_gcycles = delays.next_queue_gcycles(
             self.queue_gcycles, sent, network.capacity_gcycles_per_s, network.slot_s
         )

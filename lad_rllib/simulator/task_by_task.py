@@ -49,8 +49,8 @@ class TaskByTask:
 
     @property
     def workload_gcycles(self) -> float:
-        """Work of the task that is next to decide [Gcycle]."""
-        return self._workload[self._next]
+        """Work of the task that is next to decide, as schedulers see it [Gcycle]."""
+        return self._shown_workload[self._next]
 
     @property
     def mean_delay_s(self) -> float:
@@ -96,7 +96,8 @@ class TaskByTask:
             self.simulator.step(np.zeros_like(self.simulator.tasks.mask, dtype=np.int64))
         if self.done:
             return
-        tasks, network = self.simulator.tasks, self.simulator.network
+        shown, network = self.simulator.tasks, self.simulator.network
+        tasks = shown.revealed or shown
         self._mask = tasks.mask[0]
         stations = np.nonzero(self._mask)[0]
         size, work, result = (
@@ -111,6 +112,7 @@ class TaskByTask:
         self._stations: list[int] = stations.tolist()
         self._task_mbit: list[float] = size.tolist()
         self._workload: list[float] = work.tolist()
+        self._shown_workload: list[float] = shown.workload_gcycles[0][self._mask].tolist()
         self._queue_gcycles: list[float] = tasks.queue_gcycles[0].tolist()
         self._capacity: list[float] = network.capacity_gcycles_per_s.tolist()
         self._work_sent = [0.0] * network.num_servers

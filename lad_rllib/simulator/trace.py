@@ -42,6 +42,7 @@ class TraceReport:
         part: First and last fraction of the slots that are used.
         part_slots: Slots of that part.
         part_load: Offered work over capacity of that part.
+        work_is_known: Whether schedulers are told each task's work beforehand.
     """
 
     path: str
@@ -61,10 +62,16 @@ class TraceReport:
     part: tuple[float, float]
     part_slots: int
     part_load: float
+    work_is_known: bool
 
     def summary(self) -> str:
         """The report as a few lines of text."""
         others = ", ".join(f"{count} {reason}" for reason, count in self.not_used.items()) or "none"
+        told = (
+            "schedulers are told each task's logged work, which no service knows beforehand (work_shown: known)"
+            if self.work_is_known
+            else "schedulers take every task's work for the log's mean (work_shown: mean)"
+        )
         moved = f", {self.tasks_moved} tasks moved to a later slot" if self.tasks_moved else ""
         return "\n".join(
             (
@@ -75,6 +82,7 @@ class TraceReport:
                 f"load {self.part_load:.3f}",
                 f"  at most {self.max_tasks} tasks per station and slot{moved}; "
                 f"{min(self.tasks_per_station)} to {max(self.tasks_per_station)} tasks per station",
+                f"  {told}",
             )
         )
 
@@ -180,4 +188,5 @@ class TraceArrivals:
             part=self.part,
             part_slots=self.num_slots,
             part_load=table.load(self.first_slot, self.end_slot),
+            work_is_known=table.shown_workload_gcycles is None,
         )

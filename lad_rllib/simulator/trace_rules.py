@@ -71,6 +71,10 @@ class TraceRules(Declared):
     of the network, so that a mean server needs the logged time."""
     work_scale: Positive = 1.0
     """Factor on the work of every task."""
+    work_shown: Literal["known", "mean"] = "known"
+    """What schedulers are told of a task's work. ``known``: the logged execution time, which no service knows before
+    the run. ``mean``: the mean of the log for every task; queues are seen accordingly
+    (:class:`~lad_rllib.simulator.seen_queues.SeenQueues`)."""
     bytes_per_character: NotNegative = 3.0
     """Bytes of one prompt character. 3 covers UTF-8 up to CJK; Latin script needs 1."""
     count_negative_prompt: bool = True

@@ -34,6 +34,7 @@ class TraceTimetable:
         station: Base station of each task, shape (K,).
         index: Task index within station and slot, shape (K,).
         task_mbit, denoising_steps, density_gcycles_per_step, result_mbit: Properties of each task, shape (K,).
+        shown_workload_gcycles: What schedulers take every task's work for [Gcycle]; None: they know it.
         requests: The log that it was made from.
         span_s, idle_cut_s, idle_gaps, time_compression, tasks_moved: See :class:`TraceReport`.
     """
@@ -48,6 +49,7 @@ class TraceTimetable:
     denoising_steps: NDArray[np.float64]
     density_gcycles_per_step: NDArray[np.float64]
     result_mbit: NDArray[np.float64]
+    shown_workload_gcycles: float | None
     requests: TraceRequests
     span_s: float
     idle_cut_s: float
@@ -68,12 +70,14 @@ class TraceTimetable:
             array[where] = values[rows]
             return array
 
+        shown = self.shown_workload_gcycles
         return Arrivals(
             task_counts=counts,
             task_mbit=padded(self.task_mbit),
             denoising_steps=padded(self.denoising_steps),
             density_gcycles_per_step=padded(self.density_gcycles_per_step),
             result_mbit=padded(self.result_mbit),
+            shown_workload_gcycles=None if shown is None else padded(np.full(len(self.slot), shown)),
         )
 
     def work_gcycles(self, first_slot: int, end_slot: int) -> float:
@@ -122,6 +126,7 @@ def make_timetable(requests: TraceRequests, network: EdgeNetwork, rules: TraceRu
         denoising_steps=requests.denoising_steps[order],
         density_gcycles_per_step=(work / requests.denoising_steps)[order],
         result_mbit=(rules.result_mbit_per_image * requests.images)[order],
+        shown_workload_gcycles=float(work.mean()) if rules.work_shown == "mean" else None,
         requests=requests,
         span_s=float(elapsed[-1]),
         idle_cut_s=float((gap - kept).sum()),

@@ -156,6 +156,6 @@ def test_every_heuristic_is_a_scheduler_and_repeats_with_the_seed(name):
 
 def test_an_unknown_heuristic_is_refused_with_the_list_of_known_ones():
     with pytest.raises(
-        ConfigurationError, match=r"unknown scheduler 'greedy'; choose from greedy-oracle, water-filling"
+        ConfigurationError, match=r"unknown scheduler 'greedy'; choose from greedy-oracle, shortest-expected-delay, "
     ):
         make_heuristic("greedy")

@@ -119,6 +119,21 @@ def test_windows_hold_all_work_of_the_used_rows(rules, num_slots):
     assert arrivals.mean_work_per_slot_gcycles() * arrivals.num_slots == pytest.approx(work)
 
 
+def test_work_may_be_shown_as_the_mean_of_the_log_and_stays_what_it_is(log):
+    known, mean = (
+        TraceArrivals.from_file(log, NETWORK, TraceRules(time_compression=10.0, work_shown=shown))
+        for shown in ("known", "mean")
+    )
+    (told,), (window,) = known.windows(5), mean.windows(5)
+    assert told.shown_workload_gcycles is None
+    np.testing.assert_array_equal(window.workload_gcycles, told.workload_gcycles)
+    expected = told.workload_gcycles[told.mask].mean()
+    np.testing.assert_allclose(window.shown_workload_gcycles[window.mask], expected)
+    assert not window.shown_workload_gcycles[~window.mask].any()
+    with pytest.raises(ConfigurationError, match="work_shown must be one of known, mean, got 'guess'"):
+        TraceRules(work_shown="guess")
+
+
 def test_parts_share_no_slot_and_make_up_the_whole(sample):
     train, rest = sample.with_part((0.0, 0.7)), sample.with_part((0.7, 1.0))
     assert (train.first_slot, train.end_slot, rest.end_slot) == (0, rest.first_slot, sample.num_slots)

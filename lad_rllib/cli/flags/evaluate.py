@@ -40,7 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--episodes", type=int, default=20, help="episodes to play (20; a request log: its first ones)")
     run.add_argument("--seed", type=int, default=1_000_000, help="seed of arrivals and choices (default: 1000000)")
     run.add_argument(
-        "--schedulers", nargs="*", metavar="NAME", help=f"heuristics (default: all: {', '.join(names.HEURISTICS)})"
+        "--schedulers",
+        nargs="*",
+        metavar="NAME",
+        help=f"heuristics (default: all that differ of {', '.join(names.HEURISTICS)})",
     )
     run.add_argument(
         "--greedy-actions", action="store_true", help="take the most probable server instead of drawing one"

@@ -43,6 +43,11 @@ def add_setting_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="request log: seconds of the log per second, instead of --load",
     )
+    group.add_argument(
+        "--work-shown",
+        choices=("known", "mean"),
+        help="request log: what schedulers are told of a task's work beforehand: the logged one, or the mean (known)",
+    )
 
 
 def add_algorithm_argument(parser: Any) -> None:
