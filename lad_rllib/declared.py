@@ -113,6 +113,8 @@ def described(schema: Mapping[str, Any]) -> str:
         least, most = schema.get("minItems"), schema.get("maxItems")
         length = f" of {least}" if least and least == most else f" of at least {least}" if least else ""
         return f"a list{length}, each {described(schema.get('items', {}))}"
+    if "maxLength" in schema:
+        return f"a text of {schema.get('minLength', 0)} to {schema['maxLength']} characters"
     if "properties" in schema:
         return f"{{{', '.join(schema['properties'])}}}"
     bounds = [f"{words} {schema[key]:g}" for key, words in _BOUNDS.items() if key in schema]

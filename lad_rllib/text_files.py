@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import stat
 from pathlib import Path
@@ -45,7 +46,7 @@ def read_text(path: str | Path, what: str = "file") -> str:
     Raises:
         ConfigurationError: in one line, if it is missing, no regular file, too large, or no such text.
     """
-    file = Path(path).expanduser()
+    file = Path(os.path.expanduser(path))
     try:
         problem = _obstacle(file)
         text = "" if problem else file.read_bytes().decode("utf-8-sig")

@@ -15,7 +15,20 @@ CASES = int(os.environ.get("LAD_RLLIB_FUZZ_CASES", "150"))
 MAX_MESSAGE = 1000
 
 BAD_VALUES = (
-    *(None, True, False, "", "text", "1e-4", "\ud800", "\0", "x" * 5000, b"bytes", datetime.date(2026, 1, 1)),
+    *(
+        None,
+        True,
+        False,
+        "",
+        "text",
+        "1e-4",
+        "\ud800",
+        "\0",
+        "~nobody/log.csv",
+        "x" * 5000,
+        b"bytes",
+        datetime.date(2026, 1, 1),
+    ),
     *(0, -1, 1, 2.5, 1e-320, 10**12, 2**63, 10**400, 1e308, -1e308, float("nan"), float("inf"), -float("inf")),
     *([], {}, [[]], [None], [1, "text"], [1, 2, 3], [[1, 2], [3]], {"a": None}, {1: 2}, {"a": {"b": {"c": [1]}}}),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -55,7 +56,7 @@ def writable_folder(path: str | Path) -> Path:
     Raises:
         ConfigurationError: if it cannot be written to.
     """
-    folder = Path(path).expanduser()
+    folder = Path(os.path.expanduser(path))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"

@@ -222,7 +222,7 @@ class TraceFields(TraceRules):
     """Group ``arrivals`` with ``source: trace``; further fields: see its base."""
 
     source: Literal["trace"] = "trace"
-    path: Annotated[str, Field(min_length=1)] | None = None
+    path: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
     """Request log (``.csv``, ``.csv.gz`` or ``.parquet``), or ``sample`` for the made-up one of the package."""
     part: Annotated[list[Annotated[float, Field(ge=0, le=1)]], *PAIR] = [0.0, 1.0]
     """First and last fraction of the log's slots that episodes are cut from."""

@@ -19,6 +19,7 @@ log brings its own tasks and shares none.
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -234,5 +235,5 @@ def resolve_paths(spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     result = copy.deepcopy(dict(spec))
     arrivals = result.get("arrivals")
     if isinstance(arrivals, dict) and isinstance(arrivals.get("path"), str) and arrivals["path"] != SAMPLE:
-        arrivals["path"] = str((folder / Path(arrivals["path"]).expanduser()).absolute())
+        arrivals["path"] = str((folder / os.path.expanduser(arrivals["path"])).absolute())
     return result

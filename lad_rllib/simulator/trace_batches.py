@@ -7,6 +7,7 @@ strangers: what is too large is refused with one line that names the limit.
 from __future__ import annotations
 
 import gzip
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,7 +40,7 @@ def read_batches(path: Path, columns: list[str]) -> Iterator[Any]:
     Raises:
         ConfigurationError: if the file cannot be read, lacks a column, names one twice, or is above a limit.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):  # a name that no file can have raises elsewhere
         raise ConfigurationError(f"trace file {path} does not exist or is not a file")
     with one_line(path):
         rows = 0
