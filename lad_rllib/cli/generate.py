@@ -141,6 +141,12 @@ def _print_remarks(records: list[TaskRecord]) -> None:
     cut = sum(record.prompt_tokens_cut > 0 for record in records)
     if cut:
         print(f"{cut} prompts were cut at a text encoder's limit; column prompt_tokens_cut says by how much")
+    cut = sum(record.negative_prompt_tokens_cut > 0 for record in records)
+    if cut:
+        print(
+            f"the negative prompt of {cut} images was cut at a text encoder's limit; column negative_prompt_tokens_cut "
+            "says by how much"
+        )
     blanked = sum(record.safety_check == "blanked" for record in records)
     if blanked:
         print(f"{blanked} images are blank: the model's safety checker objected; column safety_check says which")

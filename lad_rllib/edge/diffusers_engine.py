@@ -177,7 +177,9 @@ class DiffusersEngine:
         self._memory.reset_peak()
         begin_s = time.perf_counter()
         arguments = self._arguments(task) | self._prompt_arguments(task)
-        cut = tokens_cut(self.pipeline, task.prompt, arguments.get("max_sequence_length", self._default_tokens))
+        most = arguments.get("max_sequence_length", self._default_tokens)
+        cut = tokens_cut(self.pipeline, task.prompt, most)
+        negative_cut = tokens_cut(self.pipeline, self.negative_prompt, most) if self._is_guided(task) else {}
         encoded_s = last_step_s = time.perf_counter()
 
         def after_call(steps_done: int) -> None:
@@ -211,6 +213,8 @@ class DiffusersEngine:
             denoiser_calls=watch.calls,
             prompt_tokens_cut=max(cut.values(), default=0),
             prompt_cut_by=" ".join(cut),
+            negative_prompt_tokens_cut=max(negative_cut.values(), default=0),
+            negative_prompt_cut_by=" ".join(negative_cut),
             safety_check=_safety_check(output),
         )
 
@@ -238,7 +242,7 @@ class DiffusersEngine:
             return {"prompt": task.prompt} | (negative if "negative_prompt" in self._accepted else {})
         embeds, pooled = self.embeddings.get(task.prompt, self._encode)
         arguments = {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
-        if (self._guidance(task) or 0) > 1:
+        if self._is_guided(task):
             embeds, pooled = self.embeddings.get(self.negative_prompt, self._encode)
             arguments |= {"negative_prompt_embeds": embeds, "negative_pooled_prompt_embeds": pooled}
         return arguments
@@ -259,6 +263,10 @@ class DiffusersEngine:
 
     def _guidance(self, task: ImageTask) -> float | None:
         return self.guidance if task.guidance is None else task.guidance
+
+    def _is_guided(self, task: ImageTask) -> bool:
+        """Whether a denoising step looks at the negative prompt, too."""
+        return (self._guidance(task) or 0) > 1
 
     def _sequence_length(self) -> int:
         default = 0 if self.pipeline.text_encoder_3 is None else 256

@@ -40,6 +40,9 @@ class EngineOutput:
         prompt_tokens_cut: Tokens of the prompt beyond the limit of a text encoder, which the image knows nothing of;
             the most of any encoder.
         prompt_cut_by: The encoders that cut it, separated by spaces.
+        negative_prompt_tokens_cut: Tokens of the server's negative prompt that were cut, likewise; 0 where the guidance
+            makes no use of it.
+        negative_prompt_cut_by: The encoders that cut it.
         safety_check: One of :data:`SAFETY_CHECKS`.
 
     Raises:
@@ -61,6 +64,8 @@ class EngineOutput:
     denoiser_calls: int = 0
     prompt_tokens_cut: int = 0
     prompt_cut_by: str = ""
+    negative_prompt_tokens_cut: int = 0
+    negative_prompt_cut_by: str = ""
     safety_check: str = "none"
 
     def __post_init__(self) -> None:

@@ -21,11 +21,14 @@ class EdgeError(Exception):
         retryable: Whether the same task may succeed if it is sent again as it is, here later or to another server.
         needs_restart: Whether the server cannot heal by itself: all later tasks fail, too, until its process (or, in
             this process, its engine) starts again. Memory that ran out heals; a lost device does not.
+        of_engine: Whether the engine failed at the image, be it the server's fault or the task's: it counts towards the
+            failures after which a server recovers, and a dispatcher sends the task to one other server.
     """
 
     name: ClassVar[str] = "edge_error"
     retryable: ClassVar[bool] = False
     needs_restart: ClassVar[bool] = False
+    of_engine: ClassVar[bool] = False
 
     def __init__(self, message: str, *, server: str | None = None, task_id: str | None = None) -> None:
         super().__init__(message)  # pickle restores the message from args and the rest from __dict__
@@ -72,6 +75,7 @@ class OutOfMemory(EdgeError):
     """The device has too little memory for the image, also after its caches were freed and a second attempt."""
 
     name = "out_of_memory"
+    of_engine = True
 
 
 class DeviceBroken(EdgeError):
@@ -99,12 +103,14 @@ class NonFiniteImage(EdgeError):
     """The model computed infinite values or NaN: its number format overflowed. No picture is made of them."""
 
     name = "non_finite_image"
+    of_engine = True
 
 
 class GenerationFailed(EdgeError):
     """The image model raised an error that none of the other names describes."""
 
     name = "generation_failed"
+    of_engine = True
 
 
 EDGE_ERRORS: dict[str, type[EdgeError]] = {

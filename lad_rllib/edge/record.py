@@ -27,6 +27,9 @@ class TaskRecord:
         prompt_tokens_cut: Tokens of the prompt beyond the limit of a text encoder, which the image knows nothing of;
             the most of any encoder.
         prompt_cut_by: The encoders that cut it, separated by spaces.
+        negative_prompt_tokens_cut: Tokens of the server's negative prompt that were cut, likewise; 0 where the guidance
+            makes no use of it.
+        negative_prompt_cut_by: The encoders that cut it.
         safety_check: What the model's safety checker said: ``none`` (there is none), ``passed`` or ``blanked`` (it
             replaced the image by a blank one).
         cold_start: Whether the task met a cold server: it paid or waited for the loading of the model, or was the
@@ -62,6 +65,8 @@ class TaskRecord:
     attempt: int
     prompt_tokens_cut: int
     prompt_cut_by: str
+    negative_prompt_tokens_cut: int
+    negative_prompt_cut_by: str
     safety_check: str
     cold_start: bool
     predicted_delay_s: float | None

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 
 from lad_rllib.edge.engine import Engine
-from lad_rllib.edge.errors import EdgeError, GenerationFailed, OutOfMemory
+from lad_rllib.edge.errors import EdgeError
 from lad_rllib.edge.task import ImageTask
 
 MAX_FAILURES_IN_ROW = 3
@@ -48,7 +48,7 @@ class FailureCount:
         """
         if error.needs_restart:
             return f"its device is lost ({error})"
-        if not isinstance(error, (GenerationFailed, OutOfMemory)):
+        if not error.of_engine:
             return ""
         self._in_row += 1
         return f"{self._in_row} tasks in a row failed, the last with: {error}" if self._in_row >= self._most else ""

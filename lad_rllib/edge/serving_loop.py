@@ -295,6 +295,8 @@ class ServingLoop:
             attempt=output.attempt,
             prompt_tokens_cut=output.prompt_tokens_cut,
             prompt_cut_by=output.prompt_cut_by,
+            negative_prompt_tokens_cut=output.negative_prompt_tokens_cut,
+            negative_prompt_cut_by=output.negative_prompt_cut_by,
             safety_check=output.safety_check,
             cold_start=cold,
             predicted_delay_s=entry.predicted_delay_s,

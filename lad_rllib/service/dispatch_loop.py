@@ -17,7 +17,6 @@ from lad_rllib.edge.errors import (
     GenerationFailed,
     InvalidRequest,
     ModelLoadFailed,
-    OutOfMemory,
     QueueFull,
     ServerUnavailable,
     TaskCancelled,
@@ -276,7 +275,7 @@ class DispatchLoop:
             if self.loads[server].alive:
                 self._lose(server, str(error))
             self._place(entry)
-        elif isinstance(error, (GenerationFailed, OutOfMemory)) and not entry.own_failures and self._others(entry):
+        elif error.of_engine and not entry.own_failures and self._others(entry):
             entry.own_failures += 1
             self._place(entry)
         elif not entry.cancelled or not self._is_over(entry):

@@ -121,6 +121,16 @@ def test_the_record_says_how_much_of_the_prompt_was_cut_and_by_which_encoder(fol
         assert (output.prompt_tokens_cut, output.prompt_cut_by) == (cut, encoders if cut else "")
 
 
+@pytest.mark.parametrize(("guidance", "cut"), [(5.0, 20), (1.0, 0)])
+def test_the_record_says_how_much_of_a_negative_prompt_was_cut_if_the_image_depends_on_it(folders, guidance, cut):
+    for kind, encoders in {"transformer": "text_encoder text_encoder_2", "unet": "text_encoder"}.items():
+        engine = DiffusersEngine(folders[kind], device="cpu", guidance=guidance, negative_prompt=" ".join("a" * 95))
+        with EdgeServer("s1", engine) as server:
+            record = server.generate(task(steps=2)).record
+        assert (record.prompt_tokens_cut, record.negative_prompt_tokens_cut) == (0, cut)
+        assert record.negative_prompt_cut_by == (encoders if cut else "")
+
+
 def test_prompts_with_the_same_image_are_known_to_be_cut(folders):
     engine = loaded(folders["transformer"], "float32")
     start = " ".join("a" * 75)

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from lad_rllib.edge import DeviceBroken, EdgeServer, GenerationFailed, ServerUnavailable
+from lad_rllib.edge import DeviceBroken, EdgeServer, GenerationFailed, NonFiniteImage, ServerUnavailable
 from lad_rllib.edge.recovery import PROBE_STEPS
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.service import Dispatcher
@@ -80,6 +80,16 @@ def test_several_failures_in_a_row_make_a_server_show_that_it_can_make_an_image(
     assert [type(error) for error in errors] == [GenerationFailed] * 2
     until(lambda: server.health().healthy)
     assert server.generate(task("right")).png == b"png" and kind.built == 2
+
+
+def test_images_that_are_not_finite_are_made_elsewhere_and_take_their_server_out(breakable):
+    overflowing, _ = breakable(NonFiniteImage("float16 overflows"), heals_after=100)
+    with emulated("s1", 1000) as well:
+        servers = [overflowing, well]
+        with Dispatcher(servers, network([1000] * 2), WORK, Fixed(0), health_period_s=None) as dispatcher:
+            deliveries = dispatcher.run(tasks(3), timeout_s=20)
+    assert [(d.server, d.error, d.attempts) for d in deliveries] == [("s1", None, 2)] * 3
+    until(lambda: overflowing.status().state == "recovering")
 
 
 def test_tasks_that_fail_by_their_own_fault_do_not_cost_a_server_its_engine(breakable):
