@@ -181,7 +181,6 @@ def test_compiled_kernels_are_refused_where_their_compiler_is_missing(monkeypatc
     [
         ({"latent_index": "task"}, "latent_index must be one of station_slot_task, station_task, got 'task'"),
         ({"denoiser_output": "relu"}, "denoiser_output must be one of softmax, linear, got 'relu'"),
-        ({"grad_clip_by": "norms"}, "grad_clip_by must be one of value, norm, global_norm, got 'norms'"),
         ({"kernels": "fast"}, "kernels must be one of auto, torch, compiled, got 'fast'"),
         ({"initial_alpha": 0.0}, r"initial_alpha must be a number above 0 and of at most 1e\+06, got 0.0"),
         ({"critic_lr": -1.0}, "critic_lr must be a number above 0 and of at most 10 or .*, got -1.0"),
