@@ -233,7 +233,7 @@ def test_overrides_merge_group_by_group():
         ({"preset": "sample-trace", "arrivals": {"load": 1, "time_compression": 2}}, "load 1 and time_compression 2"),
         ({"preset": "sample-trace", "arrivals": {"part": [0.9, 1.0]}}, "20 slots, part 0.9..1.*use fewer slots"),
         ({"preset": "sample-trace", "arrivals": {"strict": True}}, "row 61: prompt_length is missing"),
-        ({"name": object()}, "name must be a text or null, got <object"),
+        ({"name": object()}, "name must be a text of 0 to 200 characters or null, got <object"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_refused_in_one_line(spec, expected):
