@@ -44,7 +44,13 @@ from lad_rllib.scheduling import make_heuristic  # noqa: E402
 from lad_rllib.service import Dispatcher, WorkModel  # noqa: E402
 from lad_rllib.simulator import EdgeNetwork  # noqa: E402
 
-NOTHING = DeviceProfile("nothing", 0.0, 1e-9, "assumption", "takes no time, so that only the way there is left")
+NOTHING = DeviceProfile(
+    name="nothing",
+    overhead_s=0.0,
+    per_step_s=1e-9,
+    origin="assumption",
+    source="takes no time, so that only the way there is left",
+)
 SERVERS = (5, 20, 100)
 GOAL_MS = 5.0
 IN_FLIGHT_PER_SERVER = 4

@@ -9,11 +9,12 @@ from __future__ import annotations
 import difflib
 import functools
 import os
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Collection, Iterable, Mapping
+from datetime import date
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 
 from lad_rllib.errors import ConfigurationError
 
@@ -43,6 +44,16 @@ class Declared(BaseModel):
 Group = TypeVar("Group", bound=Declared)
 
 
+def _not_empty(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must be a text that is not empty")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_not_empty)]
+"""A text that is not empty."""
+
+
 def plain(value: Any) -> Any:
     """The value with NumPy's numbers and arrays, paths and tuples as Python's own numbers, lists and texts."""
     if isinstance(value, Mapping):
@@ -56,24 +67,35 @@ def plain(value: Any) -> Any:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
-def declared(group: type[Group], values: Mapping[str, Any], where: str = "") -> Group:
+def declared(group: type[Group], values: object, where: str = "") -> Group:
     """The group with these values.
 
     Args:
         group: What is declared.
         values: Values by field.
-        where: What stands before each field in an error, such as ``"arrivals."``.
+        where: What stands before each field in an error, such as ``"arrivals."`` or ``"fleet a, server b: "``.
 
     Raises:
         ConfigurationError: names the first field that does not fit, its value, and what is valid.
     """
-    for key in values:
-        if key not in group.model_fields:
-            raise ConfigurationError(_unknown(f"{where}{key}", key, group.model_fields))
+    if not isinstance(values, Mapping):
+        raise ConfigurationError(f"{where.rstrip('.: ') or 'settings'} must map keys to values, got {shown(values)}")
+    check_keys(where, values, group.model_fields)
     try:
         return group.model_validate(dict(values))
     except ValidationError as error:
         raise ConfigurationError(_one_line(group, error, where)) from None
+
+
+def check_keys(where: str, keys: Iterable[Any], valid: Collection[str]) -> None:
+    """Refuse the first unknown key, with what was probably meant.
+
+    Raises:
+        ConfigurationError: naming it.
+    """
+    for key in keys:
+        if key not in valid:
+            raise ConfigurationError(_unknown(f"{where}{key}", key, valid))
 
 
 def suggestion(key: object, valid: Iterable[str]) -> str:
@@ -134,11 +156,13 @@ _BOUNDS = {
     "exclusiveMinimum": "above",
     "maximum": "of at most",
     "exclusiveMaximum": "below",
+    "multipleOf": "a multiple of",
 }
 
 
 def _unknown(name: str, key: object, valid: Iterable[str]) -> str:
-    return f"unknown key {shown(name)}; {suggestion(key, valid)}"
+    source, colon, path = name.rpartition(": ")
+    return f"{source}{colon}unknown key {shown(path)}; {suggestion(key, valid)}"
 
 
 def _one_line(group: type[Declared], error: ValidationError, where: str) -> str:
@@ -158,7 +182,8 @@ def _one_line(group: type[Declared], error: ValidationError, where: str) -> str:
         return f"{name} must be a text to be a key, got {shown(value)}"
     own = kind == "value_error"  # a validator's words
     demand = first["msg"].removeprefix("Value error, ") if own else f"must be {described(demanded)}"
-    hint = "; leave the quotes out" if isinstance(value, str) and _is_number(value) else ""
+    hint = "; leave the quotes out" if isinstance(value, str) and _is_number(value) and not own else ""
+    hint = "; put it in quotes" if kind == "string_type" and isinstance(value, (int, float, date)) else hint
     return f"{name} {demand}, got {shown(value)}{hint}"
 
 

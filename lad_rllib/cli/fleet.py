@@ -12,7 +12,7 @@ from rich.table import Table
 from lad_rllib.cli import cluster
 from lad_rllib.edge import EdgeError
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.fleet import SHIPPED_FLEETS, FleetSpec, ServerSpec, load_fleet
+from lad_rllib.fleet import SHIPPED_FLEETS, DiffusersServer, EmulatedServer, FleetSpec, load_fleet
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -59,8 +59,8 @@ def _check(spec: FleetSpec, parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _model_of(server: ServerSpec) -> str:
-    if server.profile is not None:
+def _model_of(server: EmulatedServer | DiffusersServer) -> str:
+    if isinstance(server, EmulatedServer):
         return server.profile.name
     slower = f", {server.least_step_s:g} s a step" if server.least_step_s else ""
     return f"{server.model}, {server.memory_profile}{slower}"
@@ -99,7 +99,7 @@ def _status(spec: FleetSpec, parsed: argparse.Namespace) -> int:
     return 0 if all(healthy) else 1
 
 
-def _status_row(table: Table, spec: FleetSpec, server: ServerSpec) -> bool:
+def _status_row(table: Table, spec: FleetSpec, server: EmulatedServer | DiffusersServer) -> bool:
     """Add one server's row; whether it is healthy."""
     from lad_rllib.fleet.fleet import find_shared
 
@@ -115,7 +115,7 @@ def _status_row(table: Table, spec: FleetSpec, server: ServerSpec) -> bool:
     running, fit = status.running_task_id, status.fit
     table.add_row(
         server.name,
-        f"{_model_of(server)} on {engine.device}, {engine.dtype}" if server.profile is None else _model_of(server),
+        f"{_model_of(server)} on {engine.device}, {engine.dtype}" if server.kind == "diffusers" else _model_of(server),
         status.state,
         f"{status.tasks_queued} of {status.queue_limit}",
         "" if status.work_queued_s is None else f"{status.work_queued_s:.3g}",

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from importlib import resources
 from pathlib import Path
+from typing import Annotated, Literal
 
+from pydantic import Field
+
+from lad_rllib.declared import Declared, Text, declared
 from lad_rllib.edge.fit import DelayFit
-from lad_rllib.edge.task import MAX_SIDE, MAX_TRANSFER_MBIT
+from lad_rllib.edge.task import MAX_SIDE, MAX_TRANSFER_MBIT, SIZE_MULTIPLE
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.text_files import read_structured
-
-ORIGINS = ("measured", "assumption")
 
 MAX_DURATION_S = 1e6
 """Longest overhead, step or cold start [s]: eleven days."""
@@ -20,17 +21,13 @@ MAX_DURATION_S = 1e6
 MAX_JITTER = 100.0
 """Largest coefficient of variation."""
 
-_MOST = {
-    "overhead_s": MAX_DURATION_S,
-    "per_step_s": MAX_DURATION_S,
-    "jitter": MAX_JITTER,
-    "cold_start_s": MAX_DURATION_S,
-    "result_mbit": MAX_TRANSFER_MBIT,
-}
+Side = Annotated[int, Field(ge=SIZE_MULTIPLE, le=MAX_SIDE, multiple_of=SIZE_MULTIPLE)]
+"""Width or height of an image [pixel]."""
+
+_Duration = Annotated[float, Field(ge=0, le=MAX_DURATION_S)]
 
 
-@dataclass(frozen=True)
-class DeviceProfile:
+class DeviceProfile(Declared):
     """How long a device takes for an image.
 
     Attributes:
@@ -49,36 +46,16 @@ class DeviceProfile:
         ConfigurationError: for a number that cannot be, or no source.
     """
 
-    name: str
-    overhead_s: float
-    per_step_s: float
-    origin: str
-    source: str
-    jitter: float = 0.0
-    cold_start_s: float = 0.0
-    width: int = 512
-    height: int = 512
-    result_mbit: float = 0.8
-
-    def __post_init__(self) -> None:
-        for name, most in _MOST.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
-                raise ConfigurationError(
-                    f"profile {self.name}: {name} must be a number from 0 to {most:g}, got {value!r}"
-                )
-        if not self.per_step_s > 0:
-            raise ConfigurationError(f"profile {self.name}: per_step_s must be positive, got {self.per_step_s}")
-        for name in ("width", "height"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not 8 <= value <= MAX_SIDE or value % 8:
-                raise ConfigurationError(
-                    f"profile {self.name}: {name} must be a multiple of 8 pixels up to {MAX_SIDE}, got {value!r}"
-                )
-        if self.origin not in ORIGINS:
-            raise ConfigurationError(f"profile {self.name}: origin must be one of {ORIGINS}, got {self.origin!r}")
-        if not isinstance(self.source, str) or not self.source.strip():
-            raise ConfigurationError(f"profile {self.name}: source must say where the numbers come from")
+    name: Text
+    overhead_s: _Duration
+    per_step_s: Annotated[float, Field(gt=0, le=MAX_DURATION_S)]
+    origin: Literal["measured", "assumption"]
+    source: Text
+    jitter: Annotated[float, Field(ge=0, le=MAX_JITTER)] = 0.0
+    cold_start_s: _Duration = 0.0
+    width: Side = 512
+    height: Side = 512
+    result_mbit: Annotated[float, Field(ge=0, le=MAX_TRANSFER_MBIT)] = 0.8
 
     @property
     def expected(self) -> DelayFit:
@@ -104,20 +81,14 @@ def load_profiles(path: str | Path | None = None) -> dict[str, DeviceProfile]:
     entries = read_structured(path, "profiles")
     if not isinstance(entries, Mapping) or not entries:
         raise ConfigurationError(f"profiles {path} must map names of devices to their numbers")
-    return {str(name): _profile(str(name), entry, path) for name, entry in entries.items()}
-
-
-def _profile(name: str, entry: object, path: Path) -> DeviceProfile:
-    keys = [field.name for field in fields(DeviceProfile) if field.name != "name"]
-    if not isinstance(entry, Mapping):
-        raise ConfigurationError(f"profile {name} of {path} must map keys to values, got {type(entry).__name__}")
-    unknown = sorted(set(map(str, entry)) - set(keys))
-    if unknown:
-        raise ConfigurationError(f"profile {name} of {path}: unknown key {unknown[0]}; known: {', '.join(keys)}")
-    missing = [key for key in ("overhead_s", "per_step_s", "origin", "source") if key not in entry]
-    if missing:
-        raise ConfigurationError(f"profile {name} of {path} lacks {missing[0]}")
-    return DeviceProfile(name=name, **{str(key): value for key, value in entry.items()})
+    for number, (name, entry) in enumerate(entries.items(), 1):
+        if not isinstance(name, str) or not isinstance(entry, Mapping):
+            # Without a word of the file: a stranger's fleet file may name any file here.
+            raise ConfigurationError(f"profiles {path}: device number {number} must be a name and a group of numbers")
+    return {
+        name: declared(DeviceProfile, {"name": name, **entry}, f"profiles {path}: {name}.")
+        for name, entry in entries.items()
+    }
 
 
 def get_profile(name: str, path: str | Path | None = None) -> DeviceProfile:

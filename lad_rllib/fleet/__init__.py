@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from lad_rllib.fleet.server_spec import ServerSpec
+from lad_rllib.fleet.server_spec import DiffusersServer, EmulatedServer, ServerSpec
 from lad_rllib.fleet.spec import FleetSpec, load_fleet
 from lad_rllib.names import SHIPPED_FLEETS
 
@@ -30,6 +30,8 @@ _LATE = {
 __all__ = [
     "SHIPPED_FLEETS",
     "Calibration",
+    "DiffusersServer",
+    "EmulatedServer",
     "Fleet",
     "FleetModel",
     "FleetSpec",

@@ -6,11 +6,11 @@ from functools import partial
 from typing import Any
 
 from lad_rllib.edge import EdgeServer, EmulatedEngine, Engine, PacedEngine, embedded_model_path
-from lad_rllib.fleet.server_spec import EMBEDDED, ServerSpec
+from lad_rllib.fleet.server_spec import EMBEDDED, DiffusersServer, EmulatedServer
 from lad_rllib.fleet.spec import FleetSpec
 
 
-def make_engine(server: ServerSpec, time_scale: float) -> Engine:
+def make_engine(server: EmulatedServer | DiffusersServer, time_scale: float) -> Engine:
     """The engine of a server.
 
     Args:
@@ -20,8 +20,7 @@ def make_engine(server: ServerSpec, time_scale: float) -> Engine:
     Raises:
         ConfigurationError: for a device or memory profile that this machine does not have.
     """
-    if server.kind == "emulated":
-        assert server.profile is not None, "load_fleet gives each emulated server its profile"
+    if isinstance(server, EmulatedServer):
         return EmulatedEngine(
             server.profile,
             time_scale=time_scale,
@@ -33,7 +32,7 @@ def make_engine(server: ServerSpec, time_scale: float) -> Engine:
     return PacedEngine(engine, server.least_step_s) if server.least_step_s else engine
 
 
-def _diffusers_engine(server: ServerSpec) -> Engine:
+def _diffusers_engine(server: DiffusersServer) -> Engine:
     from lad_rllib.edge import DiffusersEngine
 
     return DiffusersEngine(
@@ -56,10 +55,14 @@ def server_settings(spec: FleetSpec, index: int) -> dict[str, Any]:
         "queue_limit": server.queue_limit,
         "link_rate_mbit_per_s": server.link_rate_mbit_per_s,
         "home_station": spec.home_station(index),
-        "allowed_sizes": server.allowed_sizes,
-        "warm_up_sizes": server.warm_up_sizes,
+        "allowed_sizes": _pairs(server.allowed_sizes),
+        "warm_up_sizes": _pairs(server.warm_up_sizes),
         "stall_s": server.stall_s,
     }
+
+
+def _pairs(sizes: list[list[int]] | None) -> list[tuple[int, int]] | None:
+    return None if sizes is None else [(width, height) for width, height in sizes]
 
 
 def start_here(spec: FleetSpec, index: int) -> EdgeServer:

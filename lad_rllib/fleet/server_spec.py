@@ -2,30 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import AfterValidator, Field
+
+from lad_rllib.declared import Declared, Text, check_keys, declared, plain, shown, suggestion
 from lad_rllib.edge import MEMORY_PROFILES, DeviceProfile, get_profile
 from lad_rllib.edge.diffusers_engine import DTYPES
 from lad_rllib.edge.memory import memory_profile
 from lad_rllib.edge.pipeline_loading import looks_like_folder
+from lad_rllib.edge.profiles import MAX_DURATION_S, Side
+from lad_rllib.edge.server import MAX_QUEUE_LIMIT
+from lad_rllib.edge.task import MAX_GUIDANCE
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.fleet import checks
 
-KINDS = ("emulated", "diffusers")
 EMBEDDED = "embedded"
 """Name that stands for the image model which comes with the package."""
 
-DEFAULT_NUM_CPUS = {"emulated": 0.1, "diffusers": 1.0}
-"""CPUs to reserve: an emulated server sleeps nearly all the time, a real one computes on a core (or feeds a GPU)."""
+MAX_SERVERS = 1000
+"""Servers of a fleet; each is a process of its own, of at least 134 MB."""
+
+MAX_SEED = 2**62
 
 
-@dataclass(frozen=True)
-class ServerSpec:
-    """One edge server; ``docs/fleets.md`` has the same as a table.
+def _name(text: str) -> str:
+    if "/" in text or not text.isprintable():
+        raise ValueError("must be a text without a slash or a line break")
+    return text
+
+
+def _no_core(amounts: dict[str, float]) -> dict[str, float]:
+    for reserved, key in (("CPU", "num_cpus"), ("GPU", "num_gpus")):
+        if reserved in amounts:
+            raise ValueError(f"must not name {reserved}; say {key} instead")
+    return amounts
+
+
+Name = Annotated[Text, AfterValidator(_name)]
+"""Name of a fleet or server, part of the name of a Ray actor."""
+
+Amount = Annotated[float, Field(ge=0, le=1e9)]
+Positive = Annotated[float, Field(gt=0, le=1e9)]
+Size = Annotated[list[Side], Field(min_length=2, max_length=2)]
+
+
+class ServerSpec(Declared):
+    """What every edge server has; ``docs/fleets.md`` has the same as a table.
 
     Attributes:
         name: Name, unique in the fleet.
@@ -33,55 +57,27 @@ class ServerSpec:
         num_cpus: CPUs that Ray reserves; fractions are honoured.
         num_gpus: GPUs that Ray reserves; a fraction limits no memory.
         resources: Custom resources of the node that it needs, which pin it to a node that has them.
-        labels: Node labels that it needs, likewise.
+        labels: Node labels and the value, or Ray's selector (``!x``, ``in(x, y)``), that it needs, likewise.
         link_rate_mbit_per_s: Rate of its emulated link [Mbit/s]; None: no link is emulated.
         queue_limit: Tasks that may wait beside the running one.
         max_restarts: How often Ray starts its process again after it was lost; -1: always.
         stall_s: Unhealthy if the running task did no step for so long [s].
         allowed_sizes: Sizes (width, height) that are served [pixel]; None: all that the engine can.
         warm_up_sizes: Sizes that run once before it is ready [pixel]; None: the engine's default size.
-        profile: Emulated: service times.
-        seed: Emulated: seed of the jitter.
-        cold_start: Emulated: whether loading takes the profile's ``cold_start_s``.
-        make_png: Emulated: whether to draw a picture.
-        model: Diffusers: ``embedded``, the folder of a pipeline, or a name of the Hugging Face hub.
-        dtype: Diffusers: number format, see :class:`~lad_rllib.edge.DiffusersEngine`.
-        device: Diffusers: torch device.
-        memory_profile: Diffusers: one of :data:`~lad_rllib.edge.MEMORY_PROFILES`.
-        guidance: Diffusers: guidance scale; None: the pipeline's.
-        negative_prompt: Diffusers: what images should not show.
-        width: Diffusers: default width [pixel]; None: the model's.
-        height: Diffusers: default height [pixel]; None: the model's.
-        max_sequence_length: Diffusers: tokens of T5; None: see the engine.
-        least_step_s: Diffusers: least time of a denoising step [s], to emulate a slower device; 0: none.
     """
 
-    name: str
+    name: Name
     kind: str
-    num_cpus: float
-    num_gpus: float = 0.0
-    resources: dict[str, float] = field(default_factory=dict)
-    labels: dict[str, str] = field(default_factory=dict)
-    link_rate_mbit_per_s: float | None = None
-    queue_limit: int = 64
-    max_restarts: int = 1
-    stall_s: float = 300.0
-    allowed_sizes: tuple[tuple[int, int], ...] | None = None
-    warm_up_sizes: tuple[tuple[int, int], ...] | None = None
-    profile: DeviceProfile | None = None
-    seed: int = 0
-    cold_start: bool = False
-    make_png: bool = True
-    model: str = EMBEDDED
-    dtype: str = "auto"
-    device: str = "auto"
-    memory_profile: str = "full"
-    guidance: float | None = None
-    negative_prompt: str = ""
-    width: int | None = None
-    height: int | None = None
-    max_sequence_length: int | None = None
-    least_step_s: float = 0.0
+    num_cpus: Amount
+    num_gpus: Amount = 0.0
+    resources: Annotated[dict[Text, Positive], AfterValidator(_no_core)] = {}
+    labels: dict[Text, str] = {}
+    link_rate_mbit_per_s: Positive | None = None
+    queue_limit: Annotated[int, Field(ge=1, le=MAX_QUEUE_LIMIT)] = 64
+    max_restarts: Annotated[int, Field(ge=-1, le=2**31 - 1)] = 1
+    stall_s: Positive = 300.0
+    allowed_sizes: Annotated[list[Size], Field(min_length=1)] | None = None
+    warm_up_sizes: list[Size] | None = None
 
     @property
     def is_pinned(self) -> bool:
@@ -90,58 +86,78 @@ class ServerSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """The server as an entry of a fleet file, every key of its kind filled in."""
-        entry: dict[str, Any] = {"name": self.name, "kind": self.kind}
-        entry |= {key: getattr(self, key) for key in _KEYS[self.kind]}
-        for key in ("allowed_sizes", "warm_up_sizes"):
-            entry[key] = None if entry[key] is None else [list(size) for size in entry[key]]
-        entry |= {key: dict(entry[key]) for key in ("resources", "labels")}
-        if self.profile is not None:
-            entry["profile"] = asdict(self.profile)
-        return entry
+        return self.model_dump()
 
 
-_Check = Callable[[str, object], Any]
+class EmulatedServer(ServerSpec):
+    """An emulated server.
 
-_COMMON: dict[str, _Check] = {
-    "num_cpus": checks.number,
-    "num_gpus": checks.number,
-    "resources": checks.amounts,
-    "labels": checks.labels,
-    "link_rate_mbit_per_s": partial(checks.number, above=0),
-    "queue_limit": partial(checks.whole, least=1),
-    "max_restarts": partial(checks.whole, least=-1),
-    "stall_s": partial(checks.number, above=0),
-    "allowed_sizes": partial(checks.sizes, least=1),
-    "warm_up_sizes": partial(checks.sizes, least=0),
+    Attributes:
+        profile: Service times.
+        seed: Seed of the jitter.
+        cold_start: Whether loading takes the profile's ``cold_start_s``.
+        make_png: Whether to draw a picture.
+    """
+
+    kind: Literal["emulated"] = "emulated"
+    num_cpus: Amount = 0.1  # it sleeps nearly all the time
+    profile: DeviceProfile
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 0
+    cold_start: bool = False
+    make_png: bool = True
+
+
+class DiffusersServer(ServerSpec):
+    """A server with a real pipeline.
+
+    Attributes:
+        model: ``embedded``, the folder of a pipeline, or a name of the Hugging Face hub.
+        dtype: Number format, see :class:`~lad_rllib.edge.DiffusersEngine`.
+        device: torch device.
+        memory_profile: One of :data:`~lad_rllib.edge.MEMORY_PROFILES`.
+        guidance: Guidance scale; None: the pipeline's.
+        negative_prompt: What images should not show.
+        width: Default width [pixel]; None: the model's.
+        height: Default height [pixel]; None: the model's.
+        max_sequence_length: Tokens of T5; None: see the engine.
+        least_step_s: Least time of a denoising step [s], to emulate a slower device; 0: none.
+    """
+
+    kind: Literal["diffusers"] = "diffusers"
+    num_cpus: Amount = 1.0  # it computes on a core, or feeds a GPU
+    model: Text = EMBEDDED
+    dtype: Literal[DTYPES] = "auto"  # type: ignore[valid-type]
+    device: Text = "auto"
+    memory_profile: Literal[tuple(MEMORY_PROFILES)] = "full"  # type: ignore[valid-type]
+    guidance: Annotated[float, Field(ge=0, le=MAX_GUIDANCE)] | None = None
+    negative_prompt: str = ""
+    width: Side | None = None
+    height: Side | None = None
+    max_sequence_length: Annotated[int, Field(ge=0, le=2**16)] | None = None
+    least_step_s: Annotated[float, Field(ge=0, le=MAX_DURATION_S)] = 0.0
+
+
+AnyServer = EmulatedServer | DiffusersServer
+
+
+class _OfTheEntry(Declared):
+    """Keys of a file's entry that no single server keeps."""
+
+    count: Annotated[int, Field(ge=1, le=MAX_SERVERS)] = 1
+    profiles: Text | None = None
+
+
+_GROUPS: dict[str, type[EmulatedServer] | type[DiffusersServer]] = {
+    "emulated": EmulatedServer,
+    "diffusers": DiffusersServer,
 }
-_KEYS: dict[str, dict[str, _Check]] = {
-    "emulated": {
-        **_COMMON,
-        "profile": lambda where, value: value,  # read below: it may name a file
-        "seed": checks.whole,
-        "cold_start": checks.flag,
-        "make_png": checks.flag,
-    },
-    "diffusers": {
-        **_COMMON,
-        "model": checks.text,
-        "dtype": partial(checks.choice, valid=DTYPES),
-        "device": checks.text,
-        "memory_profile": partial(checks.choice, valid=tuple(MEMORY_PROFILES)),
-        "guidance": checks.number,
-        "negative_prompt": lambda where, value: value if value == "" else checks.text(where, value),
-        "width": checks.side,
-        "height": checks.side,
-        "max_sequence_length": checks.whole,
-        "least_step_s": partial(checks.number, least=0),
-    },
+_KEYS = {
+    "emulated": {*EmulatedServer.model_fields, "count", "profiles"},
+    "diffusers": {*DiffusersServer.model_fields, "count"},
 }
-"""Keys of each kind of server, and what each value must be."""
-
-_NULLABLE = {spec.name for spec in fields(ServerSpec) if spec.default is None}
 
 
-def server_specs(where: str, entry: object, position: int, folder: Path) -> list[ServerSpec]:
+def server_specs(where: str, entry: object, position: int, folder: Path) -> list[AnyServer]:
     """The servers that one entry of a fleet's list describes: ``count`` of them.
 
     Args:
@@ -154,69 +170,63 @@ def server_specs(where: str, entry: object, position: int, folder: Path) -> list
         ConfigurationError: one line for the first thing that is wrong.
     """
     if not isinstance(entry, Mapping):
-        raise ConfigurationError(f"{where}, server number {position} must map keys to values, got {entry!r}")
-    where = f"{where}, server {entry.get('name', f'number {position}')}"
-    kind = checks.choice(f"{where}: kind", entry.get("kind"), KINDS)
-    valid = _KEYS[kind]
-    extra = ("name", "kind", "count", *(("profiles",) if kind == "emulated" else ()))
-    values = checks.check_keys(where, entry, (*extra, *valid), f"key of kind {kind}")
-    given = {key: values.pop(key) for key in extra if key in values}
-    values = {
-        key: None if value is None and key in _NULLABLE else valid[key](f"{where}: {key}", value)
-        for key, value in values.items()
-    }
-    name = _name(where, given.get("name", f"{kind}-{position}"))
-    _finish(where, kind, values, given.get("profiles"), folder, name)
-    count = checks.whole(f"{where}: count", given.get("count", 1), 1)
-    seed = values.pop("seed", position)
-    names = [name] if count == 1 else [f"{name}-{index}" for index in range(count)]
-    seeds = [seed + index if kind == "emulated" else 0 for index in range(count)]
-    return [ServerSpec(name=n, kind=kind, seed=s, **values) for n, s in zip(names, seeds, strict=True)]
-
-
-def _name(where: str, value: object) -> str:
-    name = checks.text(f"{where}: name", value)
-    if "/" in name:
-        raise ConfigurationError(f"{where}: name must not have a slash, got {name!r}")
-    return name
-
-
-def _finish(where: str, kind: str, values: dict[str, Any], profiles: object, folder: Path, name: str) -> None:
-    """Fill in CPUs, read the profile, make paths absolute, and refuse what contradicts itself."""
-    values.setdefault("num_cpus", DEFAULT_NUM_CPUS[kind])
-    if not (values["num_cpus"] or values.get("num_gpus") or values.get("resources")):
-        raise ConfigurationError(
-            f"{where}: num_cpus 0 without num_gpus or resources reserves nothing; say num_cpus: 0.1"
-        )
+        raise ConfigurationError(f"{where}, server number {position} must map keys to values, got {shown(entry)}")
+    name = entry.get("name")
+    known = name if isinstance(name, str) and name.strip() and name == shown(name).strip("'") else f"number {position}"
+    where = f"{where}, server {known}: "
+    kind = _kind(where, entry)
+    values = {"name": f"{kind}-{position}"} | plain(entry)
+    once = declared(_OfTheEntry, {key: values.pop(key) for key in _OfTheEntry.model_fields if key in values}, where)
     if kind == "emulated":
-        path = None if profiles is None else folder / Path(checks.text(f"{where}: profiles", profiles)).expanduser()
-        values["profile"] = _profile(where, values.get("profile"), path, name)
-        return
-    model = values.get("model", EMBEDDED)
-    if model != EMBEDDED and looks_like_folder(model):
+        values = {"seed": position, "profile": None} | values
+        values["profile"] = _profile(where, values, once.profiles, folder)
+    elif isinstance(model := values.get("model"), str) and model not in ("", EMBEDDED) and looks_like_folder(model):
         values["model"] = str((folder / Path(model).expanduser()).absolute())
-    layout = memory_profile(values.get("memory_profile", "full"))
-    if layout.needs_cuda and values.get("device") == "cpu":
-        raise ConfigurationError(f"{where}: memory_profile {layout.name} needs a CUDA device, but device is cpu")
-    for key in ("memory_profile", "device"):
-        needs = layout.needs_cuda if key == "memory_profile" else str(values.get("device")).startswith("cuda")
-        if needs and not values.get("num_gpus"):
-            raise ConfigurationError(f"{where}: {key} {values[key]} needs a GPU, but num_gpus is 0; say num_gpus: 1")
+    server = declared(_GROUPS[kind], values, where)
+    _check_contradictions(where, server)
+    if once.count == 1:
+        return [server]
+    several = [{"name": f"{server.name}-{index}"} for index in range(once.count)]
+    if isinstance(server, EmulatedServer):
+        return [server.model_copy(update=one | {"seed": server.seed + index}) for index, one in enumerate(several)]
+    return [server.model_copy(update=one) for one in several]
 
 
-def _profile(where: str, profile: object, path: Path | None, name: str) -> DeviceProfile:
-    """A device profile by name or as a mapping of its fields."""
-    if isinstance(profile, DeviceProfile):
-        return profile
-    try:
-        if isinstance(profile, str):
-            return get_profile(profile, path)
-        keys = [spec.name for spec in fields(DeviceProfile)]
-        given = checks.check_keys("profile", profile, keys)
-        missing = [key for key in ("overhead_s", "per_step_s") if key not in given]
-        if missing:
-            raise ConfigurationError(f"profile lacks {missing[0]}")
-        made_up = {"name": name, "origin": "assumption", "source": "the fleet's own numbers"}
-        return DeviceProfile(**{**made_up, **given})
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{where}: {error}") from None
+def _kind(where: str, entry: Mapping[Any, Any]) -> str:
+    """The entry's kind, once every key is known to be of some kind, and then of this one."""
+    every = set().union(*_KEYS.values())
+    check_keys(where, entry, every)
+    kind = entry.get("kind")
+    if not isinstance(kind, str) or kind not in _KEYS:
+        raise ConfigurationError(f"{where}kind must be one of {', '.join(_KEYS)}, got {shown(kind)}")
+    for key in entry:
+        if key not in _KEYS[kind]:
+            raise ConfigurationError(f"{where}key {key!r} is not of kind {kind}; {suggestion(key, _KEYS[kind])}")
+    return kind
+
+
+def _check_contradictions(where: str, server: AnyServer) -> None:
+    if not (server.num_cpus or server.num_gpus or server.resources):
+        raise ConfigurationError(f"{where}num_cpus 0 without num_gpus or resources reserves nothing; say num_cpus: 0.1")
+    if isinstance(server, EmulatedServer):
+        return
+    layout = memory_profile(server.memory_profile)
+    if layout.needs_cuda and server.device == "cpu":
+        raise ConfigurationError(f"{where}memory_profile {layout.name} needs a CUDA device, but device is cpu")
+    for key, needs in (("memory_profile", layout.needs_cuda), ("device", server.device.startswith("cuda"))):
+        if needs and not server.num_gpus:
+            value = getattr(server, key)
+            raise ConfigurationError(f"{where}{key} {value} needs a GPU, but num_gpus is 0; say num_gpus: 1")
+
+
+def _profile(where: str, values: Mapping[str, Any], profiles: str | None, folder: Path) -> object:
+    """An entry's device profile: what a name stands for, and what a mapping of its fields leaves out."""
+    profile = values["profile"]
+    if isinstance(profile, str):
+        try:
+            return get_profile(profile, None if profiles is None else folder / Path(profiles).expanduser())
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{where}{error}") from None
+    if isinstance(profile, Mapping):
+        return {"name": values["name"], "origin": "assumption", "source": "the fleet's own numbers", **profile}
+    return profile

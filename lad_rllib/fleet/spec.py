@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import Field
+
+from lad_rllib.declared import Declared, check_keys, declared, plain, shown
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.fleet import checks
-from lad_rllib.fleet.server_spec import ServerSpec, server_specs
+from lad_rllib.fleet.server_spec import (
+    MAX_SERVERS,
+    AnyServer,
+    Name,
+    Positive,
+    server_specs,
+)
 from lad_rllib.names import SHIPPED_FLEETS
 from lad_rllib.text_files import read_structured
 
-PLACEMENTS = ("pack", "spread", "strict_pack", "strict_spread", "none")
-"""How servers that name no node of their own are spread over the nodes; ``none`` leaves each to Ray by itself."""
+MAX_STATIONS = 10_000
 
-_KEYS = ("name", "stations", "home_server", "time_scale", "placement", "placement_timeout_s", "servers")
 _FILE_ENDINGS = (".yaml", ".yml", ".json")
-_PLACEMENT_TIMEOUT_S = 30.0
 
 
-@dataclass(frozen=True)
-class FleetSpec:
+class FleetSpec(Declared):
     """What a fleet is; ``docs/fleets.md`` has the keys of its file as a table.
 
     Attributes:
@@ -32,17 +35,18 @@ class FleetSpec:
         time_scale: Wall seconds per second of the emulated servers; 1 if there is a real pipeline.
         home_server: Server that stands at each base station (no upload needed), -1 for none; length B.
         servers: The edge servers, one each.
-        placement: One of :data:`PLACEMENTS`.
+        placement: How servers that name no node of their own are spread over the nodes; ``none`` leaves each to Ray
+            by itself.
         placement_timeout_s: Longest wait for nodes that offer what the servers need [wall seconds].
     """
 
-    name: str
-    stations: int
-    time_scale: float
-    home_server: list[int]
-    servers: tuple[ServerSpec, ...]
-    placement: str = "spread"
-    placement_timeout_s: float = _PLACEMENT_TIMEOUT_S
+    name: Name
+    stations: Annotated[int, Field(ge=1, le=MAX_STATIONS)]
+    time_scale: Positive = 1.0
+    home_server: list[Annotated[int, Field(ge=-1)]]
+    servers: Annotated[tuple[AnyServer, ...], Field(strict=False)]
+    placement: Literal["pack", "spread", "strict_pack", "strict_spread", "none"] = "spread"
+    placement_timeout_s: Positive = 30.0
 
     @property
     def has_real_pipelines(self) -> bool:
@@ -55,11 +59,7 @@ class FleetSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """The fleet as plain values, every key filled in; ``load_fleet`` builds it again."""
-        plain: dict[str, Any] = {key: getattr(self, key) for key in _KEYS}
-        return plain | {
-            "home_server": list(self.home_server),
-            "servers": [server.to_dict() for server in self.servers],
-        }
+        return self.model_dump(mode="json")
 
 
 def shipped_fleets_path() -> Path:
@@ -82,7 +82,8 @@ def load_fleet(fleet: str | Path | Mapping[str, Any] | FleetSpec) -> FleetSpec:
     if isinstance(fleet, FleetSpec):
         return fleet
     if isinstance(fleet, Mapping):
-        return _build(f"fleet {fleet.get('name', '(no name)')}", fleet, "fleet", Path.cwd())
+        name = fleet.get("name", "(no name)")
+        return _build(f"fleet {name if isinstance(name, str) else '(no name)'}", fleet, "fleet", Path.cwd())
     path = Path(fleet).expanduser()
     if str(fleet) in SHIPPED_FLEETS:
         path = shipped_fleets_path() / f"{fleet}.yaml"
@@ -93,62 +94,61 @@ def load_fleet(fleet: str | Path | Mapping[str, Any] | FleetSpec) -> FleetSpec:
 
 
 def _build(where: str, content: object, default_name: str, folder: Path) -> FleetSpec:
-    values = checks.check_keys(where, content, _KEYS)
-    entries = values.get("servers")
-    if not isinstance(entries, (list, tuple)) or not entries:
-        raise ConfigurationError(f"{where}: servers must be a list of at least one server, got {entries!r}")
-    servers: list[ServerSpec] = []
+    if not isinstance(content, Mapping):
+        raise ConfigurationError(f"{where} must map keys to values, got {shown(content)}")
+    values = {"name": default_name} | plain(content)
+    check_keys(f"{where}: ", values, FleetSpec.model_fields)
+    servers = _servers(where, values.get("servers"), folder)
+    if values.get("stations") is None:
+        values["stations"] = len(servers)
+    is_default = values.get("home_server") is None
+    if is_default:
+        values["home_server"] = []
+    spec = declared(FleetSpec, values | {"servers": servers}, f"{where}: ")
+    if is_default:  # server b at station b, none beyond the last server
+        home = [station if station < len(servers) else -1 for station in range(spec.stations)]
+        spec = spec.model_copy(update={"home_server": home})
+    _check_time_scale(where, spec)
+    _check_home_server(where, spec)
+    return spec
+
+
+def _servers(where: str, entries: object, folder: Path) -> list[AnyServer]:
+    if not isinstance(entries, list) or not entries:
+        raise ConfigurationError(f"{where}: servers must be a list of at least one server, got {shown(entries)}")
+    servers: list[AnyServer] = []
+    names: set[str] = set()
     for entry in entries:
         servers += server_specs(where, entry, len(servers), folder)
-    _check_names(where, servers)
-    name = checks.text(f"{where}: name", values.get("name", default_name))
-    if "/" in name:
-        raise ConfigurationError(f"{where}: name must not have a slash, got {name!r}")
-    time_scale = checks.number(f"{where}: time_scale", values.get("time_scale", 1.0), above=0)
-    _check_time_scale(where, time_scale, servers)
-    stations = values.get("stations")
-    stations = len(servers) if stations is None else checks.whole(f"{where}: stations", stations, 1)
-    wait_s = values.get("placement_timeout_s", _PLACEMENT_TIMEOUT_S)
-    return FleetSpec(
-        name=name,
-        stations=stations,
-        time_scale=time_scale,
-        home_server=_home_server(where, values.get("home_server"), stations, len(servers)),
-        servers=tuple(servers),
-        placement=checks.choice(f"{where}: placement", values.get("placement", "spread"), PLACEMENTS),
-        placement_timeout_s=checks.number(f"{where}: placement_timeout_s", wait_s, above=0),
-    )
+        if len(servers) > MAX_SERVERS:
+            raise ConfigurationError(f"{where}: a fleet has at most {MAX_SERVERS} servers, each a process of its own")
+        for server in servers[len(names) :]:
+            if server.name in names:
+                raise ConfigurationError(f"{where}: two servers are called {server.name}; give each its own name")
+            names.add(server.name)
+    return servers
 
 
-def _check_names(where: str, servers: list[ServerSpec]) -> None:
-    names = [server.name for server in servers]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise ConfigurationError(f"{where}: two servers are called {twice}; give each its own name")
-
-
-def _check_time_scale(where: str, time_scale: float, servers: list[ServerSpec]) -> None:
-    real = next((server.name for server in servers if server.kind == "diffusers"), None)
-    if real is not None and time_scale != 1:
+def _check_time_scale(where: str, spec: FleetSpec) -> None:
+    real = next((server.name for server in spec.servers if server.kind == "diffusers"), None)
+    if real is not None and spec.time_scale != 1:
         raise ConfigurationError(
-            f"{where}: time_scale is {time_scale:g}, but server {real} is a real pipeline, which runs in real time; "
-            "say time_scale: 1, or emulate that server"
+            f"{where}: time_scale is {spec.time_scale:g}, but server {real} is a real pipeline, which runs in real "
+            "time; say time_scale: 1, or emulate that server"
         )
 
 
-def _home_server(where: str, value: object, stations: int, servers: int) -> list[int]:
-    """Server at each station; by default server ``b`` at station ``b``, none beyond the last server."""
-    if value is None:
-        return [station if station < servers else -1 for station in range(stations)]
-    if not isinstance(value, (list, tuple)) or len(value) != stations:
+def _check_home_server(where: str, spec: FleetSpec) -> None:
+    if len(spec.home_server) != spec.stations:
         raise ConfigurationError(
-            f"{where}: home_server must be a list of {stations} servers, one a station, got {value!r}"
+            f"{where}: home_server must be a list of {spec.stations} servers, one a station, "
+            f"got {shown(spec.home_server)}"
         )
-    home = [checks.whole(f"{where}: home_server", server, -1) for server in value]
-    for server in home:
-        if server >= servers or (server >= 0 and home.count(server) > 1):
+    seen: set[int] = set()
+    for server in spec.home_server:
+        if server >= len(spec.servers) or server in seen:
             raise ConfigurationError(
-                f"{where}: home_server names server {server}, but each of 0 to {servers - 1} can stand at one station "
-                "only; -1 is no server"
+                f"{where}: home_server names server {server}, but each of 0 to {len(spec.servers) - 1} can stand at "
+                "one station only; -1 is no server"
             )
-    return home
+        seen |= {server} - {-1}

@@ -31,7 +31,9 @@ from tests.edge.engines import SteppedEngine, task
 
 pytestmark = pytest.mark.cluster
 
-BOX = DeviceProfile("box", 0.5, 0.5, "assumption", "for tests", width=64, height=64)
+BOX = DeviceProfile(
+    name="box", overhead_s=0.5, per_step_s=0.5, origin="assumption", source="for tests", width=64, height=64
+)
 IMAGE_STEPS = 60  # 30 s: far longer than anything that a test waits for
 ANSWER_S = 5.0
 """Answers come in milliseconds; an answer within this time did not wait for the image of 30 s."""

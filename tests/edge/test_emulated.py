@@ -11,7 +11,16 @@ from lad_rllib.edge.clock import ScaledClock
 from lad_rllib.errors import ConfigurationError
 from tests.edge.engines import task
 
-BOX = DeviceProfile("box", 2.0, 1.0, "assumption", "for tests", cold_start_s=3.0, width=64, height=64)
+BOX = DeviceProfile(
+    name="box",
+    overhead_s=2.0,
+    per_step_s=1.0,
+    origin="assumption",
+    source="for tests",
+    cold_start_s=3.0,
+    width=64,
+    height=64,
+)
 SCALE = 0.01  # a second takes 10 ms; a late wake-up of 1 ms counts 0.1 s
 LATE_S = 3.0  # 30 ms: most by which the median of several images may be late on a busy machine
 
@@ -33,7 +42,7 @@ def test_work_grows_with_the_pixels():
 
 
 def test_the_jitter_has_mean_one_and_the_profiles_variation_and_repeats_with_its_seed():
-    box = DeviceProfile("box", 2.0, 1.0, "assumption", "for tests", jitter=0.2)
+    box = DeviceProfile(name="box", overhead_s=2.0, per_step_s=1.0, origin="assumption", source="for tests", jitter=0.2)
     factors = [EmulatedEngine(box, seed=1)._jitter() for _ in range(2)]
     assert factors[0] == factors[1]
     engine = EmulatedEngine(box)

@@ -32,20 +32,27 @@ def test_an_own_file_of_profiles_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (GOOD.replace("overhead_s", "overhead"), "unknown key overhead"),
-        (GOOD.replace("per_step_s: 0.5, ", ""), "lacks per_step_s"),
-        (GOOD.replace("0.5", "0"), "per_step_s must be positive"),
+        (GOOD.replace("overhead_s", "overhead"), "own.yaml: unknown key 'box.overhead'; did you mean 'overhead_s'"),
+        (GOOD.replace("per_step_s: 0.5, ", ""), "box.per_step_s is missing"),
+        (GOOD.replace("0.5", "0"), "box.per_step_s must be a number above 0"),
         (GOOD.replace("0.5", ".nan"), "per_step_s must be a number"),
-        (GOOD.replace("1,", "-1,"), r"overhead_s must be a number from 0 to 1e\+06, got -1"),
-        (GOOD.replace("0.5", "1e300"), r"per_step_s must be a number from 0 to 1e\+06, got 1e\+300"),
-        (GOOD.replace("0.5", "1" + "0" * 400), r"per_step_s must be a number from 0 to 1e\+06"),
-        (GOOD.replace("source", "result_mbit: 1e12, source"), "result_mbit must be a number from 0 to 80000"),
-        (GOOD.replace("source", "width: 1000000, source"), "width must be a multiple of 8 pixels up to 16384"),
-        (GOOD.replace("1,", "fast,"), "overhead_s must be a number"),
+        (GOOD.replace("1,", "-1,"), r"overhead_s must be a number of at least 0 and of at most 1e\+06, got -1"),
+        (GOOD.replace("0.5", "1e300"), r"per_step_s must be a number above 0 and of at most 1e\+06, got 1e\+300"),
+        (GOOD.replace("0.5", "1" + "0" * 400), r"per_step_s must be a number above 0 and of at most 1e\+06, got 1000"),
+        (
+            GOOD.replace("source", "result_mbit: 1e12, source"),
+            "result_mbit must be a number of at least 0 and of at most 80000",
+        ),
+        (
+            GOOD.replace("source", "width: 1000000, source"),
+            "width must be a whole number of at least 8 and of at most 16384 and a multiple of 8",
+        ),
+        (GOOD.replace("1,", "'1',"), "overhead_s must be a number .*leave the quotes out"),
         (GOOD.replace("measured", "guess"), "origin must be one of"),
-        (GOOD.replace("my desk", "''"), "source must say"),
-        (GOOD.replace("source", "width: 100, source"), "width must be a multiple of 8"),
-        ("box: 3\n", "must map keys"),
+        (GOOD.replace("my desk", "''"), "source must be a text that is not empty"),
+        (GOOD.replace("source", "width: 100, source"), "width must be a whole number .* a multiple of 8"),
+        ("box: 3\n", "device number 1 must be a name and a group"),
+        (f"{GOOD}3: {{}}\n", "device number 2 must be a name and a group"),
         ("", "must map names"),
         ("a: [", "cannot read profiles"),
     ],
@@ -57,6 +64,16 @@ def test_a_bad_file_is_refused_in_one_line(tmp_path, text, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "text", ["hunter2", "hunter2: x\n", "key: hunter2\n", "- hunter2\n", "hunter2: [\n", "[hunter2"]
+)
+def test_an_error_shows_nothing_of_a_file_that_holds_no_profiles(tmp_path, text):
+    (tmp_path / "secret").write_text(text)
+    with pytest.raises(ConfigurationError, match="secret") as caught:
+        load_profiles(tmp_path / "secret")
+    assert "hunter2" not in str(caught.value)
+
+
 def test_a_missing_file_and_an_unknown_name_are_refused(tmp_path):
     with pytest.raises(ConfigurationError, match="cannot read"):
         load_profiles(tmp_path / "none.yaml")
@@ -65,4 +82,5 @@ def test_a_missing_file_and_an_unknown_name_are_refused(tmp_path):
 
 
 def test_a_profile_can_be_made_in_code():
-    assert DeviceProfile("box", 1.0, 0.5, "assumption", "for a test").expected.predict_s(2) == 2.0
+    box = DeviceProfile(name="box", overhead_s=1.0, per_step_s=0.5, origin="assumption", source="for a test")
+    assert box.expected.predict_s(2) == 2.0

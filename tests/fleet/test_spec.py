@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -97,7 +98,7 @@ def test_an_own_profile_needs_its_times_only():
     [
         ({"servers": []}, ["servers", "at least one"]),
         ({"servers": None}, ["servers", "None"]),
-        ({**one(), "server": 1}, ["'server'", "time_scale", "servers"]),
+        ({**one(), "server": 1}, ["unknown key 'server'", "did you mean 'servers'"]),
         (one(count=0), ["server a", "count", "0"]),
         (one(kind="real"), ["server a", "kind", "emulated, diffusers", "'real'"]),
         ({"servers": [{"name": "a"}]}, ["server a", "kind", "None"]),
@@ -110,7 +111,7 @@ def test_an_own_profile_needs_its_times_only():
         (one(profile=None), ["server a", "profile", "None"]),
         (one(profile={"overhead_s": 1.0}), ["server a", "per_step_s"]),
         (one(profile={"overhead_s": 1.0, "per_step_s": -1}), ["server a", "per_step_s", "-1"]),
-        (one(profile={"per_step": 1.0}), ["server a", "'per_step'", "per_step_s"]),
+        (one(profile={"per_step": 1.0}), ["server a", "'profile.per_step'", "per_step_s"]),
         (one(profiles="nowhere.yaml"), ["server a", "nowhere.yaml"]),
         (real(memory_profile="no-t5"), ["server b", "memory_profile", "no_t5", "'no-t5'"]),
         (real(memory_profile="model_offload", device="cpu"), ["server b", "model_offload", "cpu"]),
@@ -137,6 +138,20 @@ def test_an_own_profile_needs_its_times_only():
         ({"servers": [EMULATED, EMULATED]}, ["called a"]),
         ({"servers": [{**EMULATED, "name": "a-0"}, {**EMULATED, "count": 2}]}, ["called a-0"]),
         ({**one(), "stations": 0}, ["stations", "0"]),
+        ({**one(), "stations": 10**9}, ["stations", "at most 10000", "1000000000"]),
+        (one(count=20_000), ["server a", "count", "at most 1000", "20000"]),
+        ({"servers": [{**EMULATED, "name": name, "count": 600} for name in "ab"]}, ["at most 1000 servers"]),
+        ({"servers": [{"name": "a", "knd": "emulated"}]}, ["server a", "'knd'", "did you mean 'kind'"]),
+        ({"servers": [{**EMULATED, "name": 3}]}, ["server number 0", "name", "a text, got 3", "quotes"]),
+        ({**one(), "name": ["f"]}, ["name must be a text", "['f']"]),
+        ({**one(), "time_scale": "1"}, ["time_scale", "leave the quotes out"]),
+        (one(profiles=3), ["server a", "profiles must be a text", "3"]),
+        (one(name="a\nb"), ["server number 0", "line break"]),
+        (one(profile={"overhead_s": "1", "per_step_s": 1}), ["server a", "profile.overhead_s", "quotes"]),
+        (one(labels={1: "eu"}), ["server a", "labels[1]", "text"]),
+        (one(resources={"edge-a": "1"}), ["server a", "resources.edge-a", "quotes"]),
+        (real(model=""), ["server b", "model", "not empty"]),
+        (real(model=["a"]), ["server b", "model", "text"]),
         ({**one(), "home_server": [0, 0]}, ["home_server", "1 servers"]),
         ({**one(), "stations": 2, "home_server": [0, 0]}, ["home_server", "server 0", "one station"]),
         ({**one(), "home_server": [1]}, ["home_server", "server 1"]),
@@ -148,6 +163,13 @@ def test_an_own_profile_needs_its_times_only():
 def test_a_mistake_is_one_line_that_names_it_and_what_is_valid(fleet, words):
     message = error_of(fleet)
     assert [word for word in words if word not in message] == [], message
+
+
+def test_numbers_of_numpy_and_paths_are_taken_for_what_they_are(tmp_path):
+    changes = {"queue_limit": np.int64(3), "num_cpus": np.float32(0.5), "allowed_sizes": np.array([[8, 16]])}
+    server = load_fleet(real(model=tmp_path, **changes)).servers[0]
+    assert (server.queue_limit, server.num_cpus, server.allowed_sizes) == (3, 0.5, [[8, 16]])
+    assert server.model == str(tmp_path)
 
 
 def test_a_mistake_in_a_file_names_the_file(tmp_path):

@@ -23,7 +23,9 @@ def network(capacities, stations=STATIONS):
 
 def emulated(name, steps_per_s, **settings):
     """An emulated server without overhead."""
-    profile = DeviceProfile(name, 0.0, 1 / steps_per_s, "assumption", "made up for a test")
+    profile = DeviceProfile(
+        name=name, overhead_s=0.0, per_step_s=1 / steps_per_s, origin="assumption", source="made up for a test"
+    )
     return EdgeServer(name, EmulatedEngine(profile, make_png=False), **settings)
 
 

@@ -44,7 +44,9 @@ def wait_until_ready(servers):
 
 
 def test_a_killed_actor_loses_no_task_and_a_restarted_one_is_taken_back(start):
-    profile = DeviceProfile("device", 0.0, 0.01, "assumption", "made up for a test")
+    profile = DeviceProfile(
+        name="device", overhead_s=0.0, per_step_s=0.01, origin="assumption", source="made up for a test"
+    )
     engine = partial(EmulatedEngine, profile, make_png=False)
     servers = [start(f"s{i}", engine, max_restarts=1) for i in range(3)]
     wait_until_ready(servers)

@@ -256,7 +256,9 @@ class FailsItself(EmulatedEngine):
 
 
 def test_a_task_that_fails_goes_to_one_other_server_and_no_further():
-    profile = DeviceProfile("device", 0.0, 0.001, "assumption", "made up for a test")
+    profile = DeviceProfile(
+        name="device", overhead_s=0.0, per_step_s=0.001, origin="assumption", source="made up for a test"
+    )
     with contextlib.ExitStack() as stack:
         broken = [stack.enter_context(EdgeServer(f"b{i}", FailsItself(profile, make_png=False))) for i in range(2)]
         good = [stack.enter_context(emulated("g", 1000))]

@@ -72,7 +72,15 @@ def test_a_file_without_prompts_and_a_missing_one_are_named(tmp_path):
 
 
 def test_the_contact_sheet_has_a_tile_for_every_task_and_shows_the_image(tmp_path):
-    profile = DeviceProfile("device", 0.0, 0.001, "assumption", "made up for a test", width=64, height=64)
+    profile = DeviceProfile(
+        name="device",
+        overhead_s=0.0,
+        per_step_s=0.001,
+        origin="assumption",
+        source="made up for a test",
+        width=64,
+        height=64,
+    )
     with EdgeServer("s0", EmulatedEngine(profile)) as server:
         server.warm_up()
         with Dispatcher([server], network([1000]), WORK, make_heuristic("random")) as dispatcher:
