@@ -38,6 +38,10 @@ demo: $(STAMP) ## train on the paper's setting, compare, then send ten prompts t
 		--output results/demo/digits --overwrite
 	$(BIN)/lad-rllib generate --fleet digits --checkpoint results/demo/digits/checkpoint --tasks 10 \
 		--output results/demo/images
+	@echo; echo "Results are in results/demo. To go on, type 'source $(BIN)/activate', then for example"
+	@echo "  lad-rllib evaluate --checkpoint results/demo/checkpoint --bounds"
+	@echo "  lad-rllib generate --fleet digits --checkpoint results/demo/digits/checkpoint --tasks 20 --output results/images"
+	@echo "  lad-rllib --help"
 
 test: lint $(VENV)/aws-check/.installed ## format, lint, types and all tests
 	$(BIN)/pytest -q $(IN_PARALLEL) -m "not cluster and not lab"

@@ -1,0 +1,102 @@
+"""What README and docs tell a user to type works as it stands."""
+
+import re
+import shlex
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from lad_rllib import names
+from lad_rllib.cli import flags
+from lad_rllib.cli.main import parser
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("lad_rllib/**/README.md"))]
+NAMED_BY_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+INLINE = re.compile(r"`((?:lad-rllib \w+|python experiments/\w+\.py) -[^`…]+)`")
+KNOWN_NAMES = {*names.SHIPPED_FLEETS, *names.SETTING_PRESETS, "uniform", "poisson", "sample"}
+OURS = ("lad-rllib ", "python experiments/", "make ", "cp ")
+INPUTS = ("fleet", "file", "setting", "config", "checkpoint", "init_from", "prompts", "arrivals", "log", "space")
+
+
+def blocks(page, *languages):
+    return [text for language, text in BLOCK.findall(page.read_text()) if language in languages]
+
+
+def command_lines(text):
+    """The words of every command of ours, comments left out."""
+    lines = text.replace("\\\n", " ").splitlines()
+    return [shlex.split(line, comments=True) for line in lines if line.startswith(OURS)]
+
+
+def parsed(words):
+    """A command's arguments; None if it is not one of ours."""
+    if words[0] == "lad-rllib":
+        if "--help" in words or "--version" in words:
+            return None
+        return parser().parse_args(words[1:])
+    if words[0] == "python" and words[1].startswith("experiments/"):
+        assert (ROOT / words[1]).is_file(), f"there is no {words[1]}"
+        script = Path(words[1]).stem
+        if script in flags.COMMANDS:
+            return parser().parse_args([script, *words[2:]])
+        return import_module(f"experiments.{script}").parse(words[2:])
+    return None
+
+
+def check(commands, capsys):
+    """Every command parses; the files that it reads are in the repository or made by an earlier one."""
+    made = []
+    for words in commands:
+        if words[0] == "make":
+            assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE), words
+        elif words[0] == "cp":
+            assert (ROOT / words[1]).is_file(), words
+            made.append(words[2])
+        try:
+            arguments = parsed(words)
+        except SystemExit:
+            pytest.fail(f"{shlex.join(words)}: {capsys.readouterr().err}")
+        for name in INPUTS if arguments else ():
+            file = getattr(arguments, name, None)
+            if file and file not in KNOWN_NAMES and not (ROOT / file).exists():
+                assert any(Path(file).is_relative_to(folder) for folder in made), f"{shlex.join(words)}: no {file}"
+        if output := getattr(arguments, "output", None):
+            assert output in made or not getattr(arguments, "resume", False), f"nothing to go on with: {words}"
+            made.append(output)
+
+
+@NAMED_BY_PAGE
+def test_every_command_parses_and_its_files_exist_or_are_made_by_an_earlier_one(page, capsys):
+    check(command_lines("".join(blocks(page, "sh"))), capsys)
+
+
+def test_the_demo_ends_with_commands_that_find_what_it_has_made(capsys):
+    recipe = re.search(r"^demo:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
+    commands = command_lines(re.sub(r'^\t(\$\(BIN\)/|@echo "  )|"$', "", recipe, flags=re.MULTILINE))
+    assert "source $(BIN)/activate" in recipe and commands[-1] == ["lad-rllib", "--help"]
+    check(commands, capsys)
+
+
+@NAMED_BY_PAGE
+def test_every_command_within_the_text_parses(page, capsys):
+    for command in INLINE.findall(page.read_text()):
+        try:
+            parsed(shlex.split(command))
+        except SystemExit:
+            pytest.fail(f"{command}: {capsys.readouterr().err}")
+
+
+@pytest.mark.cluster
+def test_the_python_of_the_readme_runs_as_it_stands_in_an_empty_folder(ray_cluster, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    snippets = blocks(ROOT / "README.md", "python")
+    assert len(snippets) >= 2
+    shared = {"__name__": "readme"}
+    for snippet in snippets:
+        exec(compile(snippet, "README.md", "exec"), shared)
+    printed = capsys.readouterr().out
+    assert len(re.findall(r"^\d+\.\d+ \d+\.\d+$", printed, re.MULTILINE)) == 5  # delay, over the oracle's
+    assert re.search(r"\[\[\[[0-3 ]+\]", printed)  # servers
