@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -10,6 +11,7 @@ from typing import Any
 
 from lad_rllib.edge.errors import ModelLoadFailed, one_line
 from lad_rllib.edge.memory import MemoryProfile
+from lad_rllib.errors import ConfigurationError
 
 _LOADING = threading.Lock()  # the offline switch below is one for the whole process
 
@@ -46,13 +48,35 @@ def quiet() -> Iterator[None]:
             library.set_verbosity(verbosity)
 
 
-def looks_like_folder(model: str) -> bool:
-    """Whether a model is meant as a path rather than as ``owner/name`` of the hub.
+def looks_like_path(model: str) -> bool:
+    """Whether a model can only be meant as a path, not as ``owner/name`` of the hub.
 
-    >>> looks_like_folder("./pipeline"), looks_like_folder("stabilityai/stable-diffusion-3-medium-diffusers")
+    >>> looks_like_path("./pipeline"), looks_like_path("stabilityai/stable-diffusion-3-medium-diffusers")
     (True, False)
     """
-    return Path(model).expanduser().exists() or model.startswith((".", "/", "~")) or model.count("/") > 1
+    return model.startswith((".", "/", "~")) or model.count("/") > 1
+
+
+def model_folder(model: str, folder: str | Path) -> str:
+    """The folder that a model names, as an absolute path; a name of the hub stays as it is.
+
+    Args:
+        model: A path, relative to ``folder`` or else to the current folder, or a name of the hub.
+        folder: Folder of the file that names the model.
+
+    Raises:
+        ConfigurationError: for a relative path that is neither here nor there.
+    """
+    path = os.path.expanduser(model)
+    if os.path.isabs(path):
+        return path
+    places = list(dict.fromkeys(os.path.abspath(os.path.join(start, path)) for start in (folder, Path.cwd())))
+    found = next(filter(os.path.isdir, places), None)
+    if found is None and looks_like_path(model):
+        raise ConfigurationError(
+            f"no model folder {' or '.join(places)}; name an existing one, or owner/name of the hub"
+        )
+    return found or model
 
 
 def load_pipeline(model: str, profile: MemoryProfile, device: str, dtype: Any) -> Any:
@@ -70,7 +94,7 @@ def load_pipeline(model: str, profile: MemoryProfile, device: str, dtype: Any) -
     Raises:
         ModelLoadFailed: one line, for whatever goes wrong.
     """
-    is_folder = looks_like_folder(model)
+    is_folder = os.path.isdir(os.path.expanduser(model)) or looks_like_path(model)
     path = str(Path(model).expanduser()) if is_folder else model
     if is_folder and not (Path(path) / "model_index.json").is_file():
         raise ModelLoadFailed(f"{path} is not the folder of a diffusers pipeline: it has no model_index.json")
@@ -101,7 +125,18 @@ def _from_pretrained(path: str, profile: MemoryProfile, dtype: Any, is_folder: b
         if not has_t5:
             raise ModelLoadFailed(f"{path} has no T5 text encoder to put in 4 bits; take memory profile full")
         arguments["quantization_config"] = _four_bit_t5(dtype)
+    if is_folder and _has_fp16_only(Path(path)):
+        arguments["variant"] = "fp16"
     return DiffusionPipeline.from_pretrained(path, **arguments)
+
+
+def _has_fp16_only(folder: Path) -> bool:
+    """Whether a part of the pipeline has its weights as variant ``fp16`` only, as in ``model.fp16.safetensors``."""
+    for part in filter(Path.is_dir, folder.iterdir()):
+        weights = [file.name for file in part.iterdir() if file.suffix in (".safetensors", ".bin")]
+        if weights and all(".fp16." in name or ".fp16-" in name for name in weights):
+            return True
+    return False
 
 
 def _four_bit_t5(dtype: Any) -> Any:

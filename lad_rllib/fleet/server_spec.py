@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,7 +13,7 @@ from lad_rllib.declared import Declared, Text, check_keys, declared, plain, show
 from lad_rllib.edge import MEMORY_PROFILES, DeviceProfile, get_profile
 from lad_rllib.edge.diffusers_engine import DTYPES
 from lad_rllib.edge.memory import memory_profile
-from lad_rllib.edge.pipeline_loading import looks_like_folder
+from lad_rllib.edge.pipeline_loading import model_folder
 from lad_rllib.edge.profiles import MAX_DURATION_S, Side
 from lad_rllib.edge.server import MAX_QUEUE_LIMIT
 from lad_rllib.edge.task import MAX_GUIDANCE
@@ -180,8 +181,8 @@ def server_specs(where: str, entry: object, position: int, folder: Path) -> list
     if kind == "emulated":
         values = {"seed": position, "profile": None} | values
         values["profile"] = _profile(where, values, once.profiles, folder)
-    elif isinstance(model := values.get("model"), str) and model not in ("", EMBEDDED) and looks_like_folder(model):
-        values["model"] = str((folder / Path(model).expanduser()).absolute())
+    elif isinstance(model := values.get("model"), str) and model.strip() and model != EMBEDDED:
+        values["model"] = _named(where, lambda: model_folder(model, folder))
     server = declared(_GROUPS[kind], values, where)
     _check_contradictions(where, server)
     if once.count == 1:
@@ -223,10 +224,16 @@ def _profile(where: str, values: Mapping[str, Any], profiles: str | None, folder
     """An entry's device profile: what a name stands for, and what a mapping of its fields leaves out."""
     profile = values["profile"]
     if isinstance(profile, str):
-        try:
-            return get_profile(profile, None if profiles is None else folder / Path(profiles).expanduser())
-        except ConfigurationError as error:
-            raise ConfigurationError(f"{where}{error}") from None
+        path = None if profiles is None else folder / os.path.expanduser(profiles)
+        return _named(where, lambda: get_profile(profile, path))
     if isinstance(profile, Mapping):
         return {"name": values["name"], "origin": "assumption", "source": "the fleet's own numbers", **profile}
     return profile
+
+
+def _named(where: str, read: Callable[[], Any]) -> Any:
+    """What is read, or its error with the name of the server before it."""
+    try:
+        return read()
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{where}{error}") from None

@@ -43,6 +43,16 @@ def engine(tiny_folder):
     return loaded(tiny_folder)
 
 
+@pytest.mark.parametrize("parts", [("transformer",), ("transformer", "text_encoder", "text_encoder_2", "vae")])
+def test_a_folder_with_weights_as_variant_fp16_only_is_loaded(tiny_folder, tmp_path, parts):
+    folder = shutil.copytree(tiny_folder, tmp_path / "pipeline")
+    renamed = [file for part in parts for file in (folder / part).glob("*.safetensors")]
+    for file in renamed:
+        file.rename(file.with_suffix(".fp16.safetensors"))
+    assert len(renamed) == len(parts)
+    assert loaded(folder).pipeline.transformer.dtype.is_floating_point
+
+
 @pytest.fixture
 def server(tiny_folder):
     with EdgeServer("s1", DiffusersEngine(tiny_folder, device="cpu")) as server:

@@ -78,10 +78,32 @@ def test_paths_in_a_file_start_from_its_folder(tmp_path):
     servers = [{**EMULATED, "profile": "box", "profiles": "own.yaml"}, {**REAL, "model": "./pipeline"}]
     file = tmp_path / "mine.yaml"
     file.write_text(yaml.safe_dump({"servers": servers}))
+    (tmp_path / "pipeline").mkdir()
     spec = load_fleet(file)
     assert spec.name == "mine" and spec.servers[0].profile.per_step_s == 7.0
     assert spec.servers[1].model == str(tmp_path / "pipeline")
     assert load_fleet(spec.to_dict()) == spec
+
+
+def test_a_model_folder_is_looked_for_beside_the_file_and_then_in_the_current_folder(tmp_path, monkeypatch):
+    beside, current = tmp_path / "fleets", tmp_path / "current"
+    for folder in (beside / "mine/both", current / "mine/both", current / "mine/here"):
+        folder.mkdir(parents=True)
+    monkeypatch.chdir(current)
+    file = beside / "fleet.yaml"
+
+    def model_of(model):
+        file.write_text(yaml.safe_dump(real(model=model)))
+        return load_fleet(file).servers[0].model
+
+    assert model_of("mine/both") == model_of("./mine/both") == str(beside / "mine/both")
+    assert model_of("mine/here") == str(current / "mine/here")
+    assert model_of("mine/other") == "mine/other"
+    for missing in ("./mine/other", "../other", "a/b/c"):
+        file.write_text(yaml.safe_dump(real(model=missing)))
+        message = error_of(file)
+        places = [str((start / missing).resolve()) for start in (beside, current)]
+        assert all(place in message for place in places) and "server b: no model folder" in message
 
 
 def test_a_hub_name_stays_a_hub_name():
