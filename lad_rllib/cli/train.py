@@ -13,7 +13,7 @@ from lad_rllib.cli import options as shared
 from lad_rllib.cli.progress import TrainingDisplay
 from lad_rllib.cli.run_folder import RunFolder
 from lad_rllib.cli.storage import SharedCopy
-from lad_rllib.simulator import TraceArrivals, build_setting
+from lad_rllib.simulator import build_setting
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -27,7 +27,7 @@ def run(parsed: argparse.Namespace) -> int:
     else:
         configuration = run_configuration.resolve(parsed)
     setting = build_setting(configuration["setting"])
-    if isinstance(setting.arrivals, TraceArrivals) and not parsed.quiet:
+    if not parsed.quiet:
         print(setting.summary())
     config = run_configuration.algorithm_config(configuration)
     run_configuration.check_device(configuration, parsed)

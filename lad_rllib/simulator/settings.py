@@ -29,7 +29,7 @@ from pydantic import Field
 
 from lad_rllib.declared import Declared, declared, plain, shown
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.simulator.arrivals import ArrivalSource
+from lad_rllib.simulator.arrivals import ArrivalSource, TaskRanges
 from lad_rllib.simulator.network import EdgeNetwork
 from lad_rllib.simulator.setting_fields import SAMPLE, SOURCES, NetworkFields, SyntheticFields
 from lad_rllib.simulator.trace import TRACE_SLOT_S, TraceArrivals
@@ -115,14 +115,29 @@ class Setting:
         return replace(self, arrivals=arrivals, spec=override_spec(self.spec, {"arrivals": {"part": list(part)}}))
 
     def summary(self) -> str:
-        """The setting as a line of text; for a trace, its report below."""
-        network = self.network
+        """The setting and what it means, in a few lines of text; for a trace, with its report."""
+        network, slot_s = self.network, self.network.slot_s
         line = (
             f"{self.name}: {network.num_stations} base stations, {network.num_servers} edge servers with "
-            f"{network.total_capacity_gcycles_per_s:g} Gcycle/s, {self.num_slots} slots of {network.slot_s:g} s, "
+            f"{network.total_capacity_gcycles_per_s:g} Gcycle/s, {self.num_slots} slots of {slot_s:g} s, "
             f"at most {self.arrivals.max_tasks} tasks per station and slot, load {self.load:.3f}"
         )
-        return f"{line}\n{self.arrivals.report.summary()}" if isinstance(self.arrivals, TraceArrivals) else line
+        offered = self.arrivals.mean_work_per_slot_gcycles() / slot_s
+        growth = "more than they can do: queues grow" if self.load > 1 else "which they can do on average"
+        meaning = f"  the servers are asked for {offered:.4g} Gcycle/s, {growth}"
+        if isinstance(self.arrivals, TraceArrivals):
+            return f"{line}\n{meaning}\n{self.arrivals.report.summary()}"
+        return f"{line}\n  {self._tasks_in_words()}\n{meaning}"
+
+    def _tasks_in_words(self) -> str:
+        """What a synthetic source brings."""
+        fields = self.spec["arrivals"]
+        if fields["source"] == "poisson":
+            number = f"a Poisson number of tasks, mean {shown(fields['mean_tasks'])}"
+        else:
+            number = f"{fields['min_tasks']} to {fields['max_tasks']} tasks, each number equally likely"
+        low, high = fields["denoising_steps"] or TaskRanges().denoising_steps
+        return f"each slot brings each base station {number}, of {low} to {high} denoising steps"
 
 
 def build_setting(spec: Mapping[str, Any]) -> Setting:

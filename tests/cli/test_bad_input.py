@@ -120,6 +120,11 @@ def test_help_names_every_option_and_what_is_left_behind(command, capsys):
     assert "--setting" in text and "--arrivals" in text and ".csv" in text and ".png" in text
 
 
+def test_training_says_the_load_and_what_the_setting_means_before_it_starts(tmp_path, capsys):
+    assert main(["train", "--setting", "small", "--gamma", "2", "--output", str(tmp_path)]) == 2
+    assert "load 1.397" in (said := capsys.readouterr().out) and "queues grow" in said
+
+
 def test_a_mistake_leaves_the_run_that_was_to_be_overwritten(tmp_path, capsys):
     earlier = tmp_path / "progress.csv"
     earlier.write_text("episodes\n1\n")

@@ -142,6 +142,15 @@ def test_a_trace_can_be_given_a_load_and_another_slot_length():
     assert setting.load == pytest.approx(0.6, rel=0.01) and setting.network.slot_s == 10.0
 
 
+def test_the_summary_says_the_load_and_what_it_means():
+    lines = build_setting({"preset": "small"}).summary().splitlines()
+    assert lines[0].endswith("at most 6 tasks per station and slot, load 1.397")
+    assert "1 to 6 tasks, each number equally likely, of 1 to 14 denoising steps" in lines[1]
+    assert "asked for 23.75 Gcycle/s, more than they can do: queues grow" in lines[2]
+    quiet = build_setting({"preset": "small", "arrivals": {"source": "poisson", "mean_tasks": 0.5}}).summary()
+    assert "a Poisson number of tasks, mean 0.5" in quiet and "which they can do on average" in quiet
+
+
 def test_numbers_of_numpy_and_paths_are_what_they_are():
     network = {"stations": np.int64(2), "capacity_gcycles_per_s": np.array([1.0, 2.0])}
     arrivals = {"source": "trace", "path": sample_trace_path(), "load": np.float32(0.5), "part": (0.0, 1.0)}

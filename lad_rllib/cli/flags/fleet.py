@@ -10,12 +10,12 @@ SUMMARY = "start, watch and end edge servers on a cluster"
 DESCRIPTION = """\
 Edge servers described in a file, on the nodes of a Ray cluster; they stay until they are told to go.
 
-  lad-rllib fleet list                 the shipped fleets, and those that run
-  lad-rllib fleet check my-fleet.yaml  read the file and show what it means, without starting anything
-  ray start --head                     a cluster of this machine, if there is none
-  lad-rllib fleet up my-fleet.yaml     start it, and return when every server is warm
-  lad-rllib fleet status my-fleet.yaml queue, running task, health; exit status 1 unless all are healthy
-  lad-rllib fleet down my-fleet.yaml   end it
+  lad-rllib fleet list                  the shipped fleets, and those that run
+  lad-rllib fleet check my-fleet.yaml   read the file and show what it means, without starting anything
+  ray start --head                      a cluster of this machine, if there is none
+  lad-rllib fleet up my-fleet.yaml      start it, and return when every server is warm
+  lad-rllib fleet status my-fleet.yaml  queue, running task, health; exit status 1 unless all are healthy
+  lad-rllib fleet down my-fleet.yaml    end it
 
 FILE is a YAML or JSON file or the name of a shipped fleet. docs/fleets.md explains every key.
 """

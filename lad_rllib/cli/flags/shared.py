@@ -32,7 +32,7 @@ def add_setting_arguments(parser: argparse.ArgumentParser) -> None:
         "--arrivals",
         metavar="paper|poisson|FILE",
         help="where tasks come from: the setting's uniform draws, Poisson, or a request log (CSV or Parquet; "
-        "'sample' is the small made-up one of the package)",
+        "--setting sample-trace plays a small made-up one)",
     )
     group.add_argument("--max-tasks", type=int, metavar="N", help="most tasks of a station in a slot")
     group.add_argument("--mean-tasks", type=float, metavar="X", help="Poisson: mean tasks of a station in a slot")

@@ -10,12 +10,12 @@ SUMMARY = "train LAD-TS or a learned baseline"
 DESCRIPTION = """\
 Train LAD-TS (latent action diffusion task scheduling) with RLlib.
 
-  lad-rllib train --episodes 100 --output results/paper          the paper's edge network
-  lad-rllib train --algorithm sac-ts --output results/sac        a learned baseline of the paper
-  lad-rllib train --arrivals requests.csv --output results/log   a recorded request log, its first 70 %
-  lad-rllib train --resume --episodes 200 --output results/paper go on from the last checkpoint
+  lad-rllib train --episodes 100 --output results/paper           the paper's edge network
+  lad-rllib train --algorithm sac-ts --output results/sac         a learned baseline of the paper
+  lad-rllib train --arrivals requests.csv --output results/log    a recorded request log, its first 70 %
+  lad-rllib train --resume --episodes 200 --output results/paper  go on from the last checkpoint
   lad-rllib train --fleet digits --setting results/calibration/setting.yaml --init-from results/sim/checkpoint
-                                                                 fine-tune on real edge servers
+                                                                  fine-tune on real edge servers
 
 The output folder receives progress.csv (one row per iteration), checkpoint/ (and checkpoint.previous/, the one before),
 config.yaml (everything resolved) and learning_curve.png. Ctrl-C stops after the present episode and saves; a killed run

@@ -1,0 +1,81 @@
+"""Whatever a help text offers works."""
+
+import argparse
+import re
+import shlex
+
+import pytest
+
+from lad_rllib.algorithms import CONFIGS
+from lad_rllib.cli.flags import COMMANDS
+from lad_rllib.cli.main import parser
+from lad_rllib.cli.options import setting_spec
+from lad_rllib.cli.run_configuration import TRAINING_KEYS, queue_unit
+from lad_rllib.fleet import load_fleet
+from lad_rllib.names import HEURISTICS, SETTING_PRESETS, SHIPPED_FLEETS
+from lad_rllib.scheduling import make_heuristic
+from lad_rllib.simulator import build_setting
+
+COMMAND_PARSERS = next(action.choices for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
+
+
+def option(command: str, name: str) -> argparse.Action:
+    return next(action for action in COMMAND_PARSERS[command]._actions if name in action.option_strings)
+
+
+def offered(action: argparse.Action) -> list[str]:
+    """Choices, or the words that a metavar such as ``paper|poisson|FILE`` has beside its placeholders."""
+    words = action.choices or [word for word in str(action.metavar).split("|") if word.islower()]
+    return list(words)
+
+
+@pytest.mark.parametrize("preset", SETTING_PRESETS)
+def test_every_kind_of_arrivals_that_help_offers_plays_on_every_preset(preset):
+    assert preset in option("train", "--setting").help
+    kinds = offered(option("train", "--arrivals"))
+    assert kinds
+    for kind in kinds:
+        parsed = parser().parse_args(["train", "--setting", preset, "--arrivals", kind])
+        assert build_setting(setting_spec(parsed, part=(0.0, 0.7))).load > 0
+
+
+@pytest.mark.parametrize("name", SHIPPED_FLEETS)
+def test_every_fleet_that_help_offers_loads(name):
+    assert name in option("generate", "--fleet").help
+    assert load_fleet(name).servers
+
+
+@pytest.mark.parametrize("name", HEURISTICS)
+def test_every_scheduler_that_help_offers_is_there(name):
+    assert name in option("evaluate", "--schedulers").help
+    assert name in offered(option("generate", "--scheduler"))
+    assert make_heuristic(name)
+
+
+def test_every_algorithm_that_help_offers_is_there():
+    assert set(offered(option("train", "--algorithm"))) == set(CONFIGS)
+
+
+def test_every_choice_of_a_hyperparameter_and_queue_unit_is_accepted():
+    setting = build_setting({"preset": "small"})
+    for action in COMMAND_PARSERS["train"]._actions:
+        for value in offered(action) if action.dest in TRAINING_KEYS else ():
+            views = {"objective": "system_delay"} if action.dest == "in_slot_view" else {}
+            CONFIGS["lad-ts"]().training(**views, **{action.dest: value})
+    assert {queue_unit(wish, setting, {}) for wish in offered(option("train", "--queue-unit"))} == {
+        *("gcycles", "seconds", "slots")
+    }
+
+
+EXAMPLES = [
+    re.split(r"\s{2,}", line.strip())[0]
+    for module in COMMANDS.values()
+    for line in module.DESCRIPTION.splitlines()
+    if line.startswith("  lad-rllib")
+]
+
+
+@pytest.mark.parametrize("line", EXAMPLES)
+def test_every_command_that_a_help_text_shows_is_one(line):
+    program, *arguments = shlex.split(line)
+    assert program == "lad-rllib" and parser().parse_args(arguments).command == arguments[0]
