@@ -81,17 +81,23 @@ def test_further_environments_take_the_first_ones_entries():
     assert torch.equal(fewer.read(0), one.read(0)[:1])
 
 
-def test_slots_and_task_indices_beyond_the_saved_ones_start_from_noise_and_others_are_dropped():
+def test_slots_beyond_the_saved_ones_start_from_noise_task_indices_as_the_last_one_and_others_are_dropped():
     one, wider = memory(tasks=3), memory(tasks=5, seed=5)
-    write_everywhere(one, 0, 7.0)
-    noise = wider.read(0).clone()
+    saved = one.read(0).clone()
     wider.set_state(one.get_state())
-    assert (wider.read(0)[:, :, :3] == 7.0).all()
-    assert torch.equal(wider.read(0)[:, :, 3:], noise[:, :, 3:])
+    assert torch.equal(wider.read(0)[:, :, :3], saved)
+    assert torch.equal(wider.read(0)[:, :, 3:], saved[:, :, 2:].expand(-1, -1, 2, -1))
     assert torch.equal(wider.read(1), memory(tasks=5, seed=5).read(1))
     narrower = memory(tasks=2)
     narrower.set_state(one.get_state())
-    assert narrower.read(0).shape == (2, 2, 2, 4) and (narrower.read(0) == 7.0).all()
+    assert torch.equal(narrower.read(0), saved[:, :, :2])
+
+
+def test_numbers_of_learned_starts_stay_those_of_the_task_indices():
+    one, wider = (LatentMemory("station_task", (1, 2, tasks, 1), None, is_number=True) for tasks in (3, 5))
+    one.read(0)
+    wider.set_state(one.get_state())
+    assert wider.read(0)[0, 1, :, 0].tolist() == [0, 1, 2, 3, 4]
 
 
 def test_a_memory_of_another_network_or_index_is_refused():

@@ -1,14 +1,16 @@
 """A trained policy by itself: it decides as the runner that trained it would."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
-from lad_rllib.algorithms.lad_ts.latent_memory import LatentMemory
+from lad_rllib.algorithms.lad_ts.latent_memory import LatentMemory, for_tasks
 from lad_rllib.algorithms.lad_ts.networks import StationNetworks
 from lad_rllib.algorithms.lad_ts.policy import LADTSPolicy
+from lad_rllib.algorithms.lad_ts.system import SystemNetworks
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.scheduling import Scheduler, play
 from lad_rllib.simulator import EdgeSimulator, build_setting, stack_arrivals
@@ -109,8 +111,34 @@ def test_another_network_is_refused_in_one_line():
         play(policy(), other.network, draws, np.random.default_rng(0))
 
 
-def test_more_tasks_than_it_knows_are_refused_in_one_line():
-    with pytest.raises(ConfigurationError, match="at most 6"):
-        policy().servers(
-            np.zeros((1, 3, 9, 2)), np.ones((1, 3, 9), bool), np.zeros((1, 5)), 0, np.random.default_rng(0)
-        )
+SYSTEM = {
+    f"{start}, {view}": partial(
+        SystemNetworks, hidden_sizes=(8,), latent_start=start, in_slot_view=view, num_tasks=6, kernels=kernels
+    )
+    for start in ("zero", "memory", "learned")
+    for view, kernels in [("none", "auto"), ("all", "torch"), ("all", "auto")]
+}
+
+
+@pytest.mark.parametrize("networks", [partial(StationNetworks, hidden_sizes=(8,)), *SYSTEM.values()])
+@pytest.mark.parametrize("index", ["station_slot_task", "station_task"])
+def test_a_slot_may_have_more_tasks_than_any_in_training(networks, index):
+    """Six in training, nine now: the last three start from what was remembered of the sixth."""
+    networks = networks(3, 5, seed=1)
+    for parameter in networks.parameters():  # or else networks with a prior decide as the prior
+        parameter.data.uniform_(-0.5, 0.5, generator=torch.Generator().manual_seed(2))
+    wide, narrow = (LADTSPolicy(networks, tasks, latent_index=index, explore=False) for tasks in (9, 6))
+    inputs = np.random.default_rng(0)
+    tasks, queues, mask = inputs.random((1, 3, 9, 2)), inputs.random((1, 5)), np.ones((1, 3, 9), bool)
+    narrow.reset(1), wide.reset(1)
+    before = narrow._memory.read(0).clone()
+    if networks.latent_is_number:
+        for actor in networks.actors():  # nine starts: three more like the sixth
+            starts = torch.from_numpy(for_tasks(actor.starts.detach().numpy(), 9, axis=1))
+            actor.starts = torch.nn.Parameter(starts)
+    else:
+        wide._memory.set_state(narrow._memory.get_state())
+    decided = narrow.servers(tasks, mask, queues, 0, np.random.default_rng(4))
+    assert np.array_equal(decided, wide.servers(tasks, mask, queues, 0, np.random.default_rng(4)))
+    after = narrow._memory.read(0)
+    assert after.shape == before.shape and torch.equal(after, wide._memory.read(0)[:, :, :6])

@@ -38,3 +38,21 @@ def test_a_checkpoint_of_another_shape_is_refused_in_one_line(trained, no_cluste
         small_config(latent_index="station_task").build_algo().start_from(path)
     with pytest.raises(ConfigurationError, match="there is no checkpoint nowhere"):
         small_config().build_algo().start_from("nowhere")
+
+
+def test_a_run_with_more_tasks_starts_further_ones_as_the_last_one(tmp_path, no_cluster):
+    learned = {"objective": "system_delay", "latent_start": "learned"}
+    first = small_config(**learned).build_algo()
+    curve(first, 1)
+    path = first.save_to_path(tmp_path / "checkpoint")
+    wider = small_config(**learned).environment(
+        env_config={"setting": {"preset": "small", "arrivals": {"max_tasks": 9}}}
+    )
+    algo = wider.build_algo()
+    algo.start_from(path)
+    (there,), (here,) = (
+        [value for key, value in learner_state(one).items() if key.endswith("average.starts")] for one in (first, algo)
+    )
+    assert there.any() and here.shape[1] == 9
+    np.testing.assert_array_equal(here, there[:, [0, 1, 2, 3, 4, 5, 5, 5, 5]])
+    assert np.isfinite(curve(algo, 1)).all()

@@ -29,6 +29,7 @@ from lad_rllib import names
 from lad_rllib.algorithms.lad_ts.actors import ActingNetworks
 from lad_rllib.algorithms.lad_ts.config import LADTSConfig
 from lad_rllib.algorithms.lad_ts.env_runner import LADTSEnvRunner
+from lad_rllib.algorithms.lad_ts.latent_memory import for_tasks
 from lad_rllib.algorithms.lad_ts.learner import DIVERGED, READY
 from lad_rllib.algorithms.lad_ts.meaning import meaning
 from lad_rllib.algorithms.lad_ts.policy_file import read_policy, write_policy
@@ -383,7 +384,9 @@ class LADTS(Algorithm):
         in the first run, for example on real servers after a simulator of them.
 
         Args:
-            path: Checkpoint of a run with equally many base stations and edge servers, or its folder ``policy``.
+            path: Checkpoint of a run with equally many base stations and edge servers, or its folder ``policy``. Where
+                the network or the latent memory knows fewer tasks of a station than there are here, further ones
+                start as the last one.
 
         Raises:
             ConfigurationError: if it is none, or of another network size or latent memory.
@@ -400,6 +403,9 @@ class LADTS(Algorithm):
         for key in [key for key in weights if key.startswith("networks.average.")]:
             for actor in ("networks.actor.", "networks.previous."):  # the one that was judged learns on
                 weights[key.replace("networks.average.", actor)] = weights[key]
+        num_tasks = self.spaces[INPUT_ENV_SINGLE_SPACES][0][names.TASKS].shape[1]
+        for key in [key for key in weights if key.endswith(".starts")]:
+            weights[key] = for_tasks(weights[key], num_tasks, axis=1)
         self.learner_group.set_state({COMPONENT_LEARNER: {COMPONENT_RL_MODULE: {DEFAULT_MODULE_ID: weights}}})
         if saved.latent_state is not None:
             memory = saved.latent_state

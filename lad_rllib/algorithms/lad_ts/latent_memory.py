@@ -13,8 +13,10 @@ What becomes of it (tested in ``tests/algorithms/test_latent_memory.py``):
 - **Restarted runner**: takes the memory that it had after its last finished episode; before the first, that of the
   first runner that has one.
 - **Several runners or environments**: each has its own; they start from different noise, or all from zeros.
-- **Other settings**: numbers of stations and servers must be those of the saved memory. Slots and task indices
-  beyond it start from noise, or zeros; those that are not needed are dropped.
+- **Other settings**: numbers of stations and servers must be those of the saved memory. Slots beyond it start from
+  noise, or zeros; task indices beyond it take the last one's entry. Those that are not needed are dropped.
+- **Deciding on more tasks than there are entries** (:class:`LADTSPolicy`): further tasks start from the last entry, and
+  what the actor puts out for them is not remembered.
 """
 
 from __future__ import annotations
@@ -28,6 +30,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 LatentIndex = Literal["station_task", "station_slot_task"]
+
+
+def for_tasks(values: NDArray[Any], num_tasks: int, axis: int) -> NDArray[Any]:
+    """Values by task index, for another number of tasks: further ones take the last index's.
+
+    Args:
+        values: What there is for each task index.
+        num_tasks: Task indices N that are wanted.
+        axis: Axis of the task indices.
+    """
+    return np.take(values, np.minimum(np.arange(num_tasks), values.shape[axis] - 1), axis)
 
 
 class LatentMemory:
@@ -92,7 +105,7 @@ class LatentMemory:
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Take over latent actions; environments beyond those saved take the first one's.
+        """Take over latent actions; environments beyond those saved take the first one's, task indices the last one's.
 
         Raises:
             ValueError: if the state was saved for another indexing, or for other numbers of stations or servers.
@@ -111,8 +124,6 @@ class LatentMemory:
                     f"({value.shape[1]}, {value.shape[3]}), here ({stations}, {servers})"
                 )
             source = np.arange(environments)
-            value = value[np.where(source < len(value), source, 0), :, :num_tasks]
-            if value.shape[2] < num_tasks:
-                value = np.concatenate([value, self._initial(int(key))[:, :, value.shape[2] :]], axis=2)
-            latents[int(key)] = torch.from_numpy(value.copy())
+            value = for_tasks(value[np.where(source < len(value), source, 0)], num_tasks, axis=2)
+            latents[int(key)] = torch.from_numpy(self._initial(int(key)) if self._is_number else value)
         self._latents = latents

@@ -28,7 +28,8 @@ class LADTSPolicy:
 
     Args:
         networks: Trained networks.
-        num_tasks: Task indices N that the latent memory knows; tasks beyond use the last one's.
+        num_tasks: Task indices that the latent memory has entries for. A slot may have more tasks than that: further
+            ones start from the last entry, and only the first ones' are remembered.
         latent_index: See :class:`LADTSConfig`.
         latent_content: See :class:`LADTSConfig`.
         latent_state: Latent memory to start from.
@@ -159,25 +160,21 @@ class LADTSPolicy:
         episodes, stations, num_tasks = mask.shape
         if (mask[..., 1:] & ~mask[..., :-1]).any():
             raise ConfigurationError("the tasks of a station must come first in their row of the mask, without gaps")
-        if num_tasks > self.num_tasks:
-            raise ConfigurationError(
-                f"a slot has room for {num_tasks} tasks per station, the policy was trained with at most "
-                f"{self.num_tasks}; raise max_tasks in training, or split the slot"
-            )
         if self._memory is None:
             self.reset(episodes)
         assert self._memory is not None
         latent = self._memory.read(slot)
-        start = latent[:, :, :num_tasks]
+        start = latent[:, :, torch.arange(num_tasks).clamp(max=self.num_tasks - 1)]
         shape = (self.networks.actor.num_noise_draws, stations, self.networks.num_servers, episodes * num_tasks)
         noise = torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
         given, seen = torch.as_tensor(tasks, dtype=torch.float32), torch.as_tensor(queues, dtype=torch.float32)
         counts = torch.from_numpy(mask.sum(-1))
         uniform = self._uniform(counts, num_tasks, rng) if self.explore else None
         decision = self.networks.decide(self.networks.evaluated_actor, given, counts, seen, start, noise, uniform)
+        entries = min(num_tasks, self.num_tasks)
         put_out = latent.clone()
-        put_out[:, :, :num_tasks] = self.networks.next_latent(self._latent_content, decision)
+        put_out[:, :, :entries] = self.networks.next_latent(self._latent_content, decision)[:, :, :entries]
         known = torch.zeros(latent.shape[:3], dtype=torch.bool)
-        known[:, :, :num_tasks] = torch.as_tensor(mask)
+        known[:, :, :entries] = torch.as_tensor(mask)[:, :, :entries]
         self._memory.write(slot, put_out, known)
         return decision.servers.numpy()
