@@ -10,7 +10,9 @@ from pathlib import Path
 from lad_rllib.errors import ConfigurationError
 
 SEAL = "sealed.json"
-"""File of a sealed folder: the SHA-256 of every other file in it, by its path within the folder."""
+"""File of a sealed folder: the SHA-256 of every other file by its path within the folder, and of this list."""
+PREVIOUS = ".previous"
+"""Added to the name of a checkpoint for the one before it."""
 MAX_SEAL_BYTES = 16 * 2**20
 
 
@@ -48,7 +50,8 @@ def sync(path: Path) -> None:
 def seal(folder: Path) -> None:
     """Write the checksums of a finished folder into it, and flush all of it to disk."""
     paths = sorted(folder.rglob("*"))
-    write_file(folder / SEAL, json.dumps({_name(file, folder): _sha256(file) for file in _files(paths)}, indent=1))
+    checksums = {_name(file, folder): _sha256(file) for file in _files(paths)}
+    write_file(folder / SEAL, json.dumps({"files": checksums, "sha256": _sha256_of(checksums)}, indent=1))
     for path in paths:
         sync(path)
 
@@ -69,8 +72,8 @@ def check_seal(folder: Path, under: str = "") -> None:
         file = folder / name
         try:
             found = _sha256(file)
-        except (OSError, ValueError) as error:
-            raise ConfigurationError(f"{file} is damaged: {getattr(error, 'strerror', error)}") from None
+        except OSError as error:
+            raise ConfigurationError(f"{file} is damaged: {error.strerror}") from None
         if found != expected:
             raise ConfigurationError(f"{file} is damaged: it is not what was written")
 
@@ -79,14 +82,19 @@ def _read_seal(folder: Path) -> dict[str, str]:
     file = folder / SEAL
     try:
         with file.open("rb") as stream:
-            checksums = json.loads(stream.read(MAX_SEAL_BYTES))
+            held = json.loads(stream.read(MAX_SEAL_BYTES))
+        checksums: dict[str, str] = held["files"]
+        if held["sha256"] == _sha256_of(checksums):
+            return checksums
     except OSError as error:
         raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from None
-    except ValueError:
-        checksums = None
-    if not isinstance(checksums, dict) or not checksums:
-        raise ConfigurationError(f"{file} is damaged: it is no list of checksums")
-    return checksums
+    except (ValueError, TypeError, LookupError, RecursionError):
+        pass
+    raise ConfigurationError(f"{file} is damaged: it is not what was written")
+
+
+def _sha256_of(checksums: dict[str, str]) -> str:
+    return hashlib.sha256(json.dumps(checksums, sort_keys=True).encode()).hexdigest()
 
 
 def _files(paths: list[Path]) -> list[Path]:

@@ -68,9 +68,9 @@ class Decider:
                 f"scheduler {names.LEARNED} needs --checkpoint, a folder that 'lad-rllib train' wrote"
             )
         from lad_rllib.algorithms.lad_ts.policy import LADTSPolicy
-        from lad_rllib.algorithms.lad_ts.policy_file import read_policy
+        from lad_rllib.cli.run_folder import newest_policy
 
-        saved = read_policy(checkpoint)
+        saved = newest_policy(checkpoint)
         self.scheduler, self.title = LADTSPolicy.of_saved(saved, explore), saved.title
         self.setting = read_setting(saved.setting)
 

@@ -10,13 +10,16 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import yaml
 
 from lad_rllib import __version__, durable, names
 from lad_rllib.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from lad_rllib.algorithms.lad_ts.policy_file import SavedPolicy
 
 _RECORD = "run"
 """Folder of a checkpoint that holds ``progress.csv`` and ``config.yaml`` as they were then."""
@@ -40,7 +43,7 @@ class RunFolder:
         self.configuration_file = path / "config.yaml"
         self.learning_curve = path / "learning_curve.png"
         self.checkpoint = path / "checkpoint"
-        self._previous = path / "checkpoint.previous"
+        self._previous = path / f"checkpoint{durable.PREVIOUS}"
         self._unfinished = path / "checkpoint.unfinished"
         self._damaged = path / "checkpoint.damaged"
         self._resume_from: Path | None = None
@@ -107,11 +110,21 @@ class RunFolder:
         algorithm.restore_from_path(str(newest.resolve()))
         if newest == self._previous:
             if self.checkpoint.exists():
+        try:
+            present = yaml.safe_load(self.configuration_file.read_text(encoding="utf-8"))
+            is_same = _lasting(present) == _lasting(configuration)
+        except (OSError, ValueError, AttributeError, yaml.YAMLError):
+            is_same = False
+        if not is_same:
+            self._say_restored(self.configuration_file)
                 shutil.rmtree(self._damaged, ignore_errors=True)
                 self.checkpoint.rename(self._damaged)
             self._previous.rename(self.checkpoint)
             self._resume_from = None
-        durable.write_file(self.progress_file, (self.checkpoint / _RECORD / self.progress_file.name).read_bytes())
+        recorded = (self.checkpoint / _RECORD / self.progress_file.name).read_bytes()
+        if not self.progress_file.exists() or not self.progress_file.read_bytes().startswith(recorded):
+            self._say_restored(self.progress_file)
+        durable.write_file(self.progress_file, recorded)
         self.episodes_done = int(self.progress()["episodes"].iloc[-1])
 
     def _newest_undamaged(self) -> Path:
@@ -142,6 +155,10 @@ class RunFolder:
         if self.configuration_file.exists():
             raise ConfigurationError(f"{self.path} holds no checkpoint yet; start the run anew with --overwrite")
         raise ConfigurationError(f"{self.path} holds no run to resume; leave --resume out to start one")
+    @staticmethod
+    def _say_restored(file: Path) -> None:
+        print(f"warning: {file} is not what the run wrote; it is taken from the checkpoint", file=sys.stderr)
+
 
     def append_progress(self, row: dict[str, Any]) -> None:
         """Add a row to ``progress.csv``; it is on disk when this returns."""
@@ -187,3 +204,28 @@ def source_commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
+def _lasting(configuration: dict[str, Any]) -> dict[str, Any]:
+    """What a resumed run does not change."""
+    return {key: value for key, value in configuration.items() if key not in ("episodes", "machine")}
+
+
+def newest_policy(checkpoint: str | Path) -> SavedPolicy:
+    """The policy of a checkpoint, or of the one before it if that cannot be read; this is said on standard error.
+
+    Raises:
+        ConfigurationError: if neither can be read.
+    """
+    from lad_rllib.algorithms.lad_ts.policy_file import read_policy
+
+    try:
+        return read_policy(checkpoint)
+    except ConfigurationError as error:
+        given = Path(os.path.expanduser(checkpoint))
+        try:
+            policy = read_policy(given.with_name(f"{given.name}{durable.PREVIOUS}"))
+        except (ConfigurationError, ValueError):
+            raise error from None
+        print(f"warning: {error}; using that one", file=sys.stderr)
+        return policy
+
+

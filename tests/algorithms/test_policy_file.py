@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from lad_rllib import durable
 from lad_rllib.algorithms import CONFIGS
 from lad_rllib.algorithms.lad_ts.policy import LADTSPolicy
 from lad_rllib.algorithms.lad_ts.policy_file import DESCRIPTION, WEIGHTS, read_policy
 from lad_rllib.cli import main
+from lad_rllib.cli.run_folder import newest_policy
 from lad_rllib.envs import FleetVectorEnv
 from lad_rllib.errors import ConfigurationError
 from tests.algorithms.small import assert_same, curve, learner_state, small_config
@@ -219,3 +221,49 @@ def test_an_endless_file_is_not_read_to_its_end(copied):
     (copied / WEIGHTS).unlink()
     (copied / WEIGHTS).symlink_to("/dev/zero")
     assert WEIGHTS in refusal(copied)
+
+
+def with_a_flipped_bit(data):
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+DAMAGE = {
+    "emptied": lambda data: b"",
+    "truncated": lambda data: data[:-2],
+    "bit flipped": with_a_flipped_bit,
+    "garbage": lambda data: b"\x00\xff: [}\n" * 9,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("name", [f"policy/{DESCRIPTION}", f"policy/{WEIGHTS}", durable.SEAL])
+def test_a_damaged_checkpoint_of_a_run_is_one_line_and_the_one_before_it_is_used(
+    damage, name, checkpoint, tmp_path, capsys
+):
+    newest = tmp_path / "checkpoint"
+    shutil.copytree(checkpoint / "policy", newest / "policy")
+    durable.seal(newest)
+    wanted = read_policy(newest).weights
+    (newest / name).write_bytes(DAMAGE[damage]((newest / name).read_bytes()))
+    assert "damaged" in refusal(newest) and "take another checkpoint" in refusal(newest)
+    shutil.copytree(checkpoint / "policy", tmp_path / "checkpoint.previous" / "policy")
+    durable.seal(tmp_path / "checkpoint.previous")
+    assert_same(newest_policy(newest).weights, wanted)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "damaged" in line and line.endswith(f"the one before it is {tmp_path}/checkpoint.previous; using that one")
+
+
+@pytest.mark.parametrize("name", [DESCRIPTION, WEIGHTS])
+def test_a_missing_file_of_a_checkpoint_is_named(name, checkpoint, tmp_path):
+    shutil.copytree(checkpoint / "policy", tmp_path / "policy")
+    durable.seal(tmp_path)
+    (tmp_path / "policy" / name).unlink()
+    assert f"{name} is damaged: No such file" in refusal(tmp_path)
+    assert f"{name} is damaged: No such file" in refusal(tmp_path / "policy")
+
+
+def test_a_kill_between_two_checkpoints_leaves_one_to_evaluate(checkpoint, tmp_path, capsys):
+    shutil.copytree(checkpoint / "policy", tmp_path / "checkpoint.previous" / "policy")
+    assert newest_policy(tmp_path / "checkpoint").title == "LAD-TS"
+    assert "there is no checkpoint" in capsys.readouterr().err

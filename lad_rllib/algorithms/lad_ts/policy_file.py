@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODUL
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from lad_rllib import __version__, names
+from lad_rllib import __version__, durable, names
 from lad_rllib.algorithms.lad_ts.actors import ActingNetworks
 from lad_rllib.algorithms.lad_ts.meaning import meaning
 from lad_rllib.algorithms.lad_ts.policy_description import MOST_WEIGHT_BYTES, PolicyDescription, WeightFile
@@ -209,9 +210,14 @@ def read_policy(path: str | Path) -> SavedPolicy:
 
 
 def _policy_folder(path: str | Path) -> Path:
-    folder = Path(path).expanduser()
+    folder = Path(os.path.expanduser(path))
     if not folder.exists():
+        if previous := _previous(folder):
+            raise ConfigurationError(f"there is no checkpoint {path}; the one before it is {previous}")
         raise ConfigurationError(f"there is no checkpoint {path}; give a folder that 'lad-rllib train' wrote")
+    checkpoint = folder.parent if folder.name == FOLDER else folder
+    if (checkpoint / durable.SEAL).exists():
+        _check_seal(checkpoint)
     for candidate in (folder / FOLDER, folder):
         if (candidate / DESCRIPTION).is_file():
             return candidate
@@ -270,13 +276,24 @@ def _read_arrays(file: Path, expected: WeightFile) -> dict[str, NDArray[Any]]:
     return arrays
 
 
+def _check_seal(checkpoint: Path) -> None:
+    """Refuse a checkpoint whose policy is not what was written."""
+    try:
+        durable.check_seal(checkpoint, under=f"{FOLDER}/")
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{error}; {_way_back(checkpoint / FOLDER / DESCRIPTION)}") from None
+
+
 def _way_back(file: Path) -> str:
     """Where an earlier policy may be."""
-    checkpoint = file.parent.parent
-    previous = checkpoint.with_name(f"{checkpoint.name}.previous")
-    if (previous / FOLDER / DESCRIPTION).is_file():
-        return f"the checkpoint before it is {previous}"
-    return "take another checkpoint"
+    previous = _previous(file.parent.parent)
+    return f"the one before it is {previous}" if previous else "take another checkpoint"
+
+
+def _previous(checkpoint: Path) -> Path | None:
+    """The checkpoint before one of a run, if it is there."""
+    previous = checkpoint.with_name(f"{checkpoint.name}{durable.PREVIOUS}")
+    return previous if (previous / FOLDER / DESCRIPTION).is_file() else None
 
 
 def _is_latent(name: str) -> bool:
