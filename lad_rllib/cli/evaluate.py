@@ -45,9 +45,9 @@ def run(parsed: argparse.Namespace) -> int:
     spec = None
     if parsed.checkpoint:
         from lad_rllib.algorithms.lad_ts.policy import LADTSPolicy
-        from lad_rllib.algorithms.lad_ts.policy_file import read_policy
+        from lad_rllib.cli.run_folder import newest_policy
 
-        saved = read_policy(parsed.checkpoint)
+        saved = newest_policy(parsed.checkpoint)
         schedulers[saved.title] = LADTSPolicy.of_saved(saved, explore=not parsed.greedy_actions)
         spec = _setting_of_policy(saved.setting, parsed)
     schedulers |= {name: make_heuristic(name) for name in parsed.schedulers or ()}
@@ -60,7 +60,7 @@ def run(parsed: argparse.Namespace) -> int:
     if isinstance(setting.arrivals, TraceArrivals):
         setting = setting.with_part(tuple(parsed.part))
     default = Path(parsed.checkpoint).expanduser().resolve().parent if parsed.checkpoint else Path("results/evaluate")
-    output = shared.writable_folder(parsed.output or default)
+    output = shared.writable_folder(parsed.output or default, alone=False)  # beside a run that goes on
     copy = SharedCopy(output, parsed.storage_path)
     command = shared.command_line()
     if parsed.resume and _is_done(copy, command):
@@ -159,7 +159,10 @@ def _play_on_cluster(
 def _is_done(copy: SharedCopy, command: str) -> bool:
     copy.fetch()
     file = copy.folder / "evaluation.csv"
-    return file.exists() and pd.read_csv(file)["command"].tolist()[:1] == [command]
+    try:
+        return pd.read_csv(file)["command"].tolist()[:1] == [command]
+    except (OSError, ValueError, KeyError):  # none, or damaged: judged anew
+        return False
 
 
 def comparison_table(records: Mapping[str, EpisodeRecord], deadline_s: float | None = None) -> pd.DataFrame:

@@ -62,6 +62,7 @@ def run_command(run: Callable[[argparse.Namespace], int], parsed: argparse.Names
 
 
 def _run(run: Callable[[argparse.Namespace], int], parsed: argparse.Namespace) -> int:
+    from lad_rllib.cli.options import release_folders
     from lad_rllib.edge.errors import EdgeError
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -73,3 +74,5 @@ def _run(run: Callable[[argparse.Namespace], int], parsed: argparse.Namespace) -
     except (ConfigurationError, EdgeError) as error:
         print(f"lad-rllib {parsed.command}: {error}", file=sys.stderr)
         return 2
+    finally:
+        release_folders()

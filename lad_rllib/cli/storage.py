@@ -10,12 +10,13 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from lad_rllib.cli.options import LOCK_FILE
 from lad_rllib.errors import ConfigurationError
 
 WHOLE = "checkpoint"
 """Sub-folder of results that is replaced as a whole: half of an old and half of a new checkpoint is none."""
 _POINTER = "checkpoint.current"
-_PASSING = ("checkpoint.unfinished", "checkpoint.previous")
+_HERE_ONLY = ("checkpoint.unfinished", "checkpoint.previous", "checkpoint.damaged", "replaced", LOCK_FILE)
 _PROBE_TIMEOUT_S = 60.0
 
 
@@ -177,7 +178,7 @@ class SharedCopy:
 
     def fetch(self) -> None:
         """Take over the results on storage, if this machine has none."""
-        if self.storage is None or any(self.folder.iterdir()):
+        if self.storage is None or any(path.name != LOCK_FILE for path in self.folder.iterdir()):
             return
         try:
             self.storage.copy_out(self.name, self.folder)
@@ -202,7 +203,7 @@ class SharedCopy:
     def _push(self, storage: Storage) -> None:
         for path in sorted(self.folder.rglob("*")):
             name = path.relative_to(self.folder).as_posix()
-            if path.is_file() and name.partition("/")[0] not in (WHOLE, *_PASSING) and self._is_new(name, path):
+            if path.is_file() and name.partition("/")[0] not in (WHOLE, *_HERE_ONLY) and self._is_new(name, path):
                 storage.copy_in(path, f"{self.name}/{name}")
         whole = self.folder / WHOLE
         if whole.is_dir() and self._is_new(WHOLE, whole):
