@@ -162,6 +162,7 @@ def run(parsed: argparse.Namespace) -> int:
     check_at_least_one(parsed, "iterations", "decisions")
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)
     folder = RunFolder(writable_folder(parsed.output or f"results/{parsed.algorithm}"))
+    folder.settle()
     copy = SharedCopy(folder.path, parsed.storage_path)
     if parsed.resume:
         copy.fetch()
@@ -179,8 +180,10 @@ def run(parsed: argparse.Namespace) -> int:
     config.env_runners(num_env_runners=parsed.num_env_runners)
     config.learners(num_learners=parsed.num_learners, num_gpus_per_learner=parsed.num_gpus_per_learner)
     if not parsed.resume:
-        folder.begin(overwrite=parsed.overwrite)
+        folder.check_free(overwrite=parsed.overwrite)
     cluster.start_ray(parsed, num_cpus=1 + parsed.num_env_runners + parsed.num_learners)
+    if not parsed.resume:
+        folder.begin()
     folder.write_configuration({"algorithm": parsed.algorithm, **changed})
     print(f"writing to {copy.place}")
     print("iteration  episodes  " + "  ".join(COLUMNS) + "  wall_s")
@@ -196,6 +199,8 @@ def run(parsed: argparse.Namespace) -> int:
     except RuntimeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    finally:
+        folder.settle()
     return 0
 
 

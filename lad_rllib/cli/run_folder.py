@@ -31,7 +31,8 @@ class RunFolder:
     A checkpoint is written in full, with checksums and the run's progress and configuration, before it takes the name
     ``checkpoint``; the one before it stays as ``checkpoint.previous``. A run resumes from the newest of the two that
     is undamaged, and takes its progress and configuration from there. Rows of ``progress.csv`` are on disk when
-    their iteration ends; a resumed run cuts off those after its checkpoint.
+    their iteration ends; a resumed run cuts off those after its checkpoint. A run that is to be overwritten waits in
+    ``replaced`` until the new one has a checkpoint.
 
     Args:
         path: An existing folder that can be written to.
@@ -46,21 +47,47 @@ class RunFolder:
         self._previous = path / f"checkpoint{durable.PREVIOUS}"
         self._unfinished = path / "checkpoint.unfinished"
         self._damaged = path / "checkpoint.damaged"
+        self._replaced = path / "replaced"
         self._resume_from: Path | None = None
         self.episodes_done = 0
 
-    def begin(self, *, overwrite: bool) -> None:
-        """Make room for a new run.
+    def check_free(self, *, overwrite: bool) -> None:
+        """Refuse to begin where a run is, unless it may be overwritten.
 
         Raises:
             ConfigurationError: if there is a run already and it must not be overwritten.
         """
         if not overwrite and any(path.exists() for path in (self.configuration_file, self.checkpoint, self._previous)):
             raise ConfigurationError(f"{self.path} holds a run already; give --resume, --overwrite or another --output")
-        for folder in (self.checkpoint, self._previous, self._unfinished, self._damaged):
+
+    def begin(self) -> None:
+        """Move an earlier run aside; it is deleted when this one has a checkpoint, see :meth:`settle`."""
+        self._replaced.mkdir(exist_ok=True)
+        for part in self._parts():  # the checkpoint first: where that is, the run is
+            if part.exists():
+                part.rename(self._replaced / part.name)
+        for folder in (self._unfinished, self._damaged):
             shutil.rmtree(folder, ignore_errors=True)
-        for file in (self.progress_file, self.configuration_file, self.learning_curve):
-            file.unlink(missing_ok=True)
+
+    def settle(self) -> None:
+        """Keep one of two runs: without a checkpoint of the new one, the run that it was to replace is back."""
+        if not self._replaced.exists():
+            return
+        if not self.checkpoint.exists():
+            earlier = {path.name for path in self._replaced.iterdir()}
+            if earlier or not self.progress_file.exists():
+                for file in (self.configuration_file, self.progress_file, self.learning_curve):
+                    file.unlink(missing_ok=True)
+            for part in reversed(self._parts()):
+                if part.name in earlier:
+                    (self._replaced / part.name).rename(part)
+            if earlier:
+                print(f"the new run has no checkpoint, so {self.path} holds the earlier run again", file=sys.stderr)
+        shutil.rmtree(self._replaced)
+
+    def _parts(self) -> tuple[Path, ...]:
+        """Everything that makes a run."""
+        return (self.checkpoint, self._previous, self.configuration_file, self.progress_file, self.learning_curve)
 
     def write_configuration(self, configuration: dict[str, Any]) -> None:
         """Write everything that the run depends on, and where it ran."""
@@ -83,6 +110,13 @@ class RunFolder:
         """
         record = self._newest_undamaged() / _RECORD / self.configuration_file.name
         configuration: dict[str, Any] = yaml.safe_load(record.read_text(encoding="utf-8"))
+        try:
+            present = yaml.safe_load(self.configuration_file.read_text(encoding="utf-8"))
+            is_same = _lasting(present) == _lasting(configuration)
+        except (OSError, ValueError, AttributeError, yaml.YAMLError):
+            is_same = False
+        if not is_same:
+            self._say_restored(self.configuration_file)
         return configuration
 
     def save(self, algorithm: Any) -> None:
@@ -99,6 +133,7 @@ class RunFolder:
             self.checkpoint.rename(self._previous)
         self._unfinished.rename(self.checkpoint)
         durable.sync(self.path)
+        shutil.rmtree(self._replaced, ignore_errors=True)
 
     def restore(self, algorithm: Any) -> None:
         """Restore the newest undamaged checkpoint, and the ``progress.csv`` of then.
@@ -110,13 +145,6 @@ class RunFolder:
         algorithm.restore_from_path(str(newest.resolve()))
         if newest == self._previous:
             if self.checkpoint.exists():
-        try:
-            present = yaml.safe_load(self.configuration_file.read_text(encoding="utf-8"))
-            is_same = _lasting(present) == _lasting(configuration)
-        except (OSError, ValueError, AttributeError, yaml.YAMLError):
-            is_same = False
-        if not is_same:
-            self._say_restored(self.configuration_file)
                 shutil.rmtree(self._damaged, ignore_errors=True)
                 self.checkpoint.rename(self._damaged)
             self._previous.rename(self.checkpoint)
@@ -126,6 +154,10 @@ class RunFolder:
             self._say_restored(self.progress_file)
         durable.write_file(self.progress_file, recorded)
         self.episodes_done = int(self.progress()["episodes"].iloc[-1])
+
+    @staticmethod
+    def _say_restored(file: Path) -> None:
+        print(f"warning: {file} is not what the run wrote; it is taken from the checkpoint", file=sys.stderr)
 
     def _newest_undamaged(self) -> Path:
         """The checkpoint to resume from; a damaged one is passed over, and named on standard error.
@@ -155,10 +187,6 @@ class RunFolder:
         if self.configuration_file.exists():
             raise ConfigurationError(f"{self.path} holds no checkpoint yet; start the run anew with --overwrite")
         raise ConfigurationError(f"{self.path} holds no run to resume; leave --resume out to start one")
-    @staticmethod
-    def _say_restored(file: Path) -> None:
-        print(f"warning: {file} is not what the run wrote; it is taken from the checkpoint", file=sys.stderr)
-
 
     def append_progress(self, row: dict[str, Any]) -> None:
         """Add a row to ``progress.csv``; it is on disk when this returns."""
@@ -194,16 +222,6 @@ class RunFolder:
         )
 
 
-def source_commit() -> str | None:
-    """Commit of the source tree that the package runs from, if it is one."""
-    source = Path(__file__).resolve().parents[2]
-    if not (source / ".git").exists():
-        return None
-    try:
-        command = ["git", "-C", str(source), "describe", "--always", "--dirty"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
 def _lasting(configuration: dict[str, Any]) -> dict[str, Any]:
     """What a resumed run does not change."""
     return {key: value for key, value in configuration.items() if key not in ("episodes", "machine")}
@@ -229,3 +247,13 @@ def newest_policy(checkpoint: str | Path) -> SavedPolicy:
         return policy
 
 
+def source_commit() -> str | None:
+    """Commit of the source tree that the package runs from, if it is one."""
+    source = Path(__file__).resolve().parents[2]
+    if not (source / ".git").exists():
+        return None
+    try:
+        command = ["git", "-C", str(source), "describe", "--always", "--dirty"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -19,6 +19,7 @@ from lad_rllib.simulator import build_setting
 def run(parsed: argparse.Namespace) -> int:
     """Train; returns the exit status."""
     folder = RunFolder(shared.writable_folder(parsed.output))
+    folder.settle()
     copy = SharedCopy(folder.path, parsed.storage_path)
     if parsed.resume:
         copy.fetch()
@@ -32,7 +33,7 @@ def run(parsed: argparse.Namespace) -> int:
     config = run_configuration.algorithm_config(configuration)
     run_configuration.check_device(configuration, parsed)
     if not parsed.resume:
-        folder.begin(overwrite=parsed.overwrite)  # not before all the rest is known to be right
+        folder.check_free(overwrite=parsed.overwrite)
     cluster.start_ray(
         parsed,
         num_cpus=1
@@ -45,8 +46,10 @@ def run(parsed: argparse.Namespace) -> int:
     try:
         if parsed.resume:
             folder.restore(algorithm)
-        elif configuration["init_from"]:
-            algorithm.start_from(configuration["init_from"])
+        else:
+            if configuration["init_from"]:
+                algorithm.start_from(configuration["init_from"])
+            folder.begin()
         folder.write_configuration(configuration)
         if not parsed.quiet:
             print(f"writing to {copy.place}")
@@ -54,6 +57,7 @@ def run(parsed: argparse.Namespace) -> int:
         return _train(algorithm, folder, configuration, parsed, copy)
     finally:
         algorithm.stop()
+        folder.settle()
 
 
 def _print_nodes(algorithm: Any) -> None:
