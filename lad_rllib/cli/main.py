@@ -69,6 +69,8 @@ def _run(run: Callable[[argparse.Namespace], int], parsed: argparse.Namespace) -
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     logging.getLogger("ray").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
+    if not getattr(parsed, "quiet", False):
+        show_remarks("lad_rllib.diffusion")
     try:
         return run(parsed)
     except (ConfigurationError, EdgeError) as error:
@@ -76,3 +78,11 @@ def _run(run: Callable[[argparse.Namespace], int], parsed: argparse.Namespace) -
         return 2
     finally:
         release_folders()
+
+
+def show_remarks(logger: str) -> None:
+    """Show what a part of the package logs, on standard error."""
+    handler = logging.Handler(logging.INFO)
+    handler.emit = lambda record: print(record.getMessage(), file=sys.stderr, flush=True)  # type: ignore[method-assign]
+    logging.getLogger(logger).setLevel(logging.INFO)
+    logging.getLogger(logger).handlers = [handler]

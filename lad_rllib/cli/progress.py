@@ -7,7 +7,7 @@ from collections import deque
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from lad_rllib import names
 
@@ -16,6 +16,8 @@ _LINES = 20
 
 class TrainingDisplay:
     """Shows episode, mean delay, delay against the greedy oracle, and the time left.
+
+    The time left is estimated from the second iteration on: the first one starts and compiles what it needs.
 
     Args:
         total: Episodes of the whole run.
@@ -28,19 +30,18 @@ class TrainingDisplay:
         self._recent: deque[dict[str, Any]] = deque(maxlen=10)
         self._console = Console()
         self._next_line = done
-        self._started = (time.perf_counter(), done)
+        self._started: tuple[float, int] | None = None
         self._live = Progress(
             TextColumn("training"),
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TextColumn("{task.fields[status]}"),
             TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}"),
             console=self._console,
             disable=quiet or not self._console.is_terminal,
         )
-        self._task = self._live.add_task("", total=total, completed=done, status="")
+        self._task = self._live.add_task("", total=total, completed=done, status="", left="")
 
     def __enter__(self) -> TrainingDisplay:
         self._live.start()
@@ -58,12 +59,20 @@ class TrainingDisplay:
             f"delay {row[names.MEAN_DELAY]:6.2f} s, {row[names.DELAY_OVER_ORACLE]:5.3f} x oracle "
             f"(last {len(self._recent)}: {delay:6.2f} s, {ratio:5.3f} x)"
         )
-        self._live.update(self._task, completed=min(row["episodes"], self._total), status=status)
+        done = row["episodes"]
+        left = self._time_left(done)
+        self._live.update(self._task, completed=min(done, self._total), status=status, left=left)
         if self._quiet or self._console.is_terminal:
             return
-        done = row["episodes"]
         if done >= self._next_line or done >= self._total:
-            since, before = self._started
-            left = (time.perf_counter() - since) / max(done - before, 1) * max(self._total - done, 0)
-            print(f"episode {done:4d}/{self._total}  {status}  left {left:5.0f} s", flush=True)
+            print(f"episode {done:4d}/{self._total}  {status}  {left}".rstrip(), flush=True)
             self._next_line = done + max(self._total // _LINES, 1)
+
+    def _time_left(self, done: int) -> str:
+        """Time left after so many episodes; empty after the first iteration, of which nothing can be told."""
+        now = time.perf_counter()
+        if self._started is None:
+            self._started = (now, done)
+            return ""
+        since, before = self._started
+        return f"left {(now - since) / max(done - before, 1) * max(self._total - done, 0):5.0f} s"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import logging
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +20,8 @@ _HERE = Path(__file__)
 # Kernels call one another, also from other folders of the package.
 _FILES = [_HERE, _HERE.with_name("vector_products.py"), *sorted(_HERE.parents[1].rglob("*_kernel.py"))]
 _VERSION = hashlib.sha256(b"".join(file.read_bytes() for file in _FILES)).hexdigest()[:12]
+
+_LOG = logging.getLogger("lad_rllib.diffusion")
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
@@ -36,6 +40,13 @@ class CheckedCacheFile(IndexDataCacheFile):
         data: bytes = super()._dump(obj)
         return data + hashlib.sha256(data).digest()  # unpickling stops before it
 
+    def load(self, key: Any) -> Any:
+        """Code of one signature; None: it is to be compiled."""
+        data = super().load(key)
+        if data is None:
+            _announce()
+        return data
+
     def _load_index(self) -> Any:
         return super()._load_index() if _is_sound(Path(self._index_path)) else {}
 
@@ -44,6 +55,12 @@ class CheckedCacheFile(IndexDataCacheFile):
         if not _is_sound(path):
             raise FileNotFoundError(path)
         return super()._load_data(name)
+
+
+@functools.cache
+def _announce() -> None:
+    """Say, once in a process, why the first use takes so long."""
+    _LOG.info("compiling kernels (once per machine, about 20 s)")
 
 
 def _is_sound(file: Path) -> bool:
@@ -70,6 +87,7 @@ def kernel(signature: str) -> Callable[[Callable[..., None]], Callable[..., None
         try:
             return _compiled_with_cache(function, signature)
         except (RuntimeError, OSError):  # no folder for the cache, or no room in it
+            _announce()
             return njit(signature, **_OPTIONS)(function)
 
     return decorate

@@ -1,6 +1,7 @@
 """The cache of compiled kernels on disk: what a power cut, a full disk or a flipped bit leaves is compiled anew."""
 
 import importlib.util
+import logging
 
 import numpy as np
 import pytest
@@ -34,6 +35,7 @@ def start(tmp_path, monkeypatch):
 
     def call():
         loaded.clear()
+        kernel_compiler._announce.cache_clear()
         spec = importlib.util.spec_from_file_location("program", program)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
@@ -65,3 +67,12 @@ def test_a_damaged_cache_of_kernels_is_compiled_anew_and_then_used_again(start, 
     assert [start(), start()] == ["compiled", "from the cache"]
     damage(next((tmp_path / "cache").rglob(f"*double*{ending}")))
     assert [start(), start()] == ["compiled", "from the cache"]
+
+
+def test_compiling_is_announced_and_loading_is_not(start, caplog):
+    caplog.set_level(logging.INFO)
+    start()
+    assert caplog.messages == ["compiling kernels (once per machine, about 20 s)"]
+    caplog.clear()
+    start()
+    assert caplog.messages == []
