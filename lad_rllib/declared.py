@@ -87,6 +87,20 @@ def declared(group: type[Group], values: object, where: str = "") -> Group:
         raise ConfigurationError(_one_line(group, error, where)) from None
 
 
+def check_some(group: type[Declared], values: Mapping[str, Any], where: str = "") -> None:
+    """Check values of some of a group's fields, without the others.
+
+    Raises:
+        ConfigurationError: as :func:`declared`.
+    """
+    check_keys(where, values, group.model_fields)
+    try:
+        group.model_validate(dict(values))
+    except ValidationError as error:
+        if any(one["loc"] and one["loc"][0] in values for one in error.errors(include_url=False)):
+            raise ConfigurationError(_one_line(group, error, where, values)) from None
+
+
 def check_keys(where: str, keys: Iterable[Any], valid: Collection[str]) -> None:
     """Refuse the first unknown key, with what was probably meant.
 
@@ -165,11 +179,17 @@ def _unknown(name: str, key: object, valid: Iterable[str]) -> str:
     return f"{source}{colon}unknown key {shown(path)}; {suggestion(key, valid)}"
 
 
-def _one_line(group: type[Declared], error: ValidationError, where: str) -> str:
-    """What is wrong with the first field that does not fit; of several forms, with the one that fits furthest."""
+def _one_line(group: type[Declared], error: ValidationError, where: str, fields: Collection[str] | None = None) -> str:
+    """What is wrong with the first field, of ``fields`` if given, that does not fit.
+
+    Of several forms that a value may have, the one that fits furthest is told.
+    """
     errors = error.errors(include_url=False, include_context=False)
+    if fields is not None:
+        errors = [one for one in errors if one["loc"] and one["loc"][0] in fields]
     if not errors[0]["loc"]:
-        return f"{where}{errors[0]['msg'].removeprefix('Value error, ')}"
+        problem = errors[0]["msg"].removeprefix("Value error, ")
+        return f"{where.removesuffix('.')} {problem}" if problem.startswith("must ") else f"{where}{problem}"
     places = [(*_place(_schema(group), one["loc"]), one) for one in errors if one["loc"][0] == errors[0]["loc"][0]]
     path, demanded, first = min(places, key=lambda place: (-len(place[0]), _ORDER.get(place[2]["type"], 1)))
     name = where + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)[1:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import logging
 import math
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from lad_rllib import names
 from lad_rllib.cli import cluster
 from lad_rllib.cli import options as shared
+from lad_rllib.declared import check_keys, shown
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.simulator import Setting, TraceArrivals, build_setting
 from lad_rllib.text_files import read_structured
@@ -128,7 +130,9 @@ def read_training_file(path: str) -> dict[str, Any]:
     values = read_structured(path, "--config")
     values = values.get("training", values) if isinstance(values, dict) else values
     if not isinstance(values, dict):
-        raise ConfigurationError(f"--config {path} must hold names and values of LADTSConfig.training()")
+        raise ConfigurationError(
+            f"--config {path} must hold names and values of LADTSConfig.training(), got {shown(values)}"
+        )
     return values
 
 
@@ -138,6 +142,8 @@ def algorithm_config(configuration: dict[str, Any]) -> Any:
     Raises:
         ConfigurationError: for hyperparameters that do not exist or cannot be.
     """
+    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+
     from lad_rllib.algorithms import CONFIGS
     from lad_rllib.envs import FleetVectorEnv, LiveFleetVectorEnv, YardstickCallback
 
@@ -149,10 +155,10 @@ def algorithm_config(configuration: dict[str, Any]) -> Any:
         env(env_config | {"num_envs": configuration["num_envs_per_env_runner"]}).close()  # refuses what cannot work
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)  # its import has set a chattier one
     config = CONFIGS[configuration["algorithm"]]().environment(env, env_config=env_config)
-    try:
-        config.training(**{"kernels": configuration["kernels"], **configuration["training"]})
-    except TypeError as error:
-        raise ConfigurationError(f"--config: {str(error).split('.training() ')[-1]}") from None
+    training = configuration["training"]
+    of_rllib = inspect.signature(AlgorithmConfig.training).parameters  # refused with what does their job
+    check_keys("--config: ", [key for key in training if key not in of_rllib], config.hyperparameters.model_fields)
+    config.training(**{"kernels": configuration["kernels"], **training})
     config.debugging(seed=configuration["seed"], log_level="ERROR")
     config.callbacks(YardstickCallback)
     config.env_runners(

@@ -85,6 +85,7 @@ def _describe(parsed: argparse.Namespace) -> dict[str, Any]:
     if unknown:
         print(f"not searched, since {settings.title} has none: {', '.join(unknown)}", file=sys.stderr)
     space = space.without([*given, *unknown])
+    space.check(settings.hyperparameters)
     return {
         "configuration": configuration,
         "space": {name: [kind, list(values)] for name, (kind, values) in space.ranges.items()},

@@ -7,12 +7,18 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field, model_validator
 
+from lad_rllib.declared import Declared, check_some, declared, shown
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.text_files import read_structured
+
+_Number = Annotated[float, Field(ge=-1e300, le=1e300)]
+_Positive = Annotated[float, Field(gt=0, le=1e300)]
+_Whole = Annotated[int, Field(ge=-(2**53), le=2**53)]
 
 MUTABLE = (
     "actor_lr",
@@ -28,7 +34,34 @@ MUTABLE = (
 )
 """Hyperparameters that may change in the middle of a run, as population based training wants: a checkpoint's networks,
 temperatures and memory stay valid."""
-_KINDS = {"uniform": 2, "loguniform": 2, "randint": 2, "choice": None}
+
+
+class _Range(Declared):
+    """What a hyperparameter may be: one of these.
+
+    Attributes:
+        uniform: Lowest and highest number, drawn evenly.
+        loguniform: Lowest and highest number above 0, drawn evenly by their logarithms.
+        randint: Lowest and highest whole number, both included.
+        choice: The values.
+    """
+
+    uniform: Annotated[list[_Number], Field(min_length=2, max_length=2)] | None = None
+    loguniform: Annotated[list[_Positive], Field(min_length=2, max_length=2)] | None = None
+    randint: Annotated[list[_Whole], Field(min_length=2, max_length=2)] | None = None
+    choice: Annotated[list[Any], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> _Range:
+        kinds = [kind for kind, values in self if values is not None]
+        if len(kinds) != 1:
+            raise ValueError(
+                "must be one of {uniform: [low, high]}, {loguniform: …}, {randint: …} and {choice: [a, b]}"
+            )
+        low, high = getattr(self, kinds[0])[0], getattr(self, kinds[0])[-1]
+        if kinds[0] != "choice" and low >= high:
+            raise ValueError(f"must be a range {kinds[0]}: [low, high] with low below high, got [{low:g}, {high:g}]")
+        return self
 
 
 @dataclass(frozen=True)
@@ -67,6 +100,19 @@ class SearchSpace:
         if not ranges:
             raise ConfigurationError("every hyperparameter of the search space has a fixed value; nothing to search")
         return SearchSpace(ranges, self.fixed)
+
+    def check(self, hyperparameters: type[Declared]) -> None:
+        """Refuse names and values that an algorithm cannot have.
+
+        Args:
+            hyperparameters: What the algorithm declares.
+
+        Raises:
+            ConfigurationError: for the first that does not fit.
+        """
+        given = [(name, value) for name, (_, values) in self.ranges.items() for value in values]
+        for name, value in (*given, *self.fixed.items()):
+            check_some(hyperparameters, {name: value}, "search space: ")
 
     def domains(self) -> dict[str, Any]:
         """Ray Tune's domains, and the fixed values."""
@@ -108,38 +154,22 @@ def read_space(path: str | Path | None = None, objective: str = "own_delay") -> 
     default = "search_space.yaml" if objective == "own_delay" else "search_space_system.yaml"
     file = Path(str(resources.files("lad_rllib").joinpath("data", default))) if path is None else Path(path)
     content = read_structured(file, "search space")
-    if not isinstance(content, dict) or not content:
-        raise ConfigurationError(f"search space {path} must hold hyperparameters and their ranges")
+    where = f"search space {file}: "
+    if not isinstance(content, Mapping) or not content:
+        raise ConfigurationError(f"{where}must map names of hyperparameters to ranges, got {shown(content)}")
     ranges: dict[str, tuple[str, tuple[Any, ...]]] = {}
     fixed: dict[str, Any] = {}
     for name, value in content.items():
+        if not isinstance(name, str):
+            raise ConfigurationError(f"{where}a hyperparameter has a name that is no text, {shown(name)}")
         if isinstance(value, Mapping):
-            ranges[name] = _range(name, value)
+            given = declared(_Range, value, f"{where}{name}.")
+            ranges[name] = next((kind, tuple(values)) for kind, values in given if values is not None)
         else:
             fixed[name] = value
     if not ranges:
-        raise ConfigurationError(
-            f"search space {path} has no range; write one as 'actor_lr: {{loguniform: [low, high]}}'"
-        )
+        raise ConfigurationError(f"{where}no range; write one as 'actor_lr: {{loguniform: [low, high]}}'")
     return SearchSpace(ranges, fixed)
-
-
-def _range(name: str, value: Mapping[str, Any]) -> tuple[str, tuple[Any, ...]]:
-    kind, values = next(iter(value.items())) if len(value) == 1 else ("", ())
-    if kind not in _KINDS or not isinstance(values, list) or len(values) != (_KINDS[kind] or len(values)) or not values:
-        raise ConfigurationError(
-            f"search space, {name}: write {{KIND: [low, high]}} with a KIND of {', '.join(_KINDS)}, got {dict(value)}"
-        )
-    if kind == "choice":
-        return kind, tuple(values)
-    low, high = values
-    numbers = all(isinstance(end, (int, float)) and not isinstance(end, bool) for end in values)
-    if not numbers or low >= high or (kind == "loguniform" and low <= 0):
-        raise ConfigurationError(
-            f"search space, {name}: {kind} needs a low and a high end"
-            f"{', both above 0' if kind == 'loguniform' else ''}, got {values}"
-        )
-    return kind, (low, high)
 
 
 def _domain(kind: str, values: tuple[Any, ...]) -> Any:

@@ -137,7 +137,7 @@ def test_a_preset_sets_its_group_and_what_stands_beside_it_wins():
     by_dict = LADTSConfig().update_from_dict({"denoiser_output": "softmax", "preset": "paper"})
     assert {key: getattr(by_dict, key) for key in expected} == expected
     assert {key: getattr(LADTSConfig(), key) for key in expected} == PRESETS["published_code"]
-    with pytest.raises(ConfigurationError, match="unknown preset 'papers'; choose from published_code, paper"):
+    with pytest.raises(ConfigurationError, match="preset must be one of published_code, paper, got 'papers'"):
         LADTSConfig().training(preset="papers")
 
 

@@ -65,22 +65,47 @@ def test_population_based_training_changes_only_what_a_checkpoint_can_bear():
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"uniform": [1]}, "write {KIND: "),
-        ({"normal": [0, 1]}, "with a KIND of uniform, loguniform, randint, choice"),
-        ({"uniform": [2, 1]}, "needs a low and a high end"),
-        ({"loguniform": [0, 1]}, "both above 0"),
-        ({"uniform": ["low", "high"]}, "needs a low and a high end"),
-        ({"choice": []}, "write {KIND: "),
+        ({"uniform": [1]}, "actor_lr.uniform must be a list of 2, each a number"),
+        ({"gauss": [0, 1]}, "unknown key 'actor_lr.gauss'; valid: choice, loguniform, randint, uniform"),
+        ({"unifrom": [0, 1]}, "unknown key 'actor_lr.unifrom'; did you mean 'uniform'?"),
+        ({"uniform": [2, 1]}, "actor_lr must be a range uniform: [low, high] with low below high, got [2, 1]"),
+        ({"loguniform": [0, 1]}, "actor_lr.loguniform[0] must be a number above 0"),
+        ({"uniform": ["low", "high"]}, "actor_lr.uniform[0] must be a number"),
+        ({"uniform": [0, float("inf")]}, "actor_lr.uniform[1] must be a number"),
+        ({"randint": [1, 2.5]}, "actor_lr.randint[1] must be a whole number"),
+        ({"choice": []}, "actor_lr.choice must be a list of at least 1"),
+        ({"uniform": [1, 2], "choice": [1]}, "actor_lr must be one of {uniform: [low, high]}"),
+        ({}, "actor_lr must be one of {uniform: [low, high]}"),
     ],
 )
 def test_a_range_that_is_none_is_named(tmp_path, value, message):
-    with pytest.raises(ConfigurationError, match="actor_lr.*") as refused:
+    with pytest.raises(ConfigurationError) as refused:
         space_of(tmp_path, actor_lr=value)
-    assert message in str(refused.value)
+    assert f"space.yaml: {message}" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"gama": {"uniform": [0, 1]}}, "search space: unknown key 'gama'; did you mean 'gamma'?"),
+        (
+            {"gamma": {"uniform": [0.5, 1.5]}},
+            "search space: gamma must be a number .* at most 1, got 1.5",
+        ),
+        ({"actor": {"choice": ["mlp", "unet"]}}, "search space: actor must be one of diffusion, mlp, got 'unet'"),
+        (
+            {"gamma": {"uniform": [0, 1]}, "tau": "0.1"},
+            "search space: tau must be a number above 0 .*leave the quotes out",
+        ),
+    ],
+)
+def test_a_space_of_what_the_algorithm_cannot_have_is_refused_before_the_search(tmp_path, content, message):
+    with pytest.raises(ConfigurationError, match=message):
+        space_of(tmp_path, **content).check(LADTSConfig.hyperparameters)
 
 
 def test_a_space_without_ranges_or_file_is_refused(tmp_path):
-    with pytest.raises(ConfigurationError, match="has no range"):
+    with pytest.raises(ConfigurationError, match="no range; write one"):
         space_of(tmp_path, actor_lr=1e-4)
     with pytest.raises(ConfigurationError, match="cannot read search space .*nowhere.yaml"):
         read_space(tmp_path / "nowhere.yaml")

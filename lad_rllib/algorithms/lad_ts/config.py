@@ -13,7 +13,7 @@ from lad_rllib.algorithms.lad_ts.environment import check_environment
 from lad_rllib.algorithms.lad_ts.hyperparameters import Hyperparameters, check_torch_threads
 from lad_rllib.algorithms.lad_ts.rllib_keys import check_given, check_unused
 from lad_rllib.algorithms.lad_ts.task_loss import check_task_loss
-from lad_rllib.declared import declared
+from lad_rllib.declared import check_some, declared
 from lad_rllib.diffusion.compiled import check_kernels
 from lad_rllib.errors import ConfigurationError
 
@@ -297,16 +297,17 @@ class LADTSConfig(AlgorithmConfig):
                 network by itself).
 
         Raises:
-            ConfigurationError: for an unknown preset, or a key of RLlib's that does nothing here.
+            ConfigurationError: for a value that is none, or a key of RLlib's that does nothing here.
             TypeError: for an unknown key.
         """
         given = {k: v for k, v in locals().items() if k not in ("self", "kwargs", "__class__") and v is not NotProvided}
-        check_given({key: value for key, value in kwargs.items() if value is not NotProvided})
+        further = {key: value for key, value in kwargs.items() if value is not NotProvided}
+        check_given(further)
+        values = {key: value for key, value in {**further, **given}.items() if key in self.hyperparameters.model_fields}
+        check_some(self.hyperparameters, values)
         super().training(**kwargs)
         groups: list[dict[str, Any]] = []
         if "preset" in given:
-            if given["preset"] not in PRESETS:
-                raise ConfigurationError(f"unknown preset {given['preset']!r}; choose from {', '.join(PRESETS)}")
             group = {key: value for key, value in PRESETS[given["preset"]].items() if key not in self.without}
             groups.append(group)
         if "objective" in given:
