@@ -18,13 +18,13 @@ import pandas as pd
 import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from lad_rllib.cli import flags, live
 from lad_rllib.cli import options as shared
 from lad_rllib.cli.main import run_command
 from lad_rllib.cli.rows import ResultRows
 from lad_rllib.cli.storage import SharedCopy
+from lad_rllib.cli.tables import print_table
 from lad_rllib.fleet import Calibration, Fleet, calibrate, calibration_of_images, compare_schedules
 from lad_rllib.scheduling import HEURISTICS
 from lad_rllib.simulator import build_setting
@@ -157,18 +157,19 @@ def _check(fleet: Fleet, spec: dict[str, object], parsed: argparse.Namespace, fi
 
 
 def _print_calibration(calibration: Calibration) -> None:
-    shown = Table(title=f"fleet {calibration.spec.name}")
-    shown.add_column("server")
-    for header in ("overhead s", "per step s", "residual sd s", "held-out error", "in the simulator", "Gcycle/s"):
-        shown.add_column(header, justify="right")
-    for row in calibration.table().to_dict("records"):
-        shown.add_row(
-            row["server"],
-            *(f"{row[column]:.3g}" for column in ("overhead_s", "per_step_s", "residual_sd_s")),
-            *(f"{row[column]:.1%}" for column in ("median_error", "median_error_simulator")),
-            f"{row['capacity_gcycles_per_s']:.2f}",
-        )
-    Console(width=None if Console().is_terminal else 110).print(shown)
+    rows = [
+        {
+            "server": row["server"],
+            "overhead [s]": f"{row['overhead_s']:.3g}",
+            "per step [s]": f"{row['per_step_s']:.3g}",
+            "residual sd [s]": f"{row['residual_sd_s']:.3g}",
+            "held-out error": f"{row['median_error']:.1%}",
+            "in the simulator": f"{row['median_error_simulator']:.1%}",
+            "Gcycle/s": f"{row['capacity_gcycles_per_s']:.2f}",
+        }
+        for row in calibration.table().to_dict("records")
+    ]
+    print_table(f"fleet {calibration.spec.name}", rows)
     print(
         f"median error on held-out images: {calibration.median_error():.1%}, "
         f"with one work model for all servers, as the simulator has it: {calibration.median_error('simulated_s'):.1%}"

@@ -17,13 +17,13 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
 from lad_rllib.cli import flags, live
 from lad_rllib.cli import options as shared
 from lad_rllib.cli.main import run_command
 from lad_rllib.cli.rows import ResultRows
 from lad_rllib.cli.storage import SharedCopy
+from lad_rllib.cli.tables import print_table
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import FleetSpec, load_fleet
 from lad_rllib.names import HEURISTICS, LEARNED  # noqa: E402
@@ -151,26 +151,22 @@ def _keep_images(result: LiveRun, folder: Path) -> None:
 
 def _print(frame: pd.DataFrame, numbers: tuple[int, ...], fleet: str) -> None:
     """Total delays in the form of the paper's table, then the rest for the largest number of tasks."""
-    console = Console(width=None if Console().is_terminal else 130)
-    totals = Table(title=f"{fleet}: total delay in s for so many tasks at once")
-    totals.add_column("scheduler")
-    for number in numbers:
-        totals.add_column(str(number), justify="right")
+    totals = []
     for name, group in frame.groupby("scheduler", sort=False):
         by_number = group.set_index("tasks")["total_s"]
-        totals.add_row(str(name), *(f"{by_number[number]:.2f}" for number in numbers))
+        totals.append({"scheduler": str(name)} | {str(number): f"{by_number[number]:.2f}" for number in numbers})
     for name, quoted in QUOTED.items():
         known = dict(zip(TASKS, quoted, strict=True))
-        totals.add_row(name, *(f"{known[number]:.1f}" if number in known else "" for number in numbers), style="dim")
-    console.print(totals)
+        cells = {str(number): f"{known[number]:.1f}" if number in known else "" for number in numbers}
+        totals.append({"scheduler": name} | cells)
+    print_table(f"{fleet}: total delay in s for so many tasks at once", totals)
     columns = ("failed", "mean_s", "p95_s", *PARTS, "images_per_minute", "utilisation")
-    rest = Table(title=f"{fleet}: service delay of {max(numbers)} tasks in s, and its parts")
-    rest.add_column("scheduler")
-    for column in columns:
-        rest.add_column(column.removesuffix("_s").replace("_", " "), justify="right")
-    for row in frame[frame["tasks"] == max(numbers)].to_dict("records"):
-        rest.add_row(row["scheduler"], *(_shown(row[column]) for column in columns))
-    console.print(rest)
+    rest = [
+        {"scheduler": row["scheduler"]}
+        | {column.removesuffix("_s").replace("_", " "): _shown(row[column]) for column in columns}
+        for row in frame[frame["tasks"] == max(numbers)].to_dict("records")
+    ]
+    print_table(f"{fleet}: service delay of {max(numbers)} tasks in s, and its parts", rest)
 
 
 def _shown(value: float) -> str:

@@ -14,11 +14,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
 from lad_rllib.cli import cluster, plots
 from lad_rllib.cli import options as shared
 from lad_rllib.cli.storage import SharedCopy
+from lad_rllib.cli.tables import print_table
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.scheduling import (
     HEURISTICS,
@@ -243,14 +243,13 @@ def _print_table(table: pd.DataFrame, title: str) -> None:
         "utilisation": "util.",
     }
     columns = {key: label for key, label in columns.items() if key in table}
-    shown = Table(title=f"{title}; delays in s")
-    for key, label in columns.items():
-        shown.add_column(label, justify="left" if key == "scheduler" else "right", no_wrap=True)
-    for row in table.to_dict("records"):
-        cells = [str(row["scheduler"])]
-        for key in list(columns)[1:]:
-            digits = 3 if key in _THREE_DIGITS else 2
-            cells.append("–" if pd.isna(row[key]) else f"{row[key]:.{digits}f}")
-        shown.add_row(*cells)
-    console = Console(width=None if Console().is_terminal else 140)
-    console.print(shown)
+    print_table(
+        f"{title}; delays in s",
+        [{label: _cell(key, row[key]) for key, label in columns.items()} for row in table.to_dict("records")],
+    )
+
+
+def _cell(key: str, value: Any) -> str:
+    if key == "scheduler":
+        return str(value)
+    return "–" if pd.isna(value) else f"{value:.{3 if key in _THREE_DIGITS else 2}f}"

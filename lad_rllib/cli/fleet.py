@@ -5,18 +5,21 @@ from __future__ import annotations
 import argparse
 import os
 from collections import Counter
-
-from rich.console import Console
-from rich.table import Table
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
 
 from lad_rllib.cli import cluster
-from lad_rllib.edge import EdgeError
+from lad_rllib.cli.tables import print_json, print_table
+from lad_rllib.edge import EdgeError, ServerStatus
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import SHIPPED_FLEETS, DiffusersServer, EmulatedServer, FleetSpec, load_fleet
 
 
 def run(parsed: argparse.Namespace) -> int:
     """Do one action; returns the exit status."""
+    if parsed.json and parsed.action in ("up", "down"):
+        raise ConfigurationError(f"--json is for check, list and status, not for {parsed.action}")
     if parsed.action == "list":
         return _list(parsed)
     if parsed.file is None:
@@ -37,26 +40,48 @@ def _connect(address: str | None) -> None:
 
 
 def _check(spec: FleetSpec, parsed: argparse.Namespace) -> int:
+    servers = [_described(spec, index) for index in range(len(spec.servers))]
+    if parsed.json:
+        print_json(servers)
+        return 0
     scale = "" if spec.time_scale == 1 else f", {spec.time_scale:g} wall seconds a second"
-    table = Table(title=f"{spec.name}: {len(spec.servers)} servers, {spec.stations} base stations{scale}")
-    for column in ("server", "kind", "model", "reserves", "runs where", "link [Mbit/s]", "at station"):
-        table.add_column(column, no_wrap=column == "server")
-    for index, server in enumerate(spec.servers):
-        reserves = f"{server.num_cpus:g} CPU" + (f", {server.num_gpus:g} GPU" if server.num_gpus else "")
-        needs = [f"{name} {amount:g}" for name, amount in server.resources.items()]
-        needs += [f"{label}: {value}" for label, value in server.labels.items()]
-        link, station = server.link_rate_mbit_per_s, spec.home_station(index)
-        table.add_row(
-            server.name,
-            server.kind,
-            _model_of(server),
-            reserves,
-            ", ".join(needs) or spec.placement,
-            "none" if link is None else f"{link:g}",
-            "none" if station is None else str(station),
+    rows = []
+    for server in servers:
+        needs = [f"{name} {amount:g}" for name, amount in server["resources"].items()]
+        needs += [f"{label}: {value}" for label, value in server["labels"].items()]
+        gpus = f", {server['num_gpus']:g} GPU" if server["num_gpus"] else ""
+        rows.append(
+            {
+                "server": server["server"],
+                "engine": f"{server['kind']} {server['engine']}",
+                "reserves": f"{server['num_cpus']:g} CPU{gpus}",
+                "node": ", ".join(needs) or spec.placement,
+                "Mbit/s": _number(server["link_rate_mbit_per_s"]),
+                "station": _number(server["station"]),
+            }
         )
-    Console().print(table)
+    print_table(f"{spec.name}: {len(servers)} servers, {spec.stations} base stations{scale}", rows)
     return 0
+
+
+def _described(spec: FleetSpec, index: int) -> dict[str, Any]:
+    server = spec.servers[index]
+    return {
+        "server": server.name,
+        "kind": server.kind,
+        "engine": _model_of(server),
+        "num_cpus": server.num_cpus,
+        "num_gpus": server.num_gpus,
+        "resources": dict(server.resources),
+        "labels": dict(server.labels),
+        "placement": spec.placement,
+        "link_rate_mbit_per_s": server.link_rate_mbit_per_s,
+        "station": spec.home_station(index),
+    }
+
+
+def _number(value: float | None, digits: int = 6) -> str:
+    return "–" if value is None else f"{value:.{digits}g}"
 
 
 def _model_of(server: EmulatedServer | DiffusersServer) -> str:
@@ -90,58 +115,85 @@ def _down(spec: FleetSpec, parsed: argparse.Namespace) -> int:
 
 def _status(spec: FleetSpec, parsed: argparse.Namespace) -> int:
     _connect(parsed.address)
-    table = Table(title=f"fleet {spec.name}")
-    columns = ("server", "engine", "state", "waiting", "work [s]", "running", "served", "failed", "delay [s]", "health")
-    for column in columns:
-        table.add_column(column, no_wrap=column == "server")
-    healthy = [_status_row(table, spec, server) for server in spec.servers]
-    Console().print(table)
-    return 0 if all(healthy) else 1
+    servers = [_seen(spec, server) for server in spec.servers]
+    if parsed.json:
+        print_json(servers)
+    else:
+        print_table(f"fleet {spec.name}", [_status_row(server) for server in servers])
+    return 0 if all(server["healthy"] for server in servers) else 1
 
 
-def _status_row(table: Table, spec: FleetSpec, server: EmulatedServer | DiffusersServer) -> bool:
-    """Add one server's row; whether it is healthy."""
+def _status_row(server: Mapping[str, Any]) -> dict[str, str]:
+    runs = server["running_task_id"] is not None
+    return {
+        "server": server["server"],
+        "state": server["state"],
+        "waiting": _number(server["tasks_queued"]),
+        "work [s]": _number(server["work_queued_s"], 3),
+        "step": f"{server['running_step']}/{server['running_steps']}" if runs else "–",
+        "served": _number(server["tasks_served"]),
+        "failed": _number(server["tasks_failed"]),
+        "health": server["health"],
+    }
+
+
+def _seen(spec: FleetSpec, server: EmulatedServer | DiffusersServer) -> dict[str, Any]:
+    """What a server says of itself; None where it says nothing."""
     from lad_rllib.fleet.fleet import find_shared
 
+    named = {"server": server.name, "engine": _model_of(server)}
+    silent = named | dict.fromkeys(field.name for field in fields(ServerStatus) if field.name != "name")
     found = find_shared(spec, server)
     if found is None:
-        table.add_row(server.name, _model_of(server), "not running", *[""] * 6, "not running")
-        return False
+        return silent | {"state": "not running", "healthy": False, "health": "not running"}
     try:
-        status, health, engine = found.status(), found.health(), found.describe()
+        status, health, engine = found.status().to_dict(), found.health(), found.describe()
     except EdgeError as error:
-        table.add_row(server.name, _model_of(server), "no answer", *[""] * 6, str(error))
-        return False
-    running, fit = status.running_task_id, status.fit
-    table.add_row(
-        server.name,
-        f"{_model_of(server)} on {engine.device}, {engine.dtype}" if server.kind == "diffusers" else _model_of(server),
-        status.state,
-        f"{status.tasks_queued} of {status.queue_limit}",
-        "" if status.work_queued_s is None else f"{status.work_queued_s:.3g}",
-        f"{running}: step {status.running_step} of {status.running_steps}" if running else "",
-        str(status.tasks_served),
-        str(status.tasks_failed),
-        "" if fit is None else f"{fit.overhead_s:.3g} + {fit.per_step_s:.3g} a step",
-        "healthy" if health.healthy else health.reason,
-    )
-    return health.healthy
+        return silent | {"state": "no answer", "healthy": False, "health": str(error)}
+    if server.kind == "diffusers":
+        named["engine"] += f" on {engine.device}, {engine.dtype}"
+    del status["name"]
+    return named | status | {"healthy": health.healthy, "health": "healthy" if health.healthy else health.reason}
 
 
 def _list(parsed: argparse.Namespace) -> int:
-    table = Table(title="fleets that come along")
-    for column in ("fleet", "servers", "time scale"):
-        table.add_column(column)
-    for name in SHIPPED_FLEETS:
-        spec = load_fleet(name)
-        servers = Counter(f"{server.kind} {_model_of(server)}" for server in spec.servers)
-        described = "\n".join(f"{number} x {what}" for what, number in servers.items())
-        table.add_row(name, described, f"{spec.time_scale:g}")
-    Console().print(table)
-    return _list_running(parsed)
+    running = _running_fleets(parsed)
+    fleets = [_shipped(name, running) for name in SHIPPED_FLEETS]
+    if parsed.json:
+        others = sorted(item for item in (running or {}).items() if item[0] not in SHIPPED_FLEETS)
+        own = {"shipped": False, "time_scale": None, "servers": None}
+        print_json([*fleets, *({"fleet": name, **own, "servers_running": number} for name, number in others)])
+        return 0
+    rows = [
+        {
+            "fleet": fleet["fleet"],
+            "servers": "\n".join(f"{number} x {engine}" for engine, number in fleet["servers"].items()),
+            "time scale": f"{fleet['time_scale']:g}",
+        }
+        for fleet in fleets
+    ]
+    print_table("shipped fleets", rows)
+    if running is None:
+        print("those that run: name the cluster with --address to see them")
+    else:
+        lines = [f"{name} ({number} servers)" for name, number in sorted(running.items())]
+        print(f"those that run: {', '.join(lines) or 'none'}")
+    return 0
 
 
-def _list_running(parsed: argparse.Namespace) -> int:
+def _shipped(name: str, running: Mapping[str, int] | None) -> dict[str, Any]:
+    spec = load_fleet(name)
+    return {
+        "fleet": name,
+        "shipped": True,
+        "time_scale": spec.time_scale,
+        "servers": Counter(f"{server.kind} {_model_of(server)}" for server in spec.servers),
+        "servers_running": None if running is None else running[name],
+    }
+
+
+def _running_fleets(parsed: argparse.Namespace) -> Counter[str] | None:
+    """Number of servers of each fleet that runs on the cluster; None if no cluster was named."""
     import ray
     from ray.util import list_named_actors
 
@@ -150,10 +202,6 @@ def _list_running(parsed: argparse.Namespace) -> int:
     if parsed.address or os.environ.get("RAY_ADDRESS"):
         _connect(parsed.address)
     elif not ray.is_initialized():
-        print("those that run: name the cluster with --address to see them")
-        return 0
+        return None
     actors = [actor["name"] for actor in list_named_actors(all_namespaces=True) if actor["namespace"] == NAMESPACE]
-    running = Counter(name.partition("/")[0] for name in actors)
-    lines = [f"{name} ({number} servers)" for name, number in sorted(running.items())]
-    print(f"those that run: {', '.join(lines) or 'none'}")
-    return 0
+    return Counter(name.partition("/")[0] for name in actors)

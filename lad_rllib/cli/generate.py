@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
 from lad_rllib import names
 from lad_rllib.cli import live, signals
 from lad_rllib.cli import options as shared
+from lad_rllib.cli.tables import print_table
 from lad_rllib.edge.record import TaskRecord
 from lad_rllib.edge.task import ImageTask
 from lad_rllib.errors import ConfigurationError
@@ -119,17 +119,17 @@ def _serve(dispatcher: Dispatcher, tasks: list[ImageTask], folder: ImageFolder) 
 
 def _print_run(run: LiveRun, title: str) -> None:
     summary, table = run.summary(), run.table()
-    shown = Table(title=title)
-    for label in ("server", "images", "utilisation"):
-        shown.add_column(label, justify="left" if label == "server" else "right")
-    for name, share in run.utilisation().items():
-        shown.add_row(name, str(int(((table["server"] == name) & (table["error"] == "")).sum())), f"{share:.2f}")
-    Console(width=None if Console().is_terminal else 100).print(shown)
+    images = table.loc[table["error"] == "", "server"].value_counts()
+    rows = [
+        {"server": name, "images": str(images.get(name, 0)), "utilisation": f"{share:.2f}"}
+        for name, share in run.utilisation().items()
+    ]
+    print_table(title, rows)
     delays = (
         f"; service delay: mean {summary['mean_s']:.3f} s, p95 {summary['p95_s']:.3f} s, max {summary['max_s']:.3f} s"
     )
-    images = summary["tasks"] - summary["failed"]
-    print(f"{images} images in {summary['total_s']:.2f} s{delays if images else ''}")
+    number = summary["tasks"] - summary["failed"]
+    print(f"{number} images in {summary['total_s']:.2f} s{delays if number else ''}")
     for delivery in run.deliveries:
         if delivery.error is not None:
             print(f"{delivery.task.task_id}: {delivery.error.name}: {delivery.error}", file=sys.stderr)

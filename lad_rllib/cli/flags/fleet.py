@@ -32,3 +32,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout", type=float, default=600.0, metavar="S", help="up: longest wait for models to load [s] (600)"
     )
+    parser.add_argument("--json", action="store_true", help="check, list, status: a list of objects instead of a table")

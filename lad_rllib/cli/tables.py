@@ -1,0 +1,46 @@
+"""Tables and JSON of the command line."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+
+_NUMBER = re.compile(r"nan|[-–+\d.,%/e]*")
+MIN_TEXT_WIDTH = 7
+"""Width of columns whose text may be broken into lines, at least."""
+
+
+def print_table(title: str, rows: Sequence[Mapping[str, str]]) -> None:
+    """Print rows as a table on standard output, as wide as the terminal, or wider if columns of single words need it.
+
+    Args:
+        title: Above the table.
+        rows: Cell by column title, at least one row; the first column names the row and is never broken. Text is
+            shown as it is; numbers are aligned to the right.
+    """
+    table = Table(title=title)
+    width = 1
+    for index, column in enumerate(rows[0]):
+        cells = [row[column] for row in rows]
+        is_number = all(map(_NUMBER.fullmatch, cells))
+        is_text = index > 0 and any(" " in text for text in (column, *cells))
+        table.add_column(column, justify="right" if is_number else "left", no_wrap=not is_text, overflow="fold")
+        width += 3 + (MIN_TEXT_WIDTH if is_text else max(map(cell_len, (column, *cells))))
+    for row in rows:
+        table.add_row(*row.values())
+    console = Console(markup=False, highlight=False, emoji=False)
+    console.width = max(console.width, width)
+    console.print(table)
+
+
+def print_json(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print rows as a list of objects, for other programs."""
+    json.dump(list(rows), sys.stdout, indent=2, ensure_ascii=False)
+    print()
