@@ -55,6 +55,8 @@ def _given(**values: Any) -> dict[str, Any]:
 
 LOCK_FILE = ".lock"
 """File of an output folder that the process writing there has locked; it holds that process's host and id."""
+FETCHED = ".fetched"
+"""Folder in an output folder for what comes from storage, until all of it is there."""
 _claimed: dict[Path, tuple[FileLock | None, list[Path]]] = {}
 """Output folders of this process: the lock, and the folders that were made for it, innermost first."""
 

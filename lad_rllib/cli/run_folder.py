@@ -16,6 +16,7 @@ import pandas as pd
 import yaml
 
 from lad_rllib import __version__, durable, names
+from lad_rllib.cli.options import FETCHED
 from lad_rllib.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class RunFolder:
         for part in self._parts():  # the checkpoint first: where that is, the run is
             if part.exists():
                 part.rename(self._replaced / part.name)
-        for folder in (self._unfinished, self._damaged):
+        for folder in (self._unfinished, self._damaged, self.path / FETCHED):
             shutil.rmtree(folder, ignore_errors=True)
 
     def settle(self) -> None:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import posixpath
+import re
 import shutil
 import socket
 import sys
 import uuid
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lad_rllib.cli.options import LOCK_FILE
+from lad_rllib.cli.options import FETCHED, LOCK_FILE
 from lad_rllib.errors import ConfigurationError
 
 WHOLE = "checkpoint"
 """Sub-folder of results that is replaced as a whole: half of an old and half of a new checkpoint is none."""
 _POINTER = "checkpoint.current"
-_HERE_ONLY = ("checkpoint.unfinished", "checkpoint.previous", "checkpoint.damaged", "replaced", LOCK_FILE)
+_WHOLE_ON_STORAGE = re.compile(rf"{WHOLE}-[0-9a-f]{{12}}")
+"""Name of such a copy on storage; the pointer file holds that of the last complete one, and nothing else."""
+_HERE_ONLY = ("checkpoint.unfinished", "checkpoint.previous", "checkpoint.damaged", "replaced", LOCK_FILE, FETCHED)
 _PROBE_TIMEOUT_S = 60.0
 
 
@@ -65,6 +70,16 @@ class Storage:
             self.filesystem.delete_dir(path)
         elif kind == fs.FileType.File:
             self.filesystem.delete_file(path)
+
+    def folders(self, name: str) -> list[str] | None:
+        """Names of the folders in a folder; None if there is no such folder."""
+        from pyarrow import fs
+
+        try:
+            entries = self.filesystem.get_file_info(fs.FileSelector(posixpath.join(self.root, name)))
+        except FileNotFoundError:
+            return None
+        return [entry.base_name for entry in entries if entry.type == fs.FileType.Directory]
 
     def copy_in(self, source: Path, name: str) -> None:
         """Copy a local file or folder to the storage."""
@@ -177,19 +192,45 @@ class SharedCopy:
         return f"{base.rstrip('/')}/{self.name}{mark}{query}"
 
     def fetch(self) -> None:
-        """Take over the results on storage, if this machine has none."""
-        if self.storage is None or any(path.name != LOCK_FILE for path in self.folder.iterdir()):
+        """Take over the results on storage, if this machine has none; a fetch that was cut short begins anew.
+
+        Raises:
+            ConfigurationError: if they cannot be copied, or are of no use.
+        """
+        if self.storage is None:
             return
+        fetched = self.folder / FETCHED
+        if not fetched.exists() and any(path.name != LOCK_FILE for path in self.folder.iterdir()):
+            return
+        shutil.rmtree(fetched, ignore_errors=True)
         try:
-            self.storage.copy_out(self.name, self.folder)
-        except FileNotFoundError:
-            return
-        pointer = self.folder / _POINTER
+            if self.storage.folders(self.name) is None:
+                return
+            self.storage.copy_out(self.name, fetched)
+        except OSError as error:
+            shutil.rmtree(fetched, ignore_errors=True)
+            raise ConfigurationError(
+                f"cannot fetch the results from {self._url()}: {_one_line(error)}; repeat the command to try again"
+            ) from None
+        pointer = fetched / _POINTER
         if pointer.exists():
-            (self.folder / pointer.read_text(encoding="utf-8")).rename(self.folder / WHOLE)
+            whole = pointer.read_text(encoding="utf-8", errors="replace")
+            if not _WHOLE_ON_STORAGE.fullmatch(whole) or not (fetched / whole).is_dir():
+                shutil.rmtree(fetched)
+                raise ConfigurationError(
+                    f"{_POINTER} in {self._url()} does not name a checkpoint beside it; write the name of a whole "
+                    f"{WHOLE}-… folder into it"
+                )
+            (fetched / whole).rename(fetched / WHOLE)
             pointer.unlink()
-        for unfinished in self.folder.glob(f"{WHOLE}-*"):
+        for unfinished in fetched.glob(f"{WHOLE}-*"):
             shutil.rmtree(unfinished)
+        for path in fetched.iterdir():
+            target = self.folder / path.name
+            if target.is_dir():
+                shutil.rmtree(target)
+            path.rename(target)
+        fetched.rmdir()
 
     def push(self) -> None:
         """Copy what is new or has changed; a storage that fails is a warning, since the results are here, too."""
@@ -201,25 +242,30 @@ class SharedCopy:
             print(f"warning: no copy to {self._url()}: {_one_line(error)}", file=sys.stderr, flush=True)
 
     def _push(self, storage: Storage) -> None:
-        for path in sorted(self.folder.rglob("*")):
-            name = path.relative_to(self.folder).as_posix()
-            if path.is_file() and name.partition("/")[0] not in (WHOLE, *_HERE_ONLY) and self._is_new(name, path):
-                storage.copy_in(path, f"{self.name}/{name}")
+        paths = {path.relative_to(self.folder).as_posix(): path for path in sorted(self.folder.rglob("*"))}
+        for name, path in paths.items():
+            if path.is_file() and name.partition("/")[0] not in (WHOLE, *_HERE_ONLY):
+                self._push_new(name, path, partial(storage.copy_in, path, f"{self.name}/{name}"))
         whole = self.folder / WHOLE
-        if whole.is_dir() and self._is_new(WHOLE, whole):
-            old = storage.read(f"{self.name}/{_POINTER}")
-            new = f"{WHOLE}-{uuid.uuid4().hex[:12]}"
-            storage.copy_in(whole, f"{self.name}/{new}")
-            storage.write(f"{self.name}/{_POINTER}", new.encode())
-            if old:
-                storage.delete(f"{self.name}/{old.decode()}")
+        if whole.is_dir():
+            self._push_new(WHOLE, whole, partial(self._push_whole, storage, whole))
 
-    def _is_new(self, name: str, path: Path) -> bool:
+    def _push_new(self, name: str, path: Path, copy: Callable[[], None]) -> None:
+        """Copy what was not copied yet as it is now."""
         status: Any = path.stat()
         mark = (status.st_mtime_ns, status.st_ino if path.is_dir() else status.st_size)
-        is_new = self._pushed.get(name) != mark
-        self._pushed[name] = mark
-        return is_new
+        if self._pushed.get(name) != mark:
+            copy()
+            self._pushed[name] = mark
+
+    def _push_whole(self, storage: Storage, whole: Path) -> None:
+        """Copy a checkpoint, point to it, and delete those before it with what failed copies left."""
+        new = f"{WHOLE}-{uuid.uuid4().hex[:12]}"
+        storage.copy_in(whole, f"{self.name}/{new}")
+        storage.write(f"{self.name}/{_POINTER}", new.encode())
+        for other in storage.folders(self.name) or []:
+            if other != new and _WHOLE_ON_STORAGE.fullmatch(other):
+                storage.delete(f"{self.name}/{other}")
 
 
 def _one_line(error: BaseException) -> str:

@@ -4,6 +4,7 @@ import argparse
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -46,7 +47,7 @@ def files(folder):
 
 
 def results(folder, text):
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "progress.csv").write_text(text)
     unfinished = folder / "checkpoint.unfinished"
     (unfinished / "learner").mkdir(parents=True)
@@ -88,6 +89,94 @@ def test_storage_that_fails_on_the_way_is_a_warning_and_nothing_is_lost(tmp_path
     copy.push()
     assert "warning: no copy to" in capsys.readouterr().err
     assert files(here)["progress.csv"] == "kept"
+
+
+def failing_once(monkeypatch, method, name):
+    """Let a method of the storage fail at the first file or folder of this name."""
+    real, left = getattr(Storage, method), [True]
+
+    def fail(self, source, target):
+        if left and name in f"{source} {target}":
+            left.clear()
+            raise OSError("the network is down")
+        return real(self, source, target)
+
+    monkeypatch.setattr(Storage, method, fail)
+
+
+@pytest.mark.parametrize("name", ["progress.csv", "checkpoint-"])
+def test_a_copy_that_failed_is_tried_again(name, tmp_path, monkeypatch, capsys):
+    here, shared = tmp_path / "run", tmp_path / "shared"
+    results(here, "kept").rename(here / "checkpoint")
+    copy = SharedCopy(here, str(shared))
+    failing_once(monkeypatch, "copy_in", name)
+    copy.push()
+    assert "the network is down" in capsys.readouterr().err
+    copy.push()
+    copied = files(shared / "run")
+    assert copied["progress.csv"] == "kept" and f"{copied['checkpoint.current']}/learner/weights" in copied
+
+
+def test_what_a_failed_copy_of_a_checkpoint_left_is_deleted_with_the_next(tmp_path):
+    here, shared = tmp_path / "run", tmp_path / "shared"
+    results(here, "kept").rename(here / "checkpoint")
+    (shared / "run" / "checkpoint-0123456789ab").mkdir(parents=True)
+    (shared / "run" / "checkpoint-of-mine").mkdir()
+    SharedCopy(here, str(shared)).push()
+    current = (shared / "run" / "checkpoint.current").read_text()
+    assert {path.name for path in (shared / "run").iterdir() if path.is_dir()} == {current, "checkpoint-of-mine"}
+
+
+@pytest.mark.parametrize("cut_at", ["copying", "progress.csv", "checkpoint"])
+def test_a_fetch_that_was_cut_short_is_whole_the_next_time(cut_at, tmp_path, monkeypatch):
+    here, elsewhere = tmp_path / "run", tmp_path / "elsewhere" / "run"
+    results(here, "kept").rename(here / "checkpoint")
+    SharedCopy(here, str(tmp_path / "shared")).push()
+    elsewhere.mkdir(parents=True)
+    copy = SharedCopy(elsewhere, str(tmp_path / "shared"))
+    if cut_at == "copying":
+        failing_once(monkeypatch, "copy_out", "run")
+        with pytest.raises(ConfigurationError, match="the network is down; repeat the command to try again"):
+            copy.fetch()
+        assert list(elsewhere.iterdir()) == []
+        (elsewhere / ".fetched").mkdir()  # as a kill leaves it
+        (elsewhere / ".fetched" / "progress.csv").write_text("ke")
+    else:
+        real = Path.rename
+
+        def rename(self, target):
+            if self.name == cut_at:
+                raise KeyboardInterrupt
+            return real(self, target)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(Path, "rename", rename)
+            copy.fetch()
+    copy.fetch()
+    assert files(elsewhere) == {"progress.csv": "kept", "checkpoint/learner/weights": "kept"}
+
+
+@pytest.mark.parametrize("pointer", ["../../elsewhere", "", "progress.csv", "checkpoint-0123456789ab", "/etc", "\xff"])
+def test_a_pointer_to_anything_but_a_checkpoint_beside_it_is_refused(pointer, tmp_path):
+    shared, here = tmp_path / "shared" / "run", tmp_path / "here" / "run"
+    results(shared, "theirs")
+    (shared / "checkpoint.current").write_text(pointer, encoding="latin-1")
+    (tmp_path / "elsewhere").mkdir()
+    here.mkdir(parents=True)
+    with pytest.raises(ConfigurationError, match="checkpoint.current in .* does not name a checkpoint beside it"):
+        SharedCopy(here, str(tmp_path / "shared")).fetch()
+    assert list(here.iterdir()) == []
+
+
+def test_a_pointer_elsewhere_deletes_nothing_there(tmp_path):
+    here, shared, elsewhere = tmp_path / "run", tmp_path / "shared" / "run", tmp_path / "elsewhere"
+    results(here, "kept").rename(here / "checkpoint")
+    shared.mkdir(parents=True)
+    elsewhere.mkdir()
+    (elsewhere / "precious").write_text("")
+    (shared / "checkpoint.current").write_text("../../elsewhere")
+    SharedCopy(here, str(tmp_path / "shared")).push()
+    assert (elsewhere / "precious").exists()
 
 
 def test_a_storage_path_that_cannot_be_opened_or_written_is_named(tmp_path):
