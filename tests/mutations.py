@@ -29,7 +29,7 @@ BAD_VALUES = (
         b"bytes",
         datetime.date(2026, 1, 1),
     ),
-    *(0, -1, 1, 2.5, 1e-320, 10**12, 2**63, 10**400, 1e308, -1e308, float("nan"), float("inf"), -float("inf")),
+    *(0, -1, 1, 2.5, 1e-320, 10**9, 10**12, 2**63, 10**400, 1e308, -1e308, float("nan"), float("inf"), -float("inf")),
     *([], {}, [[]], [None], [1, "text"], [1, 2, 3], [[1, 2], [3]], {"a": None}, {1: 2}, {"a": {"b": {"c": [1]}}}),
 )
 """Put in place of every value: other types, empty ones, huge numbers, and what YAML has beside JSON's types."""

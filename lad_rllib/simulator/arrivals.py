@@ -272,8 +272,8 @@ class UniformArrivals(_SyntheticArrivals):
         return rng.integers(self.min_tasks, self.max_tasks, size=shape, endpoint=True)
 
     def _index_probability(self) -> NDArray[np.float64]:
-        values = np.arange(self.min_tasks, self.max_tasks + 1)
-        return (values[None, :] > np.arange(self.max_tasks)[:, None]).mean(axis=1)
+        more = self.max_tasks - np.maximum(np.arange(self.max_tasks), self.min_tasks - 1)
+        return more / (self.max_tasks - self.min_tasks + 1)
 
 
 @dataclass(frozen=True)

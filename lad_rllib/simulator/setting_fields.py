@@ -26,12 +26,12 @@ from lad_rllib.simulator.arrivals import (
 from lad_rllib.simulator.network import EdgeNetwork, draw_network, published_network
 from lad_rllib.simulator.trace import TraceArrivals
 from lad_rllib.simulator.trace_file import sample_trace_path
-from lad_rllib.simulator.trace_rules import MAX_TASKS, NotNegative, Positive, TraceRules
+from lad_rllib.simulator.trace_rules import NotNegative, Positive, TraceRules
 
 SAMPLE = "sample"
 """Path that stands for the made-up log which comes with the package."""
-MAX_PLACES = 100_000
-"""Most base stations, and most edge servers."""
+MAX_COUNT = 10**9
+"""Most stations, servers and tasks that can be asked for; what memory holds is checked with all of them known."""
 MAX_STEPS = 100_000
 """Most denoising steps of a task."""
 
@@ -44,10 +44,10 @@ def _increasing(pair: list[Any]) -> list[Any]:
 
 PAIR = (Field(min_length=2, max_length=2), AfterValidator(_increasing))
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Places = Annotated[int, Field(ge=1, le=MAX_PLACES)]
+Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
 PositivePair = Annotated[list[Positive], *PAIR]
 NotNegativePair = Annotated[list[NotNegative], *PAIR]
-MeanTasks = Annotated[float, Field(ge=0, le=MAX_TASKS)]
+MeanTasks = Annotated[float, Field(ge=0, le=MAX_COUNT)]
 StepsPair = Annotated[list[Annotated[int, Field(ge=1, le=MAX_STEPS)]], *PAIR]
 
 
@@ -67,16 +67,16 @@ PerServer = Literal["published"] | Positive | Annotated[list[Positive], Field(mi
 class NetworkFields(Declared):
     """Group ``network``. The defaults are the draws of the published experiments (arXiv 2412.18212)."""
 
-    stations: Places = 20
+    stations: Count = 20
     """Base stations B."""
-    servers: Places | None = None
+    servers: Count | None = None
     """Edge servers A; null: as many as the lists of capacities or link rates name, else one per station."""
     capacity_gcycles_per_s: PerServer = "published"
     """Computing capacity of the edge servers [Gcycle/s]: ``published``; one number for all; a list; or
     ``{range: [10, 50], seed: 3}``, whole numbers drawn uniformly, both ends included."""
     link_rate_mbit_per_s: PerServer = "published"
     """Link rate of the edge servers [Mbit/s], in the same forms."""
-    home_server: list[Annotated[int, Field(ge=-1, le=MAX_PLACES)]] | None = None
+    home_server: list[Annotated[int, Field(ge=-1, le=MAX_COUNT)]] | None = None
     """Edge server at each base station, -1 for none; null: server ``b`` at station ``b``."""
     seed: Seed | None = None
     """Seed of the ranges that name none themselves; null is 0. Another seed is another network."""
@@ -91,12 +91,20 @@ class NetworkFields(Declared):
             )
         return self
 
+    @property
+    def num_servers(self) -> int:
+        """Edge servers A."""
+        return next(iter(self._lengths.values()), self.stations) if self.servers is None else self.servers
+
+    @property
+    def _lengths(self) -> dict[str, int]:
+        """Edge servers that each list of values names."""
+        values = {name: getattr(self, name) for name in ("capacity_gcycles_per_s", "link_rate_mbit_per_s")}
+        return {name: len(value) for name, value in values.items() if isinstance(value, list)}
+
     def build(self, slot_s: float) -> EdgeNetwork:
         """The network that the fields describe."""
-        values = {name: getattr(self, name) for name in ("capacity_gcycles_per_s", "link_rate_mbit_per_s")}
-        lengths = {name: len(value) for name, value in values.items() if isinstance(value, list)}
-        default = next(iter(lengths.values()), self.stations)
-        servers = default if self.servers is None else self.servers
+        lengths, servers = self._lengths, self.num_servers
         for name, length in lengths.items():
             if length != servers:
                 cause = "servers is" if self.servers is not None else "capacity_gcycles_per_s names"
@@ -134,7 +142,7 @@ class PerIndex(Declared):
 class SyntheticFields(Declared):
     """Fields of group ``arrivals`` that both synthetic sources have. Defaults: arXiv 2412.18212."""
 
-    max_tasks: Annotated[int, Field(ge=1, le=MAX_TASKS)] = 50
+    max_tasks: Count = 50
     """Most tasks of one station in one slot, N."""
     attributes: Literal["published", "per_task"] | PerIndex = "published"
     """What ``z``, ``rho`` and result size belong to: ``published`` (the published draws, per task index);
@@ -191,7 +199,7 @@ class UniformFields(SyntheticFields):
     """Group ``arrivals`` with ``source: uniform``, the paper's arrivals; further fields: see its base."""
 
     source: Literal["uniform"] = "uniform"
-    min_tasks: Annotated[int, Field(ge=0, le=MAX_TASKS)] = 1
+    min_tasks: Annotated[int, Field(ge=0, le=MAX_COUNT)] = 1
     """Fewest tasks of one station in one slot."""
 
     @model_validator(mode="after")

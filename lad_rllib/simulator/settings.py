@@ -31,9 +31,9 @@ from lad_rllib.declared import Declared, declared, plain, shown
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.simulator.arrivals import ArrivalSource, TaskRanges
 from lad_rllib.simulator.network import EdgeNetwork
-from lad_rllib.simulator.setting_fields import SAMPLE, SOURCES, NetworkFields, SyntheticFields
+from lad_rllib.simulator.setting_fields import SAMPLE, SOURCES, Count, NetworkFields, SyntheticFields
+from lad_rllib.simulator.sizes import check_fits, setting_bytes
 from lad_rllib.simulator.trace import TRACE_SLOT_S, TraceArrivals
-from lad_rllib.simulator.trace_timetable import MAX_SLOTS
 from lad_rllib.text_files import read_structured
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -70,7 +70,7 @@ class SettingFields(Declared):
     """Named setting that the other keys change."""
     name: Annotated[str, Field(max_length=200)] | None = None
     """Name in results; null: the preset's, followed by another source if there is one."""
-    slots: Annotated[int, Field(ge=1, le=MAX_SLOTS)] = 60
+    slots: Count = 60
     """Slots T of an episode (60 in arXiv 2412.18212)."""
     slot_s: Annotated[float, Field(gt=0, le=1e9)] | None = None
     """Length of a slot [s]; null: 1 (arXiv 2412.18212), and 20 with a trace, see ``TRACE_SLOT_S``."""
@@ -163,8 +163,10 @@ def build_setting(spec: Mapping[str, Any]) -> Setting:
     arrival_fields = declared(SOURCES[source], top.arrivals, "arrivals.")
     slot_s = top.slot_s or (TRACE_SLOT_S if source == "trace" else 1.0)
     name = top.name or (preset if source == PRESETS[preset]["arrivals"]["source"] else f"{preset}-{source}")
+    _check_size(top.slots, network_fields, arrival_fields.max_tasks or 1)
     network = network_fields.build(slot_s)
     arrivals = arrival_fields.build(network)
+    _check_size(top.slots, network_fields, arrivals.max_tasks)
     if isinstance(arrivals, TraceArrivals):
         arrivals.check_episode(top.slots)
     resolved = {
@@ -203,6 +205,17 @@ def _group(name: str, values: object) -> dict[str, Any]:
         return {key: plain(value) for key, value in values.items()}
     except RecursionError:
         raise ConfigurationError(f"{name} is nested too deeply") from None
+
+
+def _check_size(slots: int, network: NetworkFields, max_tasks: int) -> None:
+    """Refuse a setting of which one episode does not fit into memory."""
+    stations, servers = network.stations, network.num_servers
+    check_fits(
+        f"an episode of {slots:,} slots, {stations:,} base stations with up to {max_tasks:,} tasks each, and "
+        f"{servers:,} edge servers",
+        setting_bytes(slots, stations, servers, max_tasks),
+        "slots, network.stations, network.servers or arrivals.max_tasks",
+    )
 
 
 def _source(spec: Mapping[str, Any]) -> object:

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from lad_rllib.simulator import PRESETS, build_setting, load_setting
+from lad_rllib.simulator import PRESETS, build_setting, load_setting, sizes
 from tests.mutations import check_refused_or_built, mutations
 
 DRAWN = {"capacity_gcycles_per_s": {"range": [10, 80], "seed": 3}, "home_server": [0, 1], "stations": 2, "servers": 2}
@@ -11,6 +11,12 @@ SPECS = {preset: build_setting({"preset": preset}).spec for preset in PRESETS} |
     "drawn": build_setting({"network": DRAWN, "arrivals": {"attributes": {"per_index": 1}}}).spec,
     "poisson": build_setting({"preset": "small", "arrivals": {"source": "poisson", "mean_tasks": [1.0] * 4}}).spec,
 }
+
+
+@pytest.fixture(autouse=True)
+def a_small_machine(monkeypatch):
+    """What large numbers would take is compared with the same memory everywhere."""
+    monkeypatch.setattr(sizes, "machine_bytes", lambda: 2**32)
 
 
 @pytest.mark.parametrize("name", SPECS)
