@@ -13,7 +13,7 @@ import pandas as pd
 import yaml
 
 from lad_rllib import durable
-from lad_rllib.cli import cluster, run_configuration
+from lad_rllib.cli import cluster, run_configuration, signals
 from lad_rllib.cli import options as shared
 from lad_rllib.cli.storage import SharedCopy
 from lad_rllib.errors import ConfigurationError
@@ -24,9 +24,9 @@ CONFIRMATION_SEED = 1000
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Search; returns the exit status: 1 if a trial failed for good."""
+    """Search; returns the exit status: 1 if a trial failed for good, 128 and a signal's number if one ended it."""
     from lad_rllib.cli import tuning_report
-    from lad_rllib.tuning.search import run_search
+    from lad_rllib.tuning.search import run_search, stop_search
 
     tuning_report.quiet_tune()
     output = shared.writable_folder(parsed.output)
@@ -51,17 +51,23 @@ def run(parsed: argparse.Namespace) -> int:
     if not parsed.quiet:
         print(f"writing to {copy.place}; trials and checkpoints: {storage}")
     began = time.monotonic()
-    outcomes = run_search(plan, storage, resume=parsed.resume)
-    report = tuning_report.SearchReport(plan, outcomes, time.monotonic() - began, described)
-    report.write(output)
-    copy.push()
-    failed = report.failed
-    if described["confirm_seeds"] and report.best is not None:
-        confirmed = _confirm(plan, report.best, described["confirm_seeds"], storage)
-        failed += int((confirmed["status"] == "failed").sum())
-        report.confirm(confirmed, output)
+    with signals.StopRequest("ending the search", pass_on=stop_search) as stop:
+        outcomes = run_search(plan, storage, resume=parsed.resume)
+        interrupted = stop.signal is not None
+        report = tuning_report.SearchReport(plan, outcomes, time.monotonic() - began, described, interrupted)
+        report.write(output)
         copy.push()
+        failed = report.failed
+        if described["confirm_seeds"] and report.best is not None and not interrupted:
+            confirmed = _confirm(plan, report.best, described["confirm_seeds"], storage)
+            failed += int((confirmed["status"] == "failed").sum())
+            if stop.signal is None:
+                report.confirm(confirmed, output)
+            copy.push()
     print(report.text)
+    if stop.signal is not None:
+        print(f"lad-rllib tune: interrupted; lad-rllib tune --resume --output {output} goes on", file=sys.stderr)
+        return 128 + stop.signal
     return 1 if failed or report.best is None else 0
 
 
@@ -143,7 +149,7 @@ def _confirm(plan: Any, best: dict[str, Any], number: int, storage: str) -> pd.D
         time_budget_s=None,
     )
     outcomes = run_search(again, storage, resume=exists(storage, again.name))
-    table = trial_table(outcomes, list(plan.space.ranges))
+    table = trial_table(outcomes, list(plan.space.ranges), plan.episodes)
     is_best = table[list(best)].notna().all(axis=1)
     table.insert(0, "configuration", is_best.map({True: "tuned", False: "defaults"}))
     return table.sort_values(["configuration", "seeds"], ascending=[False, True], ignore_index=True)

@@ -15,7 +15,17 @@ import yaml
 from ray import tune
 
 from lad_rllib.cli import tuning_plots
-from lad_rllib.tuning.results import TrialOutcome, best_trials, episode_table, hyperparameters, trial_table
+from lad_rllib.tuning.results import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    STOPPED_EARLY,
+    TrialOutcome,
+    best_trials,
+    episode_table,
+    hyperparameters,
+    trial_table,
+)
 from lad_rllib.tuning.search import SearchPlan
 from lad_rllib.tuning.trial import SCORE, WINDOW
 
@@ -76,18 +86,24 @@ class SearchReport:
         outcomes: What became of its trials.
         seconds: How long it took, since it was started or resumed [s].
         described: Everything that it depended on.
+        interrupted: Whether a signal ended it.
     """
 
     def __init__(
-        self, plan: SearchPlan, outcomes: list[TrialOutcome], seconds: float, described: dict[str, Any]
+        self,
+        plan: SearchPlan,
+        outcomes: list[TrialOutcome],
+        seconds: float,
+        described: dict[str, Any],
+        interrupted: bool = False,
     ) -> None:
-        self.plan, self.seconds, self.described = plan, seconds, described
+        self.plan, self.seconds, self.described, self._interrupted = plan, seconds, described, interrupted
         self.searched = list(plan.space.ranges)
-        self.trials = trial_table(outcomes, self.searched)
+        self.trials = trial_table(outcomes, self.searched, plan.episodes)
         self.episodes = episode_table(outcomes)
         self._best_rows = best_trials(self.trials, self.searched)
         self.best = None if self._best_rows.empty else hyperparameters(self._best_rows, self.searched)
-        self.failed = int((self.trials["status"] == "failed").sum())
+        self.failed = int((self.trials["status"] == FAILED).sum())
         self._confirmation = ""
         self._files: list[str] = []
 
@@ -110,17 +126,40 @@ class SearchReport:
         training = {**self.described["configuration"]["training"], **self.plan.space.fixed, **self.best}
         note = (
             f"# Best of {len(self.trials)} trials: {rows[SCORE].mean():.4f} x the greedy oracle's delay over the last "
-            f"{min(WINDOW, self.plan.episodes)} of {self.plan.episodes} episodes, seeds {', '.join(rows['seeds'])}.\n"
+            f"{self._span}, seeds {', '.join(rows['seeds'])}.\n"
             f"# Made by: {self.described['configuration']['command']}\n"
             "# Train with it: lad-rllib train --config THIS_FILE\n"
         )
         file.write_text(note + yaml.safe_dump({"training": training}, sort_keys=False), encoding="utf-8")
 
+    @property
+    def _span(self) -> str:
+        """Episodes that the best configuration's score covers."""
+        reached = int(self._best_rows["episodes"].min())
+        asked = "" if reached >= self.plan.episodes else f" ({self.plan.episodes} were asked for)"
+        return f"{min(WINDOW, reached)} of {reached} episodes{asked}"
+
+    @property
+    def _cut(self) -> list[str]:
+        """A line that says what a signal or the time budget cut off, if anything."""
+        of_status, total = self.trials["status"], self.plan.number_of_trials
+        trained = self.trials["episodes"].fillna(0)
+        short = (of_status == INTERRUPTED) & (trained > 0)
+        idle = total - len(self.trials) + int(((of_status == INTERRUPTED) & ~short).sum())
+        if not (self._interrupted or short.any() or idle):
+            return []
+        by_budget = not self._interrupted and self.plan.time_budget_s is not None
+        cause = f"ended by the time budget of {self.plan.time_budget_s:g} s" if by_budget else "interrupted"
+        missing = int((self.plan.episodes - trained[short]).sum())
+        return [
+            f"{cause}: of {total} trials {int(short.sum())} were cut short, by {missing} episodes, and {idle} not begun"
+        ]
+
     def confirm(self, table: pd.DataFrame, output: Path) -> None:
         """Add what the best configuration and the defaults did with fresh seeds."""
         table.to_csv(output / "confirmation.csv", index=False)
         self._files.append("confirmation.csv")
-        by = table[table["status"] == "done"].groupby("configuration", sort=False)
+        by = table[table["status"] == DONE].groupby("configuration", sort=False)
         last = int(table["episodes"].max())
         lines = [
             f"| episodes {max(1, last - WINDOW + 1)}-{last} | fresh seeds | mean delay, s | over greedy oracle |",
@@ -139,23 +178,25 @@ class SearchReport:
     def text(self) -> str:
         """The summary."""
         count = self.trials["status"].value_counts()
-        plan, done = self.plan, self.trials[self.trials["status"] == "done"]
+        plan, done = self.plan, self.trials[self.trials["status"] == DONE]
+        interrupted = f"{count[INTERRUPTED]} interrupted, " if INTERRUPTED in count else ""
         lines = [
-            f"{len(self.trials)} trials ({count.get('done', 0)} to the end, {count.get('stopped early', 0)} stopped "
-            f"early, {self.failed} failed) in {self.seconds / 60:.1f} min",
+            f"{len(self.trials)} trials ({count.get(DONE, 0)} to the end, {count.get(STOPPED_EARLY, 0)} stopped "
+            f"early, {interrupted}{self.failed} failed) in {self.seconds / 60:.1f} min",
+            *self._cut,
             f"setting {self.described['configuration']['setting'].get('name', 'paper')}, {plan.episodes} episodes, "
             f"search {plan.search}, scheduler {plan.scheduler}, seeds {', '.join(map(str, plan.seeds))}"
             f"{' as a grid' if plan.seeds_as_grid else ''}",
         ]
         if self.best is not None:
+            median = f"; median of those to the end: {done[SCORE].median():.3f}" if len(done) else ""
             lines += [
-                f"best: {self._best_rows[SCORE].mean():.3f} x the greedy oracle's delay over the last "
-                f"{min(WINDOW, plan.episodes)} episodes ({self._best_rows['mean_service_delay_s'].mean():.2f} s); "
-                f"median of those to the end: {done[SCORE].median():.3f}",
+                f"best: {self._best_rows[SCORE].mean():.3f} x the greedy oracle's delay over the last {self._span} "
+                f"({self._best_rows['mean_service_delay_s'].mean():.2f} s){median}",
                 "with " + ", ".join(f"{name} {_shown(value)}" for name, value in self.best.items()),
             ]
         if self.failed:
-            lines.append(f"first failure: {self.trials.loc[self.trials['status'] == 'failed', 'error'].iloc[0]}")
+            lines.append(f"first failure: {self.trials.loc[self.trials['status'] == FAILED, 'error'].iloc[0]}")
         if find_spec("optuna") is None:
             lines.append("no pictures of parameters: pip install 'lad-rllib[tune]'")
         text = "\n".join(lines)

@@ -19,6 +19,10 @@ ITERATION_COLUMNS = ("iteration_delay_s", *names.YARDSTICKS.values())
 """What a row of the episodes has besides: delays of the iteration alone [s]."""
 
 
+DONE, STOPPED_EARLY, INTERRUPTED, FAILED = STATUSES = ("done", "stopped early", "interrupted", "failed")
+"""What became of a trial: trained to the end; ended by the scheduler; by a signal or the time budget; failed."""
+
+
 @dataclass(frozen=True)
 class TrialOutcome:
     """What became of a trial.
@@ -59,36 +63,43 @@ def outcomes_of(results: ResultGrid) -> list[TrialOutcome]:
     ]
 
 
-def trial_table(outcomes: Sequence[TrialOutcome], searched: list[str]) -> pd.DataFrame:
+def trial_table(outcomes: Sequence[TrialOutcome], searched: list[str], episodes: int) -> pd.DataFrame:
     """One row for each trial, the best first.
 
     Args:
         outcomes: What became of the trials.
         searched: Hyperparameters that were searched.
+        episodes: Episodes of a trial that is trained to the end.
 
     Returns:
-        ``trial``, ``seeds``, ``status`` ("done", "stopped early", "failed"), :data:`COLUMNS`, the hyperparameters,
-        ``error`` and ``path``. Trials that were stopped early come behind those with more episodes.
+        ``trial``, ``seeds``, ``status`` (one of :data:`STATUSES`), :data:`COLUMNS`, the hyperparameters, ``error`` and
+        ``path``; in the order of the statuses, then of the score; interrupted trials with more episodes come first.
     """
     rows = []
-    most = max((outcome.metrics.get("episodes", 0) for outcome in outcomes), default=0)
     for outcome in outcomes:
-        ended = outcome.metrics.get("episodes", 0) >= most
-        status = "failed" if outcome.error else "done" if ended else "stopped early"
         rows.append(
             {
                 "trial": outcome.trial,
                 "seeds": " ".join(map(str, seeds_of(outcome.config))),
-                "status": status,
+                "status": _status(outcome, episodes),
                 **{column: outcome.metrics.get(column, float("nan")) for column in COLUMNS},
                 **{name: outcome.config["training"].get(name) for name in searched},
                 "error": _reason(outcome.error),
                 "path": outcome.path,
             }
         )
-    table = pd.DataFrame(rows)
-    order = table.assign(behind=table["status"].map({"done": 0, "stopped early": 1, "failed": 2}))
-    return order.sort_values(["behind", SCORE], ignore_index=True).drop(columns="behind")
+    table = pd.DataFrame(rows, columns=["trial", "seeds", "status", *COLUMNS, *searched, "error", "path"])
+    cut = table["status"] == INTERRUPTED
+    order = table.assign(behind=table["status"].map(STATUSES.index), lead=-table["episodes"].where(cut, 0.0))
+    return order.sort_values(["behind", "lead", SCORE], ignore_index=True).drop(columns=["behind", "lead"])
+
+
+def _status(outcome: TrialOutcome, episodes: int) -> str:
+    if outcome.error:
+        return FAILED
+    if outcome.metrics.get("episodes", 0) >= episodes:
+        return DONE
+    return STOPPED_EARLY if outcome.metrics.get("done") else INTERRUPTED
 
 
 def episode_table(outcomes: Sequence[TrialOutcome]) -> pd.DataFrame:
@@ -115,9 +126,13 @@ def best_trials(table: pd.DataFrame, searched: list[str]) -> pd.DataFrame:
         searched: Hyperparameters that were searched.
 
     Returns:
-        Its rows, one for each seed if those were a grid; none if no trial was trained to the end.
+        Its rows, one for each seed if those were a grid. If no trial was trained to the end, those that were
+        interrupted with the most episodes count; if there are none, no rows.
     """
-    done = table[table["status"] == "done"]
+    done = table[table["status"] == DONE]
+    if done.empty:
+        interrupted = table[(table["status"] == INTERRUPTED) & table[SCORE].notna()]
+        done = interrupted[interrupted["episodes"] == interrupted["episodes"].max()]
     if done.empty:
         return done
     scores = done.groupby(searched, dropna=False)[SCORE]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -75,6 +76,12 @@ class SearchPlan:
             raise ConfigurationError("population based training makes its own configurations; choose --search random")
         if self.scheduler == "pbt":
             self.space.mutations()
+
+    @property
+    def number_of_trials(self) -> int:
+        """Trials of the whole search."""
+        grid = self.space.grid_size(self.grid_points) if self.search == "grid" else self.trials
+        return (len(self.given) or grid) * (len(self.seeds) if self.seeds_as_grid else 1) * (len(self.cases) or 1)
 
     def param_space(self) -> dict[str, Any]:
         """Ray Tune's description of a trial."""
@@ -167,7 +174,7 @@ def exists(storage_path: str, name: str) -> bool:
 
 
 def run_search(plan: SearchPlan, storage_path: str, resume: bool = False) -> list[TrialOutcome]:
-    """Run a search to its end.
+    """Run a search to its end, or to the end of its time budget, or until :func:`stop_search` is called.
 
     Args:
         plan: The search; when resumed, it must be the one that was begun.
@@ -192,17 +199,31 @@ def run_search(plan: SearchPlan, storage_path: str, resume: bool = False) -> lis
         raise ConfigurationError(f"{path} holds a search already; give --resume, or another --name")
     else:
         tuner = plan.tuner(storage_path)
-    with _interrupts_put_back():
+    with _signals_left_alone():
         return outcomes_of(tuner.fit())
 
 
+def stop_search() -> bool:
+    """Have the search that runs in this process end soon; a signal handler may call it.
+
+    Its trials stay unfinished, and resuming goes on with them.
+
+    Returns:
+        False if none runs.
+    """
+    if not callable(signal.getsignal(signal.SIGUSR1)):
+        return False
+    signal.raise_signal(signal.SIGUSR1)  # Ray Tune's own way, besides Ctrl-C
+    return True
+
+
 @contextlib.contextmanager
-def _interrupts_put_back() -> Iterator[None]:
-    """Signals mean afterwards what they meant before: Ray Tune leaves handlers that swallow the next one of each."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGUSR1)}
+def _signals_left_alone() -> Iterator[None]:
+    """Keep Ctrl-C the caller's, and take back SIGUSR1, for which Ray Tune leaves a handler."""
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+    before = signal.getsignal(signal.SIGUSR1)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            if signal.getsignal(number) is not handler:  # only in the main thread, as Ray Tune
-                signal.signal(number, handler)
+        if signal.getsignal(signal.SIGUSR1) is not before:  # only in the main thread, as Ray Tune
+            signal.signal(signal.SIGUSR1, before)

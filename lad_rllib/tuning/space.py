@@ -126,6 +126,10 @@ class SearchSpace:
             name: tune.grid_search(_points(kind, values, points)) for name, (kind, values) in self.ranges.items()
         }
 
+    def grid_size(self, points: int) -> int:
+        """Number of points of :meth:`grid`."""
+        return math.prod(len(_points(kind, values, points)) for kind, values in self.ranges.values())
+
     def mutations(self) -> dict[str, Any]:
         """Domains of what population based training may change on the way.
 

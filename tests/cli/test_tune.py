@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from lad_rllib.cli import main
+from lad_rllib.cli.tuning_report import SearchProgress
 
 ROOT = Path(__file__).parents[2]
 SMALL = {"learning_starts": 20, "train_batch_size_per_learner": 8, "replay_capacity": 200}
@@ -94,6 +95,18 @@ def test_the_delay_of_all_is_searched_over_what_it_has(ray_cluster, tmp_path, ca
     assert set(best) == {"objective", "gamma", "step_size", "momentum"} and best["objective"] == "system_delay"
     assert main(["tune", "--smoke", *chosen, "--parameters", "tau", "--output", str(tmp_path / "other")]) == 2
     assert "the search space has no tau; it has actor_lr, gamma, step_size" in capsys.readouterr().err
+
+
+@pytest.mark.cluster
+def test_a_search_that_a_signal_ends_says_so_everywhere(ray_cluster, small, tmp_path, capsys, monkeypatch):
+    signals = iter([signal.SIGTERM])
+    monkeypatch.setattr(SearchProgress, "on_trial_result", lambda *_, **__: [signal.raise_signal(s) for s in signals])
+    arguments = ["--episodes", "1000", "--scheduler", "none", "--max-concurrent", "1", "--output", str(tmp_path)]
+    assert main(["tune", *small, *arguments]) == 143
+    captured = capsys.readouterr()
+    assert "0 to the end" in captured.out and "interrupted: of 3 trials 1 were cut short" in captured.out
+    assert "Traceback" not in captured.err and "lad-rllib tune: interrupted; lad-rllib tune --resume" in captured.err
+    assert set(pd.read_csv(tmp_path / "trials.csv")["status"]) == {"interrupted"}
 
 
 @pytest.mark.cluster

@@ -97,7 +97,7 @@ def test_a_grid_of_values_and_seeds_has_a_trial_for_each_and_a_wrong_value_fails
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGUSR1)]
     results = run_search(grid, str(tmp_path))
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGUSR1)] == handlers
-    table = trial_table(results, ["gamma"])
+    table = trial_table(results, ["gamma"], 3)
     assert table["status"].tolist() == ["done", "done", "failed", "failed"]
     assert table["gamma"].tolist() == [0.5, 0.5, 2.0, 2.0] and sorted(table["seeds"]) == ["3", "3", "4", "4"]
     assert "gamma" in table["error"].iloc[-1] and "of at least 0 and of at most 1" in table["error"].iloc[-1]
@@ -113,7 +113,7 @@ def test_population_based_training_lets_bad_trials_go_on_from_good_ones_and_keep
     population = plan(space=space, scheduler="pbt", trials=3, episodes=12 * WINDOW, checkpoint_every=1)
     results = run_search(population, str(tmp_path))
     assert [outcome.error for outcome in results] == [None] * 3
-    assert trial_table(results, ["actor_lr"])["episodes"].tolist() == [12 * WINDOW] * 3
+    assert trial_table(results, ["actor_lr"], 12 * WINDOW)["episodes"].tolist() == [12 * WINDOW] * 3
     copies = list((tmp_path / "test").glob("pbt_policy_*.txt"))
     assert copies, "no trial ever copied another one"
 
@@ -127,7 +127,7 @@ def test_successive_halving_stops_bad_trials(ray_cluster, tmp_path, search):
     )
     halving = plan(space=space, search=search, trials=5, episodes=4 * WINDOW, max_concurrent=1, search_seed=1)
     outcomes = run_search(halving, str(tmp_path))
-    table = trial_table(outcomes, list(space.ranges))
+    table = trial_table(outcomes, list(space.ranges), 4 * WINDOW)
     spans = sorted((o.reports["timestamp"].min(), o.reports["timestamp"].max()) for o in outcomes)
     assert all(one[1] <= other[0] for one, other in itertools.pairwise(spans))  # one at a time, as asked
     assert set(table["initial_alpha"]) == {0.01, 100.0}
@@ -143,7 +143,7 @@ def test_a_search_that_is_there_is_gone_on_with_or_refused(ray_cluster, tmp_path
     with pytest.raises(ConfigurationError, match="holds a search already; give --resume"):
         run_search(short, str(tmp_path))
     again = run_search(short, str(tmp_path), resume=True)
-    assert trial_table(again, list(SPACE.ranges)).equals(trial_table(first, list(SPACE.ranges)))
+    assert trial_table(again, list(SPACE.ranges), 2).equals(trial_table(first, list(SPACE.ranges), 2))
     with pytest.raises(ConfigurationError, match="holds no search to resume"):
         run_search(plan(name="other"), str(tmp_path), resume=True)
     assert len(episode_table(again)) == 4 and not math.isnan(episode_table(again)[SCORE].iloc[0])
