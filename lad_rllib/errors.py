@@ -3,3 +3,7 @@
 
 class ConfigurationError(ValueError):
     """A setting, an input file or a combination of settings that cannot be used as given."""
+
+
+class TrainingDiverged(ArithmeticError):
+    """A loss or weight has become infinite, not a number, or too large to be meant; nothing is saved of it."""

@@ -14,7 +14,7 @@ from importlib import import_module
 from lad_rllib import __version__
 from lad_rllib.cli import flags, local_ray, signals
 from lad_rllib.cli.parsing import CommandParser
-from lad_rllib.errors import ConfigurationError
+from lad_rllib.errors import ConfigurationError, TrainingDiverged
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,6 +76,9 @@ def _run(run: Callable[[argparse.Namespace], int], parsed: argparse.Namespace) -
     except (ConfigurationError, EdgeError) as error:
         print(f"lad-rllib {parsed.command}: {error}", file=sys.stderr)
         return 2
+    except TrainingDiverged as error:
+        print(f"lad-rllib {parsed.command}: {error}", file=sys.stderr)
+        return 1
     finally:
         release_folders()
 

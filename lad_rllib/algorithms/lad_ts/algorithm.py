@@ -35,7 +35,7 @@ from lad_rllib.algorithms.lad_ts.meaning import meaning
 from lad_rllib.algorithms.lad_ts.policy_file import read_policy, write_policy
 from lad_rllib.algorithms.lad_ts.replay_buffer import FleetReplayBuffer, SlotSample
 from lad_rllib.algorithms.lad_ts.system import ImprovementSet, StepSize, averaging_share
-from lad_rllib.errors import ConfigurationError
+from lad_rllib.errors import ConfigurationError, TrainingDiverged
 
 REPLAY_BUFFER = "replay_buffer"
 RUNNER_STATES = "runner_states"
@@ -103,22 +103,21 @@ class LADTS(Algorithm):
                 self._share_weights()
         if not self.config.learns_from_costs:
             self.metrics.log_value("replay_buffer_size", float(self.replay_buffer.size.mean()), window=1)
-        self._check_finite()
+        self._check_finite(f"in iteration {self.iteration + 1}; checkpoints from before are untouched")
         results = self.learner_group.foreach_learner(lambda learner: learner.reduce_metrics())
         self.metrics.aggregate([result.get() for result in results], key=LEARNER_RESULTS)
 
-    def _check_finite(self) -> None:
+    def _check_finite(self, circumstances: str) -> None:
         """End training that has diverged, before it is saved.
 
         Raises:
-            ConfigurationError: names the loss or weight.
+            TrainingDiverged: names the loss or weight.
         """
         for result in self.learner_group.foreach_learner(lambda learner: learner.not_finite()):
             if (name := result.get()) is not None:
-                raise ConfigurationError(
-                    f"training has diverged: {name} is not finite, or beyond {DIVERGED:g}, in iteration "
-                    f"{self.iteration + 1}; checkpoints from before are untouched; lower the learning rates, or set "
-                    "grad_clip"
+                raise TrainingDiverged(
+                    f"training has diverged: {name} is not finite, or beyond {DIVERGED:g}, {circumstances}; "
+                    "lower the learning rates, or set grad_clip"
                 )
 
     def _learn_from_transitions(self, samples: list[SlotSample]) -> None:
@@ -372,7 +371,12 @@ class LADTS(Algorithm):
         filesystem: Any = None,
         use_msgpack: bool = False,
     ) -> str:
-        """Save a checkpoint, and in its folder ``policy`` what serves and shares the policy without any pickle."""
+        """Save a checkpoint, and in its folder ``policy`` what serves and shares the policy without any pickle.
+
+        Raises:
+            TrainingDiverged: if a weight is not finite; nothing is written.
+        """
+        self._check_finite("so no checkpoint is written")
         saved = super().save_to_path(path, state=state, filesystem=filesystem, use_msgpack=use_msgpack)
         write_policy(self, saved, filesystem)
         return saved
