@@ -24,7 +24,7 @@ from lad_rllib.service.dispatch_loop import DispatchLoop
 from lad_rllib.service.health import HealthWatch
 from lad_rllib.service.in_flight import PendingTask, Server, TaskHandle
 from lad_rllib.service.server_load import ServerView
-from lad_rllib.service.slots import checked_servers
+from lad_rllib.service.slots import checked_servers, warm_up
 from lad_rllib.service.work_model import WorkModel
 from lad_rllib.simulator import EdgeNetwork
 
@@ -62,7 +62,8 @@ class Dispatcher:
         network: The fleet in the simulator's units (:func:`~lad_rllib.service.work_model.fit_fleet`).
         work: Work of a task in the same units.
         scheduler: Chooses servers. One that has ``num_tasks`` decides for at most so many tasks per station at a time.
-            None: whoever hands in tasks names their servers.
+            It decides for a made-up slot first, so that no task waits for what it loads or compiles. None: whoever
+            hands in tasks names their servers.
         seed: Seed of the scheduler's randomness; None draws one.
         time_scale: Wall seconds per second of the fleet, as its servers have it.
         slots_per_episode: Number the slots modulo this, for policies that remember by slot; None: number on.
@@ -108,7 +109,7 @@ class Dispatcher:
         )
         self._thread = threading.Thread(target=self._work, name="dispatcher", daemon=True)
         if scheduler is not None:
-            scheduler.reset(1)
+            warm_up(scheduler, network, work)
         self._thread.start()
         self._watch = HealthWatch(servers, self._heard, health_period_s) if health_period_s is not None else None
 

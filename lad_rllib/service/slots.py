@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import operator
 from collections.abc import Sequence
 
@@ -11,8 +12,11 @@ from numpy.typing import NDArray
 from lad_rllib.edge.errors import InvalidRequest
 from lad_rllib.edge.task import ImageTask
 from lad_rllib.errors import ConfigurationError
+from lad_rllib.scheduling import Scheduler
 from lad_rllib.service.work_model import WorkModel
 from lad_rllib.simulator import EdgeNetwork, SlotTasks
+
+_LOG = logging.getLogger("lad_rllib.service")
 
 
 def rounds_of(
@@ -70,6 +74,35 @@ def slot_tasks(
         workload_gcycles=workload,
         result_mbit=np.full(shape, work.result_mbit),
     )
+
+
+def warm_up(scheduler: Scheduler, network: EdgeNetwork, work: WorkModel) -> None:
+    """Let a scheduler decide for a made-up slot, so that the first task does not wait for what it loads or compiles.
+
+    The slot is as large as those that the scheduler is asked about at most. Its randomness is its own, and the
+    scheduler is reset afterwards: later decisions are the same as without.
+
+    Args:
+        scheduler: The scheduler. If it fails, so will the tasks that it is asked about, by name.
+        network: The fleet in the simulator's units.
+        work: Work of a task.
+
+    Raises:
+        ConfigurationError: if the scheduler is not made for the fleet.
+    """
+    most = getattr(scheduler, "num_tasks", 1)
+    stations = network.num_stations
+    tasks = [ImageTask(f"warm-up-{i}", "warm-up", 1, station=i % stations) for i in range(most * stations)]
+    places = [(i, i % stations, i // stations) for i in range(most * stations)]
+    observed = slot_tasks(tasks, places, 0, network, work, np.zeros(network.num_servers))
+    scheduler.reset(1)
+    try:
+        scheduler.decide(observed, np.random.default_rng(0))
+    except ConfigurationError:
+        raise
+    except (Exception, SystemExit):  # foreign code
+        _LOG.debug("the scheduler failed in its warm-up", exc_info=True)
+    scheduler.reset(1)
 
 
 def check_station(task: ImageTask, num_stations: int) -> None:

@@ -13,6 +13,8 @@ from lad_rllib.algorithms.lad_ts.policy import LADTSPolicy
 from lad_rllib.algorithms.lad_ts.system import SystemNetworks
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.scheduling import Scheduler, play
+from lad_rllib.service import WorkModel
+from lad_rllib.service.slots import warm_up
 from lad_rllib.simulator import EdgeSimulator, build_setting, stack_arrivals
 from tests.algorithms.small import curve, small_config
 
@@ -40,6 +42,16 @@ def test_it_is_a_scheduler_and_sends_every_task_to_a_server_that_exists():
 
 def test_the_same_randomness_gives_the_same_decisions():
     records = [play(policy(), SETTING.network, arrivals(2), np.random.default_rng(7)) for _ in range(2)]
+    assert np.array_equal(records[0].action, records[1].action)
+
+
+def test_a_warm_up_leaves_no_trace_in_later_decisions():
+    records = []
+    for warmed in (True, False):
+        scheduler = policy()
+        if warmed:
+            warm_up(scheduler, SETTING.network, WorkModel())
+        records.append(play(scheduler, SETTING.network, arrivals(1), np.random.default_rng(7)))
     assert np.array_equal(records[0].action, records[1].action)
 
 

@@ -41,7 +41,8 @@ class Fixed:
         self.server, self.seen = server, []
 
     def reset(self, num_episodes):
-        """Nothing to forget."""
+        """Begin anew."""
+        self.seen.clear()
 
     def decide(self, tasks, rng):
         """Note what was seen."""

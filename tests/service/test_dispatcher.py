@@ -1,6 +1,7 @@
 """Every task ends exactly once, whatever its servers do."""
 
 import contextlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -90,6 +91,40 @@ def test_a_scheduler_with_room_for_few_tasks_decides_in_rounds():
     assert [seen.task_counts.tolist() for seen in scheduler.seen] == [[[2] * 3], [[2] * 3], [[1] * 3], [[1, 0, 0]]]
     assert [seen.slot for seen in scheduler.seen] == [0, 1, 2, 0]
     assert sorted({d.slot for d in deliveries}) == [0, 1, 2]
+
+
+class Warmed(Fixed):
+    """A scheduler that notes what it is asked, and when it begins anew."""
+
+    num_tasks = 2
+
+    def __init__(self, error=None):
+        super().__init__(0)
+        self.error, self.heard = error, []
+
+    def reset(self, num_episodes):
+        self.heard.append("reset")
+
+    def decide(self, tasks, rng):
+        self.heard.append((tasks.task_counts.tolist(), rng.integers(1000)))
+        if self.error is not None:
+            raise self.error
+        return super().decide(tasks, rng)
+
+
+def test_a_scheduler_has_decided_for_a_full_slot_and_begun_anew_before_the_first_task():
+    scheduler = Warmed()
+    with dispatched([1000], scheduler) as (dispatcher, _):
+        assert scheduler.heard == ["reset", ([[2] * 3], np.random.default_rng(0).integers(1000)), "reset"]
+        dispatcher.run(tasks(1), timeout_s=20)
+        assert scheduler.heard[3:] == [([[1, 0, 0]], np.random.default_rng(1).integers(1000))]  # the run's own draws
+
+
+def test_a_scheduler_that_fails_in_its_warm_up_fails_its_tasks_and_one_that_does_not_fit_is_refused():
+    with dispatched([1000], Warmed(ValueError("odd"))) as (dispatcher, _):
+        assert "the scheduler failed: ValueError: odd" in str(dispatcher.run(tasks(1), timeout_s=20)[0].error)
+    with pytest.raises(ConfigurationError, match="not for this fleet"):
+        Dispatcher([SimpleNamespace(name="s0")], network([1]), WORK, Warmed(ConfigurationError("not for this fleet")))
 
 
 def test_what_finds_full_queues_goes_to_another_server_or_waits_for_room():
