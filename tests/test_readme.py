@@ -21,6 +21,9 @@ OURS = ("lad-rllib ", "python experiments/", "make ", "cp ")
 INPUTS = ("fleet", "file", "setting", "config", "checkpoint", "init_from", "prompts", "arrivals", "log", "space")
 
 
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
 def blocks(page, *languages):
     return [text for language, text in BLOCK.findall(page.read_text()) if language in languages]
 
@@ -78,6 +81,17 @@ def test_the_demo_ends_with_commands_that_find_what_it_has_made(capsys):
     commands = command_lines(re.sub(r'^\t(\$\(BIN\)/|@echo "  )|"$', "", recipe, flags=re.MULTILINE))
     assert "source $(BIN)/activate" in recipe and commands[-1] == ["lad-rllib", "--help"]
     check(commands, capsys)
+
+
+@NAMED_BY_PAGE
+def test_every_link_leads_to_a_file_and_a_heading_that_exist(page):
+    for link in LINK.findall(BLOCK.sub("", page.read_text())):
+        target, _, heading = link.partition("#")
+        file = page.parent / target if target else page
+        assert "://" in target or file.exists(), link
+        if heading:
+            titles = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)
+            assert heading in [re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles], link
 
 
 @NAMED_BY_PAGE

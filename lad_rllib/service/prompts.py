@@ -31,8 +31,8 @@ def read_prompts(path: str | Path | None = None) -> list[str]:
     NEL and form feed, belong to a prompt.
 
     Args:
-        path: Text file in UTF-8, with or without a byte-order mark; None: the package's own list, within reach of the
-            embedded model. The prototype of arXiv 2412.18212 took the captions of Flickr8k, which do not come along.
+        path: Text file in UTF-8, with or without a byte-order mark; None: the package's own list, which the embedded
+            model can draw. The prototype of arXiv 2412.18212 took the captions of Flickr8k, which are not included.
 
     Raises:
         ConfigurationError: if the file cannot be read, is no UTF-8 text, is too large, or holds no prompt.

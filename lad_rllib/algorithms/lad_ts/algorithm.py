@@ -53,7 +53,7 @@ class LADTS(Algorithm):
     One ``train()`` plays one episode in every environment. With the paper's objective, each base station learns by soft
     actor-critic from its own delays: with a local environment runner, weights move on after every slot, as in the
     published code; with remote ones after every ``rollout_fragment_length`` slots ("auto": an episode). With a system
-    objective they move on after whole episodes, by policy mirror descent on what tasks cost everybody. The algorithm
+    objective they move on after whole episodes, by policy mirror descent on what each task costs all. The algorithm
     owns the replay buffers; the learner weights, temperatures and optimisers; the runners the latent memories (see
     :mod:`~lad_rllib.algorithms.lad_ts.latent_memory` for what becomes of them).
     """

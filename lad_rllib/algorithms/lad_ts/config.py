@@ -242,7 +242,7 @@ class LADTSConfig(AlgorithmConfig):
                 evenly as those say; ``"coordinated"``: the tasks of all stations, which share one random number for
                 each slot and tell one another how many tasks they have.
             objective: ``"own_delay"`` (paper): each task's own delay, by soft actor-critic. ``"system_delay"``: the
-                delay of all tasks, by policy mirror descent on what each task costs everybody; it sets
+                delay of all tasks, by policy mirror descent on what each task costs all tasks; it sets
                 ``latent_start``, ``latent_index``, ``denoiser_output``, ``clip_denoised``, ``replay_latent``,
                 ``hidden_sizes``, ``actor_lr`` and ``gamma``, and those given beside it win. Then ``gamma`` discounts
                 the delay of tasks in later slots. It needs queues in slots of waiting time (``env_config``
@@ -268,7 +268,7 @@ class LADTSConfig(AlgorithmConfig):
                 made at slot start. ``"own"``: where the station's earlier tasks went. ``"all"``: where all earlier
                 tasks went, station by station, as one dispatcher for all stations knows it, and the greedy oracle.
                 Queues in the state are then those as far as known; a strong prior (``prior_queue_weight`` 4) does
-                not make stations herd any more with ``"all"``.
+                no longer make stations herd with ``"all"``.
             latent_decay: System objectives with ``latent_start="memory"``: share of an action's x_0 that is left in the
                 latent action that the next chain starts from (0.5).
             start_lr: System objectives with ``latent_start="learned"``: learning rate of the starts, in units of logits
@@ -370,7 +370,7 @@ class LADTSConfig(AlgorithmConfig):
 
     @property
     def learns_from_costs(self) -> bool:
-        """Whether it learns from what tasks cost everybody, after whole episodes, instead of from their own delays."""
+        """Whether it learns from what each task costs all tasks, after whole episodes, instead of from own delays."""
         return self.objective != "own_delay"
 
     def get_rollout_fragment_length(self, worker_index: int = 0) -> int | None:

@@ -281,7 +281,7 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
         check(self._task_loss.penalty)
 
     def _with_costs(self, samples: list[SlotSample]) -> list[SlotSample]:
-        """The slots of whole episodes, with what their tasks cost everybody on each server."""
+        """The slots of whole episodes, with what each of their tasks costs all tasks on each server."""
         costs = self.env.unwrapped.marginal_costs(self._task_loss.penalty, self.config.gamma)
         delays = np.stack([sample.delay_s for sample in samples], axis=1)
         counts = np.stack([sample.task_counts for sample in samples], axis=1)

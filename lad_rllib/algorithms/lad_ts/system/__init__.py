@@ -1,4 +1,4 @@
-"""LAD-TS that learns for everybody: from what each task costs all others, instead of from its own delay."""
+"""LAD-TS that optimises total delay: it learns from what each task costs all others, instead of from its own delay."""
 
 from lad_rllib.algorithms.lad_ts.system.improvement import ImprovementSet, StepSize, averaging_share
 from lad_rllib.algorithms.lad_ts.system.learner import SystemDelayLearner

@@ -1,4 +1,4 @@
-"""Networks that learn for everybody, their improvement, and the RLModule around them."""
+"""Networks that optimise total delay, their improvement, and the RLModule around them."""
 
 from __future__ import annotations
 

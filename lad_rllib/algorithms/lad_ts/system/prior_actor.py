@@ -1,4 +1,4 @@
-"""The actor that learns for everybody: latent action diffusion on top of a prior that knows the servers."""
+"""The actor that optimises total delay: latent action diffusion on top of a prior that knows the servers."""
 
 from __future__ import annotations
 
