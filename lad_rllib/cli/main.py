@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import logging
 import os
 import sys
@@ -15,6 +16,9 @@ from lad_rllib import __version__
 from lad_rllib.cli import flags, local_ray, signals
 from lad_rllib.cli.parsing import CommandParser
 from lad_rllib.errors import ConfigurationError, TrainingDiverged
+
+WRITE_FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+"""Errors of a disk that is full, over quota, at the limit of a file's size, read-only, or broken."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,9 +51,10 @@ def script_main(name: str, arguments: Sequence[str] | None = None) -> int:
 
 
 def run_command(run: Callable[[argparse.Namespace], int], parsed: argparse.Namespace) -> int:
-    """Run a command; a mistake of the user's, or a failing server, becomes one line on standard error and status 2.
+    """Run a command, with one line on standard error for whatever a user can act on; returns the exit status.
 
-    Ctrl-C, SIGTERM and a closed terminal become one line, too, and status 130, 143 or 129.
+    It is 2 for a mistake of the user's or a failing server; 1 for training that has diverged, or a disk that is full or
+    read-only; 130, 143 or 129 for Ctrl-C, SIGTERM or a closed terminal.
     """
     with signals.handled():
         try:
@@ -76,11 +81,27 @@ def _run(run: Callable[[argparse.Namespace], int], parsed: argparse.Namespace) -
     except (ConfigurationError, EdgeError) as error:
         print(f"lad-rllib {parsed.command}: {error}", file=sys.stderr)
         return 2
-    except TrainingDiverged as error:
-        print(f"lad-rllib {parsed.command}: {error}", file=sys.stderr)
+    except Exception as error:
+        message = str(error) if isinstance(error, TrainingDiverged) else _write_failure(error, parsed)
+        if message is None:
+            raise
+        print(f"lad-rllib {parsed.command}: {message}", file=sys.stderr)
         return 1
     finally:
         release_folders()
+
+
+def _write_failure(error: BaseException | None, parsed: argparse.Namespace) -> str | None:
+    """What to say of an error that comes of a full, read-only or failing disk; None for others."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in WRITE_FAILURES:
+            place = error.filename or getattr(parsed, "output", None) or "results"
+            return (
+                f"cannot write {place}: {os.strerror(error.errno)}; what was written before is kept; make room there, "
+                f"or choose another place"
+            )
+        error = getattr(error, "cause", None) or error.__cause__ or error.__context__  # Ray has its own "cause"
+    return None
 
 
 def show_remarks(logger: str) -> None:
