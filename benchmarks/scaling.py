@@ -138,7 +138,7 @@ def run(parsed: argparse.Namespace) -> int:
     from lad_rllib.cli import cluster
     from lad_rllib.cli import options as shared
 
-    shared.check_at_least_one(parsed, "episodes", "repeats")
+    shared.check_at_least(1, parsed, "episodes", "repeats")
     folder = shared.writable_folder(parsed.output)
     torch.set_num_threads(1)
     base, slots = (Point(stations=3, servers=3), SMOKE_SLOTS) if parsed.smoke else (Point(), 60)

@@ -24,7 +24,7 @@ from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS
 from lad_rllib import names
 from lad_rllib.cli import cluster, flags
 from lad_rllib.cli.main import run_command
-from lad_rllib.cli.options import check_at_least_one, setting_spec, writable_folder
+from lad_rllib.cli.options import check_at_least, setting_spec, writable_folder
 from lad_rllib.cli.run_folder import RunFolder
 from lad_rllib.cli.storage import SharedCopy
 from lad_rllib.envs import StationCallback, StationMultiAgentEnv
@@ -159,7 +159,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 def run(parsed: argparse.Namespace) -> int:
     """Train and print; returns the exit status."""
-    check_at_least_one(parsed, "iterations", "decisions")
+    check_at_least(1, parsed, "iterations", "decisions")
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)
     folder = RunFolder(writable_folder(parsed.output or f"results/{parsed.algorithm}"))
     folder.settle()

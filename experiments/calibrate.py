@@ -76,7 +76,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def run(parsed: argparse.Namespace) -> int:
     """Measure, fit, write and check; returns the exit status."""
-    shared.check_at_least_one(parsed, "repeats", "slots", "check_slots")
+    shared.check_at_least(1, parsed, "repeats", "slots", "check_slots")
     output = shared.writable_folder(parsed.output)
     copy = SharedCopy(output, parsed.storage_path)
     if parsed.resume:

@@ -60,7 +60,7 @@ def run(parsed: argparse.Namespace) -> int:
     from lad_rllib.tuning.space import SearchSpace
 
     quiet_tune()
-    shared.check_at_least_one(parsed, "seeds", "episodes", "checkpoint_every")
+    shared.check_at_least(1, parsed, "seeds", "episodes", "checkpoint_every")
     output = shared.writable_folder(parsed.output)
     configuration = shared_configuration(parsed, [Case(OURS, OURS)])
     preset = configuration["training"].get("preset", "published_code")

@@ -73,8 +73,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def run(parsed: argparse.Namespace) -> int:
     """Train, evaluate and write; returns the exit status."""
-    shared.check_at_least_one(
-        parsed, "seeds", "episodes", "simulated_episodes", "evaluation_episodes", "num_env_runners"
+    shared.check_at_least(
+        1, parsed, "seeds", "episodes", "simulated_episodes", "evaluation_episodes", "num_env_runners"
     )
     output = shared.writable_folder(parsed.output)
     spec = fleet_of(parsed)

@@ -119,7 +119,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def run(parsed: argparse.Namespace) -> int:
     """Fit, play, search and write; returns the exit status."""
-    shared.check_at_least_one(parsed, "episodes", "load_episodes", "seeds", "iterations", "rounds")
+    shared.check_at_least(1, parsed, "episodes", "load_episodes", "seeds", "iterations", "rounds")
     for option in ("effort", "load_effort"):
         if not getattr(parsed, option) > 0:
             name = option.replace("_", "-")

@@ -133,7 +133,7 @@ class CaseRuns:
     """
 
     def __init__(self, parsed: argparse.Namespace, stem: str, cases: list[Case]) -> None:
-        shared.check_at_least_one(parsed, "seeds", "episodes", "checkpoint_every")
+        shared.check_at_least(1, parsed, "seeds", "episodes", "checkpoint_every")
         self.parsed, self.stem, self.cases = parsed, stem, {case.name: case for case in cases}
         if len(self.cases) < len(cases):
             raise ConfigurationError("two cases have one name; name each method or point once")

@@ -30,14 +30,14 @@ from lad_rllib.scheduling import (
     possible_heuristics,
     schedule_quality,
 )
-from lad_rllib.simulator import Arrivals, Setting, TraceArrivals, build_setting, override_spec, stack_arrivals
+from lad_rllib.simulator import Arrivals, Setting, TraceArrivals, build_setting, override_spec, sizes, stack_arrivals
 
 LOWER_BOUND = "lower bound"
 
 
 def run(parsed: argparse.Namespace) -> int:
     """Evaluate; returns the exit status."""
-    shared.check_at_least_one(parsed, "episodes")
+    shared.check_at_least(1, parsed, "episodes")
     shared.check_seed(parsed.seed)
     if parsed.deadline is not None and not parsed.deadline >= 0:
         raise ConfigurationError(f"--deadline must be at least 0, got {parsed.deadline:g}")
@@ -66,6 +66,7 @@ def run(parsed: argparse.Namespace) -> int:
     if parsed.resume and _is_done(copy, command):
         print(f"{output} has the results of this command already")
         return 0
+    _check_memory(setting, parsed.episodes, len(schedulers) or len(HEURISTICS))
     arrivals = evaluation_arrivals(setting, parsed.episodes, parsed.seed)
     if isinstance(setting.arrivals, TraceArrivals):
         print(setting.summary())
@@ -106,6 +107,15 @@ def _setting_of_policy(trained: str | dict[str, Any], parsed: argparse.Namespace
     base = {"preset": trained} if isinstance(trained, str) else trained
     parsed.setting = base["preset"]
     return override_spec(base, {key: value for key, value in shared.setting_spec(parsed).items() if key != "preset"})
+
+
+def _check_memory(setting: Setting, episodes: int, schedulers: int) -> None:
+    """Refuse more episodes than this machine's memory holds."""
+    if isinstance(setting.arrivals, TraceArrivals):
+        episodes = min(episodes, setting.arrivals.num_slots // setting.num_slots)
+    tasks, stations = setting.arrivals.max_tasks, setting.network.num_stations
+    needed = sizes.evaluation_bytes(schedulers, episodes, setting.num_slots, stations, tasks)
+    sizes.check_fits(f"{episodes:,} episodes, each played by {schedulers} schedulers,", needed, "--episodes")
 
 
 def evaluation_arrivals(setting: Setting, episodes: int, seed: int) -> Arrivals:

@@ -20,6 +20,7 @@ from lad_rllib.edge.task import ImageTask
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import load_fleet
 from lad_rllib.service import Delivery, Dispatcher, LiveRun, image_tasks, read_prompts, save_contact_sheet, serve
+from lad_rllib.simulator import sizes
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -29,6 +30,7 @@ def run(parsed: argparse.Namespace) -> int:
     if number < 1:
         raise ConfigurationError(f"--tasks must be at least 1, got {number}")
     shared.check_seed(parsed.seed)
+    sizes.check_fits(f"{number:,} tasks", number * sizes.IMAGE_TASK_BYTES, "--tasks")
     decider = _decider(parsed)
     spec = load_fleet(parsed.fleet)
     decider.check_fleet(spec)

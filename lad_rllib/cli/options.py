@@ -15,6 +15,8 @@ from filelock import FileLock, Timeout
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.simulator import PRESETS, load_spec, override_spec, resolve_paths
 
+MAX_SEED = 2**32 - 1
+
 
 def setting_spec(options: argparse.Namespace, part: tuple[float, float] | None = None) -> dict[str, Any]:
     """The settings dictionary that the arguments describe.
@@ -120,30 +122,31 @@ def _holder(file: Path) -> str:
         return "unknown"
 
 
-def check_at_least_one(parsed: argparse.Namespace, *options: str) -> None:
-    """Refuse numbers below 1.
+def check_at_least(least: int, parsed: argparse.Namespace, *options: str) -> None:
+    """Refuse small numbers.
 
     Args:
+        least: The least that is valid.
         parsed: The arguments.
-        options: Their names in it.
+        options: Their names in it; None is valid.
 
     Raises:
-        ConfigurationError: naming the first that is below 1.
+        ConfigurationError: naming the first that is less.
     """
     for option in options:
-        if getattr(parsed, option) < 1:
-            name = option.replace("_", "-")
-            raise ConfigurationError(f"--{name} must be at least 1, got {getattr(parsed, option)}")
+        value = getattr(parsed, option)
+        if value is not None and value < least:
+            raise ConfigurationError(f"--{option.replace('_', '-')} must be at least {least}, got {value}")
 
 
 def check_seed(seed: int) -> None:
     """Refuse a seed that no generator takes.
 
     Raises:
-        ConfigurationError: if it is negative.
+        ConfigurationError: if it is negative or has more than 32 bits.
     """
-    if seed < 0:
-        raise ConfigurationError(f"--seed must be at least 0, got {seed}")
+    if not 0 <= seed <= MAX_SEED:
+        raise ConfigurationError(f"--seed must be at least 0 and at most {MAX_SEED}, got {seed}")
 
 
 def command_line() -> str:

@@ -14,7 +14,7 @@ from lad_rllib.cli import cluster
 from lad_rllib.cli import options as shared
 from lad_rllib.declared import check_keys, shown
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.simulator import Setting, TraceArrivals, build_setting
+from lad_rllib.simulator import Setting, TraceArrivals, build_setting, sizes
 from lad_rllib.text_files import read_structured
 
 TRAIN_PART = (0.0, 0.7)
@@ -35,9 +35,13 @@ TRAINING_KEYS = (
 
 def resolve(parsed: argparse.Namespace) -> dict[str, Any]:
     """Everything that the run depends on, as plain values."""
-    shared.check_at_least_one(parsed, "episodes", "checkpoint_every")
+    shared.check_at_least(
+        1, parsed, "episodes", "checkpoint_every", "num_envs_per_env_runner", "rollout_fragment_length"
+    )
+    shared.check_at_least(0, parsed, "num_env_runners", "num_learners")
     shared.check_seed(parsed.seed)
     setting = build_setting(shared.setting_spec(parsed, part=tuple(parsed.part) if parsed.part else TRAIN_PART))
+    _check_scale(parsed, setting)
     training = read_training_file(parsed.config) if parsed.config else {}
     training |= {key: getattr(parsed, key) for key in TRAINING_KEYS if getattr(parsed, key) is not None}
     return {
@@ -58,6 +62,55 @@ def resolve(parsed: argparse.Namespace) -> dict[str, Any]:
         "checkpoint_every": parsed.checkpoint_every,
         "command": shared.command_line(),
     }
+
+
+def _check_scale(parsed: argparse.Namespace, setting: Setting) -> None:
+    """Refuse more episodes or processes than this machine's memory holds."""
+    episodes, stations = parsed.num_envs_per_env_runner, setting.network.num_stations
+    sizes.check_fits(
+        f"{episodes:,} episodes in lockstep",
+        sizes.arrivals_bytes(episodes, setting.num_slots, stations, setting.arrivals.max_tasks),
+        "--num-envs-per-env-runner",
+    )
+    processes = parsed.num_env_runners + parsed.num_learners
+    if cluster.address_of(parsed) == "local":
+        sizes.check_fits(
+            f"{processes:,} runners and learners",
+            processes * sizes.PROCESS_BYTES,
+            "--num-env-runners or --num-learners",
+        )
+
+
+def check_memory(config: Any, setting: Setting) -> None:
+    """Refuse training whose networks and memories do not fit into this machine's.
+
+    Args:
+        config: What :func:`algorithm_config` returns.
+        setting: The setting that it trains on.
+
+    Raises:
+        ConfigurationError: says what it would take.
+    """
+    stations, servers = setting.network.num_stations, setting.network.num_servers
+    costs = config.learns_from_costs
+    learner = sizes.Learner(
+        hidden_sizes=config.hidden_sizes,
+        agents=1 if costs and config.shared_actor else stations,
+        latent_size=config.latent_size(servers),
+        latent_by_slot=config.latent_index == "station_slot_task",
+        replay_capacity=0 if costs else config.replay_capacity,
+        batch=0 if costs else config.train_batch_size_per_learner,
+    )
+    parts = sizes.training_bytes(
+        learner,
+        episodes=config.num_envs_per_env_runner,
+        slots=setting.num_slots,
+        stations=stations,
+        servers=servers,
+        tasks=setting.arrivals.max_tasks,
+    )
+    remedy = "the numbers of stations, servers, tasks and slots, hidden_sizes or replay_capacity"
+    sizes.check_fits("training", parts, remedy)
 
 
 def _live(parsed: argparse.Namespace) -> dict[str, Any] | None:

@@ -31,6 +31,7 @@ def run(parsed: argparse.Namespace) -> int:
     if not parsed.quiet:
         print(setting.summary())
     config = run_configuration.algorithm_config(configuration)
+    run_configuration.check_memory(config, setting)
     run_configuration.check_device(configuration, parsed)
     if not parsed.resume:
         folder.check_free(overwrite=parsed.overwrite)

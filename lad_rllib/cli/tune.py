@@ -75,7 +75,7 @@ def _describe(parsed: argparse.Namespace) -> dict[str, Any]:
     """Everything that the search depends on, as plain values."""
     from lad_rllib.algorithms import CONFIGS
 
-    shared.check_at_least_one(parsed, "trials", "grid_points", "episodes", "checkpoint_every")
+    shared.check_at_least(1, parsed, "trials", "grid_points", "episodes", "checkpoint_every")
     for seed in (parsed.seed, *parsed.seeds):
         shared.check_seed(seed)
     if parsed.confirm_seeds < 0:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lad_rllib.edge.task import ImageTask
+from lad_rllib.edge.task import MAX_DENOISING_STEPS, ImageTask
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.simulator import Arrivals
 
@@ -96,8 +96,10 @@ def image_tasks(
         Tasks; the image's seed is the number of the task.
     """
     least, most = denoising_steps
-    if not 1 <= least <= most:
-        raise ConfigurationError(f"denoising steps must be a range of at least 1, got {least} to {most}")
+    if not 1 <= least <= most <= MAX_DENOISING_STEPS:
+        raise ConfigurationError(
+            f"denoising steps must be a range within 1 to {MAX_DENOISING_STEPS}, got {least} to {most}"
+        )
     stations = rng.integers(num_stations, size=number).tolist()
     steps = rng.integers(least, most, size=number, endpoint=True).tolist()
     width, height = size or (None, None)
