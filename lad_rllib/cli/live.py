@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,6 +15,7 @@ from lad_rllib.cli import cluster
 from lad_rllib.envs.episodes import read_setting
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import Fleet, FleetModel, FleetSpec, load_fleet
+from lad_rllib.fleet.fleet import PROFILE_REPEATS, PROFILE_STEPS
 from lad_rllib.scheduling import Scheduler, make_heuristic
 from lad_rllib.service import Dispatcher
 from lad_rllib.simulator import Setting
@@ -102,14 +104,21 @@ class Decider:
 
 
 def fleet_model(fleet: Fleet, setting: Setting | None) -> FleetModel:
-    """A fleet in the simulator's units: as the setting of a calibration says, else measured now.
+    """A fleet in the simulator's units: as the setting of a calibration says, else as its servers have found out.
+
+    Only servers that have served too few images are measured now, which standard error says before it begins.
 
     Raises:
         ConfigurationError: if the setting is of another fleet.
     """
     if setting is None:
+        known = fleet.known_fits()
+        unknown = [server.name for server, fit in zip(fleet.servers, known, strict=True) if fit is None]
+        if unknown:
+            images = len(PROFILE_STEPS) * PROFILE_REPEATS
+            print(f"measuring unknown speeds: {images} images on each of {', '.join(unknown)}", file=sys.stderr)
         with Status("measuring the servers", console=Console(stderr=True)):
-            return FleetModel.from_fits(fleet.spec, fleet.profile())
+            return FleetModel.from_fits(fleet.spec, fleet.profile(known=known))
     model = FleetModel.from_setting(setting)
     model.check_fleet(fleet.spec)
     return model

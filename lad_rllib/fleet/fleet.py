@@ -24,6 +24,9 @@ NAMESPACE = "lad_rllib"
 CONTROL_TIMEOUT_S = 0.7
 """Longest wait for an answer to a question [s], so that two missed ones show a dead server within 2 s."""
 
+PROFILE_STEPS, PROFILE_REPEATS = (1, 4, 8, 16), 3
+"""Denoising steps of the images that measure a server, and how many images of each."""
+
 
 class Fleet:
     """Edge servers that run together; from :meth:`start` or :meth:`attach`. Use it as a context manager, or close it.
@@ -117,7 +120,11 @@ class Fleet:
         wait_until_ready(self.spec.name, self.servers, timeout_s, report)
 
     def profile(
-        self, step_counts: Sequence[int] = (1, 4, 8, 16), repeats: int = 3, size: tuple[int, int] | None = None
+        self,
+        step_counts: Sequence[int] = PROFILE_STEPS,
+        repeats: int = PROFILE_REPEATS,
+        size: tuple[int, int] | None = None,
+        known: Sequence[DelayFit | None] | None = None,
     ) -> list[DelayFit]:
         """Measure every server's delay model: overhead and time per step, with residuals.
 
@@ -128,6 +135,7 @@ class Fleet:
             step_counts: At least three different numbers of denoising steps.
             repeats: Images per step count.
             size: Width and height [pixel]; None: each server's default.
+            known: Delay models, one per server, of those that need no images (:meth:`known_fits`); None: measure all.
 
         Returns:
             One fit per server, in their order; in seconds of the server, not of the wall.
@@ -136,7 +144,24 @@ class Fleet:
             ConfigurationError: for fewer than three different step counts.
             EdgeError: if an image fails.
         """
-        return ask_each(self.spec, self.servers, lambda server: server.profile(step_counts, size, repeats))
+        at_hand = {} if known is None else dict(zip([server.name for server in self.servers], known, strict=True))
+        return ask_each(
+            self.spec,
+            self.servers,
+            lambda server: at_hand.get(server.name) or server.profile(step_counts, size, repeats),
+        )
+
+    def known_fits(self) -> list[DelayFit | None]:
+        """Each server's delay model without a single image: from what it has served, or of its emulated device.
+
+        Returns:
+            One per server, in their order; None for one that has served images of fewer than three step counts.
+
+        Raises:
+            EdgeError: if a server does not answer.
+        """
+        fits = [server.fit() for server in self.servers]
+        return [fit if fit is not None and fit.origin in ("fitted", "profile") else None for fit in fits]
 
     def close(self) -> None:
         """End every server that this object started, and give its room back. May be called twice."""

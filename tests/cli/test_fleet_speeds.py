@@ -1,0 +1,51 @@
+"""What the commands take for the speed of a fleet's servers, and which images they send to learn it."""
+
+import pytest
+
+from lad_rllib.cli.live import fleet_model
+from lad_rllib.edge import EdgeServer, PacedEngine
+from lad_rllib.fleet import Fleet, load_fleet
+from tests.edge.engines import SteppedEngine, task
+
+SPEC = load_fleet(
+    {"name": "two", "servers": [{"name": name, "kind": "emulated", "profile": "a100"} for name in ("a", "b")]}
+)
+
+
+@pytest.fixture
+def fleet():
+    """Two servers that know nothing of their own speed: 1 and 2 ms for a denoising step."""
+    with (
+        EdgeServer("a", PacedEngine(SteppedEngine(free=True), 0.001)) as a,
+        EdgeServer("b", PacedEngine(SteppedEngine(free=True), 0.002)) as b,
+    ):
+        yield Fleet(SPEC, [a, b], is_owner=False)
+
+
+def serve_some(server):
+    for steps in (10, 15, 20):
+        server.generate(task(f"steps-{steps}", steps))
+
+
+def test_what_every_server_has_served_is_its_measurement_and_no_image_is_sent(fleet, capsys):
+    for server in fleet.servers:
+        serve_some(server)
+    model = fleet_model(fleet, None)
+    assert [server.status().tasks_served for server in fleet.servers] == [3, 3]
+    assert model.predict_s(1, 10) == pytest.approx(fleet.servers[1].fit().predict_s(10))
+    assert capsys.readouterr().err == ""
+
+
+def test_images_that_measure_are_said_with_their_number_and_only_for_servers_that_need_them(fleet, capsys):
+    serve_some(fleet.servers[0])
+    fleet.servers[1].generate(task(steps=10))  # says nothing of the overhead
+    fleet_model(fleet, None)
+    assert [server.status().tasks_served for server in fleet.servers] == [3, 13]
+    assert "measuring unknown speeds: 12 images on each of b\n" in capsys.readouterr().err
+
+
+def test_an_emulated_device_is_as_fast_as_its_profile_says(capsys):
+    with Fleet.start(SPEC, in_process=True) as fleet:
+        model = fleet_model(fleet, None)
+        assert [server.status().tasks_served for server in fleet.servers] == [0, 0]
+    assert model.predict_s(0, 10) == pytest.approx(SPEC.servers[0].profile.expected.predict_s(10))
