@@ -42,7 +42,8 @@ def run(parsed: argparse.Namespace) -> int:
     plan.check()
     storage = parsed.storage_path or str(output.resolve() / "experiment")
     configuration = described["configuration"]
-    cluster.start_ray(parsed, num_cpus=2 + configuration["num_env_runners"] + configuration["num_learners"])
+    of_a_seed = configuration["num_env_runners"] + configuration["num_learners"]
+    cluster.start_ray(parsed, num_cpus=2 + of_a_seed * len(plan.seeds_of_a_trial))
     if not parsed.resume:
         if (output / PLAN_FILE).exists():
             raise ConfigurationError(f"{output} holds a search already; give --resume or another --output")

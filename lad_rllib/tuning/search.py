@@ -12,6 +12,7 @@ from typing import Any
 from ray import tune
 from ray.tune import schedulers
 
+from lad_rllib.algorithms.lad_ts.resources import require_room
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.tuning.results import TrialOutcome, outcomes_of
 from lad_rllib.tuning.space import SearchSpace
@@ -82,6 +83,11 @@ class SearchPlan:
         """Trials of the whole search."""
         grid = self.space.grid_size(self.grid_points) if self.search == "grid" else self.trials
         return (len(self.given) or grid) * (len(self.seeds) if self.seeds_as_grid else 1) * (len(self.cases) or 1)
+
+    @property
+    def seeds_of_a_trial(self) -> tuple[int, ...]:
+        """Seeds that are trained side by side in one trial."""
+        return self.seeds[:1] if self.seeds_as_grid else self.seeds
 
     def param_space(self) -> dict[str, Any]:
         """Ray Tune's description of a trial."""
@@ -185,7 +191,8 @@ def run_search(plan: SearchPlan, storage_path: str, resume: bool = False) -> lis
         What became of each trial.
 
     Raises:
-        ConfigurationError: if there is nothing to resume, or an experiment of the name is there already.
+        ConfigurationError: if there is nothing to resume, an experiment of the name is there already, or the cluster
+            has no room for a trial.
     """
     path = experiment_path(storage_path, plan.name)
     is_there = exists(storage_path, plan.name)
@@ -199,6 +206,9 @@ def run_search(plan: SearchPlan, storage_path: str, resume: bool = False) -> lis
         raise ConfigurationError(f"{path} holds a search already; give --resume, or another --name")
     else:
         tuner = plan.tuner(storage_path)
+    for algorithm in plan.cases.values() or [plan.algorithm]:
+        trial = {"algorithm": algorithm, "seeds": plan.seeds_of_a_trial}
+        require_room(TuningTrial.default_resource_request(trial).bundles)
     with _signals_left_alone():
         return outcomes_of(tuner.fit())
 

@@ -90,6 +90,16 @@ def test_resources_are_those_of_the_algorithm_with_runners_and_learners_for_each
     assert two.required_resources["GPU"] == 2 * one.required_resources["GPU"] == 1.0
 
 
+def test_a_search_whose_trial_fits_nowhere_is_refused_with_what_all_its_seeds_ask_for(monkeypatch, tmp_path):
+    node = {"Alive": True, "NodeManagerAddress": "10.0.0.1", "Resources": {"CPU": 4.0}, "Labels": {}}
+    monkeypatch.setattr("ray.nodes", lambda: [node])
+    monkeypatch.setattr("ray.util.get_current_placement_group", lambda: None)
+    monkeypatch.setattr("ray._private.state.state.get_cluster_config", lambda: None)
+    algorithm = small_config().env_runners(num_env_runners=2)
+    with pytest.raises(ConfigurationError, match=r"no room for 5 x \(1 CPU\); its nodes are 10.0.0.1 \(4 CPU\)"):
+        run_search(plan(algorithm=algorithm, seeds=(0, 1)), str(tmp_path))
+
+
 @pytest.mark.cluster
 def test_a_grid_of_values_and_seeds_has_a_trial_for_each_and_a_wrong_value_fails_alone(ray_cluster, tmp_path):
     space = SearchSpace({"gamma": ("choice", (0.5, 2.0))}, {"actor_lr": 1e-3})

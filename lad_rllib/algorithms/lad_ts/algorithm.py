@@ -34,6 +34,7 @@ from lad_rllib.algorithms.lad_ts.learner import DIVERGED, READY
 from lad_rllib.algorithms.lad_ts.meaning import meaning
 from lad_rllib.algorithms.lad_ts.policy_file import read_policy, write_policy
 from lad_rllib.algorithms.lad_ts.replay_buffer import FleetReplayBuffer, SlotSample
+from lad_rllib.algorithms.lad_ts.resources import require_room
 from lad_rllib.algorithms.lad_ts.system import ImprovementSet, StepSize, averaging_share
 from lad_rllib.errors import ConfigurationError, TrainingDiverged
 
@@ -66,6 +67,8 @@ class LADTS(Algorithm):
     def setup(self, config: LADTSConfig) -> None:
         """Build runners, learners and replay buffers."""
         torch.set_num_threads(config.torch_threads)
+        settings = {key: value for key, value in config.to_dict().items() if key != "class"}  # which from_state() adds
+        require_room(self.default_resource_request(settings).bundles[1:])  # the first is this process
         super().setup(config)
         observation_space, _ = self.spaces[INPUT_ENV_SINGLE_SPACES]
         servers = observation_space[names.QUEUES].shape[0]
