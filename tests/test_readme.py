@@ -63,9 +63,10 @@ def check(commands, capsys):
         except SystemExit:
             pytest.fail(f"{shlex.join(words)}: {capsys.readouterr().err}")
         for name in INPUTS if arguments else ():
-            file = getattr(arguments, name, None)
-            if file and file not in KNOWN_NAMES and not (ROOT / file).exists():
-                assert any(Path(file).is_relative_to(folder) for folder in made), f"{shlex.join(words)}: no {file}"
+            given = getattr(arguments, name, None) or []
+            for file in given if isinstance(given, list) else [given]:
+                if file not in KNOWN_NAMES and not (ROOT / file).exists():
+                    assert any(Path(file).is_relative_to(folder) for folder in made), f"{shlex.join(words)}: no {file}"
         if output := getattr(arguments, "output", None):
             assert output in made or not getattr(arguments, "resume", False), f"nothing to go on with: {words}"
             made.append(output)

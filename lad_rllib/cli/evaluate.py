@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -32,7 +32,11 @@ from lad_rllib.scheduling import (
 )
 from lad_rllib.simulator import Arrivals, Setting, TraceArrivals, build_setting, override_spec, sizes, stack_arrivals
 
+if TYPE_CHECKING:
+    from lad_rllib.algorithms.lad_ts.policy_file import SavedPolicy
+
 LOWER_BOUND = "lower bound"
+OBJECTIVES = {"own_delay": "own delay (paper)", "system_delay": "system delay"}
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -47,9 +51,10 @@ def run(parsed: argparse.Namespace) -> int:
         from lad_rllib.algorithms.lad_ts.policy import LADTSPolicy
         from lad_rllib.cli.run_folder import newest_policy
 
-        saved = newest_policy(parsed.checkpoint)
-        schedulers[saved.title] = LADTSPolicy.of_saved(saved, explore=not parsed.greedy_actions)
-        spec = _setting_of_policy(saved.setting, parsed)
+        saved = [newest_policy(path) for path in parsed.checkpoint]
+        for name, policy in zip(policy_names(saved), saved, strict=True):
+            schedulers[name] = LADTSPolicy.of_saved(policy, explore=not parsed.greedy_actions)
+        spec = _setting_of_policy(saved[0].setting, parsed)
     schedulers |= {name: make_heuristic(name) for name in parsed.schedulers or ()}
     if not schedulers and parsed.schedulers is not None:
         raise ConfigurationError("nothing to evaluate; give --checkpoint or --schedulers")
@@ -59,7 +64,9 @@ def run(parsed: argparse.Namespace) -> int:
     setting = build_setting(spec)
     if isinstance(setting.arrivals, TraceArrivals):
         setting = setting.with_part(tuple(parsed.part))
-    default = Path(parsed.checkpoint).expanduser().resolve().parent if parsed.checkpoint else Path("results/evaluate")
+    default = (
+        Path(parsed.checkpoint[0]).expanduser().resolve().parent if parsed.checkpoint else Path("results/evaluate")
+    )
     output = shared.writable_folder(parsed.output or default, alone=False)  # beside a run that goes on
     copy = SharedCopy(output, parsed.storage_path)
     command = shared.command_line()
@@ -98,6 +105,16 @@ def run(parsed: argparse.Namespace) -> int:
     _print_table(table, title)
     print(f"written: {output / 'evaluation.csv'}, {output / 'evaluation_servers.csv'}, {output / 'evaluation.png'}")
     return 0
+
+
+def policy_names(saved: Sequence[SavedPolicy]) -> list[str]:
+    """Names of policies in a comparison: their titles, with objective and number as far as they need them."""
+    titles = [policy.title for policy in saved]
+    names = [
+        title if titles.count(title) == 1 else f"{title}, {OBJECTIVES[policy.meaning['objective']]}"
+        for title, policy in zip(titles, saved, strict=True)
+    ]
+    return [name if names.count(name) == 1 else f"{name}, {names[: k + 1].count(name)}" for k, name in enumerate(names)]
 
 
 def _setting_of_policy(trained: str | dict[str, Any], parsed: argparse.Namespace) -> dict[str, Any]:

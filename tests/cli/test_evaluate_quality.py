@@ -1,9 +1,12 @@
 """``lad-rllib evaluate`` prints the quality of each schedule, and the lower bound on request."""
 
+from types import SimpleNamespace
+
 import pandas as pd
 import pytest
 
 from lad_rllib.cli import main
+from lad_rllib.cli.evaluate import policy_names
 
 SMALL = ["evaluate", "--setting", "small", "--episodes", "3", "--schedulers"]
 
@@ -43,3 +46,18 @@ def test_the_bound_needs_no_oracle_beside_it(tmp_path):
 def test_a_negative_deadline_is_refused(tmp_path, capsys):
     assert main([*SMALL, "random", "--deadline", "-1", "--output", str(tmp_path)]) == 2
     assert "--deadline must be at least 0, got -1" in capsys.readouterr().err
+
+
+def test_policies_side_by_side_are_named_by_what_tells_them_apart():
+    def names(*policies):
+        return policy_names([SimpleNamespace(title=t, meaning={"objective": f"{o}_delay"}) for t, o in policies])
+
+    own, system, other = ("LAD-TS", "own"), ("LAD-TS", "system"), ("SAC-TS", "own")
+    assert names(own) == names(system) == ["LAD-TS"]
+    assert names(own, other) == ["LAD-TS", "SAC-TS"]
+    assert names(own, system, other) == ["LAD-TS, own delay (paper)", "LAD-TS, system delay", "SAC-TS"]
+    assert names(own, system, own) == [
+        "LAD-TS, own delay (paper), 1",
+        "LAD-TS, system delay",
+        "LAD-TS, own delay (paper), 2",
+    ]

@@ -13,9 +13,10 @@ Play a trained policy, the greedy oracle and simple heuristics on the same fresh
 
   lad-rllib evaluate --checkpoint results/paper/checkpoint
   lad-rllib evaluate --checkpoint results/log/checkpoint       a policy trained on a request log: its unseen rest
+  lad-rllib evaluate --checkpoint results/paper/checkpoint results/system/checkpoint        two policies, side by side
   lad-rllib evaluate --setting paper                           the heuristics alone
 
-Without setting arguments the checkpoint's own setting is used. Leaves evaluation.csv (one row per scheduler),
+Without setting arguments the first checkpoint's own setting is used. Leaves evaluation.csv (one row per scheduler),
 evaluation_servers.csv (utilisation) and evaluation.png. Fairness is Jain's index of the slowdowns; --bounds adds the
 lower bound of any schedule (docs/bounds.md).
 """
@@ -24,7 +25,10 @@ lower bound of any schedule (docs/bounds.md).
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the command's arguments."""
     parser.add_argument(
-        "--checkpoint", metavar="DIR", help="checkpoint of a training run; without it, heuristics alone"
+        "--checkpoint",
+        nargs="+",
+        metavar="DIR",
+        help="checkpoints of training runs to compare; without it, heuristics alone",
     )
     shared.add_setting_arguments(parser)
     parser.set_defaults(setting=None)
@@ -55,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--deadline", type=float, metavar="S", help="add the share of tasks whose service delay is longer than this [s]"
     )
     run.add_argument(
-        "--output", metavar="DIR", help="output folder (default: beside the checkpoint, or results/evaluate)"
+        "--output", metavar="DIR", help="output folder (default: beside the first checkpoint, or results/evaluate)"
     )
     run.add_argument(
         "--resume", action="store_true", help="do nothing if the output folder has the results of this command already"
