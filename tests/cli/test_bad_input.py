@@ -101,7 +101,7 @@ def test_an_unknown_scheduler_lists_the_known_ones(tmp_path, capsys):
 
 def test_a_negative_seed_is_refused(tmp_path, capsys):
     message = error_of(capsys, "evaluate", "--setting", "small", "--seed", "-1", "--output", str(tmp_path))
-    assert "--seed must be at least 0, got -1" in message
+    assert "--seed must be at least 0 and at most 4294967295, got -1" in message
 
 
 def test_ctrl_c_is_one_line_and_its_own_exit_status(tmp_path, capsys, monkeypatch):

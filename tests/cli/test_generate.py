@@ -209,7 +209,7 @@ def test_a_checkpoint_of_another_fleet_is_one_line_that_names_both(trained_on_fl
         (["--steps", 1001, 1001], "denoising_steps must be 1 to 1000, got 1001"),
         (["--size", 33, 32], "width must be a multiple of 8 pixels up to 16384, got 33"),
         (["--deadline", "nan"], "deadline_s must be a positive number of seconds, got nan"),
-        (["--seed", -1], "--seed must be at least 0, got -1"),
+        (["--seed", -1], "--seed must be at least 0 and at most 4294967295, got -1"),
         (["--fleet", "digit"], "no fleet 'digit'; choose from digits"),
     ],
 )

@@ -126,7 +126,7 @@ def test_a_trained_policy_is_compared_first(prototype, trained_on_fleet, tmp_pat
     [
         (["--tasks", 5, 0], "--tasks must be at least 1, got 0"),
         (["--steps", 0, 3], "denoising steps must be a range within 1 to 1000, got 0 to 3"),
-        (["--seed", -1], "--seed must be at least 0, got -1"),
+        (["--seed", -1], "--seed must be at least 0 and at most 4294967295, got -1"),
         (["--schedulers", "lad-ts"], "scheduler lad-ts needs --checkpoint"),
         (["--schedulers", "local-only"], "station 2 of fleet two has none"),
         (["--shared-fleet"], "--shared-fleet and --in-process contradict each other"),
