@@ -11,7 +11,11 @@ from typing import Any
 
 import yaml
 
+from lad_rllib.declared import shown
 from lad_rllib.errors import ConfigurationError
+
+LONGEST_PATH = 300
+"""Characters of a path that an error shows whole."""
 
 LARGEST_BYTES = 4_000_000
 MOST_VALUES = 200_000
@@ -57,7 +61,8 @@ def read_text(path: str | Path, what: str = "file") -> str:
     if not problem and "\0" in text:
         problem = "it holds NUL bytes, so it is no text"
     if problem:
-        raise ConfigurationError(f"cannot read {what} {path}: {problem}")
+        name = str(path) if len(str(path)) <= LONGEST_PATH and str(path).isprintable() else shown(str(path))
+        raise ConfigurationError(f"cannot read {what} {name}: {problem}")
     return text
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lad_rllib.declared import Declared, Text, declared
+from lad_rllib.declared import Declared, Text, declared, shown
 from lad_rllib.edge.fit import DelayFit
 from lad_rllib.edge.task import MAX_SIDE, MAX_TRANSFER_MBIT, SIZE_MULTIPLE
 from lad_rllib.errors import ConfigurationError
@@ -102,5 +102,5 @@ def get_profile(name: str, path: str | Path | None = None) -> DeviceProfile:
     """
     profiles = load_profiles(path)
     if name not in profiles:
-        raise ConfigurationError(f"no profile {name}; known: {', '.join(profiles)}")
+        raise ConfigurationError(f"no profile {shown(name)}; known: {', '.join(profiles)}")
     return profiles[name]

@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lad_rllib.declared import shown
 from lad_rllib.errors import ConfigurationError
 
 FloatArray = NDArray[np.float64]
@@ -150,20 +151,20 @@ def make_penalty(name: str, **values: float) -> DelayPenalty:
     >>> make_penalty("tail", threshold_s=10.0, strength=2.0)
     Tail(threshold_s=10.0, strength=2.0)
     """
-    if name not in PENALTIES:
-        raise ConfigurationError(f"unknown penalty {name!r}; choose from {', '.join(PENALTIES)}")
+    if not isinstance(name, str) or name not in PENALTIES:
+        raise ConfigurationError(f"unknown penalty {shown(name)}; choose from {', '.join(PENALTIES)}")
     known = {field.name: field.default is MISSING for field in fields(PENALTIES[name])}
     unknown = [key for key in values if key not in known]
     missing = [key for key, is_needed in known.items() if is_needed and key not in values]
     if unknown or missing:
-        fault = f"has no field {unknown[0]!r}" if unknown else f"needs {missing[0]}"
+        fault = f"has no field {shown(unknown[0])}" if unknown else f"needs {missing[0]}"
         raise ConfigurationError(f"penalty {name!r} {fault}; its fields: {', '.join(known) or 'none'}")
     return PENALTIES[name](**values)
 
 
 def _check(penalty: object, name: str, least: float = -np.inf, above: float = -np.inf) -> None:
     value = getattr(penalty, name)
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and np.isfinite(value)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and -np.inf < value < np.inf
     if not is_number or value < least or value <= above:
         bound = f"at least {least:g}" if above == -np.inf else f"above {above:g}"
-        raise ConfigurationError(f"{name} of {type(penalty).__name__} must be a number {bound}, got {value!r}")
+        raise ConfigurationError(f"{name} of {type(penalty).__name__} must be a number {bound}, got {shown(value)}")

@@ -103,7 +103,7 @@ def test_a_killed_process_makes_its_pending_call_unavailable(start):
 def test_an_engine_that_cannot_be_built_tells_every_task_why(start):
     server = start(partial(EmulatedEngine, "no-such-device"))
     error = server.submit(task()).exception(60)
-    assert type(error) is ModelLoadFailed and "no profile no-such-device" in str(error)
+    assert type(error) is ModelLoadFailed and "no profile 'no-such-device'" in str(error)
     assert server.status().state == "failed"
 
 

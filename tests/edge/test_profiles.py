@@ -77,7 +77,7 @@ def test_an_error_shows_nothing_of_a_file_that_holds_no_profiles(tmp_path, text)
 def test_a_missing_file_and_an_unknown_name_are_refused(tmp_path):
     with pytest.raises(ConfigurationError, match="cannot read"):
         load_profiles(tmp_path / "none.yaml")
-    with pytest.raises(ConfigurationError, match="no profile h200; known: .*h100"):
+    with pytest.raises(ConfigurationError, match="no profile 'h200'; known: .*h100"):
         get_profile("h200")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lad_rllib.declared import shown
 from lad_rllib.errors import ConfigurationError
 
 FIRST_STRENGTH = 1.0
@@ -63,9 +64,10 @@ def check_task_loss(penalty: Any, percentile: float | None, bound_s: float | Non
     Raises:
         ConfigurationError: says what to give instead.
     """
-    if penalty is not None and (not isinstance(penalty, Mapping) or "name" not in penalty):
+    named = isinstance(penalty, Mapping) and "name" in penalty and all(isinstance(key, str) for key in penalty)
+    if penalty is not None and not named:
         raise ConfigurationError(
-            f"penalty must be a mapping with a name, or None for the delay itself, got {penalty!r}"
+            f"penalty must be a mapping with a name, or None for the delay itself, got {shown(penalty)}"
         )
     if (percentile is None) != (bound_s is None):
         raise ConfigurationError("give bounded_percentile and percentile_bound_s together, or neither")

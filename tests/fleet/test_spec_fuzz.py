@@ -1,0 +1,58 @@
+"""A damaged fleet or profile file is refused in one line, or builds; nothing else comes of it."""
+
+import json
+
+import pytest
+import yaml
+
+from lad_rllib.edge.profiles import load_profiles
+from lad_rllib.fleet import load_fleet
+from tests.mutations import check_refused_or_built
+
+OWN = {"overhead_s": 1.0, "per_step_s": 0.5, "jitter": 0.1, "source": "mine"}
+FLEETS = {
+    "digits": load_fleet("digits").to_dict() | {"servers": [load_fleet("digits").servers[0].to_dict()]},
+    "gpu-cluster": {"name": "f", "servers": load_fleet("gpu-cluster").to_dict()["servers"][:1]},
+    "own": {
+        "stations": 3,
+        "home_server": [0, 1, -1],
+        "servers": [
+            {"kind": "emulated", "name": "a", "count": 2, "profile": "h100", "profiles": None, "seed": 3},
+            {"kind": "emulated", "profile": OWN, "labels": {"region": "eu"}, "resources": {"edge": 0.5}},
+        ],
+    },
+}
+
+
+@pytest.mark.parametrize("name", FLEETS)
+def test_a_damaged_fleet_is_refused_in_one_line_or_builds(name):
+    fleet = FLEETS[name]
+    if name == "digits":
+        fleet = fleet | {"stations": 1, "home_server": [0]}
+
+    def build(document):
+        if isinstance(document, dict):
+            spec = load_fleet(document)
+            assert load_fleet(json.loads(json.dumps(spec.to_dict()))) == spec
+
+    check_refused_or_built(build, fleet)
+
+
+def test_a_damaged_fleet_file_is_refused_in_one_line_or_builds(tmp_path):
+    file = tmp_path / "fleet.yaml"
+
+    def build(document):
+        file.write_text(yaml.dump(document), encoding="utf-8", errors="surrogatepass")
+        load_fleet(file)
+
+    check_refused_or_built(build, FLEETS["own"], cases=60)
+
+
+def test_a_damaged_file_of_profiles_is_refused_in_one_line_or_builds(tmp_path):
+    file = tmp_path / "profiles.yaml"
+
+    def build(document):
+        file.write_text(yaml.dump(document), encoding="utf-8", errors="surrogatepass")
+        load_profiles(file)
+
+    check_refused_or_built(build, {"box": {**OWN, "origin": "measured"}}, cases=60)

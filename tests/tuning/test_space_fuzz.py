@@ -1,0 +1,31 @@
+"""A damaged search space is refused in one line, or can be searched; nothing else comes of it."""
+
+import yaml
+
+from lad_rllib.algorithms.lad_ts import LADTSConfig
+from lad_rllib.tuning.space import read_space
+from tests.mutations import check_refused_or_built
+
+SPACE = {
+    "actor_lr": {"loguniform": [1e-4, 1e-2]},
+    "gamma": {"uniform": [0.5, 0.9]},
+    "policy_denoising_steps": {"randint": [2, 8]},
+    "actor": {"choice": ["diffusion", "mlp"]},
+    "tau": 0.01,
+    "hidden_sizes": [20, 20],
+}
+
+
+def test_a_damaged_space_is_refused_in_one_line_or_can_be_searched(tmp_path):
+    file = tmp_path / "space.yaml"
+
+    def build(document):
+        file.write_text(yaml.dump(document), encoding="utf-8", errors="surrogatepass")
+        space = read_space(file)
+        space.check(LADTSConfig.hyperparameters)
+        space.grid(3)
+        for domain in space.domains().values():
+            if hasattr(domain, "sample"):
+                domain.sample()
+
+    check_refused_or_built(build, SPACE)
