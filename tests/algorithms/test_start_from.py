@@ -32,7 +32,7 @@ def test_weights_temperatures_and_latent_memory_are_taken_over_and_nothing_else(
 
 def test_a_checkpoint_of_another_shape_is_refused_in_one_line(trained, no_cluster):
     _, path = trained
-    with pytest.raises(ConfigurationError, match="another network size"):
+    with pytest.raises(ConfigurationError, match=r"trained with hidden_sizes .* here it is \[7, 7\]; set"):
         small_config(hidden_sizes=(7, 7)).build_algo().start_from(path)
     with pytest.raises(ConfigurationError, match="latent_index 'station_slot_task', here it is 'station_task'"):
         small_config(latent_index="station_task").build_algo().start_from(path)

@@ -31,7 +31,7 @@ from lad_rllib.algorithms.lad_ts.config import LADTSConfig
 from lad_rllib.algorithms.lad_ts.env_runner import LADTSEnvRunner
 from lad_rllib.algorithms.lad_ts.latent_memory import for_tasks
 from lad_rllib.algorithms.lad_ts.learner import DIVERGED, READY
-from lad_rllib.algorithms.lad_ts.meaning import meaning
+from lad_rllib.algorithms.lad_ts.meaning import check_same_meaning
 from lad_rllib.algorithms.lad_ts.policy_file import read_policy, write_policy
 from lad_rllib.algorithms.lad_ts.replay_buffer import FleetReplayBuffer, SlotSample
 from lad_rllib.algorithms.lad_ts.resources import require_room
@@ -396,15 +396,13 @@ class LADTS(Algorithm):
                 start as the last one.
 
         Raises:
-            ConfigurationError: if it is none, or of another network size or latent memory.
+            ConfigurationError: if it is none, or was trained with another value of what the weights' meaning depends
+                on; see :mod:`lad_rllib.algorithms.lad_ts.meaning`.
         """
         saved = read_policy(path)
         if saved.title != self.config.title:
             raise ConfigurationError(f"{path} is a checkpoint of {saved.title}, this algorithm is {self.config.title}")
-        for key, here in meaning(self.config).items():
-            there = saved.meaning.get(key)
-            if there != here:
-                raise ConfigurationError(f"{path} was trained with {key} {there!r}, here it is {here!r}")
+        check_same_meaning(path, saved.meaning, self.config)
         # The environment's own capacities stay: they are no weights.
         weights = {key: value for key, value in saved.weights.items() if not key.endswith(".log_capacity")}
         for key in [key for key in weights if key.startswith("networks.average.")]:
