@@ -12,7 +12,12 @@ from lad_rllib.cli import flags
 from lad_rllib.cli.main import parser
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("lad_rllib/**/README.md"))]
+OTHERS = ("README.md", "SECURITY.md", "cluster/README.md")
+PAGES = [
+    *(ROOT / page for page in OTHERS),
+    *sorted(ROOT.glob("docs/*.md")),
+    *sorted(ROOT.glob("lad_rllib/**/README.md")),
+]
 NAMED_BY_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 INLINE = re.compile(r"`((?:lad-rllib \w+|python experiments/\w+\.py) -[^`…]+)`")
