@@ -7,15 +7,22 @@ import os
 import shlex
 import socket
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from lad_rllib.cli.parsing import GIVEN
+from lad_rllib.declared import shown
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.simulator import PRESETS, load_spec, override_spec, resolve_paths
 
 MAX_SEED = 2**32 - 1
+MAY_CHANGE = frozenset(
+    ("command", "resume", "output", "name", "quiet", "storage_path", "address", "wait_nodes", "wait_timeout")
+)
+"""Arguments that results do not depend on: where a run or a search is, where it writes, what it prints."""
 
 
 def setting_spec(options: argparse.Namespace, part: tuple[float, float] | None = None) -> dict[str, Any]:
@@ -147,6 +154,36 @@ def check_seed(seed: int) -> None:
     """
     if not 0 <= seed <= MAX_SEED:
         raise ConfigurationError(f"--seed must be at least 0 and at most {MAX_SEED}, got {seed}")
+
+
+def arguments(parsed: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of a command that its results depend on, as plain values."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in vars(parsed).items()
+        if name not in MAY_CHANGE and name != GIVEN
+    }
+
+
+def check_resumed(parsed: argparse.Namespace, begun_with: Mapping[str, Any], *may_change: str) -> None:
+    """Refuse options that a resumed run would not follow; it may be given again what it was begun with.
+
+    Args:
+        parsed: Arguments of the command that resumes.
+        begun_with: :func:`arguments` of the one that began.
+        may_change: Arguments that it follows.
+
+    Raises:
+        ConfigurationError: names the option, its value, and the run's.
+    """
+    now = arguments(parsed)
+    for name in sorted((getattr(parsed, GIVEN) & now.keys()).difference(may_change)):
+        if now[name] != begun_with.get(name):
+            had = begun_with.get(name)
+            raise ConfigurationError(
+                f"--{name.replace('_', '-')} {shown(now[name])} contradicts what {parsed.output} was begun with, "
+                f"{'nothing' if had is None else shown(had)}; leave it out, or start anew with another --output"
+            )
 
 
 def command_line() -> str:

@@ -7,15 +7,23 @@ import difflib
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+GIVEN = "given"
+"""Attribute of parsed arguments: names of those that the command line gives, unlike those that have their defaults."""
+_ABSENT = object()
+
 
 class CommandParser(argparse.ArgumentParser):
     """A parser whose errors are one line, and which refuses unknown options itself rather than its parent."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        """As in argparse, but nothing may be left over."""
+        """As in argparse, but nothing may be left over; a command's arguments come with the names :data:`GIVEN`."""
         parsed, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(self._complaint(unknown))
+        if self._subparsers is None:
+            names = {action.dest for action in self._actions}
+            again, _ = super().parse_known_args(args, argparse.Namespace(**dict.fromkeys(names, _ABSENT)))
+            setattr(parsed, GIVEN, frozenset(name for name in names if getattr(again, name) is not _ABSENT))
         return parsed, unknown
 
     def error(self, message: str) -> NoReturn:

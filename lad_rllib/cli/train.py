@@ -24,9 +24,11 @@ def run(parsed: argparse.Namespace) -> int:
     if parsed.resume:
         copy.fetch()
         configuration = folder.read_configuration()
-        configuration["episodes"] = parsed.episodes
+        shared.check_resumed(parsed, configuration["arguments"], "episodes")
+        if "episodes" in parsed.given:
+            configuration["episodes"] = parsed.episodes
     else:
-        configuration = run_configuration.resolve(parsed)
+        configuration = run_configuration.resolve(parsed) | {"arguments": shared.arguments(parsed)}
     setting = build_setting(configuration["setting"])
     if not parsed.quiet:
         print(setting.summary())

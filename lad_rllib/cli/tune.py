@@ -35,6 +35,7 @@ def run(parsed: argparse.Namespace) -> int:
     if parsed.resume:
         copy.fetch()
         described = _read_plan(output / PLAN_FILE)
+        shared.check_resumed(parsed, described["arguments"])
     else:
         described = _describe(parsed)
     plan = _plan(described, name)
@@ -94,6 +95,7 @@ def _describe(parsed: argparse.Namespace) -> dict[str, Any]:
     space = space.without([*given, *unknown])
     space.check(settings.hyperparameters)
     return {
+        "arguments": shared.arguments(parsed),
         "configuration": configuration,
         "space": {name: [kind, list(values)] for name, (kind, values) in space.ranges.items()},
         "fixed": space.fixed,

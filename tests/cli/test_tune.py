@@ -55,6 +55,8 @@ def test_a_search_leaves_tables_pictures_and_a_configuration_that_trains(ray_clu
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["training"] == best
     assert main(["tune", *small, "--output", str(output)]) == 2
     assert "holds a search already; give --resume" in capsys.readouterr().err
+    assert main(["tune", "--resume", "--episodes", "40", "--output", str(output)]) == 2
+    assert f"--episodes 40 contradicts what {output} was begun with, 12" in capsys.readouterr().err
 
 
 @pytest.mark.cluster
