@@ -42,10 +42,10 @@ demo: $(STAMP) ## train two policies on the paper's setting, compare, then send 
 	$(BIN)/python experiments/train.py --setting results/demo/calibration/setting.yaml --episodes 60 --seed 1 \
 		--output results/demo/digits --overwrite
 	$(BIN)/lad-rllib generate --fleet digits --checkpoint results/demo/digits/checkpoint --tasks 10 \
-		--output results/demo/images
+		--output results/demo/images --overwrite
 	@echo; echo "Results are in results/demo. To go on, type 'source $(BIN)/activate', then for example"
 	@echo "  lad-rllib evaluate --checkpoint results/demo/checkpoint results/demo/system/checkpoint --bounds"
-	@echo "  lad-rllib generate --fleet digits --checkpoint results/demo/digits/checkpoint --tasks 20 --output results/images"
+	@echo "  lad-rllib generate --fleet digits --checkpoint results/demo/digits/checkpoint --tasks 20 --output results/more_images"
 	@echo "  lad-rllib --help"
 
 test: lint $(VENV)/aws-check/.installed ## format, lint, types and all tests

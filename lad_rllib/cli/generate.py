@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,10 +44,11 @@ def run(parsed: argparse.Namespace) -> int:
         size=tuple(parsed.size) if parsed.size else None,
         deadline_s=parsed.deadline,
     )
-    output = shared.writable_folder(parsed.output)
+    folder = ImageFolder(shared.writable_folder(parsed.output))
+    folder.check_free(tasks, overwrite=parsed.overwrite)
     with live.open_fleet(parsed) as fleet:
         model = live.fleet_model(fleet, decider.setting)
-        folder = ImageFolder(output)
+        folder.begin()
         with decider.dispatcher(fleet, model, parsed.seed) as dispatcher:
             run = _serve(dispatcher, tasks, folder)
     _print_run(run, f"{fleet.spec.name}, {decider.title}: {number} tasks")
@@ -69,7 +71,7 @@ class ImageFolder:
     """Images as they come, and a table and a contact sheet of them.
 
     Args:
-        path: An existing folder; what an earlier run left in it is removed.
+        path: An existing folder.
     """
 
     def __init__(self, path: Path) -> None:
@@ -78,10 +80,29 @@ class ImageFolder:
             path / "deliveries.csv",
             path / "contact_sheet.png",
         )
-        self.images.mkdir(exist_ok=True)
-        for file in (*self.images.glob("task-*.png"), self.table, self.contact_sheet):
-            file.unlink(missing_ok=True)
         self._came: list[Delivery] = []
+
+    def check_free(self, tasks: Sequence[ImageTask], *, overwrite: bool) -> None:
+        """Refuse to write over files, unless that is wanted.
+
+        Raises:
+            ConfigurationError: names the first file that is there already.
+        """
+        for file in (self.table, self.contact_sheet, *(self._image(task.task_id) for task in tasks)):
+            if file.exists() and not overwrite:
+                raise ConfigurationError(f"{file} is there already; give --overwrite or another --output")
+
+    def begin(self) -> None:
+        """Remove what an earlier run has written: the images in its table, the table and the contact sheet."""
+        self.images.mkdir(exist_ok=True)
+        try:
+            earlier = pd.read_csv(self.table, usecols=["task_id"], dtype=str)["task_id"].dropna()
+        except (OSError, ValueError):  # there is none
+            return
+        for name in earlier[earlier.str.fullmatch(r"task-\d+")]:
+            self._image(name).unlink(missing_ok=True)
+        for file in (self.table, self.contact_sheet):
+            file.unlink(missing_ok=True)
 
     def keep(self, delivery: Delivery) -> None:
         """Take a task's end; its image is on disk when this returns."""
@@ -99,7 +120,10 @@ class ImageFolder:
 
     def _write_image(self, delivery: Delivery) -> None:
         if delivery.png is not None:
-            (self.images / f"{delivery.task.task_id}.png").write_bytes(delivery.png)
+            self._image(delivery.task.task_id).write_bytes(delivery.png)
+
+    def _image(self, task_id: str) -> Path:
+        return self.images / f"{task_id}.png"
 
 
 def _serve(dispatcher: Dispatcher, tasks: list[ImageTask], folder: ImageFolder) -> LiveRun:

@@ -1,6 +1,5 @@
 """Files of a small emulated fleet and of its setting, and the commands that run on it."""
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -52,8 +51,6 @@ def the_line(stderr):
 def interrupted(command, until, timeout_s=60.0):
     """Run a command in a process of its own, and press Ctrl-C when ``until()`` is true.
 
-    Ctrl-C is pressed once more if nothing comes of it: Python drops one that arrives in a finaliser.
-
     Returns:
         Exit status, and the last line on standard error.
     """
@@ -72,10 +69,6 @@ def interrupted(command, until, timeout_s=60.0):
             assert time.monotonic() < deadline, "it never came so far"
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout_s / 3)
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=timeout_s)
         return process.returncode, stderr.strip().splitlines()[-1]
     finally:

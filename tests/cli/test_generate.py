@@ -65,28 +65,42 @@ def test_prompts_are_repeated_for_more_tasks_than_prompts_and_cut_off_for_fewer(
     prompts.write_text("one\ntwo\n")
     assert generate("--prompts", prompts, "--tasks", 5) == 0
     assert deliveries(tmp_path)["prompt"].tolist() == ["one", "two", "one", "two", "one"]
-    assert generate("--prompts", prompts, "--tasks", 1) == 0
+    assert generate("--prompts", prompts, "--tasks", 1, "--overwrite") == 0
     assert deliveries(tmp_path)["prompt"].tolist() == ["one"]
 
 
-def test_a_second_run_replaces_the_images_of_the_first_and_a_mistake_leaves_them(generate, tmp_path, capsys):
+def test_a_second_run_replaces_what_the_first_wrote_if_asked_to_and_a_mistake_leaves_it(generate, tmp_path, capsys):
     assert generate("--tasks", 4) == 0
     first = contact_sheet_size(tmp_path)
-    (tmp_path / "images" / "images" / "mine.png").touch()
-    assert generate("--tasks", 2, "--seed", 1) == 0
-    assert images(tmp_path) == {"task-0", "task-1", "mine"} and len(deliveries(tmp_path)) == 2
+    for mine in ("mine", "task-9"):
+        (tmp_path / "images" / "images" / f"{mine}.png").touch()
+    capsys.readouterr()
+    assert generate("--tasks", 2) == 2
+    assert "deliveries.csv is there already; give --overwrite" in the_line(capsys.readouterr().err)
+    assert generate("--tasks", 2, "--seed", 1, "--overwrite") == 0
+    assert images(tmp_path) == {"task-0", "task-1", "mine", "task-9"} and len(deliveries(tmp_path)) == 2
     assert contact_sheet_size(tmp_path) != first
     capsys.readouterr()
-    assert generate("--tasks", 4, "--deadline", -1) == 2
+    assert generate("--tasks", 4, "--deadline", -1, "--overwrite") == 2
     assert "deadline_s must be a positive number" in the_line(capsys.readouterr().err)
-    assert images(tmp_path) == {"task-0", "task-1", "mine"} and len(deliveries(tmp_path)) == 2
+    assert images(tmp_path) == {"task-0", "task-1", "mine", "task-9"} and len(deliveries(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("mine", ["images/task-1.png", "deliveries.csv", "contact_sheet.png"])
+def test_a_file_of_the_users_own_is_neither_deleted_nor_written_over(mine, generate, tmp_path, capsys):
+    file = tmp_path / "images" / mine
+    file.parent.mkdir(parents=True)
+    file.write_text("task_id,mine\n../../secret,1\n")
+    assert generate("--tasks", 2) == 2
+    assert f"{file} is there already" in the_line(capsys.readouterr().err)
+    assert file.read_text() == "task_id,mine\n../../secret,1\n"
 
 
 def test_the_same_seed_sends_the_same_tasks(generate, tmp_path):
     columns = ["prompt", "station", "steps_asked"]
     asked = []
     for seed in (0, 0, 1):
-        assert generate("--tasks", 6, "--seed", seed) == 0
+        assert generate("--tasks", 6, "--seed", seed, "--overwrite") == 0
         asked.append(deliveries(tmp_path)[columns].to_numpy().tolist())
     assert asked[0] == asked[1] != asked[2]
 

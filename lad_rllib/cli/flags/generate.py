@@ -11,9 +11,9 @@ SUMMARY = "send prompts to a fleet of edge servers and keep the images"
 DESCRIPTION = """\
 Send prompts through a scheduler to a fleet of edge servers; all are there at once.
 
-  lad-rllib generate --tasks 10 --output results/images                        the embedded pipelines, greedy oracle
-  lad-rllib generate --checkpoint results/live/checkpoint --output results/images   a trained policy
-  lad-rllib generate --fleet own.yaml --prompts captions.txt --steps 20 30 --output results/images
+  lad-rllib generate --tasks 10 --output results/digits                        the embedded pipelines, greedy oracle
+  lad-rllib generate --checkpoint results/live/checkpoint --output results/learned  a trained policy
+  lad-rllib generate --fleet own.yaml --prompts captions.txt --steps 20 30 --output results/captions
 
 The output folder receives images/ (one PNG each), deliveries.csv (one row per task: server, every part of the delay,
 error) and contact_sheet.png. Ctrl-C keeps what is there.
@@ -41,3 +41,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--deadline", type=float, metavar="S", help="give a task up after so many seconds")
     what.add_argument("--seed", type=int, default=0, help="seed of stations, steps and decisions (default: 0)")
     parser.add_argument("--output", default="results/images", metavar="DIR", help="output folder (results/images)")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the images, the table and the contact sheet of an earlier run"
+    )
