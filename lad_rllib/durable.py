@@ -14,6 +14,7 @@ SEAL = "sealed.json"
 PREVIOUS = ".previous"
 """Added to the name of a checkpoint for the one before it."""
 MAX_SEAL_BYTES = 16 * 2**20
+_CHECKSUM = "# sha256 "
 
 
 def write_file(path: Path, data: str | bytes) -> None:
@@ -25,6 +26,26 @@ def write_file(path: Path, data: str | bytes) -> None:
         os.fsync(file.fileno())
     beside.replace(path)
     sync(path.parent)
+
+
+def write_checked(path: Path, text: str) -> None:
+    """Replace a text file whose lines may be comments after ``#``, such as YAML; the last one is its checksum."""
+    write_file(path, f"{text}{_CHECKSUM}{hashlib.sha256(text.encode()).hexdigest()}\n")
+
+
+def read_checked(path: Path) -> str:
+    """The text of such a file.
+
+    Raises:
+        ConfigurationError: if it cannot be read or is not what was written.
+    """
+    try:
+        text, _, checksum = path.read_bytes().rpartition(_CHECKSUM.encode())
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
+    if checksum != f"{hashlib.sha256(text).hexdigest()}\n".encode():
+        raise ConfigurationError(f"{path} is damaged: it is not what was written")
+    return text.decode()
 
 
 def append(path: Path, text: str) -> None:

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lad_rllib import durable
 from lad_rllib.errors import ConfigurationError
@@ -93,3 +94,18 @@ def test_a_damaged_seal_is_one_line(folder, content):
     with pytest.raises(ConfigurationError) as error:
         durable.check_seal(folder)
     assert "is damaged" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_checked_text_is_read_as_it_was_written_and_is_still_yaml(tmp_path):
+    durable.write_checked(tmp_path / "plan.yaml", "trials: 3\n")
+    assert durable.read_checked(tmp_path / "plan.yaml") == "trials: 3\n"
+    assert yaml.safe_load((tmp_path / "plan.yaml").read_text()) == {"trials": 3}
+
+
+@pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[:-1], lambda data: data.replace(b"3", b"7", 1)])
+def test_a_damaged_checked_text_is_refused(damage, tmp_path):
+    file = tmp_path / "plan.yaml"
+    durable.write_checked(file, "trials: 3\n")
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(ConfigurationError, match=r"plan.yaml is damaged: it is not what was written"):
+        durable.read_checked(file)

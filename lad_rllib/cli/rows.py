@@ -20,12 +20,12 @@ class ResultRows:
         same: Columns that every row has, and that those of before must have, too.
 
     Raises:
-        ConfigurationError: if the rows of before are of something else.
+        ConfigurationError: if the rows of before cannot be read, or are of something else.
     """
 
     def __init__(self, path: Path, resume: bool, **same: Any) -> None:
         self.path, self._same = path, same
-        before = pd.read_csv(path) if resume and path.exists() and path.stat().st_size else pd.DataFrame()
+        before = _read(path) if resume and path.exists() and path.stat().st_size else pd.DataFrame()
         for column, value in same.items():
             if len(before) and (column not in before or set(before[column].astype(str)) != {str(value)}):
                 found = ", ".join(sorted(set(before[column].astype(str)))) if column in before else "none"
@@ -55,3 +55,12 @@ class ResultRows:
     def frame(self) -> pd.DataFrame:
         """All rows."""
         return pd.DataFrame(self._rows)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(
+            f"{path} is damaged: {' '.join(str(error).split())}; leave --resume out or give another --output"
+        ) from None

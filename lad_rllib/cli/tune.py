@@ -26,7 +26,7 @@ CONFIRMATION_SEED = 1000
 def run(parsed: argparse.Namespace) -> int:
     """Search; returns the exit status: 1 if a trial failed for good, 128 and a signal's number if one ended it."""
     from lad_rllib.cli import tuning_report
-    from lad_rllib.tuning.search import run_search, stop_search
+    from lad_rllib.tuning.search import exists, experiment_path, run_search, stop_search
 
     tuning_report.quiet_tune()
     output = shared.writable_folder(parsed.output)
@@ -48,7 +48,9 @@ def run(parsed: argparse.Namespace) -> int:
     if not parsed.resume:
         if (output / PLAN_FILE).exists():
             raise ConfigurationError(f"{output} holds a search already; give --resume or another --output")
-        durable.write_file(output / PLAN_FILE, yaml.safe_dump(described, sort_keys=False))
+        if exists(storage, name):
+            raise ConfigurationError(f"{experiment_path(storage, name)} holds a search already; give another --name")
+        durable.write_checked(output / PLAN_FILE, yaml.safe_dump(described, sort_keys=False))
     copy.push()
     if not parsed.quiet:
         print(f"writing to {copy.place}; trials and checkpoints: {storage}")
@@ -114,7 +116,10 @@ def _describe(parsed: argparse.Namespace) -> dict[str, Any]:
 def _read_plan(file: Path) -> dict[str, Any]:
     if not file.exists():
         raise ConfigurationError(f"{file.parent} holds no search to resume; leave --resume out to start one")
-    described: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    try:
+        described: dict[str, Any] = yaml.safe_load(durable.read_checked(file))
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{error}; start the search anew with another --output") from None
     return described
 
 

@@ -199,9 +199,15 @@ def run_search(plan: SearchPlan, storage_path: str, resume: bool = False) -> lis
     if resume:
         if not is_there:
             raise ConfigurationError(f"{path} holds no search to resume; leave --resume out to start one")
-        tuner = tune.Tuner.restore(
-            path, TuningTrial, param_space=plan.param_space(), resume_unfinished=True, resume_errored=True
-        )
+        try:
+            tuner = tune.Tuner.restore(
+                path, TuningTrial, param_space=plan.param_space(), resume_unfinished=True, resume_errored=True
+            )
+        except Exception as error:  # unpickling damaged files raises anything
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise ConfigurationError(
+                f"{path} is damaged and cannot be resumed: {reason}; start the search anew with another --name"
+            ) from None
     elif is_there:
         raise ConfigurationError(f"{path} holds a search already; give --resume, or another --name")
     else:

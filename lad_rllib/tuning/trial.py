@@ -12,7 +12,7 @@ import numpy as np
 from ray import tune
 from ray.tune.execution.placement_groups import PlacementGroupFactory
 
-from lad_rllib import names
+from lad_rllib import durable, names
 
 SCORE = "delay_over_oracle"
 """What is minimised: mean delay over the greedy oracle's on the same arrivals, of the last episodes and all seeds."""
@@ -79,10 +79,16 @@ class TuningTrial(tune.Trainable):
             algorithm.save_to_path(str((folder / f"seed_{index}").resolve()))
         state = {"delays": list(self._delays), "episodes": self._episodes, "seconds": self._seconds}
         (folder / _STATE_FILE).write_text(json.dumps(state), encoding="utf-8")
+        durable.seal(folder)
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
-        """Go on from a checkpoint, maybe of a trial with other learning rates."""
+        """Go on from a checkpoint, maybe of a trial with other learning rates.
+
+        Raises:
+            ConfigurationError: if it is damaged.
+        """
         folder = Path(checkpoint_dir)
+        durable.check_seal(folder)
         for index, algorithm in enumerate(self.algorithms):
             algorithm.restore_from_path(str((folder / f"seed_{index}").resolve()))
         state = json.loads((folder / _STATE_FILE).read_text(encoding="utf-8"))

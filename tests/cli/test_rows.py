@@ -26,3 +26,11 @@ def test_rows_of_something_else_are_refused(tmp_path):
         ResultRows(file, resume=True, fleet="three")
     with pytest.raises(ConfigurationError, match="has rows of seed none, not 1"):
         ResultRows(file, resume=True, seed=1)
+
+
+@pytest.mark.parametrize("content", [b"\x00\xff: [}\n", b"a,b\n1,2\n1,2,3\n", b"\n"])
+def test_damaged_rows_are_refused_in_one_line(content, tmp_path):
+    (tmp_path / "rows.csv").write_bytes(content)
+    with pytest.raises(ConfigurationError, match="rows.csv is damaged: .*leave --resume out") as error:
+        ResultRows(tmp_path / "rows.csv", resume=True)
+    assert "\n" not in str(error.value)

@@ -123,9 +123,21 @@ def test_nothing_to_start_from_is_one_line(checkpoint, message, train, on_fleet,
 
 @pytest.mark.cluster
 def test_a_start_from_a_checkpoint_of_another_network_is_one_line(trained_on_fleet, train, tmp_path, capsys):
+    earlier = tmp_path / "earlier"
+    shutil.copytree(trained_on_fleet, earlier)
+    before = {path: path.read_bytes() for path in earlier.rglob("*") if path.is_file()}
     capsys.readouterr()
-    arguments = ["--setting", "small", "--init-from", trained_on_fleet / "checkpoint", "--output", tmp_path]
+    arguments = [
+        "--setting",
+        "small",
+        "--init-from",
+        trained_on_fleet / "checkpoint",
+        "--overwrite",
+        "--output",
+        earlier,
+    ]
     assert "another network size" in error_of(capsys, "train", *arguments)
+    assert {path: path.read_bytes() for path in earlier.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize("option", [["--prompts", "captions.txt"], ["--shared-fleet"], ["--in-process"]])

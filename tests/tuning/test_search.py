@@ -76,8 +76,21 @@ def test_a_trial_goes_on_from_its_checkpoint_as_if_nothing_had_happened(no_clust
     expected, got = whole.train(), again.train()
     for key in (SCORE, "iteration_delay_s", "episodes", "oracle_delay_s"):
         assert got[key] == expected[key]
+    (tmp_path / "seed_1" / "algorithm_state.pkl").write_bytes(b"")
+    with pytest.raises(ConfigurationError, match="seed_1/algorithm_state.pkl is damaged: it is not what was written"):
+        again.load_checkpoint(str(tmp_path))
     whole.stop()
     again.stop()
+
+
+def test_a_damaged_search_is_refused_in_one_line(tmp_path, monkeypatch):
+    def restore(*arguments, **options):
+        raise EOFError("Ran out of\ninput")
+
+    monkeypatch.setattr("lad_rllib.tuning.search.exists", lambda *where: True)
+    monkeypatch.setattr("ray.tune.Tuner.restore", restore)
+    with pytest.raises(ConfigurationError, match="test is damaged and cannot be resumed: Ran out of input; start the"):
+        run_search(plan(), str(tmp_path), resume=True)
 
 
 def test_resources_are_those_of_the_algorithm_with_runners_and_learners_for_each_seed():
