@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import socket
 import subprocess
@@ -76,7 +77,7 @@ def connect(address: str, num_cpus: int = 0, num_gpus: int = 0) -> None:
         ConfigurationError: if there is none at the address, or it asks for a token that this user does not have.
     """
     import ray
-    from ray._private.services import canonicalize_bootstrap_address
+    from ray._private.services import get_ray_address_from_environment
 
     if ray.is_initialized():
         return
@@ -89,10 +90,11 @@ def connect(address: str, num_cpus: int = 0, num_gpus: int = 0) -> None:
     found = "on this machine" if address == "auto" else f"at {address}"
     try:
         if address == "auto":
-            address = canonicalize_bootstrap_address("auto")
+            address = get_ray_address_from_environment("auto", None)
         _knock(address)
         _settle_token(address)
-        local_ray.initialise(address=address, **quiet)
+        with local_ray.on_loopback() if _is_on_loopback(address) else contextlib.nullcontext():
+            local_ray.initialise(address=address, **quiet)
     except ConfigurationError:
         raise
     except (OSError, ValueError, RuntimeError) as error:
@@ -117,6 +119,19 @@ def _knock(address: str) -> None:
         raise ValueError(f"{DASHBOARD_PORT} is the port of the dashboard; the cluster's is 6379 as a rule")
     with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S):
         pass
+
+
+def _is_on_loopback(address: str) -> bool:
+    """Whether a cluster listens on this machine's 127.0.0.1 alone, for which ``ray.init`` takes another address."""
+    from ray._private.services import canonicalize_bootstrap_address
+
+    if address.rpartition(":")[0] not in ("127.0.0.1", "localhost"):
+        return False
+    try:
+        _knock(canonicalize_bootstrap_address(address))
+    except OSError:
+        return True
+    return False
 
 
 def _settle_token(address: str) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
+import os
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,8 @@ _guards: list[subprocess.Popen[bytes]] = []
 def start(num_cpus: int, num_gpus: int, **options: Any) -> None:
     """Start Ray on this machine; a guard process removes what is left of it once this process has ended.
 
+    It listens on 127.0.0.1 alone.
+
     Args:
         num_cpus: Logical CPUs.
         num_gpus: GPUs.
@@ -30,9 +35,10 @@ def start(num_cpus: int, num_gpus: int, **options: Any) -> None:
     """
     import ray
 
-    context = initialise(
-        address="local", num_cpus=num_cpus, num_gpus=num_gpus or None, include_dashboard=False, **options
-    )
+    with on_loopback():
+        context = initialise(
+            address="local", num_cpus=num_cpus, num_gpus=num_gpus or None, include_dashboard=False, **options
+        )
     command = [sys.executable, "-P", str(_GUARD), context.address_info["session_dir"], str(Path(ray.__file__).parent)]
     _guards.append(
         subprocess.Popen(
@@ -56,6 +62,27 @@ def end() -> None:
     while _guards:
         guard = _guards.pop()
         guard.communicate(timeout=_GUARD_TIMEOUT_S)  # closes the pipe that it waits at
+
+
+@contextlib.contextmanager
+def on_loopback() -> Iterator[None]:
+    """Where a Ray that is started listens on 127.0.0.1 alone, and one that does so can be connected to.
+
+    Ray means this switch for Windows and macOS; Ray 2.60 follows it on Linux, too.
+    """
+    from ray._private import ray_constants
+
+    name, before = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, ray_constants.ENABLE_RAY_CLUSTER
+    given = os.environ.get(name)
+    os.environ[name], ray_constants.ENABLE_RAY_CLUSTER = "0", False  # Ray's processes read the former
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+        if given is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = given
 
 
 def initialise(**options: Any) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lad_rllib.cli import cluster, flags, main
+from lad_rllib.cli import cluster, flags, local_ray, main
 from lad_rllib.cli.storage import SharedCopy, Storage
 from lad_rllib.errors import ConfigurationError
 
@@ -243,13 +243,45 @@ def test_a_wrong_token_is_one_line_that_says_where_the_right_one_is(monkeypatch)
 def test_the_cluster_that_was_found_on_this_machine_is_named(monkeypatch, capsys):
     joined = []
     monkeypatch.setattr("ray.is_initialized", lambda: False)
-    monkeypatch.setattr("ray._private.services.canonicalize_bootstrap_address", lambda address: "192.0.2.10:6379")
+    monkeypatch.setattr("ray._private.services.get_ray_address_from_environment", lambda *_: "192.0.2.10:6379")
     monkeypatch.setattr(cluster, "_knock", lambda address: None)
     monkeypatch.setattr(cluster, "token_answer", lambda address: "open")
     monkeypatch.setattr("ray.init", lambda address, **options: joined.append(address))
     cluster.connect("auto")
     assert joined == ["192.0.2.10:6379"]
     assert capsys.readouterr().err == "connected to the Ray cluster at 192.0.2.10:6379\n"
+
+
+LISTENERS = """
+import psutil, ray
+from lad_rllib.cli import cluster, local_ray
+cluster.connect("local")
+ray.get(ray.remote(num_cpus=0)(lambda: None).remote())  # there is a worker
+me = psutil.Process()
+for process in [me, *me.children(recursive=True)]:
+    for connection in process.net_connections("tcp"):
+        if connection.status == psutil.CONN_LISTEN:
+            print(process.name(), connection.laddr.ip)
+local_ray.end()
+"""
+
+
+@pytest.mark.cluster
+def test_a_ray_that_a_command_starts_listens_on_this_machine_alone():
+    done = subprocess.run([sys.executable, "-c", LISTENERS], capture_output=True, text=True, timeout=240, check=True)
+    listeners = [line.split() for line in done.stdout.splitlines()]
+    assert {"gcs_server", "raylet"} <= {name for name, _ in listeners}
+    assert {address for _, address in listeners} <= {"127.0.0.1", "::ffff:127.0.0.1"}
+
+
+def test_the_switch_that_keeps_ray_on_this_machine_is_put_back(monkeypatch):
+    monkeypatch.delenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", raising=False)
+    from ray._private.services import get_node_ip_address
+
+    monkeypatch.setattr("ray._private.worker._global_node", None)
+    with local_ray.on_loopback():
+        assert os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0" and get_node_ip_address() == "127.0.0.1"
+    assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" not in os.environ
 
 
 @pytest.mark.cluster
