@@ -153,20 +153,27 @@ def _gpus_per_learner(parsed: argparse.Namespace) -> float:
     return float(gpus)
 
 
+def learner_gpus(configuration: dict[str, Any]) -> int:
+    """GPUs of the machine that learners take together."""
+    return math.ceil(max(configuration["num_learners"], 1) * configuration["num_gpus_per_learner"])
+
+
 def check_device(configuration: dict[str, Any], parsed: argparse.Namespace) -> None:
     """Refuse GPUs that this machine does not have, unless a cluster may have them.
 
     Raises:
-        ConfigurationError: if torch finds none.
+        ConfigurationError: if torch finds fewer than the learners take.
     """
     import torch
 
-    if (
-        configuration["num_gpus_per_learner"]
-        and cluster.address_of(parsed) == "local"
-        and not torch.cuda.is_available()
-    ):
-        raise ConfigurationError("torch finds no GPU here; use --device cpu, or --address of a cluster that has one")
+    wanted = learner_gpus(configuration)
+    if wanted and cluster.address_of(parsed) == "local":
+        there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if there < wanted:
+            raise ConfigurationError(
+                f"torch finds {there or 'no'} GPU here and the learners take {wanted}; use --device cpu, fewer "
+                f"learners or GPUs for each, or --address of a cluster that has them"
+            )
 
 
 def queue_unit(wish: str, setting: Setting, training: dict[str, Any]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import time
 from typing import Any
 
@@ -43,7 +42,7 @@ def run(parsed: argparse.Namespace) -> int:
         + configuration["num_env_runners"]
         + configuration["num_learners"]
         + run_configuration.fleet_cpus(configuration),
-        num_gpus=math.ceil(max(configuration["num_learners"], 1) * configuration["num_gpus_per_learner"]),
+        num_gpus=run_configuration.learner_gpus(configuration),
     )
     algorithm = config.build_algo()
     try:

@@ -335,3 +335,11 @@ def test_gpus_that_contradict_the_device_or_are_not_there_are_one_line(tmp_path,
     ):
         assert main([*TRAIN, *arguments, "--output", str(tmp_path)]) == 2
         assert message in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_more_gpus_than_this_machine_has_are_refused_with_both_numbers(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    arguments = ["--num-learners", "3", "--num-gpus-per-learner", "0.5", "--output", str(tmp_path)]
+    assert main([*TRAIN, *arguments]) == 2
+    assert "torch finds 1 GPU here and the learners take 2; use" in capsys.readouterr().err.splitlines()[-1]
