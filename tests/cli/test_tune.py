@@ -62,12 +62,12 @@ def test_a_search_leaves_tables_pictures_and_a_configuration_that_trains(ray_clu
 @pytest.mark.cluster
 def test_a_trial_that_fails_for_good_is_told_and_the_others_count(ray_cluster, small, tmp_path, capsys):
     space = tmp_path / "space.yaml"
-    space.write_text("gamma: {choice: [0.9, 3.0]}")
-    arguments = ["--space", str(space), "--search", "grid", "--parameters", "gamma", "--output", str(tmp_path / "s")]
+    space.write_text("beta_min: {choice: [0.1, 11.0]}")
+    arguments = ["--space", str(space), "--search", "grid", "--parameters", "beta_min", "--output", str(tmp_path / "s")]
     assert main(["tune", *small, *arguments]) == 1
     out, err = capsys.readouterr()
-    assert "1 failed" in out and "gamma must be a number of at least 0 and of at most 1, got 3.0" in out
-    assert yaml.safe_load((tmp_path / "s" / "best.yaml").read_text())["training"]["gamma"] == 0.9
+    assert "1 failed" in out and "beta_min 11.0 must not exceed beta_max 10.0" in out
+    assert yaml.safe_load((tmp_path / "s" / "best.yaml").read_text())["training"]["beta_min"] == 0.1
     assert "Traceback" not in err
 
 
