@@ -29,6 +29,9 @@ WATER_FILLING_DELAY = "water_filling_delay_s"  # of a random choice that levels 
 PROPORTIONAL_DELAY = "capacity_proportional_delay_s"  # of a random choice in proportion to capacity [s]
 DELAY_OVER_ORACLE = "delay_over_oracle"  # mean service delay over the greedy oracle's
 
+# Metrics of an iteration on real edge servers, beside FAILED_TASKS.
+ENDED_TASKS = "ended_tasks"  # tasks that ended, with an image or an error
+
 # Heuristics that every learning curve and table has beside it, on the same arrivals.
 YARDSTICKS = {
     "greedy-oracle": ORACLE_DELAY,

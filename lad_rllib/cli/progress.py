@@ -13,6 +13,9 @@ from lad_rllib import names
 
 _LINES = 20
 
+SAY_SLOT_S = 5.0
+"""Least time between two lines about slots [s]."""
+
 
 class TrainingDisplay:
     """Shows episode, mean delay, delay against the greedy oracle, and the time left.
@@ -29,7 +32,8 @@ class TrainingDisplay:
         self._total, self._done, self._quiet = total, done, quiet
         self._recent: deque[dict[str, Any]] = deque(maxlen=10)
         self._console = Console()
-        self._next_line = done
+        self._next_line = self._done_now = done
+        self._said_slot = 0.0
         self._started: tuple[float, int] | None = None
         self._live = Progress(
             TextColumn("training"),
@@ -59,7 +63,9 @@ class TrainingDisplay:
             f"delay {row[names.MEAN_DELAY]:6.2f} s, {row[names.DELAY_OVER_ORACLE]:5.3f} x oracle "
             f"(last {len(self._recent)}: {delay:6.2f} s, {ratio:5.3f} x)"
         )
-        done = row["episodes"]
+        if names.FAILED_TASKS in row:
+            status += f", failed {row[names.FAILED_TASKS]}/{row[names.ENDED_TASKS]} tasks"
+        self._done_now = done = row["episodes"]
         left = self._time_left(done)
         self._live.update(self._task, completed=min(done, self._total), status=status, left=left)
         if self._quiet or self._console.is_terminal:
@@ -67,6 +73,15 @@ class TrainingDisplay:
         if done >= self._next_line or done >= self._total:
             print(f"episode {done:4d}/{self._total}  {status}  {left}".rstrip(), flush=True)
             self._next_line = done + max(self._total // _LINES, 1)
+
+    def show_slot(self, slot: int, slots: int) -> None:
+        """Show how far the present episode is, on a terminal each time and elsewhere every few seconds."""
+        where = f"slot {slot}/{slots}"
+        self._live.update(self._task, status=where)
+        now = time.monotonic()
+        if not (self._quiet or self._console.is_terminal) and now - self._said_slot >= SAY_SLOT_S:
+            self._said_slot = now
+            print(f"episode {self._done_now + 1:4d}/{self._total}  {where}", flush=True)
 
     def _time_left(self, done: int) -> str:
         """Time left after so many episodes; empty after the first iteration, of which nothing can be told."""

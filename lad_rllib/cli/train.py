@@ -9,6 +9,7 @@ from typing import Any
 from lad_rllib import names
 from lad_rllib.cli import cluster, plots, run_configuration, signals
 from lad_rllib.cli import options as shared
+from lad_rllib.cli.failed_tasks import FailedTasks
 from lad_rllib.cli.progress import TrainingDisplay
 from lad_rllib.cli.run_folder import RunFolder
 from lad_rllib.cli.storage import SharedCopy
@@ -82,6 +83,10 @@ def _train(
     stop = signals.StopRequest("stopping after this episode")
     episodes_done = folder.episodes_done
     display = TrainingDisplay(configuration["episodes"], episodes_done, quiet=parsed.quiet)
+    fragment = algorithm.config.get_rollout_fragment_length()
+    if configuration["live"] is not None and fragment is not None:  # its slots take wall time
+        slots = build_setting(configuration["setting"]).num_slots - 1
+        algorithm.after_round = lambda number: display.show_slot(min(number * fragment, slots), slots)
     saved_at = algorithm.iteration
     with stop, display:
         while episodes_done < configuration["episodes"] and stop.signal is None:
@@ -102,7 +107,11 @@ def _train(
     copy.push()
     if not parsed.quiet:
         print(folder.closing_words(interrupted=stop.signal is not None))
-    return 0 if stop.signal is None else 128 + stop.signal
+    failures = FailedTasks.of(folder.progress())
+    failures.report(quiet=parsed.quiet)
+    if stop.signal is not None:
+        return 128 + stop.signal
+    return 1 if failures.are_most else 0
 
 
 def _progress_row(result: dict[str, Any], episodes_done: int, seconds: float) -> dict[str, float]:
@@ -117,5 +126,9 @@ def _progress_row(result: dict[str, Any], episodes_done: int, seconds: float) ->
         names.DELAY_OVER_ORACLE: runners[names.DELAY_OVER_ORACLE],
         "seconds": seconds,
     }
+    counts = {
+        key: runners[key] for key in (names.ENDED_TASKS, names.FAILED_TASKS) if key in runners
+    }  # of live training
     row |= {key: learner.get(key, float("nan")) for key in ("critic_loss", "actor_loss", "entropy_mean", "alpha_value")}
-    return {key: float(value) if key not in ("iteration", "episodes") else int(value) for key, value in row.items()}
+    row = {key: float(value) if key not in ("iteration", "episodes") else int(value) for key, value in row.items()}
+    return row | {key: int(value) for key, value in counts.items()}

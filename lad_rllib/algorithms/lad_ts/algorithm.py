@@ -57,6 +57,10 @@ class LADTS(Algorithm):
     objective they move on after whole episodes, by policy mirror descent on what each task costs all. The algorithm
     owns the replay buffers; the learner weights, temperatures and optimisers; the runners the latent memories (see
     :mod:`~lad_rllib.algorithms.lad_ts.latent_memory` for what becomes of them).
+
+    Attributes:
+        after_round: Called in ``train()`` each time that ``rollout_fragment_length`` slots were played, with how many
+            times that was in this iteration.
     """
 
     @classmethod
@@ -82,6 +86,7 @@ class LADTS(Algorithm):
             zero_next_queues=self.config.replay_next_queues == "zeros",
             kernels=self.config.kernels,
         )
+        self.after_round: Callable[[int], None] = lambda number: None
         self._sampling_rng = np.random.default_rng(None if self.config.seed is None else [self.config.seed, 1])
         self._updates_due = 0.0
         self._improvements = 0
@@ -97,7 +102,8 @@ class LADTS(Algorithm):
     def training_step(self) -> None:
         """Play one episode in every environment; store, learn and share weights on the way."""
         rounds = self._remote_rounds() if self._has_remote_runners else self._local_rounds()
-        for samples in rounds:
+        for number, samples in enumerate(rounds, start=1):
+            self.after_round(number)
             if self.config.learns_from_costs:
                 self._improve(samples)
             else:

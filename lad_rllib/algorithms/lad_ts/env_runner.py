@@ -21,7 +21,7 @@ from torch import Tensor
 from lad_rllib import names
 from lad_rllib.algorithms.lad_ts.deciding import Decision, draw_uniform
 from lad_rllib.algorithms.lad_ts.environment import check_spaces, not_a_fleet
-from lad_rllib.algorithms.lad_ts.late_results import LateResults, known_delay_s
+from lad_rllib.algorithms.lad_ts.late_results import LateResults, ended_tasks, known_delay_s
 from lad_rllib.algorithms.lad_ts.latent_memory import LatentMemory
 from lad_rllib.algorithms.lad_ts.replay_buffer import SlotSample
 from lad_rllib.algorithms.lad_ts.task_loss import TaskLoss
@@ -116,6 +116,8 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
         delay = self._late_results.delays_s(infos, np.arange(action.shape[-1]) < counts[..., None])
         self._total_delay_s += known_delay_s(infos, delay)
         self._total_tasks += counts.sum(axis=1)
+        for key, number in ended_tasks(infos).items():
+            self.metrics.log_value(key, number, reduce="sum")
         extra = {WEIGHTS_SEQ_NO: self._weights_seq_no}
         for index, episode in enumerate(episodes):
             episode.add_env_step(

@@ -68,3 +68,13 @@ def known_delay_s(infos: Sequence[Mapping[str, Any]], delay_s: NDArray[np.float3
     if names.REPORTED_DELAYS not in infos[0]:
         return delay_s.sum(axis=(1, 2))
     return np.array([info[names.REPORTED_DELAYS][:, 3].sum() for info in infos])
+
+
+def ended_tasks(infos: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Tasks that ended in a step, and those of them that ended in an error, by metric; nothing from a simulator."""
+    if names.FAILED_TASKS not in infos[0]:
+        return {}
+    return {
+        names.ENDED_TASKS: sum(len(info[names.REPORTED_DELAYS]) for info in infos),
+        names.FAILED_TASKS: sum(int(info[names.FAILED_TASKS]) for info in infos),
+    }
