@@ -50,7 +50,10 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigurationError("on a cluster the results need a --storage-path that all nodes reach")
     import ray
 
+    from lad_rllib.algorithms.lad_ts.resources import require_room
+
     cluster.start_ray(options, num_cpus=1)
+    require_room([{"CPU": 1.0}])
     status: int = ray.get(ray.remote(num_cpus=1, max_retries=3)(_on_a_node).remote(options, str(ROOT)))
     if status == 0:
         Storage(options.storage_path).copy_out(options.output.name, options.output)

@@ -168,9 +168,16 @@ def _play_all(
 def _play_on_cluster(
     schedulers: Mapping[str, Scheduler], setting: Setting, arrivals: Arrivals, seed: int
 ) -> dict[str, EpisodeRecord]:
-    """The same, with a task on the cluster for each scheduler."""
+    """The same, with a task on the cluster for each scheduler.
+
+    Raises:
+        ConfigurationError: if no node of the cluster has a CPU for one.
+    """
     import ray
 
+    from lad_rllib.algorithms.lad_ts.resources import require_room
+
+    require_room([{"CPU": 1.0}])
     inputs = ray.put((setting.network, arrivals, setting.num_slots - 1))
 
     @ray.remote(num_cpus=1)

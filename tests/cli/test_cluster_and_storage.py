@@ -9,9 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lad_rllib.cli import cluster, flags, local_ray, main
+from lad_rllib.cli import cluster, evaluate, flags, local_ray, main
 from lad_rllib.cli.storage import SharedCopy, Storage
 from lad_rllib.errors import ConfigurationError
+from lad_rllib.simulator import build_setting
 
 TRAIN = ["train", "--smoke", "--quiet"]
 
@@ -343,3 +344,13 @@ def test_more_gpus_than_this_machine_has_are_refused_with_both_numbers(tmp_path,
     arguments = ["--num-learners", "3", "--num-gpus-per-learner", "0.5", "--output", str(tmp_path)]
     assert main([*TRAIN, *arguments]) == 2
     assert "torch finds 1 GPU here and the learners take 2; use" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_schedulers_are_not_sent_to_a_cluster_whose_nodes_have_no_cpu(monkeypatch):
+    head = {"Alive": True, "NodeManagerAddress": "10.0.0.1", "Resources": {}, "Labels": {}}
+    monkeypatch.setattr("ray.nodes", lambda: [head])
+    monkeypatch.setattr("ray.util.get_current_placement_group", lambda: None)
+    monkeypatch.setattr("ray._private.state.state.get_cluster_config", lambda: None)
+    setting = build_setting({"preset": "small"})
+    with pytest.raises(ConfigurationError, match=r"no room for 1 x \(1 CPU\); its nodes are 10.0.0.1 \(0 CPU\)"):
+        evaluate._play_on_cluster({}, setting, setting.arrivals, seed=0)

@@ -1,4 +1,4 @@
-"""Whether a Ray cluster has room for an algorithm's actors; Ray itself lets those that fit nowhere wait silently."""
+"""Whether a Ray cluster has room for actors and tasks; Ray itself lets those that fit nowhere wait silently."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def require_room(bundles: Sequence[Mapping[str, float]]) -> None:
         logger.warning("waiting for the cluster to add nodes: asked are %s; there are %s", asked, there)
         return
     raise ConfigurationError(
-        f"the Ray cluster has no room for {asked}; its nodes are {there}; use fewer env runners or learners, or less "
-        f"for each, or add nodes (--wait-nodes waits for those that are about to join)"
+        f"the Ray cluster has no room for {asked}; its nodes are {there}; ask for less (fewer env runners or "
+        f"learners, or less for each), or add nodes (--wait-nodes waits for those that are about to join)"
     )
 
 
