@@ -34,7 +34,9 @@ def start(num_cpus: int, num_gpus: int, **options: Any) -> None:
         Interrupted: at a signal.
     """
     import ray
+    from ray._private import auto_init_hook
 
+    auto_init_hook.enable_auto_connect = True
     with on_loopback():
         context = initialise(
             address="local", num_cpus=num_cpus, num_gpus=num_gpus or None, include_dashboard=False, **options
@@ -57,7 +59,9 @@ def end() -> None:
     if not _guards:
         return
     import ray
+    from ray._private import auto_init_hook
 
+    auto_init_hook.enable_auto_connect = False  # a thread that still asks Ray for something must not start another one
     ray.shutdown()
     while _guards:
         guard = _guards.pop()

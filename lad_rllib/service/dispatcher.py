@@ -105,7 +105,7 @@ class Dispatcher:
             slots_per_episode=slots_per_episode,
             patience_s=patience_s,
             post=self._events.put,
-            run_errand=self._errands.submit,
+            run_errand=self._run_errand,
         )
         self._thread = threading.Thread(target=self._work, name="dispatcher", daemon=True)
         if scheduler is not None:
@@ -224,6 +224,11 @@ class Dispatcher:
         """End every task, and have the servers drop what they still have: nobody wants it any more."""
         told = [self._errands.submit(server.cancel, task_id) for server, task_id in self._loop.give_up_all()]
         wait(told, CLOSE_S / 2)
+
+    def _run_errand(self, function: Callable[..., object], *arguments: object) -> None:
+        """Have a call made by another thread; none any more once the dispatcher is closed."""
+        with contextlib.suppress(RuntimeError):  # of a pool that was shut down
+            self._errands.submit(function, *arguments)
 
     def _heard(self, server: int, health: ServerHealth) -> None:
         """How a server is; called from the watch's threads."""

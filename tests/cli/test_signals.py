@@ -6,10 +6,12 @@ import pty
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+from ray._private import auto_init_hook
 
-from lad_rllib.cli import ray_guard
+from lad_rllib.cli import local_ray, ray_guard
 from lad_rllib.cli.main import run_command
 from lad_rllib.cli.signals import SIGNALS, Interrupted, StopRequest, handled
 
@@ -146,3 +148,12 @@ def test_the_guard_ends_rays_agents_of_its_session_alone_and_removes_its_folder(
         for process in (agent, *others):
             process.kill()
             process.communicate()
+
+
+def test_once_its_ray_has_ended_no_thread_of_a_command_starts_another_one(monkeypatch):
+    ended = []
+    monkeypatch.setattr("ray.shutdown", lambda: ended.append("ray"))
+    monkeypatch.setattr("ray._private.auto_init_hook.enable_auto_connect", True)
+    monkeypatch.setattr(local_ray, "_guards", [SimpleNamespace(communicate=lambda timeout: ended.append("guard"))])
+    local_ray.end()
+    assert ended == ["ray", "guard"] and not auto_init_hook.enable_auto_connect

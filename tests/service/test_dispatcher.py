@@ -242,3 +242,11 @@ def test_a_delivery_is_a_row_with_its_record_or_its_error():
         good, bad = dispatcher.run([ImageTask("a", "x", 3), ImageTask("b", "x", 3, station=9)], timeout_s=30)
     assert good.to_dict()["steps_done"] == 3 and good.to_dict()["error"] == ""
     assert bad.to_dict()["error"] == InvalidRequest.name and "station 9 does not exist" in bad.to_dict()["message"]
+
+
+def test_what_a_late_thread_asks_of_a_closed_dispatcher_is_dropped_without_an_error():
+    with dispatched([1000], None) as (dispatcher, _):
+        pass
+    called = []
+    dispatcher._run_errand(called.append, "a call to a server")
+    assert called == []
