@@ -14,6 +14,7 @@ from typing import Any
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _RESEND_AFTER_S = 0.01
 _SHOW_CURSOR = "\x1b[?25h"
+_AT_ONCE = "interrupted again: ended at once"
 
 
 class Interrupted(KeyboardInterrupt):
@@ -128,7 +129,6 @@ def _leave_closed_terminals(terminals: list[int]) -> None:
 
 
 def _end_at_once(number: int, terminals: list[int]) -> None:
-    if terminals:
-        with contextlib.suppress(OSError):
-            os.write(terminals[0], _SHOW_CURSOR.encode())
+    with contextlib.suppress(OSError):
+        os.write(2, f"{_SHOW_CURSOR if 2 in terminals else ''}{_AT_ONCE}\n".encode())
     os._exit(128 + number)

@@ -84,16 +84,16 @@ with handled():
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_second_signal_ends_the_clean_up_without_a_traceback(number, status):
+def test_a_second_signal_ends_the_clean_up_in_one_line(number, status):
     with subprocess.Popen([sys.executable, "-c", CLEANS_UP_FOR_EVER], stdout=-1, stderr=-1, text=True) as process:
         for line in ("works\n", "cleans up\n"):
             assert process.stdout.readline() == line
             process.send_signal(number)
         assert process.wait(10) == status
-        assert process.stderr.read() == ""
+        assert process.stderr.read() == "interrupted again: ended at once\n"
 
 
-def test_after_an_interruption_one_more_signal_ends_the_process_without_a_traceback():
+def test_after_an_interruption_one_more_signal_ends_the_process_in_one_line():
     script = (
         "import signal; from lad_rllib.cli.signals import handled, Interrupted\n"
         "try:\n"
@@ -101,7 +101,7 @@ def test_after_an_interruption_one_more_signal_ends_the_process_without_a_traceb
         "except Interrupted: signal.raise_signal(signal.SIGINT)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (130, "")
+    assert (done.returncode, done.stderr) == (130, "interrupted again: ended at once\n")
 
 
 def test_results_are_written_though_the_terminal_is_gone(tmp_path):
