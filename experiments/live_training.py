@@ -31,6 +31,7 @@ from lad_rllib.algorithms.lad_ts.policy import LADTSPolicy
 from lad_rllib.cli import cluster as ray_cluster
 from lad_rllib.cli import flags
 from lad_rllib.cli import options as shared
+from lad_rllib.cli.local_ray import on_loopback
 from lad_rllib.cli.main import run_command
 from lad_rllib.cli.rows import ResultRows
 from lad_rllib.cli.storage import SharedCopy
@@ -139,12 +140,14 @@ def cluster(parsed: argparse.Namespace, spec: FleetSpec) -> Iterator[None]:
     from ray.cluster_utils import Cluster
 
     small = {"object_store_memory": 150_000_000}
-    own = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **small})
+    own = Cluster()
     cpus = 2 + int(sum(server.num_cpus for server in spec.servers))
     try:
-        for _ in range(parsed.num_env_runners):
-            own.add_node(num_cpus=cpus, resources={RUNNER: 1}, **small)
-        ray.init(address=own.address, log_to_driver=False, logging_level="ERROR")
+        with on_loopback():
+            own.add_node(num_cpus=0, include_dashboard=False, **small)  # the head
+            for _ in range(parsed.num_env_runners):
+                own.add_node(num_cpus=cpus, resources={RUNNER: 1}, **small)
+            ray.init(address=own.address, log_to_driver=False, logging_level="ERROR")
         yield
     finally:
         ray.shutdown()
