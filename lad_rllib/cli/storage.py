@@ -242,8 +242,8 @@ class SharedCopy:
             print(f"warning: no copy to {self._url()}: {_one_line(error)}", file=sys.stderr, flush=True)
 
     def _push(self, storage: Storage) -> None:
-        paths = {path.relative_to(self.folder).as_posix(): path for path in sorted(self.folder.rglob("*"))}
-        for name, path in paths.items():
+        for path in sorted(self.folder.rglob("*")):
+            name = path.relative_to(self.folder).as_posix()
             if path.is_file() and name.partition("/")[0] not in (WHOLE, *_HERE_ONLY):
                 self._push_new(name, path, partial(storage.copy_in, path, f"{self.name}/{name}"))
         whole = self.folder / WHOLE
