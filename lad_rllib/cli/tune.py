@@ -21,6 +21,7 @@ from lad_rllib.tuning.space import SearchSpace, read_space
 
 PLAN_FILE = "tune.yaml"
 CONFIRMATION_SEED = 1000
+MAX_CONFIRM_SEEDS = 1000
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -82,8 +83,8 @@ def _describe(parsed: argparse.Namespace) -> dict[str, Any]:
     shared.check_at_least(1, parsed, "trials", "grid_points", "episodes", "checkpoint_every")
     for seed in (parsed.seed, *parsed.seeds):
         shared.check_seed(seed)
-    if parsed.confirm_seeds < 0:
-        raise ConfigurationError(f"--confirm-seeds must be at least 0, got {parsed.confirm_seeds}")
+    if not 0 <= parsed.confirm_seeds <= MAX_CONFIRM_SEEDS:
+        raise ConfigurationError(f"--confirm-seeds must be 0 to {MAX_CONFIRM_SEEDS}, got {parsed.confirm_seeds}")
     configuration = run_configuration.resolve(parsed)
     objective = configuration["training"].get("objective", "own_delay")
     space = read_space(parsed.space, objective).only(parsed.parameters)

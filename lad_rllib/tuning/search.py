@@ -18,6 +18,8 @@ from lad_rllib.tuning.results import TrialOutcome, outcomes_of
 from lad_rllib.tuning.space import SearchSpace
 from lad_rllib.tuning.trial import SCORE, WINDOW, TuningTrial
 
+MAX_TRIALS = 100_000
+"""Most trials of a search."""
 MOST_FAILURES = 3
 """How often a trial is tried again from its last checkpoint, for example when its node is lost."""
 
@@ -71,6 +73,11 @@ class SearchPlan:
         Raises:
             ConfigurationError: says what to choose instead.
         """
+        if self.grid_points > MAX_TRIALS or self.number_of_trials > MAX_TRIALS:
+            raise ConfigurationError(
+                f"a search may have {MAX_TRIALS:,} trials, each with a folder and checkpoints; lower the number of "
+                "trials, points of a grid or seeds"
+            )
         if self.search == "optuna" and self.seeds_as_grid:
             raise ConfigurationError("Optuna cannot have seeds as a grid; have all seeds in each trial instead")
         if self.scheduler == "pbt" and self.search == "grid":

@@ -8,6 +8,7 @@ from typing import Any
 from ray._common.deprecation import DEPRECATED_VALUE
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
+from lad_rllib.declared import shown
 from lad_rllib.errors import ConfigurationError
 
 _RATES = "set actor_lr, critic_lr and alpha_lr"
@@ -265,7 +266,7 @@ def check_unused(config: AlgorithmConfig, defaults: AlgorithmConfig) -> None:
 
 
 def _without_effect(key: str, value: Any, told: str) -> ConfigurationError:
-    return ConfigurationError(f"{key.lstrip('_')}={value!r} has no effect here: {told}")
+    return ConfigurationError(f"{key.lstrip('_')}={shown(value)} has no effect here: {told}")
 
 
 def _same(value: Any, default: Any) -> bool:
