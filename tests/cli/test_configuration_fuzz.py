@@ -6,7 +6,16 @@ import yaml
 from lad_rllib.algorithms import CONFIGS
 from lad_rllib.cli.main import parser
 from lad_rllib.cli.run_configuration import algorithm_config, resolve
+from lad_rllib.simulator import make_penalty
 from tests.mutations import CASES, check_refused_or_built
+
+SYSTEM_DELAY = {
+    "objective": "system_delay",
+    "latent_start": "learned",
+    "in_slot_view": "own",
+    "penalty": {"name": "tail", "threshold_s": 2.0, "strength": 3.0},
+    "actor_lr": [[0, 1e-3], [100, 1e-4]],
+}
 
 
 @pytest.mark.parametrize("algorithm", ["lad-ts", "sac-ts"])
@@ -20,8 +29,12 @@ def test_a_damaged_file_of_hyperparameters_is_refused_in_one_line_or_works(tmp_p
     def build(document):
         path.write_text(yaml.dump(document), encoding="utf-8", errors="surrogatepass")
         arguments = ["train", "--setting", "small", "--algorithm", algorithm, "--config", str(path)]
-        algorithm_config(resolve(parser().parse_args(arguments)))
+        config = algorithm_config(resolve(parser().parse_args(arguments)))
+        make_penalty(**(config.penalty or {"name": "mean"}))  # as the environment does
 
     build(values)
+    if algorithm == "lad-ts":
+        build(SYSTEM_DELAY)
+        check_refused_or_built(build, SYSTEM_DELAY, cases=CASES // 10)
     check_refused_or_built(build, values, cases=CASES // 4)
     check_refused_or_built(build, {"training": {"actor_lr": 1e-3, "penalty": None, "lr": 1e-3}}, cases=CASES // 10)
