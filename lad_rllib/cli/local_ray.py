@@ -65,7 +65,8 @@ def end() -> None:
     ray.shutdown()
     while _guards:
         guard = _guards.pop()
-        guard.communicate(timeout=_GUARD_TIMEOUT_S)  # closes the pipe that it waits at
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            guard.communicate(timeout=_GUARD_TIMEOUT_S)  # closes the pipe that it waits at
 
 
 @contextlib.contextmanager

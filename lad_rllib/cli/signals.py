@@ -7,12 +7,14 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _RESEND_AFTER_S = 0.01
+_ECHO_S = 0.2
 _SHOW_CURSOR = "\x1b[?25h"
 _AT_ONCE = "interrupted again: ended at once"
 
@@ -40,30 +42,33 @@ class Interrupted(KeyboardInterrupt):
 def handled() -> Iterator[None]:
     """Raise :class:`Interrupted` in the main thread at a signal; the next one ends the process at once.
 
-    Handlers are put back at the end, except after a signal: until the process has ended, one more ends it at once.
-    Signals that are ignored, for example under nohup, stay ignored. In other threads this does nothing.
+    What is sent twice for one event counts once. Handlers are put back at the end, except after a signal: until the
+    process has ended, one more ends it at once. Signals that are ignored, for example under nohup, stay ignored. In
+    other threads this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    raised = False
+    came: tuple[int, float] | None = None
     terminals = [number for number in (1, 2) if os.isatty(number)]
 
     def take(number: int, frame: FrameType | None) -> None:
-        nonlocal raised
+        nonlocal came
         _leave_closed_terminals(terminals)
-        if raised:
-            _end_at_once(number, terminals)
-        raised = True
+        if came is not None:
+            if not _is_echo(number, *came):
+                _end_at_once(number, terminals)
+            return
+        came = number, time.monotonic()
         raise Interrupted(number)
 
     def unraisable(problem: Any) -> None:
         """Python drops exceptions in finalisers; send the signal again."""
-        nonlocal raised
+        nonlocal came
         if not isinstance(problem.exc_value, Interrupted):
             hook_before(problem)
             return
-        raised = False
+        came = None
         threading.Timer(_RESEND_AFTER_S, os.kill, (os.getpid(), problem.exc_value.number)).start()
 
     before = _install(take)
@@ -72,7 +77,7 @@ def handled() -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = hook_before
-        if not raised:
+        if came is None:
             _put_back(before)
 
 
@@ -90,6 +95,7 @@ class StopRequest:
     def __init__(self, promise: str, pass_on: Callable[[], bool] = lambda: True) -> None:
         self.signal: int | None = None
         self._promise, self._pass_on = promise, pass_on
+        self._came_at_s = 0.0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
@@ -100,12 +106,22 @@ class StopRequest:
         _put_back(self._before)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None and _is_echo(number, self.signal, self._came_at_s):
+            return
         if self.signal is not None or not self._pass_on():
             self._before[number](number, frame)
             return
-        self.signal = number
+        self.signal, self._came_at_s = number, time.monotonic()
         with contextlib.suppress(OSError):  # the terminal may be gone
             print(f"\n{self._promise}; once more to stop at once", file=sys.stderr, flush=True)
+
+
+def _is_echo(number: int, earlier: int, earlier_s: float) -> bool:
+    """Whether a signal belongs to the same event as an earlier one.
+
+    A closed terminal is told by the kernel and by the shell; ``timeout`` sends its signal to the process and its group.
+    """
+    return number == earlier and (number == signal.SIGHUP or time.monotonic() - earlier_s < _ECHO_S)
 
 
 def _install(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:

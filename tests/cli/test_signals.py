@@ -61,8 +61,8 @@ def test_a_stop_request_takes_the_first_signal_as_a_wish_and_is_interrupted_by_t
         signal.raise_signal(signal.SIGTERM)
         assert stop.signal == signal.SIGTERM and "stopping soon; once more" in capsys.readouterr().err
         with pytest.raises(Interrupted) as interruption:
-            signal.raise_signal(signal.SIGHUP)
-    assert interruption.value.status == 129
+            signal.raise_signal(signal.SIGINT)
+    assert interruption.value.status == 130
 
 
 def test_a_stop_request_that_nobody_hears_interrupts():
@@ -83,14 +83,29 @@ with handled():
 """
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_second_signal_ends_the_clean_up_in_one_line(number, status):
+@pytest.mark.parametrize(("second", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_second_signal_ends_the_clean_up_in_one_line(second, status):
+    first = {signal.SIGINT: signal.SIGTERM, signal.SIGTERM: signal.SIGINT}[second]
     with subprocess.Popen([sys.executable, "-c", CLEANS_UP_FOR_EVER], stdout=-1, stderr=-1, text=True) as process:
-        for line in ("works\n", "cleans up\n"):
+        for line, number in (("works\n", first), ("cleans up\n", second)):
             assert process.stdout.readline() == line
             process.send_signal(number)
         assert process.wait(10) == status
         assert process.stderr.read() == "interrupted again: ended at once\n"
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_that_is_sent_twice_for_one_event_counts_once(number):
+    with handled():
+        with StopRequest("stopping soon") as stop:
+            signal.raise_signal(number)
+            signal.raise_signal(number)
+        assert stop.signal == number
+    with pytest.raises(Interrupted), handled():
+        try:
+            signal.raise_signal(number)
+        finally:
+            signal.raise_signal(number)
 
 
 def test_after_an_interruption_one_more_signal_ends_the_process_in_one_line():
@@ -106,6 +121,7 @@ def test_after_an_interruption_one_more_signal_ends_the_process_in_one_line():
 
 def test_results_are_written_though_the_terminal_is_gone(tmp_path):
     script = f"""
+import time
 from lad_rllib.cli.signals import handled, Interrupted
 try:
     with handled():
