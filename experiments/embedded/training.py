@@ -15,6 +15,7 @@ from torch import nn
 from experiments.embedded import pipeline as parts
 from experiments.embedded.pictures import COLOURS, Digits, draw
 from experiments.embedded.prompts import DIGITS, prompt_table
+from lad_rllib import durable
 
 STATE_EVERY = 100
 """Iterations between two states on disk."""
@@ -109,7 +110,9 @@ class _Run:
         }
         beside = path.with_name(f"{path.name}.unfinished")
         torch.save(state, beside)
+        durable.sync(beside)
         beside.replace(path)
+        durable.sync(path.parent)
 
     def load(self, path: Path) -> int:
         """Go on from a state; the number of iterations that it has behind it."""
