@@ -24,7 +24,7 @@ BAD_VALUES = (
         "1e-4",
         "\ud800",
         "\0",
-        "~nobody/log.csv",
+        "~no-such-user/log.csv",
         "x" * 5000,
         b"bytes",
         datetime.date(2026, 1, 1),

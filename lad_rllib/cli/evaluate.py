@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -65,7 +66,9 @@ def run(parsed: argparse.Namespace) -> int:
     if isinstance(setting.arrivals, TraceArrivals):
         setting = setting.with_part(tuple(parsed.part))
     default = (
-        Path(parsed.checkpoint[0]).expanduser().resolve().parent if parsed.checkpoint else Path("results/evaluate")
+        Path(os.path.expanduser(parsed.checkpoint[0])).resolve().parent
+        if parsed.checkpoint
+        else Path("results/evaluate")
     )
     output = shared.writable_folder(parsed.output or default, alone=False)  # beside a run that goes on
     copy = SharedCopy(output, parsed.storage_path)

@@ -6,6 +6,7 @@ import argparse
 import inspect
 import logging
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def resolve(parsed: argparse.Namespace) -> dict[str, Any]:
         "kernels": training.get("kernels", DEFAULT_KERNELS),
         "queue_unit": queue_unit(parsed.queue_unit, setting, training),
         "live": _live(parsed),
-        "init_from": str(Path(parsed.init_from).expanduser().resolve()) if parsed.init_from else None,
+        "init_from": str(Path(os.path.expanduser(parsed.init_from)).resolve()) if parsed.init_from else None,
         "episodes": parsed.episodes,
         "seed": parsed.seed,
         "num_env_runners": parsed.num_env_runners,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 import shutil
@@ -39,7 +40,7 @@ class Storage:
     def __init__(self, uri: str) -> None:
         from pyarrow import fs
 
-        self.uri = uri if "://" in uri else str(Path(uri).expanduser().resolve())
+        self.uri = uri if "://" in uri else str(Path(os.path.expanduser(uri)).resolve())
         try:
             self.filesystem, self.root = fs.FileSystem.from_uri(self.uri)
         except (OSError, ValueError, ImportError) as error:

@@ -95,7 +95,7 @@ def load_pipeline(model: str, profile: MemoryProfile, device: str, dtype: Any) -
         ModelLoadFailed: one line, for whatever goes wrong.
     """
     is_folder = os.path.isdir(os.path.expanduser(model)) or looks_like_path(model)
-    path = str(Path(model).expanduser()) if is_folder else model
+    path = os.path.expanduser(model) if is_folder else model
     if is_folder and not (Path(path) / "model_index.json").is_file():
         raise ModelLoadFailed(f"{path} is not the folder of a diffusers pipeline: it has no model_index.json")
     with _LOADING, quiet(), hub_offline() if is_folder else nullcontext():

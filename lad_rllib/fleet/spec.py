@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -84,7 +85,7 @@ def load_fleet(fleet: str | Path | Mapping[str, Any] | FleetSpec) -> FleetSpec:
     if isinstance(fleet, Mapping):
         name = fleet.get("name", "(no name)")
         return _build(f"fleet {name if isinstance(name, str) else '(no name)'}", fleet, "fleet", Path.cwd())
-    path = Path(fleet).expanduser()
+    path = Path(os.path.expanduser(fleet))
     if str(fleet) in SHIPPED_FLEETS:
         path = shipped_fleets_path() / f"{fleet}.yaml"
     elif path.suffix not in _FILE_ENDINGS:

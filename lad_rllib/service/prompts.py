@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import os
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -37,7 +38,7 @@ def read_prompts(path: str | Path | None = None) -> list[str]:
     Raises:
         ConfigurationError: if the file cannot be read, is no UTF-8 text, is too large, or holds no prompt.
     """
-    file = resources.files("lad_rllib").joinpath("data/prompts.txt") if path is None else Path(path).expanduser()
+    file = resources.files("lad_rllib").joinpath("data/prompts.txt") if path is None else Path(os.path.expanduser(path))
     try:
         with file.open("rb") as stream:
             text = _decoded(stream.read(MAX_PROMPT_FILE_BYTES + 1))

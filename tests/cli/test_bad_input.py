@@ -131,3 +131,23 @@ def test_a_mistake_leaves_the_run_that_was_to_be_overwritten(tmp_path, capsys):
     for mistake in (["--seed", "-1"], ["--gamma", "2"], ["--capacity", "-5"]):
         error_of(capsys, "train", "--overwrite", *mistake, "--output", str(tmp_path))
         assert earlier.exists()
+
+
+def test_a_home_folder_that_does_not_exist_is_a_missing_file_and_no_traceback(capsys, tmp_path):
+    for arguments in (
+        ["evaluate", "--checkpoint", "~no-such-user/run"],
+        ["train", "--init-from", "~no-such-user/run", "--output", str(tmp_path / "run")],
+        ["generate", "--fleet", "~no-such-user/fleet.yaml", "--output", str(tmp_path / "images")],
+        [
+            "generate",
+            "--fleet",
+            "emulated",
+            "--prompts",
+            "~no-such-user/prompts.txt",
+            "--output",
+            str(tmp_path / "images"),
+        ],
+    ):
+        assert main(arguments) == 2
+        error = capsys.readouterr().err
+        assert "~no-such-user" in error and error.count("\n") == 1
