@@ -74,7 +74,8 @@ def connect(address: str, num_cpus: int = 0, num_gpus: int = 0) -> None:
         num_gpus: GPUs of one that is started.
 
     Raises:
-        ConfigurationError: if there is none at the address, or it asks for a token that this user does not have.
+        ConfigurationError: if there is none at the address, it asks for a token that this user does not have, or none
+            can be started.
     """
     import ray
     from ray._private.services import get_ray_address_from_environment
@@ -97,10 +98,10 @@ def connect(address: str, num_cpus: int = 0, num_gpus: int = 0) -> None:
             local_ray.initialise(address=address, **quiet)
     except ConfigurationError:
         raise
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # Ray raises plain Exceptions, too
         raise ConfigurationError(
-            f"no Ray cluster {found}: {_first_line(error)}; start one ('ray up', 'ray start --head') or give another "
-            f"--address"
+            f"no Ray cluster {found}: {local_ray.first_line(error)}; start one ('ray up', 'ray start --head') or give "
+            f"another --address"
         ) from None
     print(f"connected to the Ray cluster at {address}", file=sys.stderr, flush=True)
 
@@ -181,10 +182,6 @@ def token_answer(address: str) -> str:
     except subprocess.SubprocessError:
         raise ValueError("what listens there does not answer as Ray does") from None
     return asked.stdout.strip()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def wait_for_nodes(number: int, timeout_s: float) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lad_rllib.cli.signals import Interrupted
+from lad_rllib.errors import ConfigurationError
 
 _GUARD = Path(__file__).with_name("ray_guard.py")
 _GUARD_TIMEOUT_S = 20.0
@@ -32,15 +33,22 @@ def start(num_cpus: int, num_gpus: int, **options: Any) -> None:
 
     Raises:
         Interrupted: at a signal.
+        ConfigurationError: if Ray does not start, as on a machine that is too busy.
     """
     import ray
     from ray._private import auto_init_hook
 
     auto_init_hook.enable_auto_connect = True
-    with on_loopback():
-        context = initialise(
-            address="local", num_cpus=num_cpus, num_gpus=num_gpus or None, include_dashboard=False, **options
-        )
+    try:
+        with on_loopback():
+            context = initialise(
+                address="local", num_cpus=num_cpus, num_gpus=num_gpus or None, include_dashboard=False, **options
+            )
+    except Exception as error:  # Ray raises plain Exceptions, too
+        raise ConfigurationError(
+            f"Ray could not be started on this machine: {first_line(error)}; if the machine is busy, try again later; "
+            f"Ray's logs are in /tmp/ray/session_latest/logs"
+        ) from error
     command = [sys.executable, "-P", str(_GUARD), context.address_info["session_dir"], str(Path(ray.__file__).parent)]
     _guards.append(
         subprocess.Popen(
@@ -52,6 +60,11 @@ def start(num_cpus: int, num_gpus: int, **options: Any) -> None:
         )
     )
     atexit.register(end)  # runs before Ray's own
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, without its full stop; the error's type if it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def end() -> None:

@@ -253,6 +253,19 @@ def test_the_cluster_that_was_found_on_this_machine_is_named(monkeypatch, capsys
     assert capsys.readouterr().err == "connected to the Ray cluster at 192.0.2.10:6379\n"
 
 
+@pytest.mark.parametrize("address", ["local", "192.0.2.10:6379"])
+def test_a_ray_that_does_not_start_in_time_is_one_line(address, monkeypatch):
+    def init(**options):
+        raise Exception("The current node timed out during startup. This could happen because ...")
+
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr(cluster, "_knock", lambda address: None)
+    monkeypatch.setattr(cluster, "token_answer", lambda address: "open")
+    monkeypatch.setattr("ray.init", init)
+    with pytest.raises(ConfigurationError, match="(Ray could not be started|no Ray cluster).*timed out.*;"):
+        cluster.connect(address)
+
+
 LISTENERS = """
 import psutil, ray
 from lad_rllib.cli import cluster, local_ray
