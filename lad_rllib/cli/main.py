@@ -53,8 +53,9 @@ def script_main(name: str, arguments: Sequence[str] | None = None) -> int:
 def run_command(run: Callable[[argparse.Namespace], int], parsed: argparse.Namespace) -> int:
     """Run a command, with one line on standard error for whatever a user can act on; returns the exit status.
 
-    It is 2 for a mistake of the user's or a failing server; 1 for training that has diverged, or a disk that is full or
-    read-only; 130, 143 or 129 for Ctrl-C, SIGTERM or a closed terminal.
+    It is 2 for a mistake of the user's or a failing server; 1 for training that has diverged, a disk that is full or
+    read-only, or output that nobody reads any more (``| head``), which needs no words; 130, 143 or 129 for Ctrl-C,
+    SIGTERM or a closed terminal.
     """
     with signals.handled():
         try:
@@ -64,6 +65,10 @@ def run_command(run: Callable[[argparse.Namespace], int], parsed: argparse.Names
                 print(f"lad-rllib {parsed.command}: {interruption}", file=sys.stderr)
             local_ray.end()
             return interruption.status
+        except BrokenPipeError:
+            if not signals.leave_closed_pipes():
+                raise
+            return 1
 
 
 def _run(run: Callable[[argparse.Namespace], int], parsed: argparse.Namespace) -> int:
@@ -77,7 +82,9 @@ def _run(run: Callable[[argparse.Namespace], int], parsed: argparse.Namespace) -
     if not getattr(parsed, "quiet", False):
         show_remarks("lad_rllib.diffusion")
     try:
-        return run(parsed)
+        status = run(parsed)
+        sys.stdout.flush()
+        return status
     except (ConfigurationError, EdgeError) as error:
         print(f"lad-rllib {parsed.command}: {error}", file=sys.stderr)
         return 2

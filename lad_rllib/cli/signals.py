@@ -1,9 +1,10 @@
-"""Ctrl-C, SIGTERM and a closed terminal end a command in one line, with its results kept and the right exit status."""
+"""Ctrl-C, SIGTERM and a closed terminal or pipe end a command in one line at most, with the right exit status."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import sys
 import threading
@@ -139,9 +140,27 @@ def _leave_closed_terminals(terminals: list[int]) -> None:
     """Write to nowhere instead of to a terminal that was closed, where each line would be an error."""
     for number in terminals:
         if not os.isatty(number):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, number)
-            os.close(nowhere)
+            _write_to_nowhere(number)
+
+
+def leave_closed_pipes() -> bool:
+    """Write to nowhere instead of to pipes that nobody reads any more; returns whether there are any.
+
+    What standard output and standard error still hold would otherwise raise again when the process ends.
+    """
+    pipes = select.poll()
+    for number in (1, 2):
+        pipes.register(number, 0)
+    closed = [number for number, event in pipes.poll(0) if event & select.POLLERR]
+    for number in closed:
+        _write_to_nowhere(number)
+    return bool(closed)
+
+
+def _write_to_nowhere(number: int) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, number)
+    os.close(nowhere)
 
 
 def _end_at_once(number: int, terminals: list[int]) -> None:

@@ -166,6 +166,30 @@ def test_the_guard_ends_rays_agents_of_its_session_alone_and_removes_its_folder(
             process.communicate()
 
 
+@pytest.mark.parametrize("length", [1, 1_000_000])
+def test_output_that_nobody_reads_any_more_ends_a_command_without_a_word(length):
+    script = f"""
+import argparse
+from lad_rllib.cli.main import run_command
+raise SystemExit(run_command(lambda parsed: print("x" * {length}) or 0, argparse.Namespace(command="evaluate")))
+"""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run([sys.executable, "-c", script], stdout=writer, stderr=subprocess.PIPE, timeout=60)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_a_broken_pipe_that_is_not_the_output_keeps_its_traceback():
+    def run(parsed):
+        raise BrokenPipeError("a mistake of ours")
+
+    with pytest.raises(BrokenPipeError):
+        run_command(run, argparse.Namespace(command="train"))
+
+
 def test_once_its_ray_has_ended_no_thread_of_a_command_starts_another_one(monkeypatch):
     ended = []
     monkeypatch.setattr("ray.shutdown", lambda: ended.append("ray"))
