@@ -7,6 +7,7 @@ import contextlib
 import errno
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -60,7 +61,8 @@ def run_command(run: Callable[[argparse.Namespace], int], parsed: argparse.Names
     with signals.handled():
         try:
             return _run(run, parsed)
-        except signals.Interrupted as interruption:
+        except KeyboardInterrupt as caught:  # also what others raise at Ctrl-C, without a signal of ours
+            interruption = caught if isinstance(caught, signals.Interrupted) else signals.Interrupted(signal.SIGINT)
             with contextlib.suppress(OSError):  # the terminal may be gone
                 print(f"lad-rllib {parsed.command}: {interruption}", file=sys.stderr)
             local_ray.end()

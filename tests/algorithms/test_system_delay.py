@@ -462,9 +462,9 @@ def test_coordinated_draws_are_numbered_by_the_tasks_that_are_there():
     ],
 )
 def test_contradictions_are_refused_in_one_line(training, message):
-    config = LADTSConfig().environment(FleetVectorEnv, env_config={"setting": "small"}).training(**training)
+    config = LADTSConfig().environment(FleetVectorEnv, env_config={"setting": "small"})
     with pytest.raises(ConfigurationError, match=message):
-        config.validate()
+        config.training(**training).validate()
 
 
 @pytest.mark.usefixtures("no_cluster")

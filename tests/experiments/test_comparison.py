@@ -132,7 +132,7 @@ def test_a_case_for_the_delay_of_all_has_queues_in_slots_or_is_refused(tmp_path,
         parsed = experiment.parse([*arguments, *of_system, "--queue-unit", "seconds"])
         assert run_command(experiment.run, parsed) == 2
         assert "--queue-unit seconds does not go with" in capsys.readouterr().err
-    cases = trace.cases_of([1.2], ["lad-ts", "system-delay", "dispatcher"], episodes=40)
+    cases = trace.cases_of([1.2], ["mean"], ["lad-ts", "system-delay", "dispatcher"], episodes=40)
     for unit, own in (("auto", "seconds"), ("slots", "slots")):
         parsed = sweeps.parse([*arguments, "--setting", "sample-trace", "--queue-unit", unit])
         configs = [case_config(shared_configuration(parsed, cases), case) for case in cases]
