@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import stat
+from io import BufferedReader
 from pathlib import Path
+
 
 from lad_rllib.errors import ConfigurationError
 
@@ -102,7 +106,7 @@ def check_seal(folder: Path, under: str = "") -> None:
 def _read_seal(folder: Path) -> dict[str, str]:
     file = folder / SEAL
     try:
-        with file.open("rb") as stream:
+        with _open(file) as stream:
             held = json.loads(stream.read(MAX_SEAL_BYTES))
         checksums: dict[str, str] = held["files"]
         if held["sha256"] == _sha256_of(checksums):
@@ -126,6 +130,13 @@ def _name(file: Path, folder: Path) -> str:
     return file.relative_to(folder).as_posix()
 
 
+def _open(file: Path) -> BufferedReader:
+    """Open a regular file to read; a device or a pipe, of which there may be no end, raises OSError."""
+    if not stat.S_ISREG(file.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file")
+    return file.open("rb")
+
+
 def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
+    with _open(file) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -96,6 +96,17 @@ def test_a_damaged_seal_is_one_line(folder, content):
     assert "is damaged" in str(error.value) and "\n" not in str(error.value)
 
 
+def test_devices_and_pipes_in_a_strangers_folder_are_refused_without_reading_them(folder):
+    (folder / "one").unlink()
+    os.mkfifo(folder / "one")
+    with pytest.raises(ConfigurationError, match="one is damaged: it is no regular file"):
+        durable.check_seal(folder)
+    (folder / durable.SEAL).unlink()
+    (folder / durable.SEAL).symlink_to("/dev/zero")
+    with pytest.raises(ConfigurationError, match=f"{durable.SEAL} cannot be read: it is no regular file"):
+        durable.check_seal(folder)
+
+
 def test_a_checked_text_is_read_as_it_was_written_and_is_still_yaml(tmp_path):
     durable.write_checked(tmp_path / "plan.yaml", "trials: 3\n")
     assert durable.read_checked(tmp_path / "plan.yaml") == "trials: 3\n"
