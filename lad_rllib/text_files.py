@@ -20,6 +20,8 @@ LONGEST_PATH = 300
 LARGEST_BYTES = 4_000_000
 MOST_VALUES = 200_000
 """Values of a file once its aliases are written out."""
+MAX_DEPTH = 100
+"""Groups and lists within one another."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -84,9 +86,10 @@ def read_structured(path: str | Path, what: str = "file") -> Any:
     """
     text = read_text(path, what)
     try:
-        if Path(path).suffix == ".json":
-            return json.loads(text, object_pairs_hook=_without_repetition)
-        return _load_yaml(text)
+        is_json = Path(path).suffix == ".json"
+        content = json.loads(text, object_pairs_hook=_without_repetition) if is_json else _load_yaml(text)
+        _check_depth(content, MAX_DEPTH)
+        return content
     except RecursionError:
         raise ConfigurationError(f"cannot read {what} {path}: it is nested too deeply") from None
     except yaml.YAMLError as error:
@@ -125,6 +128,15 @@ def _written_out(node: yaml.Node, known: dict[int, int]) -> int:
         )
     known[id(node)] = total
     return total
+
+
+def _check_depth(value: Any, left: int) -> None:
+    """Refuse what is nested so deeply that those who use it might come to the end of Python's stack."""
+    if isinstance(value, (dict, list)):
+        if left == 0:
+            raise RecursionError
+        for inner in value.values() if isinstance(value, dict) else value:
+            _check_depth(inner, left - 1)
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -54,6 +54,8 @@ def merging_bomb(levels=30):
         (bomb(), "file.yaml", "aliases stand for more than"),
         (merging_bomb(), "file.yaml", "aliases stand for more than"),
         ("a: &a [*a]", "file.yaml", "a value holds itself"),
+        ("[" * 600 + "]" * 600, "file.json", "nested too deeply"),
+        ('{"a":' * 600 + "1" + "}" * 600, "file.json", "nested too deeply"),
         ("[" * 5000, "file.yaml", "nested too deeply"),
         ("[" * 100_000, "file.json", "nested too deeply"),
         ("a: !!python/object/apply:os.system [echo]", "file.yaml", "could not determine a constructor"),
