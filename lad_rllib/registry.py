@@ -61,19 +61,25 @@ def _add_to_gymnasium() -> None:
 
 
 class _GymnasiumFinder(MetaPathFinder):
-    """Finds Gymnasium once, as Python itself does, and registers the environments when it has been loaded."""
+    """Finds Gymnasium as Python itself does, and registers the environments once it has been loaded."""
+
+    _is_searching = False
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        if fullname != "gymnasium":
+        if fullname != "gymnasium" or self._is_searching:
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)
+        self._is_searching = True
+        try:
+            spec = importlib.util.find_spec(fullname)
+        finally:
+            self._is_searching = False
         if spec is None or spec.loader is None:
             return spec
         load = spec.loader.exec_module
 
         def load_and_register(module: Any) -> None:
             load(module)
+            sys.meta_path.remove(self)
             _add_to_gymnasium()
 
         spec.loader.exec_module = load_and_register  # type: ignore[method-assign]

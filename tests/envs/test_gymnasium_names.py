@@ -29,7 +29,8 @@ def play(env, action, batched):
 
 
 def test_importing_the_package_is_enough_whichever_comes_first():
-    script = f"import lad_rllib, gymnasium; gymnasium.spec({FLEET_ENV!r})"
+    look = "import importlib.util; importlib.util.find_spec('gymnasium')"  # as many packages do
+    script = f"import lad_rllib; {look}; import gymnasium; gymnasium.spec({FLEET_ENV!r})"
     subprocess.run([sys.executable, "-c", script], check=True)
     assert {FLEET_ENV, LIVE_ENV, STATION_ENV} <= gym.registry.keys()
 
