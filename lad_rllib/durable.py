@@ -10,7 +10,6 @@ import stat
 from io import BufferedReader
 from pathlib import Path
 
-
 from lad_rllib.errors import ConfigurationError
 
 SEAL = "sealed.json"
