@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
+from lad_rllib import durable
 from lad_rllib.cli import cluster, plots
 from lad_rllib.cli import options as shared
 from lad_rllib.cli.storage import SharedCopy
@@ -76,7 +77,7 @@ def run(parsed: argparse.Namespace) -> int:
     if parsed.resume and _is_done(copy, command):
         print(f"{output} has the results of this command already")
         return 0
-    _check_memory(setting, parsed.episodes, len(schedulers) or len(HEURISTICS))
+    _check_memory(setting, parsed.episodes, len(schedulers) + (len(HEURISTICS) if parsed.schedulers is None else 0))
     arrivals = evaluation_arrivals(setting, parsed.episodes, parsed.seed)
     if isinstance(setting.arrivals, TraceArrivals):
         print(setting.summary())
@@ -99,11 +100,11 @@ def run(parsed: argparse.Namespace) -> int:
         table = pd.concat([table, pd.DataFrame([bound])], ignore_index=True)
     table.insert(0, "setting", setting.name)
     table["command"] = command
-    table.to_csv(output / "evaluation.csv", index=False)
     server_table(records).to_csv(output / "evaluation_servers.csv", index=False)
     first = table.iloc[0]
     title = f"{setting.name}: {first['episodes']} episodes, {first['tasks']} tasks, load {setting.load:.2f}"
     plots.plot_comparison(records, output / "evaluation.png", title)
+    durable.write_file(output / "evaluation.csv", table.to_csv(index=False))  # last: --resume takes it for all results
     copy.push()
     _print_table(table, title)
     print(f"written: {output / 'evaluation.csv'}, {output / 'evaluation_servers.csv'}, {output / 'evaluation.png'}")

@@ -48,6 +48,18 @@ def test_a_negative_deadline_is_refused(tmp_path, capsys):
     assert "--deadline must be at least 0, got -1" in capsys.readouterr().err
 
 
+def test_an_evaluation_that_was_cut_short_is_not_taken_for_done(tmp_path, monkeypatch, capsys):
+    def killed(*_):
+        raise SystemExit(1)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr("lad_rllib.cli.plots.plot_comparison", killed)
+        main([*SMALL, "random", "--output", str(tmp_path)])
+    for says_done in (False, True):
+        assert main([*SMALL, "random", "--resume", "--output", str(tmp_path)]) == 0
+        assert ("has the results of this command already" in capsys.readouterr().out) is says_done
+
+
 def test_policies_side_by_side_are_named_by_what_tells_them_apart():
     def names(*policies):
         return policy_names([SimpleNamespace(title=t, meaning={"objective": f"{o}_delay"}) for t, o in policies])
