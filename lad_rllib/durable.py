@@ -23,11 +23,15 @@ _CHECKSUM = "# sha256 "
 def write_file(path: Path, data: str | bytes) -> None:
     """Replace a file: whatever happens, it holds the old content or the new, never a part."""
     beside = path.with_name(f"{path.name}.unfinished")
-    with beside.open("wb") as file:
-        file.write(data.encode() if isinstance(data, str) else data)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    try:
+        with beside.open("wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
     sync(path.parent)
 
 

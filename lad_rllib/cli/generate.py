@@ -12,7 +12,7 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import Progress
 
-from lad_rllib import names
+from lad_rllib import durable, names
 from lad_rllib.cli import live, signals
 from lad_rllib.cli import options as shared
 from lad_rllib.cli.tables import print_table
@@ -115,12 +115,12 @@ class ImageFolder:
             return
         self._write_image(self._came[-1])  # Ctrl-C may have cut it short
         came = sorted(self._came, key=lambda delivery: delivery.task.seed)
-        pd.DataFrame([delivery.to_dict() for delivery in came]).to_csv(self.table, index=False)
+        durable.write_file(self.table, pd.DataFrame([delivery.to_dict() for delivery in came]).to_csv(index=False))
         save_contact_sheet(came, self.contact_sheet)
 
     def _write_image(self, delivery: Delivery) -> None:
         if delivery.png is not None:
-            self._image(delivery.task.task_id).write_bytes(delivery.png)
+            durable.write_file(self._image(delivery.task.task_id), delivery.png)
 
     def _image(self, task_id: str) -> Path:
         return self.images / f"{task_id}.png"

@@ -69,3 +69,4 @@ def test_generate_on_a_full_disk_is_one_line(tmp_path, capsys):
         assert main(["generate", *arguments]) == 1
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("lad-rllib generate: cannot write ") and "File too large" in last
+    assert not [path for path in tmp_path.rglob("*") if path.suffix in (".png", ".unfinished")]  # half an image is none
