@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeGuard
 
+import numpy as np
+
+from lad_rllib.declared import shown
 from lad_rllib.edge.errors import InvalidRequest
 
 MAX_DENOISING_STEPS = 1000
@@ -27,6 +30,9 @@ SIZE_MULTIPLE = 8
 
 REQUEST_OVERHEAD_BYTES = 2048
 """Bytes of a request beside its prompt, as in the rules for recorded requests (docs/traces.md)."""
+
+_NUMBERS = ("denoising_steps", "width", "height", "seed", "guidance", "deadline_s", "station", "input_mbit")
+"""Fields that may be NumPy's numbers, which are turned into Python's."""
 
 
 def _is_whole(value: object) -> bool:
@@ -85,30 +91,36 @@ class ImageTask:
     input_mbit: float | None = None
 
     def __post_init__(self) -> None:
+        for name in _NUMBERS:
+            value = getattr(self, name)
+            if isinstance(value, np.generic):
+                object.__setattr__(self, name, value.item())
         if not isinstance(self.task_id, str) or not self.task_id:
-            raise InvalidRequest(f"task_id must be a text that is not empty, got {self.task_id!r}")
+            raise InvalidRequest(f"task_id must be a text that is not empty, got {shown(self.task_id)}")
         for name in ("task_id", "prompt"):
             broken = half_character(getattr(self, name))
             if broken is not None:
                 self._refuse(f"{name} has half a character at position {broken}; cut texts between characters")
         if not isinstance(self.prompt, str) or not self.prompt.strip():
-            self._refuse("prompt is empty; say what to draw")
+            self._refuse(f"prompt must be a text that says what to draw, got {shown(self.prompt)}")
         if not _is_whole(self.denoising_steps) or not 1 <= self.denoising_steps <= MAX_DENOISING_STEPS:
-            self._refuse(f"denoising_steps must be 1 to {MAX_DENOISING_STEPS}, got {self.denoising_steps!r}")
+            self._refuse(f"denoising_steps must be 1 to {MAX_DENOISING_STEPS}, got {shown(self.denoising_steps)}")
         for name in ("width", "height"):
             side = getattr(self, name)
             if side is not None and not (_is_whole(side) and 0 < side <= MAX_SIDE and side % SIZE_MULTIPLE == 0):
-                self._refuse(f"{name} must be a multiple of {SIZE_MULTIPLE} pixels up to {MAX_SIDE}, got {side!r}")
+                self._refuse(f"{name} must be a multiple of {SIZE_MULTIPLE} pixels up to {MAX_SIDE}, got {shown(side)}")
         if not _is_whole(self.seed) or not 0 <= self.seed < 2**63:
-            self._refuse(f"seed must be a whole number from 0 to 2**63 - 1, got {self.seed!r}")
+            self._refuse(f"seed must be a whole number from 0 to 2**63 - 1, got {shown(self.seed)}")
         if not _is_whole(self.station) or self.station < 0:
-            self._refuse(f"station must be a whole number of at least 0, got {self.station!r}")
+            self._refuse(f"station must be a whole number of at least 0, got {shown(self.station)}")
         for name, most in (("guidance", MAX_GUIDANCE), ("input_mbit", MAX_TRANSFER_MBIT)):
             value = getattr(self, name)
             if value is not None and not (_is_number(value) and 0 <= value <= most):
-                self._refuse(f"{name} must be a number from 0 to {most:g}, got {value!r}")
+                self._refuse(f"{name} must be a number from 0 to {most:g}, got {shown(value)}")
         if self.deadline_s is not None and not (_is_number(self.deadline_s) and 0 < self.deadline_s <= MAX_DEADLINE_S):
-            self._refuse(f"deadline_s must be a positive number up to {MAX_DEADLINE_S:g} s, got {self.deadline_s!r}")
+            self._refuse(
+                f"deadline_s must be a positive number up to {MAX_DEADLINE_S:g} s, got {shown(self.deadline_s)}"
+            )
 
     def _refuse(self, message: str) -> None:
         task_id = self.task_id.encode(errors="backslashreplace").decode()

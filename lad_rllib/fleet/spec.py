@@ -85,6 +85,8 @@ def load_fleet(fleet: str | Path | Mapping[str, Any] | FleetSpec) -> FleetSpec:
     if isinstance(fleet, Mapping):
         name = fleet.get("name", "(no name)")
         return _build(f"fleet {name if isinstance(name, str) else '(no name)'}", fleet, "fleet", Path.cwd())
+    if not isinstance(fleet, (str, os.PathLike)):
+        raise ConfigurationError(f"a fleet must be a name, a file or a mapping, got {shown(fleet)}")
     path = Path(os.path.expanduser(fleet))
     if str(fleet) in SHIPPED_FLEETS:
         path = shipped_fleets_path() / f"{fleet}.yaml"

@@ -2,6 +2,7 @@
 
 import pickle
 
+import numpy as np
 import pytest
 
 from lad_rllib.edge import ImageTask, InvalidRequest
@@ -13,6 +14,11 @@ from lad_rllib.edge import ImageTask, InvalidRequest
         ("prompt", ""),
         ("prompt", "  \n"),
         ("prompt", None),
+        ("prompt", 3),
+        pytest.param("denoising_steps", "x" * 10**6, id="long text"),
+        pytest.param("denoising_steps", 10**5000, id="5000 digits"),
+        ("denoising_steps", np.float64(2.5)),
+        ("denoising_steps", np.True_),
         ("denoising_steps", 0),
         ("denoising_steps", -1),
         ("denoising_steps", 1001),
@@ -45,7 +51,14 @@ from lad_rllib.edge import ImageTask, InvalidRequest
 def test_a_bad_value_is_refused_by_the_name_of_its_field(field, value):
     with pytest.raises(InvalidRequest, match=field) as caught:
         ImageTask(**{"task_id": "a", "prompt": "cat", "denoising_steps": 1, field: value})
-    assert "\n" not in str(caught.value) and caught.value.task_id == "a"
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 200 and caught.value.task_id == "a"
+
+
+def test_numbers_of_numpy_are_taken_for_what_they_are():
+    given = {"denoising_steps": np.int64(3), "width": np.int32(8), "guidance": np.float32(2.5), "station": np.uint8(1)}
+    task = ImageTask("a", "cat", **given)
+    assert task == ImageTask("a", "cat", 3, width=8, guidance=2.5, station=1)
+    assert {type(getattr(task, name)) for name in given} == {int, float}
 
 
 @pytest.mark.parametrize("task_id", ["", None, 3])

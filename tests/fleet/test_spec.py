@@ -118,6 +118,8 @@ def test_an_own_profile_needs_its_times_only():
 @pytest.mark.parametrize(
     ("fleet", "words"),
     [
+        (3, ["a fleet must be a name, a file or a mapping, got 3"]),
+        ([EMULATED], ["a fleet must be", "mapping", "got [{"]),
         ({"servers": []}, ["servers", "at least one"]),
         ({"servers": None}, ["servers", "None"]),
         ({**one(), "server": 1}, ["unknown key 'server'", "did you mean 'servers'"]),

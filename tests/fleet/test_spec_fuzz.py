@@ -11,7 +11,8 @@ from tests.mutations import check_refused_or_built
 
 OWN = {"overhead_s": 1.0, "per_step_s": 0.5, "jitter": 0.1, "source": "mine"}
 FLEETS = {
-    "digits": load_fleet("digits").to_dict() | {"servers": [load_fleet("digits").servers[0].to_dict()]},
+    "digits": load_fleet("digits").to_dict()
+    | {"stations": 1, "home_server": [0], "servers": [load_fleet("digits").servers[0].to_dict()]},
     "gpu-cluster": {"name": "f", "servers": load_fleet("gpu-cluster").to_dict()["servers"][:1]},
     "own": {
         "stations": 3,
@@ -26,16 +27,12 @@ FLEETS = {
 
 @pytest.mark.parametrize("name", FLEETS)
 def test_a_damaged_fleet_is_refused_in_one_line_or_builds(name):
-    fleet = FLEETS[name]
-    if name == "digits":
-        fleet = fleet | {"stations": 1, "home_server": [0]}
-
     def build(document):
         if isinstance(document, dict):
             spec = load_fleet(document)
             assert load_fleet(json.loads(json.dumps(spec.to_dict()))) == spec
 
-    check_refused_or_built(build, fleet)
+    check_refused_or_built(build, FLEETS[name])
 
 
 def test_a_damaged_fleet_file_is_refused_in_one_line_or_builds(tmp_path):
