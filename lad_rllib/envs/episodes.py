@@ -2,36 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from lad_rllib.declared import Declared, declared
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.simulator import Arrivals, EdgeNetwork, Setting, build_setting, load_spec
 
-QUEUE_UNITS = ("gcycles", "seconds", "slots")
 SETTINGS_FILES = (".yaml", ".yml", ".json")
 
 
-def read_env_config(config: Mapping[str, Any], valid_keys: Collection[str]) -> tuple[Setting, NDArray[np.float64]]:
-    """The setting, and the factor from each server's queue [Gcycle] to its observation, shape (A,).
+class EnvConfig(Declared):
+    """What every environment's ``env_config`` may say; the environments tell what it means."""
+
+    setting: Any = "paper"
+    queue_unit: Literal["gcycles", "seconds", "slots"] = "gcycles"
+
+
+class FleetEnvConfig(EnvConfig):
+    """The same of several networks in lockstep."""
+
+    num_envs: Annotated[int, Field(ge=1)] = 1
+
+
+Group = TypeVar("Group", bound=EnvConfig)
+
+
+def read_env_config(group: type[Group], config: Mapping[str, Any] | None) -> tuple[Group, Setting, NDArray[np.float64]]:
+    """The checked configuration, its setting, and the factor from each queue [Gcycle] to its observation, shape (A,).
 
     Raises:
-        ConfigurationError: for an unknown key, an unknown unit or an episode too short to have a next state.
+        ConfigurationError: for an unknown key, a value that is none or an episode too short to have a next state.
     """
-    unknown = sorted(set(config) - set(valid_keys))
-    if unknown:
-        raise ConfigurationError(f"unknown env_config key {unknown[0]!r}; valid: {', '.join(valid_keys)}")
-    queue_unit = config.get("queue_unit", "gcycles")
-    if queue_unit not in QUEUE_UNITS:
-        raise ConfigurationError(f"queue_unit must be one of {', '.join(QUEUE_UNITS)}, got {queue_unit!r}")
-    setting = read_setting(config.get("setting", "paper"))
+    settings = declared(group, config or {}, "env_config: ")
+    setting = read_setting(settings.setting)
     if setting.num_slots < 2:
         raise ConfigurationError(f"an episode needs at least 2 slots, got {setting.num_slots}")
-    return setting, queue_factor(setting.network, queue_unit)
+    return settings, setting, queue_factor(setting.network, settings.queue_unit)
 
 
 def queue_factor(network: EdgeNetwork, queue_unit: str) -> NDArray[np.float64]:
@@ -46,7 +58,7 @@ def read_setting(source: str | Mapping[str, Any]) -> Setting:
     """The setting that a preset's name, a settings file (``.yaml``, ``.json``) or a settings dictionary describes."""
     if isinstance(source, str) and Path(source).suffix in SETTINGS_FILES:
         return build_setting(load_spec(source))
-    return build_setting({"preset": source} if isinstance(source, str) else dict(source))
+    return build_setting({"preset": source} if isinstance(source, str) else source)
 
 
 def draw_episode(setting: Setting, seed: int, env_index: int, episode: int) -> Arrivals:

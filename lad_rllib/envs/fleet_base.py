@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -12,7 +12,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from lad_rllib import names
-from lad_rllib.envs.episodes import draw_episode, draw_seed, read_env_config
+from lad_rllib.envs.episodes import FleetEnvConfig, draw_episode, draw_seed, read_env_config
 from lad_rllib.simulator import Arrivals, PlayedEpisodes, SlotTasks, make_penalty, marginal_costs_s, stack_arrivals
 
 
@@ -21,15 +21,18 @@ class FleetBaseEnv(VectorEnv):
 
     Args:
         config: See the subclasses.
-        valid_keys: Keys that ``config`` may have.
+        group: What ``config`` may hold.
+
+    Attributes:
+        settings: What ``config`` says, defaults filled in.
     """
 
     metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
 
-    def __init__(self, config: Mapping[str, Any], valid_keys: Collection[str]) -> None:
-        self.setting, self._queue_scale = read_env_config(config, valid_keys)
+    def __init__(self, config: Mapping[str, Any] | None, group: type[FleetEnvConfig] = FleetEnvConfig) -> None:
+        self.settings, self.setting, self._queue_scale = read_env_config(group, config)
         network, arrivals = self.setting.network, self.setting.arrivals
-        self.num_envs = int(config.get("num_envs", 1))
+        self.num_envs = self.settings.num_envs
         self._capacities = network.capacity_gcycles_per_s.astype(np.float32)
         self._slot_length = np.array([network.slot_s], dtype=np.float32)
         stations, tasks, servers = network.num_stations, arrivals.max_tasks, network.num_servers

@@ -12,8 +12,6 @@ from lad_rllib import names
 from lad_rllib.envs.fleet_base import FleetBaseEnv
 from lad_rllib.simulator import EdgeSimulator
 
-ENV_CONFIG_KEYS = ("setting", "queue_unit", "num_envs")
-
 
 class FleetVectorEnv(FleetBaseEnv):
     """All base stations and edge servers of E networks in lockstep; one step decides one slot's tasks.
@@ -42,7 +40,7 @@ class FleetVectorEnv(FleetBaseEnv):
     """
 
     def __init__(self, config: Mapping[str, Any] | None = None) -> None:
-        super().__init__(dict(config or {}), ENV_CONFIG_KEYS)
+        super().__init__(config)
         self.simulator: EdgeSimulator
 
     def reset(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from lad_rllib import names
+from lad_rllib.declared import Text
 from lad_rllib.edge.errors import EdgeError
+from lad_rllib.envs.episodes import FleetEnvConfig
 from lad_rllib.envs.fleet_base import FleetBaseEnv
 from lad_rllib.envs.live_slots import LiveSlots
 from lad_rllib.errors import ConfigurationError
@@ -19,17 +22,15 @@ from lad_rllib.fleet import Fleet, FleetModel, load_fleet
 from lad_rllib.service import Dispatcher, read_prompts
 from lad_rllib.simulator import tasks_of_slot
 
-ENV_CONFIG_KEYS = (
-    "setting",
-    "queue_unit",
-    "num_envs",
-    "fleet",
-    "sharing",
-    "in_process",
-    "prompts",
-    "failure_delay_s",
-)
-SHARING = ("own", "shared")
+
+class LiveEnvConfig(FleetEnvConfig):
+    """What the ``env_config`` of :class:`LiveFleetVectorEnv` may say."""
+
+    fleet: Any = "digits"
+    sharing: Literal["own", "shared"] = "own"
+    in_process: bool = False
+    prompts: Annotated[list[Text], Field(min_length=1)] | Text | None = None
+    failure_delay_s: Annotated[float, Field(gt=0, le=1e9)] | None = None
 
 
 class LiveFleetVectorEnv(FleetBaseEnv):
@@ -61,30 +62,26 @@ class LiveFleetVectorEnv(FleetBaseEnv):
     """
 
     def __init__(self, config: Mapping[str, Any] | None = None) -> None:
-        config = dict(config or {})
-        super().__init__(config, ENV_CONFIG_KEYS)
+        super().__init__(config, LiveEnvConfig)
+        assert isinstance(self.settings, LiveEnvConfig)
+        settings = self.settings
         if self.num_envs != 1:
             raise ConfigurationError(
                 f"a live environment is one fleet in wall time, but num_envs is {self.num_envs}; use more env runners "
                 "instead of more environments in each"
             )
-        self._sharing = config.get("sharing", "own")
-        if self._sharing not in SHARING:
-            raise ConfigurationError(f"sharing must be one of {', '.join(SHARING)}, got {self._sharing!r}")
-        self._in_process = bool(config.get("in_process", False))
+        self._sharing, self._in_process = settings.sharing, settings.in_process
         if self._in_process and self._sharing == "shared":
             raise ConfigurationError(
                 "in_process and sharing 'shared' contradict each other: a shared fleet has processes of its own; leave "
                 "one of them out"
             )
-        self._fleet_spec = load_fleet(config.get("fleet", "digits"))
+        self._fleet_spec = load_fleet(settings.fleet)
         self._model = FleetModel.from_setting(self.setting)
         self._model.check_fleet(self._fleet_spec)
-        prompts = config.get("prompts")
-        self._prompts: Sequence[str] = list(prompts) if isinstance(prompts, (list, tuple)) else read_prompts(prompts)
+        self._prompts = settings.prompts if isinstance(settings.prompts, list) else read_prompts(settings.prompts)
         self._slot_s = self.setting.network.slot_s
-        episode_s = self.setting.num_slots * self._slot_s
-        self._failure_delay_s = float(config.get("failure_delay_s", episode_s))
+        self._failure_delay_s = settings.failure_delay_s or self.setting.num_slots * self._slot_s
         self._slot_wall_s = self._slot_s * self._fleet_spec.time_scale
         self._slot, self._slot_begin = 0, 0.0
         self._fleet: Fleet | None = None

@@ -12,11 +12,10 @@ from ray.rllib.env.multi_agent_env import MultiAgentEnv
 
 from lad_rllib import names
 from lad_rllib.envs.cut_episodes import repair_cuts
-from lad_rllib.envs.episodes import draw_episode, draw_seed, read_env_config
+from lad_rllib.envs.episodes import EnvConfig, draw_episode, draw_seed, read_env_config
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.simulator import Arrivals, EdgeSimulator, SlotDelays, TaskByTask, stack_arrivals
 
-STATION_ENV_CONFIG_KEYS = ("setting", "queue_unit")
 MAX_EMPTY_EPISODES = 100
 
 AgentDict = dict[str, Any]
@@ -61,7 +60,7 @@ class StationMultiAgentEnv(MultiAgentEnv):
     metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
 
     def __init__(self, config: Mapping[str, Any] | None = None) -> None:
-        self.setting, self._queue_scale = read_env_config(dict(config or {}), STATION_ENV_CONFIG_KEYS)
+        _, self.setting, self._queue_scale = read_env_config(EnvConfig, config)
         network = self.setting.network
         self.possible_agents = [f"station_{station}" for station in range(network.num_stations)]
         self.agents = list(self.possible_agents)

@@ -126,8 +126,11 @@ def test_arrays_that_cannot_be_written_are_fine_as_actions():
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"settings": "small"}, "unknown env_config key 'settings'; valid: setting, queue_unit, num_envs"),
+        ({"settings": "small"}, "env_config: unknown key 'settings'; did you mean 'setting'"),
         ({"queue_unit": "hours"}, "queue_unit must be one of gcycles, seconds, slots, got 'hours'"),
+        ({"num_envs": 0}, "num_envs must be a whole number of at least 1, got 0"),
+        ({"num_envs": "2"}, "num_envs must be .*; leave the quotes out"),
+        ({"setting": 3}, "a setting must be a group of keys and values, got 3"),
         ({"setting": "huge"}, "unknown preset 'huge'"),
         ({"setting": {"preset": "small", "slots": 1}}, "at least 2 slots, got 1"),
     ],

@@ -76,5 +76,5 @@ def test_an_environment_of_many_agents_says_what_to_use_instead(make):
 
 @MAKERS
 def test_a_wrong_key_is_refused_as_by_the_environment_itself(make):
-    with pytest.raises(ConfigurationError, match="unknown env_config key 'settings'"):
+    with pytest.raises(ConfigurationError, match="env_config: unknown key 'settings'"):
         make(FLEET_ENV, settings="small")

@@ -141,7 +141,11 @@ def test_an_episode_that_is_given_up_leaves_nothing_behind(make_env):
         ({"sharing": "shared"}, "in_process and sharing 'shared' contradict each other"),
         ({"setting": "paper"}, "setting paper is not of a fleet"),
         ({"fleet": "digits"}, "fleet digits has 5 base stations and 5 edge servers, the setting has 3 and 2"),
-        ({"flete": "digits"}, "unknown env_config key 'flete'"),
+        ({"in_process": "false"}, "in_process must be true or false, got 'false'"),
+        ({"failure_delay_s": float("nan")}, "failure_delay_s must be a number above 0"),
+        ({"prompts": 3}, "prompts must be .*, got 3"),
+        ({"prompts": []}, "prompts must be .*at least 1, .*got"),
+        ({"flete": "digits"}, "env_config: unknown key 'flete'; did you mean 'fleet'"),
     ],
 )
 def test_a_configuration_that_cannot_work_is_one_line(changes, message):

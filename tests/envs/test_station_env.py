@@ -169,7 +169,7 @@ def test_a_setting_in_which_no_task_ever_arrives_is_refused():
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"num_envs": 2}, "unknown env_config key 'num_envs'; valid: setting, queue_unit"),
+        ({"num_envs": 2}, "env_config: unknown key 'num_envs'; valid: queue_unit, setting"),
         ({"queue_unit": "hours"}, "queue_unit must be one of gcycles, seconds, slots, got 'hours'"),
         ({"setting": {"preset": "small", "slots": 1}}, "at least 2 slots, got 1"),
     ],
