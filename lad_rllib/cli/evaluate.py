@@ -21,6 +21,7 @@ from lad_rllib.cli import cluster, plots
 from lad_rllib.cli import options as shared
 from lad_rllib.cli.storage import SharedCopy
 from lad_rllib.cli.tables import print_table
+from lad_rllib.envs.episodes import read_setting
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.scheduling import (
     HEURISTICS,
@@ -32,7 +33,7 @@ from lad_rllib.scheduling import (
     possible_heuristics,
     schedule_quality,
 )
-from lad_rllib.simulator import Arrivals, Setting, TraceArrivals, build_setting, override_spec, sizes, stack_arrivals
+from lad_rllib.simulator import Arrivals, Setting, TraceArrivals, override_spec, sizes, stack_arrivals
 
 if TYPE_CHECKING:
     from lad_rllib.algorithms.lad_ts.policy_file import SavedPolicy
@@ -63,7 +64,7 @@ def run(parsed: argparse.Namespace) -> int:
     if spec is None:
         parsed.setting = parsed.setting or "paper"
         spec = shared.setting_spec(parsed)
-    setting = build_setting(spec)
+    setting = read_setting(spec)
     if isinstance(setting.arrivals, TraceArrivals):
         setting = setting.with_part(tuple(parsed.part))
     default = (
@@ -79,6 +80,8 @@ def run(parsed: argparse.Namespace) -> int:
         return 0
     _check_memory(setting, parsed.episodes, len(schedulers) + (len(HEURISTICS) if parsed.schedulers is None else 0))
     arrivals = evaluation_arrivals(setting, parsed.episodes, parsed.seed)
+    if not arrivals.task_counts[:, : setting.num_slots - 1].any():
+        raise ConfigurationError("no task arrives in these episodes; play more of them, or a setting with more tasks")
     if isinstance(setting.arrivals, TraceArrivals):
         print(setting.summary())
     possible = possible_heuristics(setting.network, arrivals)

@@ -14,8 +14,9 @@ from lad_rllib import names
 from lad_rllib.cli import cluster
 from lad_rllib.cli import options as shared
 from lad_rllib.declared import check_keys, shown
+from lad_rllib.envs.episodes import read_setting
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.simulator import Setting, TraceArrivals, build_setting, sizes
+from lad_rllib.simulator import Setting, TraceArrivals, sizes
 from lad_rllib.text_files import read_structured
 
 TRAIN_PART = (0.0, 0.7)
@@ -41,7 +42,7 @@ def resolve(parsed: argparse.Namespace) -> dict[str, Any]:
     )
     shared.check_at_least(0, parsed, "num_env_runners", "num_learners")
     shared.check_seed(parsed.seed)
-    setting = build_setting(shared.setting_spec(parsed, part=tuple(parsed.part) if parsed.part else TRAIN_PART))
+    setting = read_setting(shared.setting_spec(parsed, part=tuple(parsed.part) if parsed.part else TRAIN_PART))
     _check_scale(parsed, setting)
     training = read_training_file(parsed.config) if parsed.config else {}
     training |= {key: getattr(parsed, key) for key in TRAINING_KEYS if getattr(parsed, key) is not None}

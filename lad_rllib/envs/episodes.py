@@ -37,12 +37,10 @@ def read_env_config(group: type[Group], config: Mapping[str, Any] | None) -> tup
     """The checked configuration, its setting, and the factor from each queue [Gcycle] to its observation, shape (A,).
 
     Raises:
-        ConfigurationError: for an unknown key, a value that is none or an episode too short to have a next state.
+        ConfigurationError: for an unknown key or a value that is none, and as :func:`read_setting`.
     """
     settings = declared(group, config or {}, "env_config: ")
     setting = read_setting(settings.setting)
-    if setting.num_slots < 2:
-        raise ConfigurationError(f"an episode needs at least 2 slots, got {setting.num_slots}")
     return settings, setting, queue_factor(setting.network, settings.queue_unit)
 
 
@@ -55,10 +53,18 @@ def queue_factor(network: EdgeNetwork, queue_unit: str) -> NDArray[np.float64]:
 
 
 def read_setting(source: str | Mapping[str, Any]) -> Setting:
-    """The setting that a preset's name, a settings file (``.yaml``, ``.json``) or a settings dictionary describes."""
+    """The setting that a preset's name, a settings file (``.yaml``, ``.json``) or a settings dictionary describes.
+
+    Raises:
+        ConfigurationError: if it cannot be built, or its episodes are too short to have a next state.
+    """
     if isinstance(source, str) and Path(source).suffix in SETTINGS_FILES:
-        return build_setting(load_spec(source))
-    return build_setting({"preset": source} if isinstance(source, str) else source)
+        setting = build_setting(load_spec(source))
+    else:
+        setting = build_setting({"preset": source} if isinstance(source, str) else source)
+    if setting.num_slots < 2:
+        raise ConfigurationError(f"an episode needs at least 2 slots, got {setting.num_slots}")
+    return setting
 
 
 def draw_episode(setting: Setting, seed: int, env_index: int, episode: int) -> Arrivals:

@@ -48,6 +48,18 @@ def test_a_negative_deadline_is_refused(tmp_path, capsys):
     assert "--deadline must be at least 0, got -1" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--slots", "1"], "an episode needs at least 2 slots, got 1"),
+        (["--arrivals", "poisson", "--mean-tasks", "0"], "no task arrives in these episodes; play more of them, or"),
+    ],
+)
+def test_episodes_in_which_nothing_can_be_judged_are_refused(arguments, message, tmp_path, capsys):
+    assert main([*SMALL, "random", *arguments, "--output", str(tmp_path)]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_an_evaluation_that_was_cut_short_is_not_taken_for_done(tmp_path, monkeypatch, capsys):
     def killed(*_):
         raise SystemExit(1)
