@@ -77,6 +77,17 @@ class FleetBaseEnv(VectorEnv):
             names.SLOT_LENGTH: np.tile(self._slot_length, (self.num_envs, 1)),
         }
 
+    def _checked(self, actions: NDArray[np.integer]) -> NDArray[np.integer]:
+        """The actions as an array (E, B, N); one of another shape would be stretched to it.
+
+        Raises:
+            ValueError: names both shapes.
+        """
+        actions = np.asarray(actions)
+        if actions.shape != self.action_space.shape:
+            raise ValueError(f"actions must have the shape (E, B, N) = {self.action_space.shape}, got {actions.shape}")
+        return actions
+
     def _record(self, action: NDArray[np.integer], queue_gcycles: NDArray[np.float64]) -> None:
         """Note a slot as it was played: servers (E, B, N), and queues at its start (E, A) [Gcycle]."""
         self._played.append((action, queue_gcycles))

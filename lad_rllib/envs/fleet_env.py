@@ -63,7 +63,7 @@ class FleetVectorEnv(FleetBaseEnv):
         if self._needs_reset:
             observation, infos = self.reset()
             return observation, np.zeros(self.num_envs), never, never, infos
-        actions, queues = np.asarray(actions), self.simulator.queue_gcycles
+        actions, queues = self._checked(actions), self.simulator.queue_gcycles
         delay = self.simulator.step(actions).total_s
         self._record(actions, queues)
         self._needs_reset = self.simulator.slot == self.setting.num_slots - 1

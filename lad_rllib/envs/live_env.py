@@ -112,8 +112,9 @@ class LiveFleetVectorEnv(FleetBaseEnv):
         if self._needs_reset:
             observation, infos = self.reset()
             return observation, np.zeros(1), never, never, infos
-        self._live.send(self.arrivals.episodes(0), self._slot, np.asarray(actions)[0])
-        self._record(np.asarray(actions), self._queue_gcycles)
+        actions = self._checked(actions)
+        self._live.send(self.arrivals.episodes(0), self._slot, actions[0])
+        self._record(actions, self._queue_gcycles)
         end = self._slot_begin + self._slot_wall_s
         overrun_s = max(0.0, time.perf_counter() - end) / self._fleet_spec.time_scale
         reported, failed = self._live.gather(end)

@@ -123,6 +123,14 @@ def test_arrays_that_cannot_be_written_are_fine_as_actions():
     np.testing.assert_array_equal(env.step(frozen)[1], other.step(action)[1])
 
 
+@pytest.mark.parametrize("shape", [(), (6,), (4, 6), (1, 4, 6)])
+def test_actions_of_another_shape_are_refused_rather_than_stretched(shape):
+    env = make(2)
+    env.reset(seed=1)
+    with pytest.raises(ValueError, match=r"\(E, B, N\) = \(2, 4, 6\), got"):
+        env.step(np.zeros(shape, int))
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [
