@@ -12,7 +12,7 @@ from typing import Any
 from lad_rllib.edge.device import DeviceMemory, find_device
 from lad_rllib.edge.embedding_cache import EmbeddingCache
 from lad_rllib.edge.engine import EngineDescription, EngineOutput, StepCallback
-from lad_rllib.edge.errors import DeviceBroken, EdgeError, InvalidRequest, OutOfMemory, one_line
+from lad_rllib.edge.errors import DeviceBroken, EdgeError, InvalidRequest, ModelLoadFailed, OutOfMemory, one_line
 from lad_rllib.edge.failures import failure_kind
 from lad_rllib.edge.image_watch import ImageWatch
 from lad_rllib.edge.memory import check_memory_profile, memory_profile
@@ -98,6 +98,7 @@ class DiffusersEngine:
         )
         call = inspect.signature(pipeline.__call__).parameters
         self._accepted = frozenset(call)
+        self._refuse_what_it_does_not_take()
         if self.guidance is None and "guidance_scale" in call:
             self.guidance = call["guidance_scale"].default
         if "max_sequence_length" in call:
@@ -111,6 +112,21 @@ class DiffusersEngine:
             self.width, self.height = self.width or side * scale, self.height or side * scale
         self._multiple = max(SIZE_MULTIPLE, scale * patch)
         self._largest = (getattr(config, "pos_embed_max_size", None) or 0) * scale * patch
+
+    def _refuse_what_it_does_not_take(self) -> None:
+        given = {
+            "guidance": ("guidance_scale", self.guidance),
+            "negative_prompt": ("negative_prompt", self.negative_prompt or None),
+            "width": ("width", self.width),
+            "height": ("height", self.height),
+            "max_sequence_length": ("max_sequence_length", self.max_sequence_length),
+        }
+        for setting, (argument, value) in given.items():
+            if value is not None and argument not in self._accepted:
+                raise ModelLoadFailed(
+                    f"{setting} has no effect: a {type(self.pipeline).__name__}, as in {self.model}, takes no "
+                    f"{argument}; leave it out"
+                )
 
     def warm_up(self, sizes: Sequence[tuple[int, int]] | None = None) -> None:
         """Generate one image per size (width, height) with as few steps as work; None: the model's own size.

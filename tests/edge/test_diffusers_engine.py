@@ -53,6 +53,15 @@ def test_a_folder_with_weights_as_variant_fp16_only_is_loaded(tiny_folder, tmp_p
     assert loaded(folder).pipeline.transformer.dtype.is_floating_point
 
 
+def test_a_setting_that_the_pipeline_does_not_take_is_refused(tmp_path, monkeypatch):
+    folder = make_tiny_unet_pipeline(tmp_path)
+    with pytest.raises(ModelLoadFailed, match="max_sequence_length has no effect: .* takes no max_sequence_length;"):
+        loaded(folder, max_sequence_length=64)
+    monkeypatch.setattr("diffusers.StableDiffusionPipeline.__call__", lambda self, prompt, guidance_scale=3.5: None)
+    with pytest.raises(ModelLoadFailed, match="takes no negative_prompt; leave it out"):
+        loaded(folder, guidance=2.0, negative_prompt="fog")
+
+
 @pytest.fixture
 def server(tiny_folder):
     with EdgeServer("s1", DiffusersEngine(tiny_folder, device="cpu")) as server:
