@@ -199,7 +199,7 @@ def _one_line(group: type[Declared], error: ValidationError, where: str, fields:
     if kind == "missing":
         return f"{name} is missing"
     if first["loc"][-1] == "[key]":
-        return f"{name} must be a text to be a key, got {shown(value)}"
+        return f"{name}: a key must be a text, got {shown(value)}"
     own = kind == "value_error"  # a validator's words
     demand = first["msg"].removeprefix("Value error, ") if own else f"must be {described(demanded)}"
     hint = "; leave the quotes out" if isinstance(value, str) and _is_number(value) and not own else ""

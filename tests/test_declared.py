@@ -44,7 +44,7 @@ CAPACITY = "'published' or a number above 0 or a list, each a number above 0 or 
         ({"capacity": {"range": [1]}}, "x.capacity.range must be a list of 2, each a whole number, got [1]"),
         ({"capacity": {"range": [1, "a"]}}, "x.capacity.range[1] must be a whole number, got 'a'"),
         ({"stations": {"a": None}}, "x.stations.a must be a whole number, got None"),
-        ({"stations": {7: 1}}, "x.stations[7] must be a text to be a key, got 7"),
+        ({"stations": {7: 1}}, "x.stations[7]: a key must be a text, got 7"),
         (
             {"parts": [{"range": [1, 2]}, {"range": [1, 2], "sed": 1}]},
             "unknown key 'x.parts[1].sed'; did you mean 'seed'?",
