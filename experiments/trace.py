@@ -185,11 +185,12 @@ def over_windows(windows: pd.DataFrame) -> pd.DataFrame:
     """
     windows = windows.assign(total_s=windows["tasks"] * windows["mean_s"])
     total = windows.groupby([*GROUP, "window"], sort=False)["total_s"].mean()
+    totals = {key: own.to_numpy() for key, own in total.groupby(GROUP, sort=False)}
     rows = []
-    for (load, work, scheduler), own in total.groupby(GROUP, sort=False):
-        pair = own.to_numpy(), total[load, work, ORACLE].to_numpy()
-        low, high = _interval(*pair) if len(own) > 1 else (np.nan, np.nan)
-        rows.append([load, work, scheduler, len(own), int((pair[0] < pair[1]).sum()), low, high])
+    for (load, work, scheduler), own in totals.items():
+        oracle = totals[load, work, ORACLE]
+        low, high = _interval(own, oracle) if len(own) > 1 else (np.nan, np.nan)
+        rows.append([load, work, scheduler, len(own), int((own < oracle).sum()), low, high])
     return pd.DataFrame(rows, columns=[*GROUP, "windows", "better_windows", "over_oracle_low", "over_oracle_high"])
 
 
@@ -203,6 +204,10 @@ def _interval(own: NDArray[np.float64], oracle: NDArray[np.float64]) -> tuple[fl
     draws = np.random.default_rng(0)
     drawn = bootstrap((own, oracle), ratio, paired=True, method="percentile", rng=draws)
     return float(drawn.confidence_interval.low), float(drawn.confidence_interval.high)
+
+
+def _range(low: float, high: float) -> str:
+    return "" if np.isnan(low) else f"{low:.3f} to {high:.3f}"
 
 
 def describe(table: pd.DataFrame, setting: Setting, parsed: argparse.Namespace) -> str:
@@ -231,7 +236,7 @@ def describe(table: pd.DataFrame, setting: Setting, parsed: argparse.Namespace) 
                     f"**{TITLES[row['scheduler']]}**" if row["scheduler"] in TITLES else row["scheduler"],
                     tables.mean_sd(row["mean_s"], row["mean_s_sd"], 1),
                     tables.mean_sd(row["over_oracle"], row["over_oracle_sd"], 3),
-                    f"{row['over_oracle_low']:.3f} to {row['over_oracle_high']:.3f}",
+                    _range(row["over_oracle_low"], row["over_oracle_high"]),
                     f"{row['better_windows']} of {row['windows']}",
                     *(f"{row[key]:.1f}" for key in ("p95_s", "p99_s")),
                 )

@@ -114,6 +114,24 @@ def test_two_cases_of_one_name_are_refused(tmp_path):
         CaseRuns(parsed, "x", [Case("a", "lad-ts"), Case("a", "sac-ts")])
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_ratio_over_windows_has_the_interval_that_its_windows_allow():
+    means = {"greedy-oracle": [2.0, 1.0, 2.0], "random": [1.0, 1.0, 3.0]}
+    windows = pd.DataFrame(
+        {"load": 0.6, "work": "mean", "scheduler": name, "seed": seed, "window": window, "tasks": 10, "mean_s": mean}
+        for seed in (0, 1)
+        for name in means
+        for window, mean in enumerate(means[name])
+    )
+    table = trace.over_windows(windows).set_index("scheduler")
+    assert table.loc["random", ["windows", "better_windows"]].tolist() == [3, 1]
+    interval = ["over_oracle_low", "over_oracle_high"]
+    assert table.loc["random", interval].tolist() == [0.5, 1.5]  # the same window three times
+    assert table.loc["greedy-oracle", interval].tolist() == [1.0, 1.0]
+    alone = trace.over_windows(windows[windows["window"] == 0])
+    assert alone[interval].isna().all(axis=None)
+
+
 @pytest.mark.parametrize("experiment", [learning, sweeps, ablations, trace])
 @pytest.mark.parametrize("way", ["--objective", "--config"])
 def test_methods_that_learn_for_their_own_delay_take_no_other_objective(tmp_path, capsys, experiment, way):
