@@ -23,6 +23,7 @@ from lad_rllib.cli.storage import SharedCopy
 from lad_rllib.cli.tables import print_table
 from lad_rllib.envs.episodes import read_setting
 from lad_rllib.errors import ConfigurationError
+from lad_rllib.names import EVALUATION_PART
 from lad_rllib.scheduling import (
     HEURISTICS,
     EpisodeRecord,
@@ -48,6 +49,8 @@ def run(parsed: argparse.Namespace) -> int:
     shared.check_seed(parsed.seed)
     if parsed.deadline is not None and not parsed.deadline >= 0:
         raise ConfigurationError(f"--deadline must be at least 0, got {parsed.deadline:g}")
+    if parsed.greedy_actions and not parsed.checkpoint:
+        raise ConfigurationError("--greedy-actions has no effect without --checkpoint; leave it out")
     schedulers: dict[str, Scheduler] = {}
     spec = None
     if parsed.checkpoint:
@@ -64,9 +67,7 @@ def run(parsed: argparse.Namespace) -> int:
     if spec is None:
         parsed.setting = parsed.setting or "paper"
         spec = shared.setting_spec(parsed)
-    setting = read_setting(spec)
-    if isinstance(setting.arrivals, TraceArrivals):
-        setting = setting.with_part(tuple(parsed.part))
+    setting = shared.part_of_log(parsed, read_setting(spec), EVALUATION_PART)
     default = (
         Path(os.path.expanduser(parsed.checkpoint[0])).resolve().parent
         if parsed.checkpoint

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from lad_rllib.cli.parsing import GIVEN
 from lad_rllib.declared import shown
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.simulator import PRESETS, load_spec, override_spec, resolve_paths
+from lad_rllib.simulator import PRESETS, Setting, TraceArrivals, load_spec, override_spec, resolve_paths
 
 MAX_SEED = 2**32 - 1
 MAY_CHANGE = frozenset(
@@ -25,13 +25,8 @@ MAY_CHANGE = frozenset(
 """Arguments that results do not depend on: where a run or a search is, where it writes, what it prints."""
 
 
-def setting_spec(options: argparse.Namespace, part: tuple[float, float] | None = None) -> dict[str, Any]:
-    """The settings dictionary that the arguments describe.
-
-    Args:
-        options: Parsed arguments.
-        part: Part of a request log to use, as fractions of its slots; None leaves it to the setting.
-    """
+def setting_spec(options: argparse.Namespace) -> dict[str, Any]:
+    """The settings dictionary that the arguments describe."""
     is_file = options.setting not in PRESETS and Path(options.setting).suffix in (".yaml", ".yml", ".json")
     spec = load_spec(options.setting) if is_file else {"preset": options.setting}
     network: dict[str, Any] = _given(stations=options.stations, servers=options.servers)
@@ -52,10 +47,22 @@ def setting_spec(options: argparse.Namespace, part: tuple[float, float] | None =
     changes = _given(
         slots=options.slots, slot_s=options.slot_seconds, network=network or None, arrivals=arrivals or None
     )
-    spec = resolve_paths(override_spec(spec, changes), Path.cwd())
-    if part is not None and spec.get("arrivals", {}).get("source") == "trace":
-        spec = override_spec(spec, {"arrivals": {"part": list(part)}})
-    return spec
+    return resolve_paths(override_spec(spec, changes), Path.cwd())
+
+
+def part_of_log(options: argparse.Namespace, setting: Setting, default: tuple[float, float]) -> Setting:
+    """The setting on a part of its request log, if it has one: what ``--part`` says, or the default.
+
+    Raises:
+        ConfigurationError: if ``--part`` is given and there is no log.
+    """
+    if isinstance(setting.arrivals, TraceArrivals):
+        return setting.with_part(tuple(options.part) if options.part else default)
+    if options.part:
+        raise ConfigurationError(
+            f"--part has no effect on setting {setting.name}, which has no request log; leave it out"
+        )
+    return setting
 
 
 def _given(**values: Any) -> dict[str, Any]:

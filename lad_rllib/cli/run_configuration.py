@@ -42,7 +42,7 @@ def resolve(parsed: argparse.Namespace) -> dict[str, Any]:
     )
     shared.check_at_least(0, parsed, "num_env_runners", "num_learners")
     shared.check_seed(parsed.seed)
-    setting = read_setting(shared.setting_spec(parsed, part=tuple(parsed.part) if parsed.part else TRAIN_PART))
+    setting = shared.part_of_log(parsed, read_setting(shared.setting_spec(parsed)), TRAIN_PART)
     _check_scale(parsed, setting)
     training = read_training_file(parsed.config) if parsed.config else {}
     training |= {key: getattr(parsed, key) for key in TRAINING_KEYS if getattr(parsed, key) is not None}
@@ -148,6 +148,8 @@ def _gpus_per_learner(parsed: argparse.Namespace) -> float:
     gpus = parsed.num_gpus_per_learner
     if gpus is None:
         return 1 if parsed.device == "cuda" else 0
+    if not math.isfinite(gpus):
+        raise ConfigurationError(f"--num-gpus-per-learner must be a number of GPUs, got {gpus:g}")
     if gpus < 0 or (gpus > 0 and parsed.device == "cpu") or (gpus == 0 and parsed.device == "cuda"):
         raise ConfigurationError(
             f"--num-gpus-per-learner {gpus:g} contradicts --device {parsed.device}; give one of them"

@@ -72,6 +72,12 @@ def test_an_evaluation_that_was_cut_short_is_not_taken_for_done(tmp_path, monkey
         assert ("has the results of this command already" in capsys.readouterr().out) is says_done
 
 
+@pytest.mark.parametrize("option", [["--part", "0.5", "1"], ["--greedy-actions"]])
+def test_an_option_without_effect_is_refused(option, tmp_path, capsys):
+    assert main([*SMALL, "random", *option, "--output", str(tmp_path)]) == 2
+    assert f"{option[0]} has no effect " in capsys.readouterr().err
+
+
 def test_policies_side_by_side_are_named_by_what_tells_them_apart():
     def names(*policies):
         return policy_names([SimpleNamespace(title=t, meaning={"objective": f"{o}_delay"}) for t, o in policies])

@@ -10,7 +10,8 @@ from lad_rllib.algorithms import CONFIGS
 from lad_rllib.cli.flags import COMMANDS
 from lad_rllib.cli.main import parser
 from lad_rllib.cli.options import setting_spec
-from lad_rllib.cli.run_configuration import TRAINING_KEYS, queue_unit
+from lad_rllib.cli.run_configuration import TRAINING_KEYS, queue_unit, resolve
+from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import load_fleet
 from lad_rllib.names import HEURISTICS, SETTING_PRESETS, SHIPPED_FLEETS
 from lad_rllib.scheduling import make_heuristic
@@ -36,7 +37,15 @@ def test_every_kind_of_arrivals_that_help_offers_plays_on_every_preset(preset):
     assert kinds
     for kind in kinds:
         parsed = parser().parse_args(["train", "--setting", preset, "--arrivals", kind])
-        assert build_setting(setting_spec(parsed, part=(0.0, 0.7))).load > 0
+        assert build_setting(setting_spec(parsed)).load > 0
+
+
+def test_training_sees_the_first_part_of_a_log_alone_also_of_a_presets_log():
+    for words, part in (((), [0.0, 0.7]), (("--part", "0.2", "0.6"), [0.2, 0.6])):
+        parsed = parser().parse_args(["train", "--setting", "sample-trace", *words])
+        assert resolve(parsed)["setting"]["arrivals"]["part"] == part
+    with pytest.raises(ConfigurationError, match="--part has no effect on setting small, which has no request log"):
+        resolve(parser().parse_args(["train", "--setting", "small", "--part", "0", "0.6"]))
 
 
 @pytest.mark.parametrize("name", SHIPPED_FLEETS)

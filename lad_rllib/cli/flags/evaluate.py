@@ -37,7 +37,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         nargs=2,
         metavar=("FROM", "TO"),
-        default=list(names.EVALUATION_PART),
         help="request log: part to evaluate on, as fractions (0.7 1: what training does not see)",
     )
     run = parser.add_argument_group("run")
