@@ -38,6 +38,8 @@ def run(parsed: argparse.Namespace) -> int:
         described = _read_plan(output / PLAN_FILE)
         shared.check_resumed(parsed, described["arguments"])
     else:
+        if (output / PLAN_FILE).exists():
+            raise ConfigurationError(f"{output} holds a search already; give --resume or another --output")
         described = _describe(parsed)
     plan = _plan(described, name)
     plan = replace(plan, callbacks=() if parsed.quiet else (tuning_report.SearchProgress(plan.episodes),))
@@ -47,8 +49,6 @@ def run(parsed: argparse.Namespace) -> int:
     of_a_seed = configuration["num_env_runners"] + configuration["num_learners"]
     cluster.start_ray(parsed, num_cpus=2 + of_a_seed * len(plan.seeds_of_a_trial))
     if not parsed.resume:
-        if (output / PLAN_FILE).exists():
-            raise ConfigurationError(f"{output} holds a search already; give --resume or another --output")
         if exists(storage, name):
             raise ConfigurationError(f"{experiment_path(storage, name)} holds a search already; give another --name")
         durable.write_checked(output / PLAN_FILE, yaml.safe_dump(described, sort_keys=False))
