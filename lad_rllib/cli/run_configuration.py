@@ -20,6 +20,7 @@ from lad_rllib.simulator import Setting, TraceArrivals, sizes
 from lad_rllib.text_files import read_structured
 
 TRAIN_PART = (0.0, 0.7)
+WHOLE_LOG = (0.0, 1.0)
 DEFAULT_KERNELS = "auto"
 TRAINING_KEYS = (
     "preset",
@@ -42,7 +43,9 @@ def resolve(parsed: argparse.Namespace) -> dict[str, Any]:
     )
     shared.check_at_least(0, parsed, "num_env_runners", "num_learners")
     shared.check_seed(parsed.seed)
-    setting = shared.part_of_log(parsed, read_setting(shared.setting_spec(parsed)), TRAIN_PART)
+    setting = read_setting(shared.setting_spec(parsed))
+    own_part = getattr(setting.arrivals, "part", WHOLE_LOG)
+    setting = shared.part_of_log(parsed, setting, TRAIN_PART if own_part == WHOLE_LOG else own_part)
     _check_scale(parsed, setting)
     training = read_training_file(parsed.config) if parsed.config else {}
     training |= {key: getattr(parsed, key) for key in TRAINING_KEYS if getattr(parsed, key) is not None}
