@@ -13,7 +13,7 @@ export RAY_USAGE_STATS_ENABLED := 0
 IN_PARALLEL := -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check lint bench bench-dispatch bench-scaling check-cluster cluster-test cluster-test-s3 format fuzz clean
+.PHONY: help venv demo test test-extended check lint bench bench-dispatch bench-scaling check-cluster cluster-test cluster-test-s3 format fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,11 +49,14 @@ demo: $(STAMP) ## train two policies on the paper's setting, compare, then send 
 	@echo "  lad-rllib --help"
 
 test: lint $(VENV)/aws-check/.installed ## format, lint, types and all tests
-	$(BIN)/pytest -q $(IN_PARALLEL) -m "not cluster and not lab"
-	$(BIN)/pytest -q -m "cluster and not lab"
+	$(BIN)/pytest -q $(IN_PARALLEL) -m "not cluster and not lab and not extended"
+	$(BIN)/pytest -q -m "cluster and not lab and not extended"
+
+test-extended: $(STAMP) ## the slower tests that 'make test' leaves out
+	$(BIN)/pytest -q -m extended
 
 check: lint ## format, lint, types and the fast tests: before every commit
-	$(BIN)/pytest -q $(IN_PARALLEL) -m "not cluster and not slow and not lab"
+	$(BIN)/pytest -q $(IN_PARALLEL) -m "not cluster and not slow and not lab and not extended"
 
 lint: $(STAMP) ## format, lint and types only
 	$(BIN)/ruff format --check .

@@ -76,7 +76,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.set_defaults(setting=None)
     flags.add_smoke_argument(
-        parser, seeds=1, episodes=2, checkpoint_every=1, loads=[1.2], methods=["lad-ts", "dqn-ts", DISPATCHER]
+        parser,
+        seeds=1,
+        episodes=2,
+        checkpoint_every=1,
+        loads=[1.2],
+        work=["mean"],
+        methods=["lad-ts", "dqn-ts", DISPATCHER],
     )
     parsed = parser.parse_args(arguments)
     parsed.command = "trace"

@@ -112,6 +112,7 @@ def test_ray_tune_finds_them_by_name_and_runs_what_a_user_would(ray_cluster, tmp
         assert delays == curve(own.training(**PACE).debugging(seed=3).build_algo(), 2)
 
 
+@pytest.mark.extended
 @pytest.mark.cluster
 def test_two_learners_of_dqn_stay_equal_with_two_remote_runners(ray_cluster):
     algo = config_of("dqn-ts").env_runners(num_env_runners=2).learners(num_learners=2).build_algo()

@@ -142,6 +142,7 @@ def test_a_mistake_is_one_line(option, tmp_path, capsys):
     assert capsys.readouterr().err == f"lad-rllib scaling: {option} must be at least 1, got 0\n"
 
 
+@pytest.mark.extended
 @pytest.mark.cluster
 @pytest.mark.slow
 def test_the_smoke_run_measures_and_writes_all_files(ray_cluster, monkeypatch, tmp_path, capsys):

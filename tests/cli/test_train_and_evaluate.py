@@ -108,7 +108,14 @@ def test_ctrl_c_saves_everything_and_says_so_in_the_exit_status(tmp_path, learni
     assert (tmp_path / "run" / "learning_curve.png").exists()
 
 
-@pytest.mark.parametrize(("algorithm", "title"), [("d2sac-ts", "D2SAC-TS"), ("sac-ts", "SAC-TS"), ("dqn-ts", "DQN-TS")])
+@pytest.mark.parametrize(
+    ("algorithm", "title"),
+    [
+        pytest.param("d2sac-ts", "D2SAC-TS", marks=pytest.mark.extended),
+        pytest.param("sac-ts", "SAC-TS", marks=pytest.mark.extended),
+        ("dqn-ts", "DQN-TS"),
+    ],
+)
 def test_a_baseline_trains_resumes_and_is_judged_under_its_own_name(algorithm, title, tmp_path, learning_file):
     arguments = [*SMALL, "--algorithm", algorithm, "--config", learning_file, "--output", "run", "--episodes", 2]
     assert run(command(*arguments), tmp_path).returncode == 0

@@ -83,7 +83,7 @@ def test_a_baseline_is_searched_over_what_it_has(ray_cluster, small, tmp_path, c
 
 
 @pytest.mark.cluster
-@pytest.mark.parametrize("way", ["--objective", "--config"])
+@pytest.mark.parametrize("way", ["--objective", pytest.param("--config", marks=pytest.mark.extended)])
 def test_the_delay_of_all_is_searched_over_what_it_has(ray_cluster, tmp_path, capsys, way):
     values = tmp_path / "system.yaml"
     values.write_text("training: {objective: system_delay}")
@@ -111,6 +111,7 @@ def test_a_search_that_a_signal_ends_says_so_everywhere(ray_cluster, small, tmp_
     assert set(pd.read_csv(tmp_path / "trials.csv")["status"]) == {"interrupted"}
 
 
+@pytest.mark.extended
 @pytest.mark.cluster
 def test_a_killed_search_goes_on_where_it_was(small, tmp_path):
     output = tmp_path / "search"

@@ -186,6 +186,7 @@ def test_sweeps_leave_every_point_of_every_method_with_tables_and_pictures(ray_c
     assert run_command(sweeps.run, sweeps.parse([*arguments, "--resume"])) == 0
 
 
+@pytest.mark.extended
 @pytest.mark.cluster
 def test_ablations_leave_each_variant_beside_its_preset(ray_cluster, tmp_path):
     assert run_command(ablations.run, ablations.parse(["--smoke", "--output", str(tmp_path)])) == 0
@@ -201,8 +202,8 @@ def test_ablations_leave_each_variant_beside_its_preset(ray_cluster, tmp_path):
 def test_methods_trained_on_a_log_are_judged_on_its_unseen_part_beside_heuristics(ray_cluster, tmp_path):
     assert run_command(trace.run, trace.parse(["--smoke", "--output", str(tmp_path)])) == 0
     judged = pd.read_csv(tmp_path / "trace_evaluation.csv")
-    assert {"lad-ts", "dqn-ts", "greedy-oracle", "water-filling", "random"} <= set(judged["scheduler"])
-    assert judged["tasks"].nunique() == 1
+    assert {"lad-ts", "dqn-ts", "greedy-oracle", "shortest-expected-delay", "random"} <= set(judged["scheduler"])
+    assert judged["tasks"].nunique() == 1 and set(judged["work"]) == {"mean"}
     assert judged.set_index("scheduler").loc["greedy-oracle", "over_oracle"] == 1.0
     text = (tmp_path / "trace.md").read_text()
     assert "**DQN-TS**" in text and "**LAD-TS, system delay, one dispatcher**" in text

@@ -142,7 +142,7 @@ def test_population_based_training_lets_bad_trials_go_on_from_good_ones_and_keep
 
 
 @pytest.mark.cluster
-@pytest.mark.parametrize("search", ["random", "optuna"])
+@pytest.mark.parametrize("search", [pytest.param("random", marks=pytest.mark.extended), "optuna"])
 def test_successive_halving_stops_bad_trials(ray_cluster, tmp_path, search):
     # A temperature that stays so high that nothing is learned, or one that does not.
     space = SearchSpace(
