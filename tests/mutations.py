@@ -4,9 +4,11 @@ import copy
 import datetime
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from lad_rllib.errors import ConfigurationError
 
@@ -68,6 +70,16 @@ def check_refused_or_built(build: Callable[[Any], Any], document: Any, cases: in
             assert message and len(message.splitlines()) == 1 and len(message) <= MAX_MESSAGE, f"{what}: {message!r}"
         except Exception as error:
             raise AssertionError(f"{what}: {error!r}") from error
+
+
+def as_file(path: Path, read: Callable[[Path], Any]) -> Callable[[Any], None]:
+    """A ``build`` for :func:`check_refused_or_built` that writes each damaged copy to a YAML file and reads that."""
+
+    def build(document: Any) -> None:
+        path.write_text(yaml.dump(document), encoding="utf-8", errors="surrogatepass")
+        read(path)
+
+    return build
 
 
 def _changes(value: Any, place: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], str, Callable[[Any, Any], None]]]:

@@ -1,13 +1,12 @@
 """A damaged file of hyperparameters is refused in one line, or makes a configuration; nothing else comes of it."""
 
 import pytest
-import yaml
 
 from lad_rllib.algorithms import CONFIGS
 from lad_rllib.cli.main import parser
 from lad_rllib.cli.run_configuration import algorithm_config, resolve
 from lad_rllib.simulator import make_penalty
-from tests.mutations import CASES, check_refused_or_built
+from tests.mutations import CASES, as_file, check_refused_or_built
 
 SYSTEM_DELAY = {
     "objective": "system_delay",
@@ -20,18 +19,17 @@ SYSTEM_DELAY = {
 
 @pytest.mark.parametrize("algorithm", ["lad-ts", "sac-ts"])
 def test_a_damaged_file_of_hyperparameters_is_refused_in_one_line_or_works(tmp_path, algorithm):
-    path = tmp_path / "config.yaml"
     config = CONFIGS[algorithm]()
     keys = sorted(set(config.hyperparameters.model_fields) - set(config.without))
     values = {key: getattr(config, key) for key in keys}
     values = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
-    def build(document):
-        path.write_text(yaml.dump(document), encoding="utf-8", errors="surrogatepass")
+    def configure(path):
         arguments = ["train", "--setting", "small", "--algorithm", algorithm, "--config", str(path)]
         config = algorithm_config(resolve(parser().parse_args(arguments)))
         make_penalty(**(config.penalty or {"name": "mean"}))  # as the environment does
 
+    build = as_file(tmp_path / "config.yaml", configure)
     build(values)
     if algorithm == "lad-ts":
         build(SYSTEM_DELAY)

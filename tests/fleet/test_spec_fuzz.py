@@ -3,11 +3,10 @@
 import json
 
 import pytest
-import yaml
 
 from lad_rllib.edge.profiles import load_profiles
 from lad_rllib.fleet import load_fleet
-from tests.mutations import check_refused_or_built
+from tests.mutations import as_file, check_refused_or_built
 
 OWN = {"overhead_s": 1.0, "per_step_s": 0.5, "jitter": 0.1, "source": "mine"}
 FLEETS = {
@@ -36,20 +35,9 @@ def test_a_damaged_fleet_is_refused_in_one_line_or_builds(name):
 
 
 def test_a_damaged_fleet_file_is_refused_in_one_line_or_builds(tmp_path):
-    file = tmp_path / "fleet.yaml"
-
-    def build(document):
-        file.write_text(yaml.dump(document), encoding="utf-8", errors="surrogatepass")
-        load_fleet(file)
-
-    check_refused_or_built(build, FLEETS["own"], cases=60)
+    check_refused_or_built(as_file(tmp_path / "fleet.yaml", load_fleet), FLEETS["own"], cases=60)
 
 
 def test_a_damaged_file_of_profiles_is_refused_in_one_line_or_builds(tmp_path):
-    file = tmp_path / "profiles.yaml"
-
-    def build(document):
-        file.write_text(yaml.dump(document), encoding="utf-8", errors="surrogatepass")
-        load_profiles(file)
-
+    build = as_file(tmp_path / "profiles.yaml", load_profiles)
     check_refused_or_built(build, {"box": {**OWN, "origin": "measured"}}, cases=60)

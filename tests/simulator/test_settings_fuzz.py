@@ -1,10 +1,9 @@
 """A damaged setting is refused in one line, or builds; nothing else comes of it."""
 
 import pytest
-import yaml
 
 from lad_rllib.simulator import PRESETS, build_setting, load_setting, sizes
-from tests.mutations import check_refused_or_built, mutations
+from tests.mutations import as_file, check_refused_or_built, mutations
 
 DRAWN = {"capacity_gcycles_per_s": {"range": [10, 80], "seed": 3}, "home_server": [0, 1], "stations": 2, "servers": 2}
 SPECS = {preset: build_setting({"preset": preset}).spec for preset in PRESETS} | {
@@ -25,13 +24,7 @@ def test_a_damaged_setting_is_refused_in_one_line_or_builds(name):
 
 
 def test_a_damaged_settings_file_is_refused_in_one_line_or_builds(tmp_path):
-    path = tmp_path / "setting.yaml"
-
-    def build(document):
-        path.write_text(yaml.dump(document), encoding="utf-8", errors="surrogatepass")
-        load_setting(path)
-
-    check_refused_or_built(build, SPECS["sample-trace"], cases=60)
+    check_refused_or_built(as_file(tmp_path / "setting.yaml", load_setting), SPECS["sample-trace"], cases=60)
 
 
 def test_damaged_settings_reach_every_field():

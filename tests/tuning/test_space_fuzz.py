@@ -1,10 +1,8 @@
 """A damaged search space is refused in one line, or can be searched; nothing else comes of it."""
 
-import yaml
-
 from lad_rllib.algorithms.lad_ts import LADTSConfig
 from lad_rllib.tuning.space import read_space
-from tests.mutations import check_refused_or_built
+from tests.mutations import as_file, check_refused_or_built
 
 SPACE = {
     "actor_lr": {"loguniform": [1e-4, 1e-2]},
@@ -17,10 +15,7 @@ SPACE = {
 
 
 def test_a_damaged_space_is_refused_in_one_line_or_can_be_searched(tmp_path):
-    file = tmp_path / "space.yaml"
-
-    def build(document):
-        file.write_text(yaml.dump(document), encoding="utf-8", errors="surrogatepass")
+    def search(file):
         space = read_space(file)
         space.check(LADTSConfig.hyperparameters)
         space.grid(3)
@@ -28,4 +23,4 @@ def test_a_damaged_space_is_refused_in_one_line_or_can_be_searched(tmp_path):
             if hasattr(domain, "sample"):
                 domain.sample()
 
-    check_refused_or_built(build, SPACE)
+    check_refused_or_built(as_file(tmp_path / "space.yaml", search), SPACE)
