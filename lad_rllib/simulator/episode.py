@@ -138,8 +138,8 @@ class EdgeSimulator:
         Raises:
             IndexError: if a task is sent to a server that does not exist.
         """
-        tasks, network = self.tasks, self.network
-        shown, tasks = tasks, tasks.revealed or tasks
+        shown, network = self.tasks, self.network
+        tasks = shown.revealed or shown
         mask = tasks.mask
         action = np.where(mask, action, 0)
         if action.min() < 0 or action.max() >= network.num_servers:
