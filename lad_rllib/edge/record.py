@@ -27,7 +27,7 @@ class TaskRecord:
         prompt_tokens_cut: Tokens of the prompt beyond the limit of a text encoder, which the image knows nothing of;
             the most of any encoder.
         prompt_cut_by: The encoders that cut it, separated by spaces.
-        negative_prompt_tokens_cut: Tokens of the server's negative prompt that were cut, likewise; 0 where the guidance
+        negative_prompt_tokens_cut: Tokens of the server's negative prompt that were cut; 0 where the guidance
             makes no use of it.
         negative_prompt_cut_by: The encoders that cut it.
         safety_check: What the model's safety checker said: ``none`` (there is none), ``passed`` or ``blanked`` (it

@@ -71,7 +71,7 @@ class ImageTask:
         height: Height [pixel], likewise.
         seed: The same seed, prompt, size and steps give the same image on every server with the same model and dtype.
         guidance: Guidance scale, 0 to 1000; None takes the server's. Above 1 a denoising step costs twice as much.
-        deadline_s: Seconds after submission at which the image is of no use any more, up to 1e9; None: no deadline.
+        deadline_s: Seconds after submission after which the image is useless, up to 1e9; None: no deadline.
         station: Base station at which the task arrived.
         input_mbit: Size of the request ``d`` [Mbit], up to 80000; None: the prompt in UTF-8 and 2048 bytes.
 

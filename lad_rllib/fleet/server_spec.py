@@ -58,7 +58,7 @@ class ServerSpec(Declared):
         num_cpus: CPUs that Ray reserves; fractions are honoured.
         num_gpus: GPUs that Ray reserves; a fraction limits no memory.
         resources: Custom resources of the node that it needs, which pin it to a node that has them.
-        labels: Node labels and the value, or Ray's selector (``!x``, ``in(x, y)``), that it needs, likewise.
+        labels: Node labels and the value, or Ray's selector (``!x``, ``in(x, y)``), that it needs in the same way.
         link_rate_mbit_per_s: Rate of its emulated link [Mbit/s]; None: no link is emulated.
         queue_limit: Tasks that may wait beside the running one.
         max_restarts: How often Ray starts its process again after it was lost; -1: always.
