@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigurationError("on a cluster the results need a --storage-path that all nodes reach")
     import ray
 
-    from lad_rllib.algorithms.lad_ts.resources import require_room
+    from lad_rllib.algorithms.common.resources import require_room
 
     cluster.start_ray(options, num_cpus=1)
     require_room([{"CPU": 1.0}])

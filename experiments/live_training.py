@@ -26,8 +26,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from lad_rllib import names
+from lad_rllib.algorithms.common.policy import LADTSPolicy
 from lad_rllib.algorithms.lad_ts import LADTS, LADTSConfig
-from lad_rllib.algorithms.lad_ts.policy import LADTSPolicy
 from lad_rllib.cli import cluster as ray_cluster
 from lad_rllib.cli import flags
 from lad_rllib.cli import options as shared

@@ -200,7 +200,7 @@ class CaseRuns:
 
     def trained(self, case: str, seed: int) -> Any:
         """The policy of a run's last checkpoint."""
-        from lad_rllib.algorithms.lad_ts.policy import LADTSPolicy
+        from lad_rllib.algorithms.common.policy import LADTSPolicy
 
         outcome = next(o for o in self.outcomes if (o.config["case"]["name"], o.config["seeds"]) == (case, seed))
         with outcome.checkpoint.as_directory() as folder:

@@ -37,7 +37,7 @@ from lad_rllib.scheduling import (
 from lad_rllib.simulator import Arrivals, Setting, TraceArrivals, override_spec, sizes, stack_arrivals
 
 if TYPE_CHECKING:
-    from lad_rllib.algorithms.lad_ts.policy_file import SavedPolicy
+    from lad_rllib.algorithms.common.policy_file import SavedPolicy
 
 LOWER_BOUND = "lower bound"
 OBJECTIVES = {"own_delay": "own delay (paper)", "system_delay": "system delay"}
@@ -54,7 +54,7 @@ def run(parsed: argparse.Namespace) -> int:
     schedulers: dict[str, Scheduler] = {}
     spec = None
     if parsed.checkpoint:
-        from lad_rllib.algorithms.lad_ts.policy import LADTSPolicy
+        from lad_rllib.algorithms.common.policy import LADTSPolicy
         from lad_rllib.cli.run_folder import newest_policy
 
         saved = [newest_policy(path) for path in parsed.checkpoint]
@@ -183,7 +183,7 @@ def _play_on_cluster(
     """
     import ray
 
-    from lad_rllib.algorithms.lad_ts.resources import require_room
+    from lad_rllib.algorithms.common.resources import require_room
 
     require_room([{"CPU": 1.0}])
     inputs = ray.put((setting.network, arrivals, setting.num_slots - 1))

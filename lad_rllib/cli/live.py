@@ -69,7 +69,7 @@ class Decider:
             raise ConfigurationError(
                 f"scheduler {names.LEARNED} needs --checkpoint, a folder that 'lad-rllib train' wrote"
             )
-        from lad_rllib.algorithms.lad_ts.policy import LADTSPolicy
+        from lad_rllib.algorithms.common.policy import LADTSPolicy
         from lad_rllib.cli.run_folder import newest_policy
 
         saved = newest_policy(checkpoint)

@@ -82,7 +82,7 @@ def _run(run: Callable[[argparse.Namespace], int], parsed: argparse.Namespace) -
     logging.getLogger("ray").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     if not getattr(parsed, "quiet", False):
-        show_remarks("lad_rllib.diffusion")
+        show_remarks("lad_rllib.kernels")
     try:
         status = run(parsed)
         sys.stdout.flush()

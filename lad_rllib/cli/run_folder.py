@@ -20,7 +20,7 @@ from lad_rllib.cli.options import FETCHED
 from lad_rllib.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from lad_rllib.algorithms.lad_ts.policy_file import SavedPolicy
+    from lad_rllib.algorithms.common.policy_file import SavedPolicy
 
 _RECORD = "run"
 """Folder of a checkpoint that holds ``progress.csv`` and ``config.yaml`` as they were then."""
@@ -234,7 +234,7 @@ def newest_policy(checkpoint: str | Path) -> SavedPolicy:
     Raises:
         ConfigurationError: if neither can be read.
     """
-    from lad_rllib.algorithms.lad_ts.policy_file import read_policy
+    from lad_rllib.algorithms.common.policy_file import read_policy
 
     try:
         return read_policy(checkpoint)

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lad_rllib.diffusion import compiled
 from lad_rllib.diffusion.noise_schedule import ReverseStep, reverse_steps
 from lad_rllib.diffusion.stacked import StackedMLP
+from lad_rllib.kernels import compiled
 
 EMBEDDING_SIZE = 16
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lad_rllib.diffusion import compiled
-from lad_rllib.diffusion.packing import GradientBuffer, PackedView, pack
+from lad_rllib.kernels import compiled
+from lad_rllib.kernels.packing import GradientBuffer, PackedView, pack
 
 
 class StackedMLP(nn.Module):

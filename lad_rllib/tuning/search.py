@@ -12,7 +12,7 @@ from typing import Any
 from ray import tune
 from ray.tune import schedulers
 
-from lad_rllib.algorithms.lad_ts.resources import require_room
+from lad_rllib.algorithms.common.resources import require_room
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.tuning.results import TrialOutcome, outcomes_of
 from lad_rllib.tuning.space import SearchSpace

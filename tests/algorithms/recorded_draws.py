@@ -8,10 +8,11 @@ from unittest import mock
 import numpy as np
 import torch
 
-from lad_rllib.algorithms.lad_ts import LADTS, actors
-from lad_rllib.algorithms.lad_ts.latent_memory import LatentMemory
+from lad_rllib.algorithms.common import actors
+from lad_rllib.algorithms.common.latent_memory import LatentMemory
+from lad_rllib.algorithms.common.replay_buffer import FleetReplayBuffer, SlotSample
+from lad_rllib.algorithms.lad_ts import LADTS
 from lad_rllib.algorithms.lad_ts.networks import StationNetworks
-from lad_rllib.algorithms.lad_ts.replay_buffer import FleetReplayBuffer, SlotSample
 from lad_rllib.envs import FleetVectorEnv
 from lad_rllib.simulator import Arrivals
 

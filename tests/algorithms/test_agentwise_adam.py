@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lad_rllib.algorithms.lad_ts.agentwise_adam import AgentwiseAdam
+from lad_rllib.algorithms.common.agentwise_adam import AgentwiseAdam
 
 SHAPES = ((3, 4, 2), (3, 4, 1), (3,))
 AGENTS = 3

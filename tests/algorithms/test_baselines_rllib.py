@@ -6,7 +6,7 @@ from ray import tune
 
 import lad_rllib
 from lad_rllib.algorithms import CONFIGS
-from lad_rllib.algorithms.lad_ts.policy import LADTSPolicy
+from lad_rllib.algorithms.common.policy import LADTSPolicy
 from lad_rllib.envs import FleetVectorEnv
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.scheduling import play

@@ -170,7 +170,7 @@ def test_copies_dictionaries_and_states_hold_the_same_values():
 
 
 def test_compiled_kernels_are_refused_where_their_compiler_is_missing(monkeypatch):
-    monkeypatch.setattr("lad_rllib.diffusion.compiled.obstacle", lambda: "it is not installed")
+    monkeypatch.setattr("lad_rllib.kernels.compiled.obstacle", lambda: "it is not installed")
     small_config(kernels="auto").validate()
     with pytest.raises(ConfigurationError, match="kernels='compiled' needs numba, but it is not installed; pip"):
         small_config(kernels="compiled").validate()

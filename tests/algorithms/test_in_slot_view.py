@@ -6,8 +6,8 @@ import torch
 from ray.rllib.core.columns import Columns
 
 from lad_rllib import names
-from lad_rllib.algorithms.lad_ts.policy import LADTSPolicy
-from lad_rllib.algorithms.lad_ts.system import SystemNetworks
+from lad_rllib.algorithms.common.policy import LADTSPolicy
+from lad_rllib.algorithms.lad_pmd import SystemNetworks
 from lad_rllib.envs import FleetVectorEnv
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.scheduling import make_heuristic, play

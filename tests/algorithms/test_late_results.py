@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lad_rllib import names
-from lad_rllib.algorithms.lad_ts.late_results import LateResults
+from lad_rllib.algorithms.common.delayed_rewards import LateResults
 from lad_rllib.envs import FleetVectorEnv
 from tests.algorithms.small import NUM_SLOTS, curve, delay, small_config
 

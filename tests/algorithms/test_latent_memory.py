@@ -1,4 +1,4 @@
-"""The promises of lad_rllib.algorithms.lad_ts.latent_memory, sentence by sentence.
+"""The promises of lad_rllib.algorithms.common.latent_memory, sentence by sentence.
 
 Those about evaluation, restarted runners and checkpoints of several runners are in the ``test_rllib_*`` files.
 """
@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from lad_rllib.algorithms.common.latent_memory import LatentMemory
 from lad_rllib.algorithms.lad_ts import LADTSConfig
-from lad_rllib.algorithms.lad_ts.latent_memory import LatentMemory
 from lad_rllib.envs import FleetVectorEnv
 from tests.algorithms.small import (
     NUM_SLOTS,

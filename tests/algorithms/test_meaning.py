@@ -6,8 +6,8 @@ import re
 import pytest
 
 from lad_rllib.algorithms import CONFIGS
+from lad_rllib.algorithms.common.meaning import QUEUE_UNIT, SETTINGS, check_same_meaning, meaning
 from lad_rllib.algorithms.lad_ts import LADTSConfig
-from lad_rllib.algorithms.lad_ts.meaning import QUEUE_UNIT, SETTINGS, check_same_meaning, meaning
 from lad_rllib.errors import ConfigurationError
 
 OTHER_VALUES = {

@@ -13,8 +13,8 @@ from safetensors.numpy import load_file, save_file
 
 from lad_rllib import durable
 from lad_rllib.algorithms import CONFIGS
-from lad_rllib.algorithms.lad_ts.policy import LADTSPolicy
-from lad_rllib.algorithms.lad_ts.policy_file import DESCRIPTION, WEIGHTS, read_policy
+from lad_rllib.algorithms.common.policy import LADTSPolicy
+from lad_rllib.algorithms.common.policy_file import DESCRIPTION, WEIGHTS, read_policy
 from lad_rllib.cli import main
 from lad_rllib.cli.run_folder import newest_policy
 from lad_rllib.envs import FleetVectorEnv

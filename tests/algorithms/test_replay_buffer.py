@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 
-from lad_rllib.algorithms.lad_ts.replay_buffer import FleetReplayBuffer, SlotSample
+from lad_rllib.algorithms.common.replay_buffer import FleetReplayBuffer, SlotSample
 
 SERVERS, TASKS = 2, 3
 

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from lad_rllib.algorithms.lad_ts.resources import NODE_GROUP_LABEL, fit, require_room
+from lad_rllib.algorithms.common.resources import NODE_GROUP_LABEL, fit, require_room
 from lad_rllib.errors import ConfigurationError
 from tests.algorithms.small import small_config
 

@@ -6,7 +6,7 @@ import torch
 from ray.rllib.core import COMPONENT_RL_MODULE
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
-from lad_rllib.algorithms.lad_ts.env_runner import LADTSEnvRunner
+from lad_rllib.algorithms.common.env_runner import LADTSEnvRunner
 from lad_rllib.envs import FleetVectorEnv
 from tests.algorithms.small import NUM_SLOTS, SERVERS, STATIONS, TASKS, curve, small_config
 

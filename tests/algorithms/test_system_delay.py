@@ -6,13 +6,13 @@ import torch
 
 from lad_rllib import names
 from lad_rllib.algorithms import CONFIGS
+from lad_rllib.algorithms.common.acting import Decision, choose_servers, draw_uniform, fleet_states
+from lad_rllib.algorithms.common.policy import LADTSPolicy
+from lad_rllib.algorithms.common.task_loss import TaskLoss
+from lad_rllib.algorithms.lad_pmd import ImprovementSet, SystemNetworks
+from lad_rllib.algorithms.lad_pmd.improvement import advantages
+from lad_rllib.algorithms.lad_pmd.networks import improve_stations
 from lad_rllib.algorithms.lad_ts import LADTSConfig
-from lad_rllib.algorithms.lad_ts.deciding import Decision, choose_servers, draw_uniform, fleet_states
-from lad_rllib.algorithms.lad_ts.policy import LADTSPolicy
-from lad_rllib.algorithms.lad_ts.system import ImprovementSet, SystemNetworks
-from lad_rllib.algorithms.lad_ts.system.improvement import advantages
-from lad_rllib.algorithms.lad_ts.system.networks import improve_stations
-from lad_rllib.algorithms.lad_ts.task_loss import TaskLoss
 from lad_rllib.envs import FleetVectorEnv, YardstickCallback
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.scheduling import make_heuristic, play

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from lad_rllib.algorithms.lad_ts.policy import LADTSPolicy
+from lad_rllib.algorithms.common.policy import LADTSPolicy
 from lad_rllib.cli import main
 from lad_rllib.fleet import FleetModel, load_fleet
 from lad_rllib.scheduling import make_heuristic

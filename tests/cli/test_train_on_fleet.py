@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from lad_rllib import names
-from lad_rllib.algorithms.lad_ts.policy_file import read_policy
+from lad_rllib.algorithms.common.policy_file import read_policy
 from lad_rllib.cli import main
 from lad_rllib.fleet import load_fleet
 from lad_rllib.service import read_prompts

@@ -7,12 +7,12 @@ import math
 import torch
 from torch import Tensor, nn
 
-from lad_rllib.algorithms.lad_ts.actors import ActingNetworks, seeded_generator
-from lad_rllib.algorithms.lad_ts.agentwise_adam import AgentwiseAdam
+from lad_rllib.algorithms.common.actors import ActingNetworks, seeded_generator
+from lad_rllib.algorithms.common.agentwise_adam import AgentwiseAdam
 from lad_rllib.algorithms.lad_ts.losses import gradients_of
 from lad_rllib.algorithms.lad_ts.networks import Step
 from lad_rllib.diffusion import StackedMLP
-from lad_rllib.diffusion.compiled import Kernels
+from lad_rllib.kernels.compiled import Kernels
 
 
 class EpsilonGreedyActor(nn.Module):

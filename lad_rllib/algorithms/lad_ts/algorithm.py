@@ -26,16 +26,16 @@ from ray.rllib.utils.metrics import (
 )
 
 from lad_rllib import names
-from lad_rllib.algorithms.lad_ts.actors import ActingNetworks
+from lad_rllib.algorithms.common.actors import ActingNetworks
+from lad_rllib.algorithms.common.env_runner import LADTSEnvRunner
+from lad_rllib.algorithms.common.latent_memory import for_tasks
+from lad_rllib.algorithms.common.meaning import check_same_meaning
+from lad_rllib.algorithms.common.policy_file import read_policy, write_policy
+from lad_rllib.algorithms.common.replay_buffer import FleetReplayBuffer, SlotSample
+from lad_rllib.algorithms.common.resources import require_room
+from lad_rllib.algorithms.lad_pmd import ImprovementSet, StepSize, averaging_share
 from lad_rllib.algorithms.lad_ts.config import LADTSConfig
-from lad_rllib.algorithms.lad_ts.env_runner import LADTSEnvRunner
-from lad_rllib.algorithms.lad_ts.latent_memory import for_tasks
 from lad_rllib.algorithms.lad_ts.learner import DIVERGED, READY
-from lad_rllib.algorithms.lad_ts.meaning import check_same_meaning
-from lad_rllib.algorithms.lad_ts.policy_file import read_policy, write_policy
-from lad_rllib.algorithms.lad_ts.replay_buffer import FleetReplayBuffer, SlotSample
-from lad_rllib.algorithms.lad_ts.resources import require_room
-from lad_rllib.algorithms.lad_ts.system import ImprovementSet, StepSize, averaging_share
 from lad_rllib.errors import ConfigurationError, TrainingDiverged
 
 REPLAY_BUFFER = "replay_buffer"
@@ -56,7 +56,7 @@ class LADTS(Algorithm):
     published code; with remote ones after every ``rollout_fragment_length`` slots ("auto": an episode). With a system
     objective they move on after whole episodes, by policy mirror descent on what each task costs all. The algorithm
     owns the replay buffers; the learner weights, temperatures and optimisers; the runners the latent memories (see
-    :mod:`~lad_rllib.algorithms.lad_ts.latent_memory` for what becomes of them).
+    :mod:`~lad_rllib.algorithms.common.latent_memory` for what becomes of them).
 
     Attributes:
         after_round: Called in ``train()`` each time that ``rollout_fragment_length`` slots were played, with how many
@@ -403,7 +403,7 @@ class LADTS(Algorithm):
 
         Raises:
             ConfigurationError: if it is none, or was trained with another value of what the weights' meaning depends
-                on; see :mod:`lad_rllib.algorithms.lad_ts.meaning`.
+                on; see :mod:`lad_rllib.algorithms.common.meaning`.
         """
         saved = read_policy(path)
         if saved.title != self.config.title:

@@ -22,7 +22,7 @@ def critic_loss(q_values: Tensor, action: Tensor, target: Tensor) -> Tensor:
 class _SoftValue(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, q_values: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
-        from lad_rllib.algorithms.lad_ts.loss_kernel import soft_values
+        from lad_rllib.kernels.losses import soft_values
 
         agents, _, samples = logits.shape
         value, entropy, gradient = torch.empty(agents, samples), torch.empty(agents, samples), torch.empty_like(logits)
@@ -42,7 +42,7 @@ class _SoftValue(torch.autograd.Function):
 class _CriticLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q_values: Tensor, action: Tensor, target: Tensor) -> Tensor:
-        from lad_rllib.algorithms.lad_ts.loss_kernel import critic_losses
+        from lad_rllib.kernels.losses import critic_losses
 
         loss, gradient = torch.empty(len(target)), torch.empty(q_values.shape)
         given = (q_values, action, target)

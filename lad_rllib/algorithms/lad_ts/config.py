@@ -8,14 +8,14 @@ from typing import Any
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
-from lad_rllib.algorithms.lad_ts.actors import ActorKind, LatentStart, latent_size
-from lad_rllib.algorithms.lad_ts.environment import check_environment
+from lad_rllib.algorithms.common.actors import ActorKind, LatentStart, latent_size
+from lad_rllib.algorithms.common.environment import check_environment
+from lad_rllib.algorithms.common.rllib_keys import check_given, check_unused
+from lad_rllib.algorithms.common.task_loss import check_task_loss
 from lad_rllib.algorithms.lad_ts.hyperparameters import Hyperparameters, check_torch_threads
-from lad_rllib.algorithms.lad_ts.rllib_keys import check_given, check_unused
-from lad_rllib.algorithms.lad_ts.task_loss import check_task_loss
 from lad_rllib.declared import check_some, declared
-from lad_rllib.diffusion.compiled import check_kernels
 from lad_rllib.errors import ConfigurationError
+from lad_rllib.kernels.compiled import check_kernels
 
 PRESETS: dict[str, dict[str, Any]] = {
     "published_code": {
@@ -100,7 +100,7 @@ class LADTSConfig(AlgorithmConfig):
     """Settings that mean nothing to the algorithm; a preset leaves them alone, and another value is refused."""
 
     def __init__(self, algo_class: type | None = None) -> None:
-        from lad_rllib.algorithms.lad_ts.env_runner import LADTSEnvRunner
+        from lad_rllib.algorithms.common.env_runner import LADTSEnvRunner
 
         if algo_class is None:
             from lad_rllib.algorithms.lad_ts.algorithm import LADTS
@@ -424,7 +424,7 @@ class LADTSConfig(AlgorithmConfig):
 
     def _check_process(self, defaults: LADTSConfig) -> None:
         """RLlib's own settings: refuse those that would be ignored or go wrong later."""
-        from lad_rllib.algorithms.lad_ts.env_runner import LADTSEnvRunner
+        from lad_rllib.algorithms.common.env_runner import LADTSEnvRunner
 
         if not self.enable_env_runner_and_connector_v2 or not self.enable_rl_module_and_learner:
             raise ConfigurationError(f"{self.title} runs on RLlib's new API stack only")
@@ -471,8 +471,8 @@ class LADTSConfig(AlgorithmConfig):
 
     def get_default_rl_module_spec(self) -> RLModuleSpec:
         """Module that the algorithm builds unless the user gives another."""
-        from lad_rllib.algorithms.lad_ts.rl_module import LADTSTorchRLModule
-        from lad_rllib.algorithms.lad_ts.system import SystemRLModule
+        from lad_rllib.algorithms.common.rl_module import LADTSTorchRLModule
+        from lad_rllib.algorithms.lad_pmd import SystemRLModule
 
         if self.learns_from_costs:
             return RLModuleSpec(module_class=SystemRLModule)
@@ -480,8 +480,8 @@ class LADTSConfig(AlgorithmConfig):
 
     def get_default_learner_class(self) -> type:
         """Learner of the algorithm."""
+        from lad_rllib.algorithms.lad_pmd import SystemDelayLearner
         from lad_rllib.algorithms.lad_ts.learner import LADTSTorchLearner
-        from lad_rllib.algorithms.lad_ts.system import SystemDelayLearner
 
         if self.learns_from_costs:
             return SystemDelayLearner

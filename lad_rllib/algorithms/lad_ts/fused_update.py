@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lad_rllib.diffusion import LatentActionActor, StackedMLP, compiled
+from lad_rllib.diffusion import LatentActionActor, StackedMLP
+from lad_rllib.kernels import compiled
 
 
 def fits(actor: object, critics: StackedMLP, kernels: compiled.Kernels, batch: dict[str, Tensor]) -> bool:
@@ -41,7 +42,7 @@ def soft_targets(
         temperature: Temperature of each agent, shape (G,).
         gamma: Discount factor.
     """
-    from lad_rllib.algorithms.lad_ts.update_kernel import soft_targets
+    from lad_rllib.kernels.updates import soft_targets
 
     start, fresh = actor.start_and_noise(batch["next_latent"], noise)
     target = torch.empty(batch["reward"].shape)
@@ -73,7 +74,7 @@ def critic_loss_and_gradients(
         action: Actions taken, shape (G, M).
         target: Target, shape (G, M).
     """
-    from lad_rllib.algorithms.lad_ts.update_kernel import critic_gradients
+    from lad_rllib.kernels.updates import critic_gradients
 
     loss, gradients = torch.empty(len(target)), critics.gradient_buffer
     given = (state.contiguous(), action.long().contiguous(), target.contiguous(), loss, gradients.flat)
@@ -97,7 +98,7 @@ def soft_value_and_gradients(
         q_values: Values of both critics, shape (2, G, A, M).
         temperature: Temperature of each agent, shape (G,).
     """
-    from lad_rllib.algorithms.lad_ts.update_kernel import actor_gradients
+    from lad_rllib.kernels.updates import actor_gradients
 
     parameters, gradients = actor.denoiser.packed_parameters, actor.denoiser.gradient_buffer
     start, fresh = actor.start_and_noise(latent, noise)

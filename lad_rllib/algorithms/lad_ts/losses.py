@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lad_rllib.algorithms.lad_ts import compiled_losses
-from lad_rllib.diffusion.compiled import Kernels, takes
+from lad_rllib.kernels.compiled import Kernels, takes
 
 
 def probabilities_and_entropy(logits: Tensor) -> tuple[Tensor, Tensor]:

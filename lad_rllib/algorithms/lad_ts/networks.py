@@ -8,8 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from lad_rllib.algorithms.lad_ts import fused_update, losses
-from lad_rllib.algorithms.lad_ts.actors import (
+from lad_rllib.algorithms.common.actors import (
     ActingNetworks,
     ActorKind,
     GaussianStartActor,
@@ -18,10 +17,11 @@ from lad_rllib.algorithms.lad_ts.actors import (
     latent_size,
     seeded_generator,
 )
-from lad_rllib.algorithms.lad_ts.agentwise_adam import AgentwiseAdam
+from lad_rllib.algorithms.common.agentwise_adam import AgentwiseAdam
+from lad_rllib.algorithms.lad_ts import fused_update, losses
 from lad_rllib.diffusion import LatentActionActor, StackedMLP
-from lad_rllib.diffusion.compiled import Kernels
-from lad_rllib.diffusion.packing import pack
+from lad_rllib.kernels.compiled import Kernels
+from lad_rllib.kernels.packing import pack
 
 Step = Callable[[str, Sequence[Tensor]], None]
 """Takes one step of the named optimiser (actor, critic or alpha) with gradients of its parameters."""

@@ -1,0 +1,1 @@
+"""What all algorithms with a latent-action actor share: acting, memory, replay, policies, RLlib adapters."""

@@ -1,0 +1,348 @@
+"""A trained policy on disk, in a form that runs no code: ``policy.json`` and ``policy.safetensors``.
+
+``policy.json`` says what the networks are, what they saw and how they act; ``policy.safetensors`` holds their weights
+(as the RLModule names them) and the latent memory (``latent.<slot>``). Both are checked before anything is built from
+them: types and bounds, the weights' size and SHA-256, shapes, kinds of numbers, and that all are finite.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pyarrow import fs
+from pydantic import ValidationError
+from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from lad_rllib import __version__, durable, names
+from lad_rllib.algorithms.common.actors import ActingNetworks
+from lad_rllib.algorithms.common.meaning import meaning
+from lad_rllib.algorithms.common.policy_description import MOST_WEIGHT_BYTES, PolicyDescription, WeightFile
+from lad_rllib.errors import ConfigurationError
+
+FOLDER = "policy"
+"""Folder of a checkpoint that holds the policy."""
+DESCRIPTION, WEIGHTS = "policy.json", "policy.safetensors"
+NETWORKS = {
+    "StationNetworks": "lad_rllib.algorithms.lad_ts.networks",
+    "SystemNetworks": "lad_rllib.algorithms.lad_pmd.networks",
+    "QNetworks": "lad_rllib.algorithms.dqn_ts.networks",
+}
+"""Networks that a policy may have, and where they are defined; a file names one of these and no other class."""
+MOST_DESCRIPTION_BYTES = 16 * 2**20
+_LATENT = "latent."
+_PICKLES = ("algorithm_state.pkl", "class_and_ctor_args.pkl")
+
+
+class SavedPolicy:
+    """A trained policy as it was saved.
+
+    Args:
+        description: Contents of ``policy.json``.
+        weights: All weights of the module by name: actors, critics and their targets, temperatures.
+        latents: Latent actions by slot, each of shape (E, B, N, ``latent_size``).
+    """
+
+    def __init__(
+        self,
+        description: PolicyDescription,
+        weights: Mapping[str, NDArray[Any]],
+        latents: Mapping[int, NDArray[np.float32]],
+    ) -> None:
+        self.description, self.weights, self.latents = description, weights, latents
+
+    @property
+    def title(self) -> str:
+        """The algorithm's name in text."""
+        return self.description.title
+
+    @property
+    def setting(self) -> str | dict[str, Any]:
+        """Setting of the environment that it was trained in: a preset's name, or its values."""
+        return self.description.setting
+
+    @property
+    def meaning(self) -> dict[str, Any]:
+        """Every setting that the weights' meaning depends on."""
+        return self.description.meaning
+
+    @property
+    def latent_state(self) -> dict[str, Any] | None:
+        """Latent memory of the first runner, as :class:`LatentMemory` takes it; None: nothing was sampled."""
+        if self.description.latent_by_slot is None:
+            return None
+        return {"by_slot": self.description.latent_by_slot, "latents": dict(self.latents)}
+
+    def build_networks(self, *, inference_only: bool = True) -> ActingNetworks:
+        """The networks without the saved weights.
+
+        Raises:
+            TypeError, ValueError: if the arguments are not those of the class.
+        """
+        kind = self.description.networks
+        built: type[ActingNetworks] = getattr(importlib.import_module(NETWORKS[kind]), kind)
+        arguments = self.description.arguments.model_dump(exclude_unset=True)
+        return built.of_spaces(self.spaces(), inference_only=inference_only, **arguments)
+
+    def spaces(self) -> dict[str, gym.spaces.Box]:
+        """Observation space by key, as far as the networks need it."""
+        fleet = self.description.fleet
+        spaces = {
+            names.TASKS: gym.spaces.Box(0, np.inf, (fleet.stations, fleet.max_tasks, 2), np.float32),
+            names.QUEUES: gym.spaces.Box(0, np.inf, (fleet.servers,), np.float32),
+        }
+        told = {names.CAPACITIES: fleet.capacities_gcycles_per_s, names.SLOT_LENGTH: fleet.slot_s}
+        for key, value in told.items():
+            if value is not None:
+                exact = np.atleast_1d(np.asarray(value, dtype=np.float32))
+                spaces[key] = gym.spaces.Box(exact, exact, dtype=np.float32)
+        return spaces
+
+
+# -- Writing ----------------------------------------------------------------------------------------------------------
+
+
+def write_policy(algorithm: Any, path: str, filesystem: Any = None) -> None:
+    """Write the policy of an algorithm into a checkpoint; networks of a user's own class have no such form.
+
+    Args:
+        algorithm: A :class:`LADTS`.
+        path: The checkpoint: a folder, or a URI.
+        filesystem: pyarrow's filesystem of the path, if it is not in the path.
+    """
+    spec = algorithm.config.get_multi_rl_module_spec(spaces=algorithm.spaces).rl_module_specs[DEFAULT_MODULE_ID]
+    if getattr(spec.module_class, "networks_class", type(None)).__name__ not in NETWORKS:
+        return
+    learner = algorithm.learner_group.get_state(components=f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}")
+    weights = learner[COMPONENT_LEARNER][COMPONENT_RL_MODULE][DEFAULT_MODULE_ID]
+    latent_state = algorithm.first_latent_memory()
+    data = _weight_data(weights, latent_state)
+    description = _described(algorithm.config, spec, latent_state, data)
+    if filesystem is None:
+        filesystem, path = fs.FileSystem.from_uri(path)
+    filesystem.create_dir(f"{path}/{FOLDER}", recursive=True)
+    text = json.dumps(description, indent=1, default=_plain) + "\n"
+    for name, content in ((WEIGHTS, data), (DESCRIPTION, text.encode())):
+        with filesystem.open_output_stream(f"{path}/{FOLDER}/{name}") as stream:
+            stream.write(content)
+
+
+def _weight_data(weights: Mapping[str, Any], latent_state: Mapping[str, Any] | None) -> bytes:
+    latents = latent_state["latents"] if latent_state else {}
+    arrays = {**weights, **{f"{_LATENT}{slot}": value for slot, value in latents.items()}}
+    return save({name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in arrays.items()})
+
+
+def _described(config: Any, spec: Any, latent_state: Mapping[str, Any] | None, data: bytes) -> dict[str, Any]:
+    """Contents of ``policy.json``, see :class:`PolicyDescription`."""
+    env_config = config.env_config
+    return {
+        "format_version": 1,
+        "lad_rllib": __version__,
+        "title": config.title,
+        "networks": spec.module_class.networks_class.__name__,
+        "arguments": {key: value for key, value in spec.model_config.items() if key != "seed"},
+        "fleet": _fleet_of(spec.observation_space),
+        "acting": {
+            **{key: getattr(config, key) for key in ("latent_index", "latent_content", "draws")},
+            "queue_unit": env_config.get("queue_unit", "gcycles"),
+            "starts_from_noise": not config.learns_from_costs,
+        },
+        "meaning": meaning(config),
+        "setting": env_config.get("setting", "paper"),
+        "latent_by_slot": latent_state["by_slot"] if latent_state else None,
+        "weights": {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()},
+    }
+
+
+def _fleet_of(spaces: Mapping[str, Any]) -> dict[str, Any]:
+    stations, max_tasks, _ = spaces[names.TASKS].shape
+    told = {"capacities_gcycles_per_s": names.CAPACITIES, "slot_s": names.SLOT_LENGTH}
+    exact = {field: spaces[key].low.tolist() for field, key in told.items() if key in spaces.keys()}  # noqa: SIM118
+    if "slot_s" in exact:
+        (exact["slot_s"],) = exact["slot_s"]
+    return {"stations": stations, "max_tasks": max_tasks, "servers": spaces[names.QUEUES].shape[0], **exact}
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no form for: numpy's numbers and arrays; the rest, such as paths, as text."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return str(value)
+
+
+# -- Reading ----------------------------------------------------------------------------------------------------------
+
+
+def read_policy(path: str | Path) -> SavedPolicy:
+    """Read a policy from a checkpoint, or from its folder ``policy`` alone; never a pickle.
+
+    Args:
+        path: Folder on this machine.
+
+    Raises:
+        ConfigurationError: if there is no policy, or it is damaged or malformed.
+    """
+    folder = _policy_folder(path)
+    description = _read_description(folder / DESCRIPTION)
+    arrays = _read_arrays(folder / WEIGHTS, description.weights)
+    try:
+        latents = {int(name.removeprefix(_LATENT)): arrays.pop(name) for name in list(arrays) if _is_latent(name)}
+        saved = SavedPolicy(description, arrays, latents)
+        _check_size(saved)
+        networks = saved.build_networks(inference_only=False)
+        _check_weights(saved, networks)
+        _check_latents(saved, networks)
+    except (TypeError, ValueError, KeyError) as error:
+        raise ConfigurationError(f"{folder} is not a policy that can be used: {_one_line(error)}") from None
+    return saved
+
+
+def _policy_folder(path: str | Path) -> Path:
+    folder = Path(os.path.expanduser(path))
+    if not folder.exists():
+        if previous := _previous(folder):
+            raise ConfigurationError(f"there is no checkpoint {path}; the one before it is {previous}")
+        raise ConfigurationError(f"there is no checkpoint {path}; give a folder that 'lad-rllib train' wrote")
+    checkpoint = folder.parent if folder.name == FOLDER else folder
+    if (checkpoint / durable.SEAL).exists():
+        _check_seal(checkpoint)
+    for candidate in (folder / FOLDER, folder):
+        if (candidate / DESCRIPTION).is_file():
+            return candidate
+    if any((folder / pickled).exists() for pickled in _PICKLES):
+        raise ConfigurationError(
+            f"{path} holds RLlib's pickles but no {FOLDER}/; pickles can run code and are read by --resume alone: go "
+            f"on with its run by 'lad-rllib train --resume', which writes {FOLDER}/, or ask its author for that folder"
+        )
+    raise ConfigurationError(
+        f"{path} is not a checkpoint: {FOLDER}/{DESCRIPTION} is missing; give the folder 'checkpoint' of a run"
+    )
+
+
+def _read_bytes(file: Path, most: int) -> bytes:
+    """Contents of a regular file of limited size."""
+    try:
+        if not file.is_file():
+            raise ConfigurationError(f"{file} is missing; give a folder with a whole policy")
+        with file.open("rb") as stream:
+            data = stream.read(most + 1)
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {file}: {error.strerror or error}") from None
+    if len(data) > most:
+        raise ConfigurationError(f"{file} is larger than {most / 2**20:g} MiB; that is no policy")
+    return data
+
+
+def _read_description(file: Path) -> PolicyDescription:
+    try:
+        values = json.loads(_read_bytes(file, MOST_DESCRIPTION_BYTES))
+        return PolicyDescription.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "contents"
+        raise ConfigurationError(f"{file}: {where}: {_one_line(first['msg'])}; {_way_back(file)}") from None
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, ConfigurationError):
+            raise
+        raise ConfigurationError(f"{file} is damaged: {_one_line(error)}; {_way_back(file)}") from None
+
+
+def _read_arrays(file: Path, expected: WeightFile) -> dict[str, NDArray[Any]]:
+    """All arrays of the weights' file, float32 or whole numbers, and finite."""
+    data = _read_bytes(file, expected.bytes)
+    if len(data) != expected.bytes or hashlib.sha256(data).hexdigest() != expected.sha256:
+        raise ConfigurationError(f"{file} is damaged: it is not what {DESCRIPTION} says; {_way_back(file)}")
+    try:
+        arrays = {name: tensor.numpy() for name, tensor in load(data).items()}
+    except (SafetensorError, TypeError, ValueError, KeyError) as error:
+        raise ConfigurationError(f"{file} is no file of weights: {_one_line(error)}; {_way_back(file)}") from None
+    for name, array in arrays.items():
+        if array.dtype not in (np.float32, np.int32, np.int64):  # RLlib turns whole numbers into int32
+            raise ConfigurationError(f"{file}: {name} is of {array.dtype}, weights are float32")
+        if not np.isfinite(array).all():
+            raise ConfigurationError(f"{file}: {name} has values that are not finite; take an earlier checkpoint")
+    return arrays
+
+
+def _check_seal(checkpoint: Path) -> None:
+    """Refuse a checkpoint whose policy is not what was written."""
+    try:
+        durable.check_seal(checkpoint, under=f"{FOLDER}/")
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{error}; {_way_back(checkpoint / FOLDER / DESCRIPTION)}") from None
+
+
+def _way_back(file: Path) -> str:
+    """Where an earlier policy may be."""
+    previous = _previous(file.parent.parent)
+    return f"the one before it is {previous}" if previous else "take another checkpoint"
+
+
+def _previous(checkpoint: Path) -> Path | None:
+    """The checkpoint before one of a run, if it is there."""
+    previous = checkpoint.with_name(f"{checkpoint.name}{durable.PREVIOUS}")
+    return previous if (previous / FOLDER / DESCRIPTION).is_file() else None
+
+
+def _is_latent(name: str) -> bool:
+    return name.startswith(_LATENT)
+
+
+def _check_size(saved: SavedPolicy) -> None:
+    """Refuse sizes that the weights at hand cannot be of, before anything is built from them."""
+    given, fleet, networks = saved.description.arguments, saved.description.fleet, saved.description.networks
+    agents = 1 if networks == "SystemNetworks" and given.shared_actor else fleet.stations
+    widths = [2 + fleet.servers, *given.hidden_sizes, fleet.servers]
+    least = agents * sum(one * other for one, other in zip(widths, widths[1:], strict=False))
+    latents = fleet.stations * fleet.max_tasks * fleet.servers
+    if networks == "SystemNetworks" and given.latent_start == "learned":
+        least += latents
+    there = sum(array.size for array in saved.weights.values())
+    if least > there:
+        raise ValueError(f"networks of these sizes have at least {least} weights, {WEIGHTS} has {there}")
+    if 4 * latents > MOST_WEIGHT_BYTES:
+        raise ValueError(f"a latent memory of these sizes takes {4 * latents / 2**30:.3g} GiB for each episode")
+    capacities = fleet.capacities_gcycles_per_s
+    if capacities is not None and len(capacities) != fleet.servers:
+        raise ValueError(f"{len(capacities)} capacities of {fleet.servers} servers")
+
+
+def _check_weights(saved: SavedPolicy, networks: ActingNetworks) -> None:
+    """Refuse weights that are missing, or of another shape than the networks'."""
+    for key, tensor in networks.state_dict().items():
+        wanted, found = tensor.numpy(), saved.weights.get(f"networks.{key}")
+        if found is None:
+            raise ValueError(f"networks.{key} is missing in {WEIGHTS}")
+        if found.shape != wanted.shape or found.dtype.kind != wanted.dtype.kind:
+            raise ValueError(
+                f"networks.{key} is {found.dtype}{list(found.shape)}, {wanted.dtype}{list(wanted.shape)} is due"
+            )
+
+
+def _check_latents(saved: SavedPolicy, networks: ActingNetworks) -> None:
+    """Refuse a latent memory of another shape, or with numbers of starts that are not there."""
+    fleet, by_slot = saved.description.fleet, saved.description.latent_by_slot
+    if by_slot is not None and by_slot != (saved.description.acting.latent_index == "station_slot_task"):
+        raise ValueError("the latent memory is indexed in another way than latent_index says")
+    wanted = (fleet.stations, fleet.max_tasks, networks.latent_size)
+    for slot, latent in saved.latents.items():
+        if latent.ndim != 4 or not len(latent) or latent.shape[1:] != wanted or latent.dtype != np.float32:
+            raise ValueError(f"{_LATENT}{slot} is {latent.dtype}{list(latent.shape)}, float32[E, *{wanted}] is due")
+        if networks.latent_is_number and not ((latent >= 0) & (latent < fleet.max_tasks)).all():
+            raise ValueError(f"{_LATENT}{slot} has numbers of starts that are not there")
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -1,0 +1,123 @@
+"""RLModule of LAD-TS: actors and critics of all base stations, stacked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium as gym
+import torch
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.distribution.torch.torch_distribution import TorchDistribution
+from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
+from ray.rllib.core.rl_module.torch import TorchRLModule
+from torch import Tensor, nn
+
+from lad_rllib import names
+from lad_rllib.algorithms.common.acting import fleet_logits
+from lad_rllib.algorithms.common.actors import ActingNetworks
+from lad_rllib.algorithms.lad_ts.networks import StationNetworks
+from lad_rllib.errors import ConfigurationError
+
+LATENT = "latent"
+"""Batch key of the latent actions (E, B, N, A) to start from; if it is missing, what a memory begins with."""
+NOISE = "noise"
+"""Batch key of the chain's fresh noise (I - 1, B, A, E * N); drawn if it is missing."""
+
+
+class TorchServerChoice(TorchDistribution):
+    """Independent categorical choices of a server for each task; parameters are logits (..., B, N, A)."""
+
+    def __init__(self, logits: Tensor) -> None:
+        self._logits = logits
+        super().__init__()
+
+    def _get_torch_distribution(self) -> torch.distributions.Distribution:
+        return torch.distributions.Categorical(logits=self._logits)
+
+    def logp(self, value: Tensor, **kwargs: Any) -> Tensor:
+        """Log-probability of all choices of a slot together, shape (...)."""
+        return super().logp(value, **kwargs).sum((-1, -2))
+
+    def to_deterministic(self) -> TorchServerChoice:
+        """The most probable servers, as a distribution that always yields them."""
+        best = torch.zeros_like(self._logits).scatter_(-1, self._logits.argmax(-1, keepdim=True), 1.0)
+        return TorchServerChoice(best.log())
+
+    @staticmethod
+    def required_input_dim(space: gym.Space, **kwargs: Any) -> int:
+        """Number of logits of a slot."""
+        return int(space.nvec.sum())  # type: ignore[attr-defined]
+
+    @classmethod
+    def from_logits(cls, logits: Tensor, **kwargs: Any) -> TorchServerChoice:
+        """Build from logits (..., B, N, A)."""
+        return cls(logits)
+
+
+class LADTSTorchRLModule(TorchRLModule, InferenceOnlyAPI):
+    """RLModule around :class:`StationNetworks`; its sizes come from the spaces, the rest from ``model_config``.
+
+    ``model_config`` holds the keyword arguments of :class:`StationNetworks`, as
+    :class:`~lad_rllib.algorithms.lad_ts.config.LADTSConfig` fills them in.
+    """
+
+    framework = "torch"
+    networks_class: type[ActingNetworks] = StationNetworks
+
+    def setup(self) -> None:
+        """Build the networks; the initial weights depend on ``model_config["seed"]`` alone."""
+        space = self.observation_space
+        self.num_tasks = space[names.TASKS].shape[1]
+        self.networks = self.networks_class.of_spaces(space, inference_only=self.inference_only, **self.model_config)
+
+    def get_non_inference_attributes(self) -> list[str]:
+        """What environment runners do not need."""
+        return [f"networks.{name}" for name in self.networks.not_for_inference]
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Load weights.
+
+        Raises:
+            ConfigurationError: if they are of networks of another size, or of another kind.
+        """
+        if state and not any(name in state for name in self.state_dict()):
+            raise ConfigurationError(
+                f"the checkpoint has other networks: {next(iter(state))} there, {next(iter(self.state_dict()))} here; "
+                "restore with the algorithm and objective that it was trained with"
+            )
+        for name, own in self.state_dict().items():
+            if name in state and tuple(state[name].shape) != tuple(own.shape):
+                raise ConfigurationError(
+                    f"the checkpoint is of another network size: {name} is {tuple(state[name].shape)} there, "
+                    f"{tuple(own.shape)} here; restore with the setting and hidden_sizes that it was trained with"
+                )
+        super().set_state(state)
+
+    def _forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        return self._forward(batch, in_evaluation=True)
+
+    def _forward(self, batch: dict[str, Any], in_evaluation: bool = False, **kwargs: Any) -> dict[str, Any]:
+        tasks, queues = batch[Columns.OBS][names.TASKS], batch[Columns.OBS][names.QUEUES]
+        noise = batch.get(NOISE)
+        if noise is None:
+            noise = self.networks.draw_noise(tasks.shape[0] * tasks.shape[2])
+        logits = fleet_logits(self._actor(in_evaluation), tasks, queues, self._latent(batch), noise)
+        return {Columns.ACTION_DIST_INPUTS: logits}
+
+    def _actor(self, in_evaluation: bool) -> nn.Module:
+        """The actor that is judged, see :attr:`ActingNetworks.evaluated_actor`, or that plays while it learns."""
+        actor: nn.Module = self.networks.evaluated_actor if in_evaluation else self.networks.actor
+        return actor
+
+    def _latent(self, batch: dict[str, Any]) -> Tensor:
+        """Latent actions to start from, given with a batch or what a memory begins with."""
+        tasks, latent = batch[Columns.OBS][names.TASKS], batch.get(LATENT)
+        return self.networks.some_latent(*tasks.shape[:3]).to(tasks.device) if latent is None else latent
+
+    def get_inference_action_dist_cls(self) -> type[TorchServerChoice]:
+        """Distribution of the actions."""
+        return TorchServerChoice
+
+    get_exploration_action_dist_cls = get_inference_action_dist_cls
+    get_train_action_dist_cls = get_inference_action_dist_cls

@@ -1,0 +1,135 @@
+"""Steps of policy mirror descent on the costs of played episodes, and minibatches to learn them from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lad_rllib.algorithms.common.replay_buffer import SlotSample
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class StepSize:
+    """Step size of mirror descent, over the policy's mean cost: falls geometrically, then stays.
+
+    Attributes:
+        first: Step size of the first iteration.
+        last: Step size from iteration ``iterations`` on.
+        iterations: Iterations over which it falls.
+
+    >>> [round(StepSize(2.0, 0.02, 2).at(k), 3) for k in range(4)]
+    [2.0, 0.2, 0.02, 0.02]
+    """
+
+    first: float
+    last: float
+    iterations: int
+
+    def at(self, iteration: int) -> float:
+        """Step size of an iteration, counted from 0."""
+        return float(self.first * (self.last / self.first) ** min(iteration / self.iterations, 1.0))
+
+
+def averaging_share(iteration: int, exponent: float | None) -> float:
+    """Share of an iteration's actor in the mean actor so far (polynomial-decay averaging, arXiv 1212.1824).
+
+    The mean of all actors, weighted with about ``iteration ** exponent``: that of the last 1 / (1 + exponent) of them,
+    roughly. None takes the last one alone.
+
+    Args:
+        iteration: Iteration, counted from 0.
+        exponent: Exponent.
+
+    >>> [averaging_share(iteration, 1.0) for iteration in (0, 2)]
+    [1.0, 0.5]
+    """
+    return 1.0 if exponent is None else (1.0 + exponent) / (iteration + 1.0 + exponent)
+
+
+def advantages(logits: FloatArray, cost: FloatArray) -> tuple[FloatArray, float]:
+    """Costs less what the policy expects, shape (K, A), and the size of a cost.
+
+    The size is the mean of what the policy expects over all tasks; or, of losses that are 0 for most tasks, the root
+    mean square of the advantages that it meets, if that is greater.
+
+    Args:
+        logits: Action logits of the policy that played, shape (K, A).
+        cost: Cost of each action, shape (K, A).
+
+    >>> advantages(np.zeros((1, 2)), np.array([[1.0, 3.0]]))
+    (array([[-1.,  1.]]), 2.0)
+    """
+    weights = np.exp(logits - logits.max(-1, keepdims=True))
+    weights /= weights.sum(-1, keepdims=True)
+    expected = (weights * cost).sum(-1, keepdims=True)
+    advantage = cost - expected
+    met = np.sqrt((weights * np.square(advantage)).sum(-1).mean(dtype=np.float64))
+    return advantage, max(float(expected.mean(dtype=np.float64)), float(met))
+
+
+class ImprovementSet:
+    """All tasks of the episodes played with one policy, and the step of their logits towards less cost.
+
+    The step is ``-step_size * advantage / size of a cost``, see :func:`advantages`. The mean cost is what the policy
+    pays for a task: about what a server's cost changes by if its share of the tasks is multiplied by e. So a
+    step size of about 1 is the greatest at which all tasks can step at once without passing by one another, if the
+    networks follow it in full; with few updates for each episode they follow in part.
+
+    Args:
+        samples: Slots of whole episodes, with logits and costs.
+        step_size: Step size of mirror descent.
+    """
+
+    def __init__(self, samples: Sequence[SlotSample], step_size: float) -> None:
+        columns = [_tasks_of_slot(sample) for sample in samples]
+        station = np.concatenate([column.pop("station") for column in columns])
+        order = np.argsort(station, kind="stable")
+        joined = {key: np.concatenate([column[key] for column in columns])[order] for key in columns[0]}
+        cost = joined.pop("cost")
+        advantage, size = advantages(joined["logits"], cost) if len(station) else (cost, 0.0)
+        joined["step"] = advantage * (-step_size / size if size > 0 else 0.0)
+        ends = np.cumsum([0, *(value.shape[1] for value in joined.values())])
+        self._columns = {key: slice(*ends[i : i + 2]) for i, key in enumerate(joined)}
+        self._rows = np.concatenate(list(joined.values()), axis=1, dtype=np.float32)
+        self.counts = np.bincount(station, minlength=samples[0].task_counts.shape[1])
+        """Tasks of each station, shape (B,)."""
+
+    def sample(self, batch_size: int, rng: np.random.Generator) -> dict[str, FloatArray]:
+        """Draw tasks of every station, uniformly with repetition; zeros for a station that had none.
+
+        Returns:
+            ``state``, ``latent``, ``logits`` and ``step`` with the leading axes (sample, station).
+        """
+        begins = np.cumsum(self.counts) - self.counts
+        within = (rng.random((batch_size, len(self.counts))) * self.counts).astype(np.int64)
+        rows = self._rows[np.minimum(begins + within, len(self._rows) - 1)]
+        rows[:, self.counts == 0] = 0.0
+        return {key: rows[..., columns] for key, columns in self._columns.items()}
+
+    @property
+    def task_scale(self) -> FloatArray:
+        """Root mean squares of input size and workload of these tasks; 1 where there is nothing, shape (2,)."""
+        tasks = self._rows[:, self._columns["state"]][:, :2]
+        sizes = np.sqrt(np.square(tasks).mean(axis=0)) if len(tasks) else np.zeros(2)
+        return np.where(sizes > 0, sizes, 1.0).astype(np.float32)
+
+
+def _tasks_of_slot(sample: SlotSample) -> dict[str, Any]:
+    """The tasks of a slot as rows."""
+    assert sample.logits is not None and sample.cost is not None
+    episode, station, task = np.nonzero(np.arange(sample.tasks.shape[2]) < sample.task_counts[..., None])
+    where = (episode, station, task)
+    queues = sample.queues[episode] if sample.seen_queues is None else sample.seen_queues[where]
+    return {
+        "station": station,
+        "state": np.concatenate([sample.tasks[where], queues], axis=1),
+        "latent": sample.latent[where],
+        "logits": sample.logits[where],
+        "cost": sample.cost[where],
+    }

@@ -1,7 +1,0 @@
-"""LAD-TS that optimises total delay: it learns from what each task costs all others, instead of from its own delay."""
-
-from lad_rllib.algorithms.lad_ts.system.improvement import ImprovementSet, StepSize, averaging_share
-from lad_rllib.algorithms.lad_ts.system.learner import SystemDelayLearner
-from lad_rllib.algorithms.lad_ts.system.networks import SystemNetworks, SystemRLModule
-
-__all__ = ["ImprovementSet", "StepSize", "SystemDelayLearner", "SystemNetworks", "SystemRLModule", "averaging_share"]

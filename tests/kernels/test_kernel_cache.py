@@ -1,0 +1,78 @@
+"""The cache of compiled kernels on disk: what a power cut, a full disk or a flipped bit leaves is compiled anew."""
+
+import importlib.util
+import logging
+
+import numpy as np
+import pytest
+
+from lad_rllib.kernels import compiler
+
+PROGRAM = """
+from lad_rllib.kernels.compiler import kernel
+
+@kernel("void(float64[::1])")
+def double(values):
+    for k in range(len(values)):
+        values[k] *= 2
+"""
+
+
+@pytest.fixture
+def start(tmp_path, monkeypatch):
+    """Loads a module with one kernel, as a new process would; tells whether its code came from the cache."""
+    monkeypatch.setattr("numba.core.config.CACHE_DIR", str(tmp_path / "cache"))
+    program, loaded = tmp_path / "program.py", []
+    program.write_text(PROGRAM, encoding="utf-8")
+    original = compiler.CheckedCacheFile._load_data
+
+    def load(self, name):
+        data = original(self, name)
+        loaded.append(name)
+        return data
+
+    monkeypatch.setattr(compiler.CheckedCacheFile, "_load_data", load)
+
+    def call():
+        loaded.clear()
+        compiler._announce.cache_clear()
+        spec = importlib.util.spec_from_file_location("program", program)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        values = np.arange(3.0)
+        module.double(values)
+        assert values.tolist() == [0, 2, 4]
+        return "from the cache" if loaded else "compiled"
+
+    return call
+
+
+def empty(file):
+    file.write_bytes(b"")
+
+
+def cut(file):
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def flip(file):
+    data = bytearray(file.read_bytes())
+    data[len(data) * 2 // 3] ^= 1
+    file.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize("ending", [".nbi", ".nbc"])
+@pytest.mark.parametrize("damage", [empty, cut, flip])
+def test_a_damaged_cache_of_kernels_is_compiled_anew_and_then_used_again(start, tmp_path, damage, ending):
+    assert [start(), start()] == ["compiled", "from the cache"]
+    damage(next((tmp_path / "cache").rglob(f"*double*{ending}")))
+    assert [start(), start()] == ["compiled", "from the cache"]
+
+
+def test_compiling_is_announced_and_loading_is_not(start, caplog):
+    caplog.set_level(logging.INFO)
+    start()
+    assert caplog.messages == ["compiling kernels (once per machine, about 20 s)"]
+    caplog.clear()
+    start()
+    assert caplog.messages == []
