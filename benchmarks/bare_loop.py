@@ -12,7 +12,7 @@ from lad_rllib import names
 from lad_rllib.algorithms.common.acting import choose_servers, fleet_states
 from lad_rllib.algorithms.common.latent_memory import LatentMemory
 from lad_rllib.algorithms.common.replay_buffer import FleetReplayBuffer, SlotSample
-from lad_rllib.algorithms.lad_ts.networks import StationNetworks, optimizer_step, update_stations
+from lad_rllib.algorithms.soft_actor_critic.networks import StationNetworks, optimizer_step, update_stations
 from lad_rllib.envs import FleetVectorEnv
 
 BATCH, LEARNING_STARTS, CAPACITY = 64, 300, 1000

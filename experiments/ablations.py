@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from experiments.comparison import pictures, tables  # noqa: E402
 from experiments.comparison.runs import Case, CaseRuns, add_run_arguments  # noqa: E402
 from lad_rllib import names  # noqa: E402
-from lad_rllib.algorithms.lad_ts.config import PRESETS  # noqa: E402
+from lad_rllib.algorithms.common.config import PRESETS  # noqa: E402
 from lad_rllib.cli import flags  # noqa: E402
 from lad_rllib.cli.main import run_command  # noqa: E402
 from lad_rllib.errors import ConfigurationError  # noqa: E402

@@ -1,4 +1,4 @@
-"""Compiled kernels of two losses and their gradients: see :mod:`~lad_rllib.algorithms.lad_ts.losses`."""
+"""Compiled kernels of two losses and their gradients: see :mod:`~lad_rllib.algorithms.soft_actor_critic.losses`."""
 
 from __future__ import annotations
 

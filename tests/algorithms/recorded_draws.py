@@ -12,7 +12,7 @@ from lad_rllib.algorithms.common import actors
 from lad_rllib.algorithms.common.latent_memory import LatentMemory
 from lad_rllib.algorithms.common.replay_buffer import FleetReplayBuffer, SlotSample
 from lad_rllib.algorithms.lad_ts import LADTS
-from lad_rllib.algorithms.lad_ts.networks import StationNetworks
+from lad_rllib.algorithms.soft_actor_critic.networks import StationNetworks
 from lad_rllib.envs import FleetVectorEnv
 from lad_rllib.simulator import Arrivals
 

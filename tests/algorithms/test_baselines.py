@@ -11,7 +11,7 @@ from lad_rllib.algorithms import CONFIGS
 from lad_rllib.algorithms.common.acting import choose_servers
 from lad_rllib.algorithms.dqn_ts.networks import QNetworks, update_q_networks
 from lad_rllib.algorithms.lad_ts import LADTSConfig
-from lad_rllib.algorithms.lad_ts.networks import StationNetworks, optimizer_step, update_stations
+from lad_rllib.algorithms.soft_actor_critic.networks import StationNetworks, optimizer_step, update_stations
 from lad_rllib.errors import ConfigurationError
 from tests.algorithms.literal_training import mlp
 from tests.algorithms.recorded_draws import literal_parameters

@@ -10,9 +10,9 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
 from lad_rllib.algorithms import DQNTSConfig
+from lad_rllib.algorithms.common.config import PRESETS
+from lad_rllib.algorithms.common.learner import clip_by_station
 from lad_rllib.algorithms.lad_ts import LADTSConfig, LADTSTorchRLModule
-from lad_rllib.algorithms.lad_ts.config import PRESETS
-from lad_rllib.algorithms.lad_ts.learner import clip_by_station
 from lad_rllib.envs import FleetVectorEnv, StationMultiAgentEnv
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.registry import FLEET_ENV, LIVE_ENV, STATION_ENV

@@ -6,8 +6,8 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 from lad_rllib.algorithms import CONFIGS
 from lad_rllib.algorithms.common import rllib_keys
+from lad_rllib.algorithms.common.hyperparameters import Hyperparameters
 from lad_rllib.algorithms.lad_ts import LADTSConfig
-from lad_rllib.algorithms.lad_ts.hyperparameters import Hyperparameters
 from lad_rllib.envs import FleetVectorEnv
 from lad_rllib.errors import ConfigurationError
 

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from lad_rllib.algorithms.lad_ts.networks import StationNetworks, update_stations
+from lad_rllib.algorithms.soft_actor_critic.networks import StationNetworks, update_stations
 
 STATIONS, SERVERS, SAMPLES, STEPS = 4, 20, 64, 5
 

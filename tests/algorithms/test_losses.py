@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lad_rllib.algorithms.lad_ts import losses
+from lad_rllib.algorithms.soft_actor_critic import losses
 
 AGENTS, ACTIONS, SAMPLES = 2, 3, 4
 

@@ -10,7 +10,7 @@ import torch
 from lad_rllib.algorithms.common.latent_memory import LatentMemory, for_tasks
 from lad_rllib.algorithms.common.policy import LADTSPolicy
 from lad_rllib.algorithms.lad_pmd import SystemNetworks
-from lad_rllib.algorithms.lad_ts.networks import StationNetworks
+from lad_rllib.algorithms.soft_actor_critic.networks import StationNetworks
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.scheduling import Scheduler, play
 from lad_rllib.service import WorkModel

@@ -35,7 +35,7 @@ FOLDER = "policy"
 """Folder of a checkpoint that holds the policy."""
 DESCRIPTION, WEIGHTS = "policy.json", "policy.safetensors"
 NETWORKS = {
-    "StationNetworks": "lad_rllib.algorithms.lad_ts.networks",
+    "StationNetworks": "lad_rllib.algorithms.soft_actor_critic.networks",
     "SystemNetworks": "lad_rllib.algorithms.lad_pmd.networks",
     "QNetworks": "lad_rllib.algorithms.dqn_ts.networks",
 }

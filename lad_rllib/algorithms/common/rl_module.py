@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lad_rllib import names
 from lad_rllib.algorithms.common.acting import fleet_logits
 from lad_rllib.algorithms.common.actors import ActingNetworks
-from lad_rllib.algorithms.lad_ts.networks import StationNetworks
+from lad_rllib.algorithms.soft_actor_critic.networks import StationNetworks
 from lad_rllib.errors import ConfigurationError
 
 LATENT = "latent"
@@ -59,7 +59,7 @@ class LADTSTorchRLModule(TorchRLModule, InferenceOnlyAPI):
     """RLModule around :class:`StationNetworks`; its sizes come from the spaces, the rest from ``model_config``.
 
     ``model_config`` holds the keyword arguments of :class:`StationNetworks`, as
-    :class:`~lad_rllib.algorithms.lad_ts.config.LADTSConfig` fills them in.
+    :class:`~lad_rllib.algorithms.common.config.LADTSConfig` fills them in.
     """
 
     framework = "torch"

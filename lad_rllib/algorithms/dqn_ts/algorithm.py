@@ -13,12 +13,12 @@ from ray.rllib.algorithms.algorithm_config import NotProvided
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from torch import Tensor
 
+from lad_rllib.algorithms.common.algorithm import LADTS
+from lad_rllib.algorithms.common.config import OBJECTIVE_SETTINGS, LADTSConfig
+from lad_rllib.algorithms.common.hyperparameters import Count, Hyperparameters
+from lad_rllib.algorithms.common.learner import LADTSTorchLearner
 from lad_rllib.algorithms.common.rl_module import LADTSTorchRLModule
 from lad_rllib.algorithms.dqn_ts.networks import QNetworks, update_q_networks
-from lad_rllib.algorithms.lad_ts.algorithm import LADTS
-from lad_rllib.algorithms.lad_ts.config import OBJECTIVE_SETTINGS, LADTSConfig
-from lad_rllib.algorithms.lad_ts.hyperparameters import Count, Hyperparameters
-from lad_rllib.algorithms.lad_ts.learner import LADTSTorchLearner
 from lad_rllib.algorithms.sac_ts import DIFFUSION_SETTINGS
 
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from lad_rllib.algorithms.common.actors import ActingNetworks, seeded_generator
 from lad_rllib.algorithms.common.agentwise_adam import AgentwiseAdam
-from lad_rllib.algorithms.lad_ts.losses import gradients_of
-from lad_rllib.algorithms.lad_ts.networks import Step
+from lad_rllib.algorithms.soft_actor_critic.losses import gradients_of
+from lad_rllib.algorithms.soft_actor_critic.networks import Step
 from lad_rllib.diffusion import StackedMLP
 from lad_rllib.kernels.compiled import Kernels
 

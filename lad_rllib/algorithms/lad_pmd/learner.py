@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from ray.rllib.core import DEFAULT_MODULE_ID
 from torch import Tensor
 
+from lad_rllib.algorithms.common.learner import LADTSTorchLearner
 from lad_rllib.algorithms.lad_pmd.networks import SystemNetworks, improve_stations
-from lad_rllib.algorithms.lad_ts.learner import LADTSTorchLearner
 
 
 class SystemDelayLearner(LADTSTorchLearner):

@@ -19,7 +19,7 @@ from lad_rllib.algorithms.common.agentwise_adam import AgentwiseAdam
 from lad_rllib.algorithms.common.rl_module import LADTSTorchRLModule
 from lad_rllib.algorithms.lad_pmd.in_slot import InSlotView, decide_in_order
 from lad_rllib.algorithms.lad_pmd.prior_actor import PriorActor
-from lad_rllib.algorithms.lad_ts.losses import gradients_of
+from lad_rllib.algorithms.soft_actor_critic.losses import gradients_of
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.kernels.compiled import Kernels
 

@@ -7,8 +7,8 @@ states and over the states, start from noise of their own, too; nothing is repla
 
 from __future__ import annotations
 
-from lad_rllib.algorithms.lad_ts.algorithm import LADTS
-from lad_rllib.algorithms.lad_ts.config import OBJECTIVE_SETTINGS, LADTSConfig
+from lad_rllib.algorithms.common.algorithm import LADTS
+from lad_rllib.algorithms.common.config import OBJECTIVE_SETTINGS, LADTSConfig
 
 
 class D2SACTSConfig(LADTSConfig):

@@ -6,8 +6,8 @@ network of the same hidden sizes from the state to logits, without diffusion, la
 
 from __future__ import annotations
 
-from lad_rllib.algorithms.lad_ts.algorithm import LADTS
-from lad_rllib.algorithms.lad_ts.config import OBJECTIVE_SETTINGS, LADTSConfig
+from lad_rllib.algorithms.common.algorithm import LADTS
+from lad_rllib.algorithms.common.config import OBJECTIVE_SETTINGS, LADTSConfig
 
 DIFFUSION_SETTINGS = frozenset(
     {

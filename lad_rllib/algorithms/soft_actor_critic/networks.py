@@ -18,7 +18,7 @@ from lad_rllib.algorithms.common.actors import (
     seeded_generator,
 )
 from lad_rllib.algorithms.common.agentwise_adam import AgentwiseAdam
-from lad_rllib.algorithms.lad_ts import fused_update, losses
+from lad_rllib.algorithms.soft_actor_critic import fused_update, losses
 from lad_rllib.diffusion import LatentActionActor, StackedMLP
 from lad_rllib.kernels.compiled import Kernels
 from lad_rllib.kernels.packing import pack

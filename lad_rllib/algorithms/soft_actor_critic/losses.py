@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lad_rllib.algorithms.lad_ts import compiled_losses
+from lad_rllib.algorithms.soft_actor_critic import compiled_losses
 from lad_rllib.kernels.compiled import Kernels, takes
 
 

@@ -27,15 +27,15 @@ from ray.rllib.utils.metrics import (
 
 from lad_rllib import names
 from lad_rllib.algorithms.common.actors import ActingNetworks
+from lad_rllib.algorithms.common.config import LADTSConfig
 from lad_rllib.algorithms.common.env_runner import LADTSEnvRunner
 from lad_rllib.algorithms.common.latent_memory import for_tasks
+from lad_rllib.algorithms.common.learner import DIVERGED, READY
 from lad_rllib.algorithms.common.meaning import check_same_meaning
 from lad_rllib.algorithms.common.policy_file import read_policy, write_policy
 from lad_rllib.algorithms.common.replay_buffer import FleetReplayBuffer, SlotSample
 from lad_rllib.algorithms.common.resources import require_room
 from lad_rllib.algorithms.lad_pmd import ImprovementSet, StepSize, averaging_share
-from lad_rllib.algorithms.lad_ts.config import LADTSConfig
-from lad_rllib.algorithms.lad_ts.learner import DIVERGED, READY
 from lad_rllib.errors import ConfigurationError, TrainingDiverged
 
 REPLAY_BUFFER = "replay_buffer"

@@ -10,9 +10,9 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from lad_rllib.algorithms.common.actors import ActorKind, LatentStart, latent_size
 from lad_rllib.algorithms.common.environment import check_environment
+from lad_rllib.algorithms.common.hyperparameters import Hyperparameters, check_torch_threads
 from lad_rllib.algorithms.common.rllib_keys import check_given, check_unused
 from lad_rllib.algorithms.common.task_loss import check_task_loss
-from lad_rllib.algorithms.lad_ts.hyperparameters import Hyperparameters, check_torch_threads
 from lad_rllib.declared import check_some, declared
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.kernels.compiled import check_kernels
@@ -79,7 +79,7 @@ _RLLIB_KEYS = ("multiagent", "_enable_new_api_stack")
 
 
 class LADTSConfig(AlgorithmConfig):
-    """Configures :class:`~lad_rllib.algorithms.lad_ts.algorithm.LADTS`.
+    """Configures :class:`~lad_rllib.algorithms.common.algorithm.LADTS`.
 
     Example:
         >>> from lad_rllib.algorithms.lad_ts import LADTSConfig
@@ -103,7 +103,7 @@ class LADTSConfig(AlgorithmConfig):
         from lad_rllib.algorithms.common.env_runner import LADTSEnvRunner
 
         if algo_class is None:
-            from lad_rllib.algorithms.lad_ts.algorithm import LADTS
+            from lad_rllib.algorithms.common.algorithm import LADTS
 
             algo_class = LADTS
         super().__init__(algo_class=algo_class)
@@ -480,8 +480,8 @@ class LADTSConfig(AlgorithmConfig):
 
     def get_default_learner_class(self) -> type:
         """Learner of the algorithm."""
+        from lad_rllib.algorithms.common.learner import LADTSTorchLearner
         from lad_rllib.algorithms.lad_pmd import SystemDelayLearner
-        from lad_rllib.algorithms.lad_ts.learner import LADTSTorchLearner
 
         if self.learns_from_costs:
             return SystemDelayLearner

@@ -14,7 +14,7 @@ from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 from torch import Tensor
 
 from lad_rllib.algorithms.common.agentwise_adam import AgentwiseAdam
-from lad_rllib.algorithms.lad_ts.networks import update_stations
+from lad_rllib.algorithms.soft_actor_critic.networks import update_stations
 
 READY = "ready"
 """Batch column: stations that take part in the update, bool, shape (M, B), the same in every row."""

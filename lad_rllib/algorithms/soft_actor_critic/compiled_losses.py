@@ -10,12 +10,12 @@ from torch.autograd.function import once_differentiable
 
 
 def soft_value_and_entropy(logits: Tensor, q_values: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
-    """See :func:`~lad_rllib.algorithms.lad_ts.losses.soft_value_and_entropy`; the entropy comes without gradient."""
+    """See :func:`~lad_rllib.algorithms.soft_actor_critic.losses.soft_value_and_entropy`."""
     return _SoftValue.apply(logits, q_values, temperature)
 
 
 def critic_loss(q_values: Tensor, action: Tensor, target: Tensor) -> Tensor:
-    """See :func:`~lad_rllib.algorithms.lad_ts.losses.critic_loss`."""
+    """See :func:`~lad_rllib.algorithms.soft_actor_critic.losses.critic_loss`."""
     return _CriticLoss.apply(q_values, action, target)
 
 
