@@ -1,9 +1,147 @@
-"""Learned scheduling of text-to-image requests on edge networks (LAD-TS), as an RLlib algorithm."""
+"""Learned scheduling of text-to-image requests on edge networks, as RLlib algorithms.
+
+``__all__`` is the public API. Each name loads its room when it is first used, so that ``import lad_rllib`` loads
+neither torch nor ray.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from lad_rllib.registry import register, register_with_gymnasium
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from lad_rllib.algorithms import (
+        D2SACTS,
+        DQNTS,
+        LADTS,
+        SACTS,
+        D2SACTSConfig,
+        DQNTSConfig,
+        LADTSConfig,
+        SACTSConfig,
+    )
+    from lad_rllib.algorithms.common.policy import LADTSPolicy
+    from lad_rllib.edge import (
+        DiffusersEngine,
+        EdgeError,
+        EdgeServer,
+        EmulatedEngine,
+        ImageTask,
+        RemoteEdgeServer,
+        TaskRecord,
+        TaskResult,
+        edge_server_actor,
+    )
+    from lad_rllib.envs import (
+        FleetVectorEnv,
+        LiveFleetVectorEnv,
+        StationCallback,
+        StationMultiAgentEnv,
+        YardstickCallback,
+    )
+    from lad_rllib.errors import ConfigurationError, TrainingDiverged
+    from lad_rllib.fleet import Fleet, FleetSpec, calibrate, load_fleet
+    from lad_rllib.scheduling import (
+        HEURISTICS,
+        Scheduler,
+        lower_bound_s,
+        make_heuristic,
+        play,
+        schedule_quality,
+    )
+    from lad_rllib.service import Delivery, Dispatcher, fit_fleet
+    from lad_rllib.simulator import (
+        EdgeNetwork,
+        Setting,
+        build_setting,
+        load_setting,
+        marginal_costs_s,
+    )
 
-__all__ = ["register"]
+__version__ = "0.2.0"
+
+__all__ = [
+    "D2SACTS",
+    "DQNTS",
+    "HEURISTICS",
+    "LADTS",
+    "SACTS",
+    "ConfigurationError",
+    "D2SACTSConfig",
+    "DQNTSConfig",
+    "Delivery",
+    "DiffusersEngine",
+    "Dispatcher",
+    "EdgeError",
+    "EdgeNetwork",
+    "EdgeServer",
+    "EmulatedEngine",
+    "Fleet",
+    "FleetSpec",
+    "FleetVectorEnv",
+    "ImageTask",
+    "LADTSConfig",
+    "LADTSPolicy",
+    "LiveFleetVectorEnv",
+    "RemoteEdgeServer",
+    "SACTSConfig",
+    "Scheduler",
+    "Setting",
+    "StationCallback",
+    "StationMultiAgentEnv",
+    "TaskRecord",
+    "TaskResult",
+    "TrainingDiverged",
+    "YardstickCallback",
+    "__version__",
+    "build_setting",
+    "calibrate",
+    "edge_server_actor",
+    "fit_fleet",
+    "load_fleet",
+    "load_setting",
+    "lower_bound_s",
+    "make_heuristic",
+    "marginal_costs_s",
+    "play",
+    "register",
+    "schedule_quality",
+]
+
+_NAMES_OF_ROOM = {
+    "algorithms": (
+        *("D2SACTS", "DQNTS", "LADTS", "SACTS"),
+        *("D2SACTSConfig", "DQNTSConfig", "LADTSConfig", "SACTSConfig"),
+    ),
+    "algorithms.common.policy": ("LADTSPolicy",),
+    "edge": (
+        *("DiffusersEngine", "EdgeError", "EdgeServer", "EmulatedEngine", "ImageTask", "RemoteEdgeServer"),
+        *("TaskRecord", "TaskResult", "edge_server_actor"),
+    ),
+    "envs": (
+        *("FleetVectorEnv", "LiveFleetVectorEnv", "StationMultiAgentEnv"),
+        *("StationCallback", "YardstickCallback"),
+    ),
+    "errors": ("ConfigurationError", "TrainingDiverged"),
+    "fleet": ("Fleet", "FleetSpec", "calibrate", "load_fleet"),
+    "scheduling": ("HEURISTICS", "Scheduler", "lower_bound_s", "make_heuristic", "play", "schedule_quality"),
+    "service": ("Delivery", "Dispatcher", "fit_fleet"),
+    "simulator": ("EdgeNetwork", "Setting", "build_setting", "load_setting", "marginal_costs_s"),
+}
+_ROOM_OF_NAME = {name: room for room, names in _NAMES_OF_ROOM.items() for name in names}
 
 register_with_gymnasium()
+
+
+def __getattr__(name: str) -> object:
+    if name not in _ROOM_OF_NAME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_ROOM_OF_NAME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
