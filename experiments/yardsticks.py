@@ -3,7 +3,7 @@
     python experiments/yardsticks.py                      the paper's setting, and other numbers of tasks
     python experiments/yardsticks.py --vary-max-tasks     the setting alone
 
-Fits the stronger schedulers to training arrivals, plays all on the same test arrivals, looks for better schedules of
+Fits schedulers to training arrivals, plays all on the same test arrivals, looks for better schedules of
 these offline (with the first seed), and writes into --output: every row (yardsticks.csv, kept by --resume), tables
 (yardsticks.md) and a picture (yardsticks.png).
 """
@@ -31,9 +31,9 @@ from lad_rllib.cli.rows import ResultRows
 from lad_rllib.cli.run_folder import source_commit
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.scheduling import (
-    STRONGER,
+    FITTED,
     EpisodeRecord,
-    fit_stronger,
+    fit_scheduler,
     local_search,
     lower_bound_s,
     make_heuristic,
@@ -162,14 +162,14 @@ def _compare(study: Study, seed: int, parsed: argparse.Namespace, rows: ResultRo
     def add(name: str, values: dict[str, Any]) -> None:
         rows.add(key | {"load": setting.load, "episodes": study.episodes, "scheduler": name} | values)
 
-    for name in (*names, *STRONGER):
+    for name in (*names, *FITTED):
         if rows.has(**key, scheduler=name):
             continue
         began = time.perf_counter()
         scheduler = make_heuristic(name) if name in names else _fit(name, study, seed, progress)
         fitted_s = time.perf_counter() - began
         record = play(scheduler, setting.network, arrivals, np.random.default_rng(seed), study.slots)
-        fit = {"effort": study.effort, "fit_s": fitted_s} if name in STRONGER else {}
+        fit = {"effort": study.effort, "fit_s": fitted_s} if name in FITTED else {}
         add(name, schedule_quality(record) | fit)
     if seed == 0 and not rows.has(**key, scheduler=BOUND):
         tasks = arrivals.task_counts[:, : study.slots].sum(axis=(1, 2))
@@ -183,9 +183,9 @@ def _compare(study: Study, seed: int, parsed: argparse.Namespace, rows: ResultRo
 
 
 def _fit(name: str, study: Study, seed: int, progress: Progress) -> Any:
-    budget = max(round(STRONGER[name].budget * study.effort), 2)
+    budget = max(round(FITTED[name].budget * study.effort), 2)
     bar = progress.add_task(f"{study.max_tasks} tasks: {name}", total=budget)
-    scheduler = fit_stronger(
+    scheduler = fit_scheduler(
         name,
         study.setting.network,
         study.setting.arrivals,
@@ -296,7 +296,7 @@ def plot(rows: pd.DataFrame, main: Study, path: Path) -> None:
     delays.set_xlabel("service delay [s]")
     delays.set_title(f"{main.setting.name}: load {main.setting.load:.2f}, {main.episodes} test episodes")
     delays.legend(loc="center right")
-    shown = rows[(rows["seed"] == 0) & rows["scheduler"].isin([*STRONGER, ORACLE, "water-filling", SEARCH, BOUND])]
+    shown = rows[(rows["seed"] == 0) & rows["scheduler"].isin([*FITTED, ORACLE, "water-filling", SEARCH, BOUND])]
     for name, line in shown.sort_values("load").groupby("scheduler", sort=False):
         loads.plot(line["load"], line["over_oracle"], "k--" if name == BOUND else ".-", label=name)
     loads.set_xlabel("load")

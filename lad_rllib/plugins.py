@@ -103,7 +103,7 @@ class Registry(Generic[Part]):
         return sum(1 for _ in self)
 
     def _outside(self) -> EntryPoints:
-        return _entry_points(tuple(sys.path)).select(group=self.group)
+        return _of_group(self.group)
 
     def _loaded(self, point: EntryPoint) -> Part:
         try:
@@ -126,12 +126,17 @@ class Registry(Generic[Part]):
 
 def installed(group: str) -> tuple[str, ...]:
     """Names that other packages give in an entry-point group, for help texts: imports nothing, not even the room."""
-    return tuple(dict.fromkeys(point.name for point in _entry_points(tuple(sys.path)).select(group=group)))
+    return tuple(dict.fromkeys(point.name for point in _of_group(group)))
+
+
+def _of_group(group: str) -> EntryPoints:
+    found: EntryPoints = _entry_points(tuple(sys.path)).select(group=group)
+    return found
 
 
 @functools.lru_cache(maxsize=1)
-def _entry_points(_path: tuple[str, ...]) -> EntryPoints:
-    """Entry points of all packages on this path, which are read once."""
+def _entry_points(_path: tuple[str, ...]) -> Any:
+    """Entry points of all packages on this path, which are read once; Python 3.11 and 3.12 give other types."""
     return entry_points()
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.scheduling.protocol import Scheduler
+from lad_rllib.scheduling.scheduler import Scheduler
 from lad_rllib.simulator import delays
 from lad_rllib.simulator.arrivals import Arrivals
 from lad_rllib.simulator.episode import SlotTasks
@@ -36,7 +36,7 @@ class ShortestExpectedDelay(_Stateless):
     """
 
     def decide(self, tasks: SlotTasks, rng: np.random.Generator) -> IntArray:
-        """See :class:`~lad_rllib.scheduling.protocol.Scheduler`."""
+        """See :class:`~lad_rllib.scheduling.scheduler.Scheduler`."""
         episodes = range(len(tasks.mask))
         return np.stack([_greedy_episode(tasks, e, self.external_delay_s(tasks, e)) for e in episodes])
 
@@ -55,7 +55,7 @@ class GreedyOracle(ShortestExpectedDelay):
     """
 
     def decide(self, tasks: SlotTasks, rng: np.random.Generator) -> IntArray:
-        """See :class:`~lad_rllib.scheduling.protocol.Scheduler`."""
+        """See :class:`~lad_rllib.scheduling.scheduler.Scheduler`."""
         return super().decide(tasks.revealed or tasks, rng)
 
 
@@ -99,7 +99,7 @@ class Random(_Stateless):
     """Every server with the same probability."""
 
     def decide(self, tasks: SlotTasks, rng: np.random.Generator) -> IntArray:
-        """See :class:`~lad_rllib.scheduling.protocol.Scheduler`."""
+        """See :class:`~lad_rllib.scheduling.scheduler.Scheduler`."""
         return rng.integers(tasks.network.num_servers, size=tasks.mask.shape)
 
 
@@ -107,7 +107,7 @@ class LocalOnly(_Stateless):
     """Every task stays at the server of its own base station."""
 
     def decide(self, tasks: SlotTasks, rng: np.random.Generator) -> IntArray:
-        """See :class:`~lad_rllib.scheduling.protocol.Scheduler`."""
+        """See :class:`~lad_rllib.scheduling.scheduler.Scheduler`."""
         home = tasks.network.home_server
         if home.min() < 0:
             raise ConfigurationError(
@@ -127,7 +127,7 @@ class RoundRobin(_Stateless):
         self._next = np.zeros((num_episodes, 0), dtype=np.int64)
 
     def decide(self, tasks: SlotTasks, rng: np.random.Generator) -> IntArray:
-        """See :class:`~lad_rllib.scheduling.protocol.Scheduler`."""
+        """See :class:`~lad_rllib.scheduling.scheduler.Scheduler`."""
         if self._next.shape != tasks.task_counts.shape:
             self._next = np.broadcast_to(np.arange(tasks.network.num_stations), tasks.task_counts.shape)
         index = np.arange(tasks.mask.shape[-1])
@@ -140,7 +140,7 @@ class LeastLoaded(_Stateless):
     """All tasks of the slot go to the server whose queue would be worked off first at slot start (they herd)."""
 
     def decide(self, tasks: SlotTasks, rng: np.random.Generator) -> IntArray:
-        """See :class:`~lad_rllib.scheduling.protocol.Scheduler`."""
+        """See :class:`~lad_rllib.scheduling.scheduler.Scheduler`."""
         waiting = delays.waiting_delay_s(tasks.queue_gcycles, 0.0, tasks.network.capacity_gcycles_per_s)
         # Among idle servers the fastest; otherwise ties have measure zero.
         order = np.lexsort((np.broadcast_to(-tasks.network.capacity_gcycles_per_s, waiting.shape), waiting), axis=-1)
@@ -155,7 +155,7 @@ class LeastLoadedExact(_Stateless):
     """
 
     def decide(self, tasks: SlotTasks, rng: np.random.Generator) -> IntArray:
-        """See :class:`~lad_rllib.scheduling.protocol.Scheduler`."""
+        """See :class:`~lad_rllib.scheduling.scheduler.Scheduler`."""
         capacity = tasks.network.capacity_gcycles_per_s
         fastest_first = np.argsort(-capacity, kind="stable")
         action = np.zeros(tasks.mask.shape, dtype=np.int64)
@@ -171,7 +171,7 @@ class CapacityProportional(_Stateless):
     """A random server with probability in proportion to its capacity. Sees nothing; hard to beat under overload."""
 
     def decide(self, tasks: SlotTasks, rng: np.random.Generator) -> IntArray:
-        """See :class:`~lad_rllib.scheduling.protocol.Scheduler`."""
+        """See :class:`~lad_rllib.scheduling.scheduler.Scheduler`."""
         capacity = tasks.network.capacity_gcycles_per_s
         return rng.choice(len(capacity), size=tasks.mask.shape, p=capacity / capacity.sum())
 
@@ -184,7 +184,7 @@ class WaterFilling(_Stateless):
     """
 
     def decide(self, tasks: SlotTasks, rng: np.random.Generator) -> IntArray:
-        """See :class:`~lad_rllib.scheduling.protocol.Scheduler`."""
+        """See :class:`~lad_rllib.scheduling.scheduler.Scheduler`."""
         capacity = tasks.network.capacity_gcycles_per_s
         work = tasks.workload_gcycles.sum(axis=(1, 2))
         probability = water_filling_shares(tasks.queue_gcycles, capacity, work)

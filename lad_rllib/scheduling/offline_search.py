@@ -74,8 +74,8 @@ def settle(
     """Decisions that settle while the same episodes are played again and again.
 
     Policy mirror descent on a table with a row of logits for each single task (see
-    :class:`~lad_rllib.scheduling.tabular.TabularPolicy`): all decisions are drawn, each task learns what it would have
-    cost on every server, and draws again.
+    :class:`~lad_rllib.scheduling.fitted.tabular.TabularPolicy`): all decisions are drawn, each task learns what it
+    would have cost on every server, and draws again.
 
     Args:
         network: Where the tasks run.

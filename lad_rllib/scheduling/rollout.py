@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lad_rllib.scheduling.protocol import Scheduler
+from lad_rllib.scheduling.scheduler import Scheduler
 from lad_rllib.simulator.arrivals import Arrivals
 from lad_rllib.simulator.episode import EdgeSimulator, SlotTasks
 from lad_rllib.simulator.marginal_cost import PlayedEpisodes
@@ -103,7 +103,7 @@ class GivenDecisions:
             raise ValueError(f"decisions for {len(self._action)} episodes cannot be repeated in {num_episodes}")
 
     def decide(self, tasks: SlotTasks, rng: np.random.Generator) -> NDArray[np.int64]:
-        """See :class:`~lad_rllib.scheduling.protocol.Scheduler`."""
+        """See :class:`~lad_rllib.scheduling.scheduler.Scheduler`."""
         return self._action[:, tasks.slot]
 
 

@@ -10,6 +10,7 @@ from lad_rllib.simulator.arrivals import (
     published_task_attributes,
     stack_arrivals,
 )
+from lad_rllib.simulator.arrivals.trace import TraceArrivals, TraceReport
 from lad_rllib.simulator.episode import EdgeSimulator, SlotDelays, SlotTasks, tasks_of_slot
 from lad_rllib.simulator.marginal_cost import PlayedEpisodes, marginal_costs_s
 from lad_rllib.simulator.network import EdgeNetwork, draw_network, published_network
@@ -32,9 +33,8 @@ from lad_rllib.simulator.settings import (
     resolve_paths,
 )
 from lad_rllib.simulator.task_by_task import TaskByTask
-from lad_rllib.simulator.trace import TraceArrivals, TraceReport
-from lad_rllib.simulator.trace_file import read_trace, sample_trace_path
-from lad_rllib.simulator.trace_rules import TraceRules
+from lad_rllib.simulator.traces.reading import read_trace, sample_trace_path
+from lad_rllib.simulator.traces.rules import TraceRules
 
 __all__ = [
     "PENALTIES",

@@ -23,10 +23,10 @@ from lad_rllib.simulator.arrivals import (
     draw_task_attributes,
     published_task_attributes,
 )
+from lad_rllib.simulator.arrivals.trace import TraceArrivals
 from lad_rllib.simulator.network import EdgeNetwork, draw_network, published_network
-from lad_rllib.simulator.trace import TraceArrivals
-from lad_rllib.simulator.trace_file import sample_trace_path
-from lad_rllib.simulator.trace_rules import NotNegative, Positive, TraceRules
+from lad_rllib.simulator.traces.reading import sample_trace_path
+from lad_rllib.simulator.traces.rules import NotNegative, Positive, TraceRules
 
 SAMPLE = "sample"
 """Path that stands for the made-up log which comes with the package."""

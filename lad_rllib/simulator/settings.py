@@ -30,10 +30,10 @@ from pydantic import Field
 from lad_rllib.declared import Declared, declared, plain, shown
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.simulator.arrivals import ArrivalSource, TaskRanges
+from lad_rllib.simulator.arrivals.trace import TRACE_SLOT_S, TraceArrivals
 from lad_rllib.simulator.network import EdgeNetwork
 from lad_rllib.simulator.setting_fields import SAMPLE, SOURCES, Count, NetworkFields, SyntheticFields
 from lad_rllib.simulator.sizes import check_fits, setting_bytes
-from lad_rllib.simulator.trace import TRACE_SLOT_S, TraceArrivals
 from lad_rllib.text_files import read_structured
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -5,7 +5,7 @@ import pytest
 
 from experiments import yardsticks
 from lad_rllib.cli.main import run_command
-from lad_rllib.scheduling import HEURISTICS, STRONGER
+from lad_rllib.scheduling import FITTED, HEURISTICS
 
 
 def test_every_yardstick_has_its_rows_a_resumed_run_keeps_them_and_none_is_below_the_bound(tmp_path, capsys):
@@ -13,7 +13,7 @@ def test_every_yardstick_has_its_rows_a_resumed_run_keeps_them_and_none_is_below
     assert run_command(yardsticks.run, yardsticks.parse(arguments)) == 0
     rows = pd.read_csv(tmp_path / "yardsticks.csv")
     assert "shortest-expected-delay" in HEURISTICS  # here the greedy oracle, since the work of tasks is known
-    names = {*HEURISTICS, *STRONGER, "offline search", "lower bound"} - {"shortest-expected-delay"}
+    names = {*HEURISTICS, *FITTED, "offline search", "lower bound"} - {"shortest-expected-delay"}
     for key in ((6, 0), (6, 1), (4, 0)):
         of_key = rows[(rows["max_tasks"] == key[0]) & (rows["seed"] == key[1])].set_index("scheduler")["mean_s"]
         expected = names if key[1] == 0 else names - {"offline search", "lower bound"}

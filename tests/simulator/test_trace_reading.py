@@ -21,8 +21,8 @@ from lad_rllib.simulator import (
     trace_batches,
     trace_file,
 )
-from lad_rllib.simulator.trace_rules import DEFAULT_RULES
-from lad_rllib.simulator.trace_timetable import TraceTimetable
+from lad_rllib.simulator.traces.rules import DEFAULT_RULES
+from lad_rllib.simulator.traces.timetable import TraceTimetable
 
 NETWORK = EdgeNetwork(num_stations=2, capacity_gcycles_per_s=[4.0, 8.0], link_rate_mbit_per_s=[450.0, 450.0])
 START = datetime(2024, 1, 1)

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.scheduling.priced_greedy import PricedGreedy
-from lad_rllib.scheduling.protocol import Scheduler
-from lad_rllib.scheduling.size_classes import SizeIntervals
-from lad_rllib.scheduling.tabular import TabularPolicy
+from lad_rllib.scheduling.fitted.priced_greedy import PricedGreedy
+from lad_rllib.scheduling.fitted.size_intervals import SizeIntervals
+from lad_rllib.scheduling.fitted.tabular import TabularPolicy
+from lad_rllib.scheduling.scheduler import Scheduler
 from lad_rllib.simulator.arrivals import ArrivalSource
 from lad_rllib.simulator.network import EdgeNetwork
 
@@ -37,7 +37,7 @@ class FittedScheduler:
     options: dict[str, Any] = field(default_factory=dict)
 
 
-STRONGER: dict[str, FittedScheduler] = {
+FITTED: dict[str, FittedScheduler] = {
     "two-size-classes": FittedScheduler(SizeIntervals.fit, "trials", 200, {"size_classes": 2}),
     "three-size-classes": FittedScheduler(SizeIntervals.fit, "trials", 300, {"size_classes": 3}),
     "priced-greedy": FittedScheduler(PricedGreedy.fit, "iterations", 100),
@@ -46,7 +46,7 @@ STRONGER: dict[str, FittedScheduler] = {
 """Name of every fitted scheduler and how it is fitted; a budget counts episodes, or candidates."""
 
 
-def fit_stronger(
+def fit_scheduler(
     name: str,
     network: EdgeNetwork,
     source: ArrivalSource,
@@ -55,7 +55,7 @@ def fit_stronger(
     budget: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Scheduler:
-    """Fit one of :data:`STRONGER`.
+    """Fit one of :data:`FITTED`.
 
     Args:
         name: Which one.
@@ -63,15 +63,15 @@ def fit_stronger(
         source: Where training arrivals come from.
         rng: Randomness of the fit.
         num_slots: Slots of a training episode.
-        budget: Episodes or candidates; default as in :data:`STRONGER`.
+        budget: Episodes or candidates; default as in :data:`FITTED`.
         progress: Called with the part of the budget that is used up.
 
     Raises:
         ConfigurationError: for an unknown name, or a budget below 1.
     """
-    if name not in STRONGER:
-        raise ConfigurationError(f"unknown fitted scheduler {name!r}; choose from {', '.join(STRONGER)}")
-    how = STRONGER[name]
+    if name not in FITTED:
+        raise ConfigurationError(f"unknown fitted scheduler {name!r}; choose from {', '.join(FITTED)}")
+    how = FITTED[name]
     used = how.budget if budget is None else budget
     if used < 1:
         raise ConfigurationError(f"the budget of {name} must be at least 1, got {used}")

@@ -14,9 +14,9 @@ from lad_rllib.scheduling import (
     make_heuristic,
     play,
 )
-from lad_rllib.scheduling.size_classes import _built, _changed, _drawn
-from lad_rllib.scheduling.size_tables import size_thresholds, slot_class_means
-from lad_rllib.scheduling.stronger import STRONGER, fit_stronger
+from lad_rllib.scheduling.fitted import FITTED, fit_scheduler
+from lad_rllib.scheduling.fitted.size_intervals import _built, _changed, _drawn
+from lad_rllib.scheduling.fitted.size_tables import size_thresholds, slot_class_means
 from lad_rllib.simulator import (
     EdgeSimulator,
     Tail,
@@ -50,24 +50,24 @@ test_arrivals.__test__ = False  # a helper
 
 @cache
 def fitted(name):
-    return fit_stronger(name, setting().network, setting().arrivals, np.random.default_rng(1), 25, BUDGETS[name])
+    return fit_scheduler(name, setting().network, setting().arrivals, np.random.default_rng(1), 25, BUDGETS[name])
 
 
 def mean_delay_s(scheduler):
     return play(scheduler, setting().network, test_arrivals(), np.random.default_rng(0)).mean_delay_s
 
 
-@pytest.mark.parametrize("name", STRONGER)
+@pytest.mark.parametrize("name", FITTED)
 def test_each_of_them_beats_the_greedy_oracle_on_fresh_arrivals_under_overload(name):
     assert 1.1 < setting().load < 1.4
     assert isinstance(fitted(name), Scheduler)
     assert mean_delay_s(fitted(name)) < 0.93 * mean_delay_s(make_heuristic("greedy-oracle"))
 
 
-@pytest.mark.parametrize("name", STRONGER)
+@pytest.mark.parametrize("name", FITTED)
 def test_the_same_seed_fits_the_same_scheduler(name):
     made = [
-        fit_stronger(name, setting().network, setting().arrivals, np.random.default_rng(3), 5, budget=4)
+        fit_scheduler(name, setting().network, setting().arrivals, np.random.default_rng(3), 5, budget=4)
         for _ in range(2)
     ]
     arrivals = test_arrivals(2)
@@ -78,9 +78,9 @@ def test_the_same_seed_fits_the_same_scheduler(name):
 def test_what_cannot_be_fitted_is_refused_in_one_line():
     arguments = setting().network, setting().arrivals, np.random.default_rng(0), 5
     with pytest.raises(ConfigurationError, match="unknown fitted scheduler 'best'; choose from two-size-classes, "):
-        fit_stronger("best", *arguments)
+        fit_scheduler("best", *arguments)
     with pytest.raises(ConfigurationError, match="the budget of tabular must be at least 1, got 0"):
-        fit_stronger("tabular", *arguments, budget=0)
+        fit_scheduler("tabular", *arguments, budget=0)
     with pytest.raises(ConfigurationError, match="size_classes must lie between 1 and 4, got 5"):
         SizeIntervals.fit(*arguments, size_classes=5)
     with pytest.raises(ConfigurationError, match=r"2 size classes need a server each; .* to classes \[0\]"):

@@ -13,8 +13,8 @@ from lad_rllib.errors import ConfigurationError
 from lad_rllib.simulator.arrivals import Arrivals
 from lad_rllib.simulator.delays import workload_gcycles
 from lad_rllib.simulator.network import EdgeNetwork
-from lad_rllib.simulator.trace_file import TraceRequests
-from lad_rllib.simulator.trace_rules import DEFAULT_LOAD, MAX_TASKS, TraceRules
+from lad_rllib.simulator.traces.reading import TraceRequests
+from lad_rllib.simulator.traces.rules import DEFAULT_LOAD, MAX_TASKS, TraceRules
 
 _BIT_PER_BYTE, _BIT_PER_MBIT = 8.0, 1e6
 _ROUNDING = 1e-9

@@ -11,9 +11,9 @@ import numpy as np
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.simulator.arrivals import Arrivals
 from lad_rllib.simulator.network import EdgeNetwork
-from lad_rllib.simulator.trace_file import read_trace
-from lad_rllib.simulator.trace_rules import DEFAULT_RULES, TraceRules
-from lad_rllib.simulator.trace_timetable import TraceTimetable, make_timetable
+from lad_rllib.simulator.traces.reading import read_trace
+from lad_rllib.simulator.traces.rules import DEFAULT_RULES, TraceRules
+from lad_rllib.simulator.traces.timetable import TraceTimetable, make_timetable
 
 TRACE_SLOT_S = 20.0
 """Default slot length for traces [s]. A request runs for about 27 s on a mean server, so that 20 servers at full load

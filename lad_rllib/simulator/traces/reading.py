@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.simulator.trace_batches import one_line, read_batches
-from lad_rllib.simulator.trace_columns import Labels, labels, numbers, times
-from lad_rllib.simulator.trace_rules import (
+from lad_rllib.simulator.traces.batches import one_line, read_batches
+from lad_rllib.simulator.traces.columns import Labels, labels, numbers, times
+from lad_rllib.simulator.traces.rules import (
     BOUNDS,
     CREATED,
     DEFAULT_RULES,

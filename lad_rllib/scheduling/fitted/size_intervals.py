@@ -47,7 +47,7 @@ class SizeIntervals:
         """Nothing to forget."""
 
     def decide(self, tasks: SlotTasks, rng: np.random.Generator) -> NDArray[np.int64]:
-        """See :class:`~lad_rllib.scheduling.protocol.Scheduler`."""
+        """See :class:`~lad_rllib.scheduling.scheduler.Scheduler`."""
         capacity = tasks.network.capacity_gcycles_per_s
         size_class = np.searchsorted(self.thresholds_gcycles, tasks.workload_gcycles)
         uniform = rng.random(tasks.mask.shape)

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from lad_rllib.scheduling.fitted.size_tables import size_thresholds, slot_class_means
 from lad_rllib.scheduling.heuristics import GreedyOracle
 from lad_rllib.scheduling.rollout import EpisodeRecord, play
-from lad_rllib.scheduling.size_tables import size_thresholds, slot_class_means
 from lad_rllib.simulator.arrivals import ArrivalSource, stack_arrivals
 from lad_rllib.simulator.episode import SlotTasks
 from lad_rllib.simulator.marginal_cost import marginal_costs_s

@@ -10,8 +10,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from lad_rllib.scheduling.fitted.size_tables import size_thresholds, slot_class_means
 from lad_rllib.scheduling.rollout import EpisodeRecord, play
-from lad_rllib.scheduling.size_tables import size_thresholds, slot_class_means
 from lad_rllib.simulator.arrivals import ArrivalSource, stack_arrivals
 from lad_rllib.simulator.episode import SlotTasks
 from lad_rllib.simulator.marginal_cost import marginal_costs_s
@@ -45,7 +45,7 @@ class TabularPolicy:
         """Nothing to forget."""
 
     def decide(self, tasks: SlotTasks, rng: np.random.Generator) -> NDArray[np.int64]:
-        """See :class:`~lad_rllib.scheduling.protocol.Scheduler`."""
+        """See :class:`~lad_rllib.scheduling.scheduler.Scheduler`."""
         cumulative = np.cumsum(self.probabilities[min(tasks.slot, len(self.logits) - 1)], axis=-1)
         size_class = np.searchsorted(self.thresholds_gcycles, tasks.workload_gcycles)
         drawn = (rng.random(tasks.mask.shape)[..., None] > cumulative[size_class]).sum(axis=-1)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.simulator.trace_batches import MOST_CHARACTERS, is_text
+from lad_rllib.simulator.traces.batches import MOST_CHARACTERS, is_text
 
 NO_NUMBER = ("", "na", "n/a", "nan", "null", "none", "\\n")
 """Texts that stand for a missing number or time, in small letters."""
