@@ -300,7 +300,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.smoke:
         options.servers, options.tasks, options.repeats = [2], 40, 10
     warnings.filterwarnings("ignore")
-    from lad_rllib.cli.cluster import connect
+    from lad_rllib.runs.cluster import connect
 
     connect("local", num_cpus=16)  # so many processes may start at a time
     tables: dict[str, list[dict[str, Any]]] = {"latency": latency(options.repeats), "throughput": [], "resources": []}

@@ -25,7 +25,7 @@ def show(rows: list[dict[str, Any]]) -> str:
 
 def provenance(script: str, processors: str) -> dict[str, str]:
     """Command, commit, machine and versions of a run of a script on so much of the machine."""
-    from lad_rllib.cli.run_folder import source_commit
+    from lad_rllib.runs.provenance import source_commit
 
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())

@@ -135,11 +135,12 @@ def run(parsed: argparse.Namespace) -> int:
     import ray
     import torch
 
-    from lad_rllib.cli import cluster
     from lad_rllib.cli import options as shared
+    from lad_rllib.runs import cluster
+    from lad_rllib.runs.output_folder import writable_folder
 
     shared.check_at_least(1, parsed, "episodes", "repeats")
-    folder = shared.writable_folder(parsed.output)
+    folder = writable_folder(parsed.output)
     torch.set_num_threads(1)
     base, slots = (Point(stations=3, servers=3), SMOKE_SLOTS) if parsed.smoke else (Point(), 60)
     points = [point for axis in parsed.axes for point in points_of(axis, base, smoke=parsed.smoke)]

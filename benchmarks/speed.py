@@ -321,7 +321,7 @@ def main(argv: list[str] | None = None) -> int:
         kind, *sizes = options.case
         print(json.dumps({"time": case, "memory": memory_case}[kind](*map(int, sizes))))
         return 0
-    from lad_rllib.cli.cluster import connect
+    from lad_rllib.runs.cluster import connect
 
     connect("local")
     paths = paths_table(options)

@@ -22,13 +22,15 @@ from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS
 
 from lad_rllib import names
-from lad_rllib.cli import cluster, flags
+from lad_rllib.cli import flags
 from lad_rllib.cli.main import run_command
-from lad_rllib.cli.options import check_at_least, setting_spec, writable_folder
-from lad_rllib.cli.run_folder import RunFolder
-from lad_rllib.cli.storage import SharedCopy
+from lad_rllib.cli.options import check_at_least, setting_spec
 from lad_rllib.envs import StationCallback, StationMultiAgentEnv
 from lad_rllib.registry import STATION_ENV, register
+from lad_rllib.runs import cluster
+from lad_rllib.runs.output_folder import writable_folder
+from lad_rllib.runs.run_folder import RunFolder
+from lad_rllib.runs.storage import SharedCopy
 from lad_rllib.simulator import build_setting
 
 GAMMA = 0.95  # discount of arXiv 2412.18212

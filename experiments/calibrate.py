@@ -19,13 +19,15 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lad_rllib.cli import flags, live
+from lad_rllib.cli import flags
 from lad_rllib.cli import options as shared
 from lad_rllib.cli.main import run_command
-from lad_rllib.cli.rows import ResultRows
-from lad_rllib.cli.storage import SharedCopy
-from lad_rllib.cli.tables import print_table
 from lad_rllib.fleet import Calibration, Fleet, calibrate, calibration_of_images, compare_schedules
+from lad_rllib.runs import live
+from lad_rllib.runs.output_folder import writable_folder
+from lad_rllib.runs.rows import ResultRows
+from lad_rllib.runs.storage import SharedCopy
+from lad_rllib.runs.tables import print_table
 from lad_rllib.scheduling import HEURISTICS
 from lad_rllib.simulator import build_setting
 
@@ -77,7 +79,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def run(parsed: argparse.Namespace) -> int:
     """Measure, fit, write and check; returns the exit status."""
     shared.check_at_least(1, parsed, "repeats", "slots", "check_slots")
-    output = shared.writable_folder(parsed.output)
+    output = writable_folder(parsed.output)
     copy = SharedCopy(output, parsed.storage_path)
     if parsed.resume:
         copy.fetch()

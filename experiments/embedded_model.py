@@ -22,12 +22,13 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from lad_rllib.cli import cluster, flags  # noqa: E402
+from lad_rllib.cli import flags  # noqa: E402
 from lad_rllib.cli.main import run_command  # noqa: E402
-from lad_rllib.cli.rows import ResultRows  # noqa: E402
-from lad_rllib.cli.storage import SharedCopy, Storage  # noqa: E402
 from lad_rllib.edge.embedded import embedded_model_path  # noqa: E402
 from lad_rllib.errors import ConfigurationError  # noqa: E402
+from lad_rllib.runs import cluster  # noqa: E402
+from lad_rllib.runs.rows import ResultRows  # noqa: E402
+from lad_rllib.runs.storage import SharedCopy, Storage  # noqa: E402
 
 ITERATIONS = 4000
 STEPS = (1, 2, 4, 8, 15, 30)

@@ -27,12 +27,14 @@ from experiments.comparison.runs import (  # noqa: E402
     shared_configuration,
 )
 from lad_rllib import names  # noqa: E402
-from lad_rllib.cli import cluster, flags, run_configuration  # noqa: E402
+from lad_rllib.cli import flags, run_configuration  # noqa: E402
 from lad_rllib.cli import options as shared  # noqa: E402
 from lad_rllib.cli.main import run_command  # noqa: E402
-from lad_rllib.cli.run_folder import source_commit  # noqa: E402
-from lad_rllib.cli.storage import SharedCopy  # noqa: E402
 from lad_rllib.errors import ConfigurationError  # noqa: E402
+from lad_rllib.runs import cluster  # noqa: E402
+from lad_rllib.runs.output_folder import writable_folder  # noqa: E402
+from lad_rllib.runs.provenance import command_line, source_commit  # noqa: E402
+from lad_rllib.runs.storage import SharedCopy  # noqa: E402
 
 OURS = "lad-ts"
 # First and last episode of a window, and what the published code reached there in one run (ratio to the oracle).
@@ -54,14 +56,14 @@ def run(parsed: argparse.Namespace) -> int:
     """Train, and write; returns the exit status."""
     if parsed.methods != [OURS]:
         return methods.run(parsed)
-    from lad_rllib.cli.tuning_report import SearchProgress, quiet_tune
-    from lad_rllib.tuning.results import episode_table
-    from lad_rllib.tuning.search import SearchPlan, experiment_path, run_search
-    from lad_rllib.tuning.space import SearchSpace
+    from lad_rllib.runs.search import SearchPlan, experiment_path, run_search
+    from lad_rllib.runs.search_report import SearchProgress, quiet_tune
+    from lad_rllib.runs.search_results import episode_table
+    from lad_rllib.runs.search_space import SearchSpace
 
     quiet_tune()
     shared.check_at_least(1, parsed, "seeds", "episodes", "checkpoint_every")
-    output = shared.writable_folder(parsed.output)
+    output = writable_folder(parsed.output)
     configuration = shared_configuration(parsed, [Case(OURS, OURS)])
     preset = configuration["training"].get("preset", "published_code")
     stem = f"learning_{preset}"
@@ -155,7 +157,7 @@ def describe(table: pd.DataFrame, preset: str, setting: str) -> str:
         )
     lines += [
         "",
-        f"Command: `{shared.command_line()}`; commit {source_commit()}; "
+        f"Command: `{command_line()}`; commit {source_commit()}; "
         f"{platform.machine()}, Python {platform.python_version()}.",
         "",
     ]

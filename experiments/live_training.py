@@ -28,15 +28,17 @@ from rich.progress import Progress
 from lad_rllib import names
 from lad_rllib.algorithms.common.policy import LADTSPolicy
 from lad_rllib.algorithms.lad_ts import LADTS, LADTSConfig
-from lad_rllib.cli import cluster as ray_cluster
 from lad_rllib.cli import flags
 from lad_rllib.cli import options as shared
-from lad_rllib.cli.local_ray import on_loopback
 from lad_rllib.cli.main import run_command
-from lad_rllib.cli.rows import ResultRows
-from lad_rllib.cli.storage import SharedCopy
 from lad_rllib.envs import FleetVectorEnv, LiveFleetVectorEnv, YardstickCallback
 from lad_rllib.fleet import Fleet, FleetModel, FleetSpec, calibrate, load_fleet
+from lad_rllib.runs import cluster as ray_cluster
+from lad_rllib.runs.local_ray import on_loopback
+from lad_rllib.runs.output_folder import writable_folder
+from lad_rllib.runs.provenance import command_line
+from lad_rllib.runs.rows import ResultRows
+from lad_rllib.runs.storage import SharedCopy
 from lad_rllib.scheduling import Scheduler, make_heuristic
 from lad_rllib.service import Dispatcher, read_prompts, serve, tasks_of_episode
 from lad_rllib.simulator import Setting, build_setting
@@ -77,7 +79,7 @@ def run(parsed: argparse.Namespace) -> int:
     shared.check_at_least(
         1, parsed, "seeds", "episodes", "simulated_episodes", "evaluation_episodes", "num_env_runners"
     )
-    output = shared.writable_folder(parsed.output)
+    output = writable_folder(parsed.output)
     spec = fleet_of(parsed)
     copy = SharedCopy(output, parsed.storage_path)
     if parsed.resume:
@@ -253,7 +255,7 @@ def describe(table: pd.DataFrame, setting: Setting, parsed: argparse.Namespace) 
             f"| {name} | {by_seed.loc[name].mean():.1f} ± {by_seed.loc[name].std():.1f} | {p95.loc[name].mean():.1f} "
             f"| {ratio.loc[name].mean():.3f} ± {ratio.loc[name].std():.3f} | {int(failed[name])} |"
         )
-    return "\n".join([*lines, "", f"Command: `{shared.command_line()}`", ""])
+    return "\n".join([*lines, "", f"Command: `{command_line()}`", ""])
 
 
 def plot(curves: pd.DataFrame, table: pd.DataFrame, path: Path) -> None:

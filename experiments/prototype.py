@@ -18,15 +18,17 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import Progress
 
-from lad_rllib.cli import flags, live
+from lad_rllib.cli import flags
 from lad_rllib.cli import options as shared
 from lad_rllib.cli.main import run_command
-from lad_rllib.cli.rows import ResultRows
-from lad_rllib.cli.storage import SharedCopy
-from lad_rllib.cli.tables import print_table
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import FleetSpec, load_fleet
 from lad_rllib.names import HEURISTICS, LEARNED  # noqa: E402
+from lad_rllib.runs import live
+from lad_rllib.runs.output_folder import writable_folder
+from lad_rllib.runs.rows import ResultRows
+from lad_rllib.runs.storage import SharedCopy
+from lad_rllib.runs.tables import print_table
 from lad_rllib.service import LiveRun, image_tasks, read_prompts, save_contact_sheet, serve
 from lad_rllib.service.live_run import PARTS
 
@@ -90,7 +92,7 @@ def run(parsed: argparse.Namespace) -> int:
         for number in numbers
         for name in deciders
     ]
-    output = shared.writable_folder(parsed.output)
+    output = writable_folder(parsed.output)
     copy = SharedCopy(output, parsed.storage_path)
     if parsed.resume:
         copy.fetch()

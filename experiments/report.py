@@ -22,9 +22,9 @@ from experiments.beyond import PARTS as BEYOND  # noqa: E402
 from experiments.comparison import tables  # noqa: E402
 from experiments.comparison.methods import PAPER, PAPER_ORACLE_S  # noqa: E402
 from lad_rllib import names  # noqa: E402
-from lad_rllib.cli import options as shared  # noqa: E402
 from lad_rllib.cli.main import run_command  # noqa: E402
 from lad_rllib.errors import ConfigurationError  # noqa: E402
+from lad_rllib.runs.output_folder import writable_folder  # noqa: E402
 
 SECTIONS = {
     "methods": "python experiments/learning.py --methods lad-ts d2sac-ts sac-ts dqn-ts --seeds 5 --episodes 500",
@@ -51,7 +51,7 @@ def run(parsed: argparse.Namespace) -> int:
     folder = Path(parsed.results)
     if not folder.is_dir():
         raise ConfigurationError(f"there is no folder {folder}; give --results")
-    shared.writable_folder(folder)
+    writable_folder(folder)
     file = folder / "report.md"
     file.write_text("\n".join(page(folder)).rstrip() + "\n", encoding="utf-8")
     print(f"written: {file}")

@@ -27,9 +27,10 @@ from lad_rllib.cli import flags
 from lad_rllib.cli import options as shared
 from lad_rllib.cli.evaluate import evaluation_arrivals
 from lad_rllib.cli.main import run_command
-from lad_rllib.cli.rows import ResultRows
-from lad_rllib.cli.run_folder import source_commit
 from lad_rllib.errors import ConfigurationError
+from lad_rllib.runs.output_folder import writable_folder
+from lad_rllib.runs.provenance import command_line, source_commit
+from lad_rllib.runs.rows import ResultRows
 from lad_rllib.scheduling import (
     FITTED,
     EpisodeRecord,
@@ -124,7 +125,7 @@ def run(parsed: argparse.Namespace) -> int:
         if not getattr(parsed, option) > 0:
             name = option.replace("_", "-")
             raise ConfigurationError(f"--{name} must be positive, got {getattr(parsed, option):g}")
-    output = shared.writable_folder(parsed.output)
+    output = writable_folder(parsed.output)
     studies = _studies(parsed)
     rows = ResultRows(output / "yardsticks.csv", parsed.resume, setting=studies[0].setting.name)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -242,7 +243,7 @@ def describe(rows: pd.DataFrame, studies: list[Study]) -> str:
     lines += ["", *_load_table(rows, studies)] if len(studies) > 1 else []
     lines += [
         "",
-        f"Command: `{shared.command_line()}`; commit {source_commit()}; "
+        f"Command: `{command_line()}`; commit {source_commit()}; "
         f"{platform.machine()}, Python {platform.python_version()}.",
         "",
     ]

@@ -12,10 +12,12 @@ from typing import Any
 import pandas as pd
 
 from lad_rllib import names
-from lad_rllib.cli import cluster, flags, run_configuration
+from lad_rllib.cli import flags, run_configuration
 from lad_rllib.cli import options as shared
-from lad_rllib.cli.storage import SharedCopy
 from lad_rllib.errors import ConfigurationError
+from lad_rllib.runs import cluster
+from lad_rllib.runs.output_folder import writable_folder
+from lad_rllib.runs.storage import SharedCopy
 from lad_rllib.simulator import Setting, build_setting, override_spec
 
 OWN_DELAY = "own_delay"
@@ -137,7 +139,7 @@ class CaseRuns:
         self.parsed, self.stem, self.cases = parsed, stem, {case.name: case for case in cases}
         if len(self.cases) < len(cases):
             raise ConfigurationError("two cases have one name; name each method or point once")
-        self.output = shared.writable_folder(parsed.output)
+        self.output = writable_folder(parsed.output)
         self.configuration = shared_configuration(parsed, cases)
         self.copy = SharedCopy(self.output, parsed.storage_path, f"{stem}-results")
         self.outcomes: list[Any] = []
@@ -166,10 +168,10 @@ class CaseRuns:
         Raises:
             ConfigurationError: if runs failed.
         """
-        from lad_rllib.cli.tuning_report import SearchProgress, quiet_tune
-        from lad_rllib.tuning.results import episode_table
-        from lad_rllib.tuning.search import SearchPlan, experiment_path, run_search
-        from lad_rllib.tuning.space import SearchSpace
+        from lad_rllib.runs.search import SearchPlan, experiment_path, run_search
+        from lad_rllib.runs.search_report import SearchProgress, quiet_tune
+        from lad_rllib.runs.search_results import episode_table
+        from lad_rllib.runs.search_space import SearchSpace
 
         quiet_tune()
         parsed = self.parsed

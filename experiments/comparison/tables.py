@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 
 from lad_rllib import names
-from lad_rllib.cli import options as shared
-from lad_rllib.cli.run_folder import source_commit
+from lad_rllib.runs.provenance import command_line, source_commit
 
 ROLLING = 10
 """Episodes of the rolling mean."""
@@ -90,7 +89,7 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> l
 def provenance() -> str:
     """What is needed to make a result again."""
     return (
-        f"Command: `{shared.command_line()}`; commit {source_commit()}; "
+        f"Command: `{command_line()}`; commit {source_commit()}; "
         f"{platform.machine()}, Python {platform.python_version()}."
     )
 

@@ -17,13 +17,15 @@ from rich.console import Console
 from rich.progress import Progress
 
 from lad_rllib import durable
-from lad_rllib.cli import cluster, plots
 from lad_rllib.cli import options as shared
-from lad_rllib.cli.storage import SharedCopy
-from lad_rllib.cli.tables import print_table
 from lad_rllib.envs.episodes import read_setting
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.names import EVALUATION_PART
+from lad_rllib.runs import cluster, plots
+from lad_rllib.runs.output_folder import writable_folder
+from lad_rllib.runs.provenance import command_line
+from lad_rllib.runs.storage import SharedCopy
+from lad_rllib.runs.tables import print_table
 from lad_rllib.scheduling import (
     HEURISTICS,
     EpisodeRecord,
@@ -55,7 +57,7 @@ def run(parsed: argparse.Namespace) -> int:
     spec = None
     if parsed.checkpoint:
         from lad_rllib.algorithms.common.policy import LADTSPolicy
-        from lad_rllib.cli.run_folder import newest_policy
+        from lad_rllib.runs.run_folder import newest_policy
 
         saved = [newest_policy(path) for path in parsed.checkpoint]
         for name, policy in zip(policy_names(saved), saved, strict=True):
@@ -73,9 +75,9 @@ def run(parsed: argparse.Namespace) -> int:
         if parsed.checkpoint
         else Path("results/evaluate")
     )
-    output = shared.writable_folder(parsed.output or default, alone=False)  # beside a run that goes on
+    output = writable_folder(parsed.output or default, alone=False)  # beside a run that goes on
     copy = SharedCopy(output, parsed.storage_path)
-    command = shared.command_line()
+    command = command_line()
     if parsed.resume and _is_done(copy, command):
         print(f"{output} has the results of this command already")
         return 0

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from lad_rllib.cli import cluster
-from lad_rllib.cli.tables import print_json, print_table
 from lad_rllib.edge import EdgeError, ServerStatus
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import SHIPPED_FLEETS, DiffusersServer, EmulatedServer, FleetSpec, load_fleet
+from lad_rllib.runs import cluster
+from lad_rllib.runs.tables import print_json, print_table
 
 
 def run(parsed: argparse.Namespace) -> int:

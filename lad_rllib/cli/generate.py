@@ -13,13 +13,14 @@ from rich.console import Console
 from rich.progress import Progress
 
 from lad_rllib import durable, names
-from lad_rllib.cli import live, signals
 from lad_rllib.cli import options as shared
-from lad_rllib.cli.tables import print_table
 from lad_rllib.edge.record import TaskRecord
 from lad_rllib.edge.task import ImageTask
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import load_fleet
+from lad_rllib.runs import live, signals
+from lad_rllib.runs.output_folder import writable_folder
+from lad_rllib.runs.tables import print_table
 from lad_rllib.service import Delivery, Dispatcher, LiveRun, image_tasks, read_prompts, save_contact_sheet, serve
 from lad_rllib.simulator import sizes
 
@@ -44,7 +45,7 @@ def run(parsed: argparse.Namespace) -> int:
         size=tuple(parsed.size) if parsed.size else None,
         deadline_s=parsed.deadline,
     )
-    folder = ImageFolder(shared.writable_folder(parsed.output))
+    folder = ImageFolder(writable_folder(parsed.output))
     folder.check_free(tasks, overwrite=parsed.overwrite)
     with live.open_fleet(parsed) as fleet:
         model = live.fleet_model(fleet, decider.setting)

@@ -14,9 +14,10 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from lad_rllib import __version__
-from lad_rllib.cli import flags, local_ray, signals
+from lad_rllib.cli import flags
 from lad_rllib.cli.parsing import CommandParser
 from lad_rllib.errors import ConfigurationError, TrainingDiverged
+from lad_rllib.runs import local_ray, signals
 
 WRITE_FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 """Errors of a disk that is full, over quota, at the limit of a file's size, read-only, or broken."""
@@ -74,8 +75,8 @@ def run_command(run: Callable[[argparse.Namespace], int], parsed: argparse.Names
 
 
 def _run(run: Callable[[argparse.Namespace], int], parsed: argparse.Namespace) -> int:
-    from lad_rllib.cli.options import release_folders
     from lad_rllib.edge.errors import EdgeError
+    from lad_rllib.runs.output_folder import release_folders
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
-import shlex
-import socket
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from lad_rllib.cli.parsing import GIVEN
 from lad_rllib.declared import shown
@@ -69,73 +63,6 @@ def _given(**values: Any) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-LOCK_FILE = ".lock"
-"""File of an output folder that the process writing there has locked; it holds that process's host and id."""
-FETCHED = ".fetched"
-"""Folder in an output folder for what comes from storage, until all of it is there."""
-_claimed: dict[Path, tuple[FileLock | None, list[Path]]] = {}
-"""Output folders of this process: the lock, and the folders that were made for it, innermost first."""
-
-
-def writable_folder(path: str | Path, *, alone: bool = True) -> Path:
-    """Create a folder for results, and keep other processes from it until :func:`release_folders`.
-
-    Args:
-        path: The folder.
-        alone: Lock it. A lock ends with its process, however that ends.
-
-    Raises:
-        ConfigurationError: if it cannot be written to, or another process writes there.
-    """
-    folder = Path(os.path.expanduser(path))
-    key = folder.resolve()
-    if key in _claimed:
-        return folder
-    made = [each for each in (key, *key.parents) if not each.exists()]
-    lock = FileLock(key / LOCK_FILE) if alone else None
-    _claimed[key] = (None, made)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".writable-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-        if lock is not None:
-            lock.acquire(blocking=False)
-            (key / LOCK_FILE).write_text(f"{socket.gethostname()}, process {os.getpid()}", encoding="utf-8")
-            _claimed[key] = (lock, made)
-    except Timeout:
-        raise ConfigurationError(
-            f"{folder} is in use by another run, on host {_holder(key / LOCK_FILE)}; wait for its end, or choose "
-            "another folder with --output"
-        ) from None
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot write to output folder {folder}: {error.strerror}; choose another with --output"
-        ) from None
-    return folder
-
-
-def release_folders() -> None:
-    """Unlock all output folders; one that was made and holds nothing is removed."""
-    while _claimed:
-        folder, (lock, made) = _claimed.popitem()
-        if lock is not None:
-            (folder / LOCK_FILE).unlink(missing_ok=True)
-            lock.release()
-        for each in made:
-            try:
-                each.rmdir()
-            except OSError:
-                break
-
-
-def _holder(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8") or "unknown"
-    except OSError:
-        return "unknown"
-
-
 def check_at_least(least: int, parsed: argparse.Namespace, *options: str) -> None:
     """Refuse small numbers.
 
@@ -191,10 +118,3 @@ def check_resumed(parsed: argparse.Namespace, begun_with: Mapping[str, Any], *ma
                 f"--{name.replace('_', '-')} {shown(now[name])} contradicts what {parsed.output} was begun with, "
                 f"{'nothing' if had is None else shown(had)}; leave it out, or start anew with another --output"
             )
-
-
-def command_line() -> str:
-    """The command that runs, as one would type it; ``--resume`` is left out, since it leads to the same results."""
-    script = Path(sys.argv[0])
-    program = ["python", f"{script.parent.name}/{script.name}"] if script.suffix == ".py" else [script.name]
-    return shlex.join([*program, *(argument for argument in sys.argv[1:] if argument != "--resume")])

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from lad_rllib import names
-from lad_rllib.cli import cluster
 from lad_rllib.cli import options as shared
 from lad_rllib.declared import check_keys, shown
 from lad_rllib.envs.episodes import read_setting
 from lad_rllib.errors import ConfigurationError
+from lad_rllib.runs import cluster
+from lad_rllib.runs.provenance import command_line
 from lad_rllib.simulator import Setting, TraceArrivals, sizes
 from lad_rllib.text_files import read_structured
 
@@ -65,7 +66,7 @@ def resolve(parsed: argparse.Namespace) -> dict[str, Any]:
         "num_learners": parsed.num_learners,
         "num_gpus_per_learner": _gpus_per_learner(parsed),
         "checkpoint_every": parsed.checkpoint_every,
-        "command": shared.command_line(),
+        "command": command_line(),
     }
 
 

@@ -7,18 +7,20 @@ import time
 from typing import Any
 
 from lad_rllib import names
-from lad_rllib.cli import cluster, plots, run_configuration, signals
 from lad_rllib.cli import options as shared
-from lad_rllib.cli.failed_tasks import FailedTasks
-from lad_rllib.cli.progress import TrainingDisplay
-from lad_rllib.cli.run_folder import RunFolder
-from lad_rllib.cli.storage import SharedCopy
+from lad_rllib.cli import run_configuration
+from lad_rllib.runs import cluster, plots, signals
+from lad_rllib.runs.failed_tasks import FailedTasks
+from lad_rllib.runs.output_folder import writable_folder
+from lad_rllib.runs.progress import TrainingDisplay
+from lad_rllib.runs.run_folder import RunFolder
+from lad_rllib.runs.storage import SharedCopy
 from lad_rllib.simulator import build_setting
 
 
 def run(parsed: argparse.Namespace) -> int:
     """Train; returns the exit status."""
-    folder = RunFolder(shared.writable_folder(parsed.output))
+    folder = RunFolder(writable_folder(parsed.output))
     folder.settle()
     copy = SharedCopy(folder.path, parsed.storage_path)
     if parsed.resume:

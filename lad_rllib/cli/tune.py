@@ -13,11 +13,13 @@ import pandas as pd
 import yaml
 
 from lad_rllib import durable
-from lad_rllib.cli import cluster, run_configuration, signals
 from lad_rllib.cli import options as shared
-from lad_rllib.cli.storage import SharedCopy
+from lad_rllib.cli import run_configuration
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.tuning.space import SearchSpace, read_space
+from lad_rllib.runs import cluster, signals
+from lad_rllib.runs.output_folder import writable_folder
+from lad_rllib.runs.search_space import SearchSpace, read_space
+from lad_rllib.runs.storage import SharedCopy
 
 PLAN_FILE = "tune.yaml"
 CONFIRMATION_SEED = 1000
@@ -26,11 +28,11 @@ MAX_CONFIRM_SEEDS = 1000
 
 def run(parsed: argparse.Namespace) -> int:
     """Search; returns the exit status: 1 if a trial failed for good, 128 and a signal's number if one ended it."""
-    from lad_rllib.cli import tuning_report
-    from lad_rllib.tuning.search import exists, experiment_path, run_search, stop_search
+    from lad_rllib.runs import search_report
+    from lad_rllib.runs.search import exists, experiment_path, run_search, stop_search
 
-    tuning_report.quiet_tune()
-    output = shared.writable_folder(parsed.output)
+    search_report.quiet_tune()
+    output = writable_folder(parsed.output)
     name = parsed.name or output.resolve().name
     copy = SharedCopy(output, parsed.storage_path, f"{name}-results")
     if parsed.resume:
@@ -42,7 +44,7 @@ def run(parsed: argparse.Namespace) -> int:
             raise ConfigurationError(f"{output} holds a search already; give --resume or another --output")
         described = _describe(parsed)
     plan = _plan(described, name)
-    plan = replace(plan, callbacks=() if parsed.quiet else (tuning_report.SearchProgress(plan.episodes),))
+    plan = replace(plan, callbacks=() if parsed.quiet else (search_report.SearchProgress(plan.episodes),))
     plan.check()
     storage = parsed.storage_path or str(output.resolve() / "experiment")
     configuration = described["configuration"]
@@ -59,7 +61,7 @@ def run(parsed: argparse.Namespace) -> int:
     with signals.StopRequest("ending the search", pass_on=stop_search) as stop:
         outcomes = run_search(plan, storage, resume=parsed.resume)
         interrupted = stop.signal is not None
-        report = tuning_report.SearchReport(plan, outcomes, time.monotonic() - began, described, interrupted)
+        report = search_report.SearchReport(plan, outcomes, time.monotonic() - began, described, interrupted)
         report.write(output)
         copy.push()
         failed = report.failed
@@ -125,7 +127,7 @@ def _read_plan(file: Path) -> dict[str, Any]:
 
 
 def _plan(described: dict[str, Any], name: str) -> Any:
-    from lad_rllib.tuning.search import SearchPlan
+    from lad_rllib.runs.search import SearchPlan
 
     configuration = described["configuration"]
     ranges = {name: (kind, tuple(values)) for name, (kind, values) in described["space"].items()}
@@ -144,8 +146,8 @@ def _plan(described: dict[str, Any], name: str) -> Any:
 
 def _confirm(plan: Any, best: dict[str, Any], number: int, storage: str) -> pd.DataFrame:
     """Best configuration and defaults with fresh seeds, each to the end."""
-    from lad_rllib.tuning.results import trial_table
-    from lad_rllib.tuning.search import exists, run_search
+    from lad_rllib.runs.search import exists, run_search
+    from lad_rllib.runs.search_results import trial_table
 
     again = replace(
         plan,

@@ -16,9 +16,9 @@ from lad_rllib.algorithms import CONFIGS
 from lad_rllib.algorithms.common.policy import LADTSPolicy
 from lad_rllib.algorithms.common.policy_file import DESCRIPTION, WEIGHTS, read_policy
 from lad_rllib.cli import main
-from lad_rllib.cli.run_folder import newest_policy
 from lad_rllib.envs import FleetVectorEnv
 from lad_rllib.errors import ConfigurationError
+from lad_rllib.runs.run_folder import newest_policy
 from tests.algorithms.small import assert_same, curve, learner_state, small_config
 
 

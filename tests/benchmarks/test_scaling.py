@@ -127,7 +127,7 @@ def test_an_interrupted_run_keeps_the_rows_that_it_has(monkeypatch, tmp_path, ca
 
     monkeypatch.setattr(scaling, "measure", measure)
     monkeypatch.setattr(scaling, "training", lambda *_: contextlib.nullcontext())
-    monkeypatch.setattr("lad_rllib.cli.cluster.start_ray", lambda *_, **__: None)
+    monkeypatch.setattr("lad_rllib.runs.cluster.start_ray", lambda *_, **__: None)
     monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 4.0})
     assert scaling.main(["--axes", "envs", "--output", str(tmp_path)]) == 130
     assert [row["label"] for row in read(tmp_path)] == ["2"]

@@ -9,9 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lad_rllib.cli import cluster, evaluate, flags, local_ray, main
-from lad_rllib.cli.storage import SharedCopy, Storage
+from lad_rllib.cli import evaluate, flags, main
 from lad_rllib.errors import ConfigurationError
+from lad_rllib.runs import cluster, local_ray
+from lad_rllib.runs.storage import SharedCopy, Storage
 from lad_rllib.simulator import build_setting
 
 TRAIN = ["train", "--smoke", "--quiet"]
@@ -268,7 +269,7 @@ def test_a_ray_that_does_not_start_in_time_is_one_line(address, monkeypatch):
 
 LISTENERS = """
 import psutil, ray
-from lad_rllib.cli import cluster, local_ray
+from lad_rllib.runs import cluster, local_ray
 cluster.connect("local")
 ray.get(ray.remote(num_cpus=0)(lambda: None).remote())  # there is a worker
 me = psutil.Process()

@@ -65,7 +65,7 @@ def test_an_evaluation_that_was_cut_short_is_not_taken_for_done(tmp_path, monkey
         raise SystemExit(1)
 
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr("lad_rllib.cli.plots.plot_comparison", killed)
+        patch.setattr("lad_rllib.runs.plots.plot_comparison", killed)
         main([*SMALL, "random", "--output", str(tmp_path)])
     for says_done in (False, True):
         assert main([*SMALL, "random", "--resume", "--output", str(tmp_path)]) == 0

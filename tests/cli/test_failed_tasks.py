@@ -4,8 +4,9 @@ import pandas as pd
 import pytest
 
 from lad_rllib import names
-from lad_rllib.cli import main, progress
-from lad_rllib.cli.failed_tasks import FailedTasks
+from lad_rllib.cli import main
+from lad_rllib.runs import progress
+from lad_rllib.runs.failed_tasks import FailedTasks
 from tests.cli.fleet_files import setting_file, written
 from tests.envs.live_fleets import FLEET
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from lad_rllib.cli.live import fleet_model
 from lad_rllib.edge import EdgeServer, PacedEngine
 from lad_rllib.fleet import Fleet, load_fleet
+from lad_rllib.runs.live import fleet_model
 from tests.edge.engines import SteppedEngine, task
 
 SPEC = load_fleet(

@@ -8,8 +8,8 @@ import pytest
 from filelock import FileLock
 
 from lad_rllib.cli import main
-from lad_rllib.cli.options import LOCK_FILE, release_folders, writable_folder
 from lad_rllib.errors import ConfigurationError
+from lad_rllib.runs.output_folder import LOCK_FILE, release_folders, writable_folder
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +75,7 @@ def test_a_refused_overwrite_leaves_the_earlier_run(tmp_path, capsys):
 
 
 def test_a_search_that_is_there_is_refused_before_ray_starts(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("lad_rllib.cli.cluster.start_ray", lambda *_, **__: pytest.fail("Ray was started"))
+    monkeypatch.setattr("lad_rllib.runs.cluster.start_ray", lambda *_, **__: pytest.fail("Ray was started"))
     (tmp_path / "tune.yaml").write_text("")
     assert main(["tune", "--setting", "small", "--output", str(tmp_path)]) == 2
     assert "holds a search already; give --resume or another --output" in capsys.readouterr().err

@@ -53,7 +53,7 @@ def test_options_are_known_to_be_given_even_with_their_default_value():
 def test_a_resumed_training_refuses_other_options_and_keeps_its_own_number_of_episodes(
     no_cluster, monkeypatch, tmp_path, capsys
 ):
-    monkeypatch.setattr("lad_rllib.cli.cluster.start_ray", lambda *_, **__: None)
+    monkeypatch.setattr("lad_rllib.runs.cluster.start_ray", lambda *_, **__: None)
     train = ["train", "--quiet", "--output", str(tmp_path)]
     assert main([*train, "--smoke", "--seed", "7"]) == 0
     assert main([*train, "--resume", "--seed", "8"]) == 2

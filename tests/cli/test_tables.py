@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import pytest
 
 from lad_rllib.cli import main
-from lad_rllib.cli.tables import print_json, print_table
 from lad_rllib.edge import DelayFit, ServerStatus
 from lad_rllib.edge.errors import ServerUnavailable
 from lad_rllib.names import SHIPPED_FLEETS
+from lad_rllib.runs.tables import print_json, print_table
 
 
 def lines_of(capsys):
@@ -70,7 +70,7 @@ def test_fleet_status_fits_eighty_columns_and_its_json_is_alone_on_standard_outp
         describe=lambda: SimpleNamespace(device="cpu", dtype="float32"),
     )
     found = [busy, SimpleNamespace(status=silent), None, None, None]
-    monkeypatch.setattr("lad_rllib.cli.cluster.connect", lambda address: None)
+    monkeypatch.setattr("lad_rllib.runs.cluster.connect", lambda address: None)
     monkeypatch.setattr("lad_rllib.fleet.fleet.find_shared", lambda spec, server: found[spec.servers.index(server)])
     assert main(["fleet", "status", "digits"]) == 1
     shown = "\n".join(lines_of(capsys))

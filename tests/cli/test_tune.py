@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from lad_rllib.cli import main
-from lad_rllib.cli.tuning_report import SearchProgress
+from lad_rllib.runs.search_report import SearchProgress
 
 ROOT = Path(__file__).parents[2]
 SMALL = {"learning_starts": 20, "train_batch_size_per_learner": 8, "replay_capacity": 200}

@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import pytest
 from ray._private import auto_init_hook
 
-from lad_rllib.cli import local_ray, ray_guard
 from lad_rllib.cli.main import run_command
-from lad_rllib.cli.signals import SIGNALS, Interrupted, StopRequest, handled
+from lad_rllib.runs import local_ray, ray_guard
+from lad_rllib.runs.signals import SIGNALS, Interrupted, StopRequest, handled
 
 
 def command(*signals):
@@ -72,7 +72,7 @@ def test_a_stop_request_that_nobody_hears_interrupts():
 
 CLEANS_UP_FOR_EVER = """
 import signal, sys, time
-from lad_rllib.cli.signals import handled
+from lad_rllib.runs.signals import handled
 with handled():
     try:
         print("works", flush=True)
@@ -110,7 +110,7 @@ def test_a_signal_that_is_sent_twice_for_one_event_counts_once(number):
 
 def test_after_an_interruption_one_more_signal_ends_the_process_in_one_line():
     script = (
-        "import signal; from lad_rllib.cli.signals import handled, Interrupted\n"
+        "import signal; from lad_rllib.runs.signals import handled, Interrupted\n"
         "try:\n"
         "    with handled(): signal.raise_signal(signal.SIGTERM)\n"
         "except Interrupted: signal.raise_signal(signal.SIGINT)"
@@ -122,7 +122,7 @@ def test_after_an_interruption_one_more_signal_ends_the_process_in_one_line():
 def test_results_are_written_though_the_terminal_is_gone(tmp_path):
     script = f"""
 import time
-from lad_rllib.cli.signals import handled, Interrupted
+from lad_rllib.runs.signals import handled, Interrupted
 try:
     with handled():
         print("works", flush=True)

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from lad_rllib.cli.tuning_report import SearchReport
-from lad_rllib.tuning.results import TrialOutcome, best_trials, episode_table, hyperparameters, trial_table
-from lad_rllib.tuning.search import SearchPlan
-from lad_rllib.tuning.space import SearchSpace
-from lad_rllib.tuning.trial import SCORE
+from lad_rllib.runs.search import SearchPlan
+from lad_rllib.runs.search_report import SearchReport
+from lad_rllib.runs.search_results import TrialOutcome, best_trials, episode_table, hyperparameters, trial_table
+from lad_rllib.runs.search_space import SearchSpace
+from lad_rllib.runs.trial import SCORE
 
 
 def result(trial, gamma, seed, scores, error=None, done=True):

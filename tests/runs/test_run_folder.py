@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from lad_rllib import names
-from lad_rllib.cli.run_folder import RunFolder
 from lad_rllib.errors import ConfigurationError
+from lad_rllib.runs.run_folder import RunFolder
 
 
 class CountingAlgorithm:

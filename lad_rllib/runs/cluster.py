@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import socket
@@ -12,9 +11,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from lad_rllib.cli import local_ray
-from lad_rllib.cli.storage import Storage
 from lad_rllib.errors import ConfigurationError
+from lad_rllib.runs import local_ray
+from lad_rllib.runs.storage import Storage
 
 DASHBOARD_PORT = 8265
 CONNECT_TIMEOUT_S = 10.0
@@ -42,12 +41,12 @@ print(answer)
 """
 
 
-def address_of(options: argparse.Namespace) -> str:
+def address_of(options: Any) -> str:
     """Address of the Ray cluster that the arguments and the environment name; "local" if none is to be joined."""
     return options.address or os.environ.get("RAY_ADDRESS") or ("auto" if options.wait_nodes > 1 else "local")
 
 
-def start_ray(options: argparse.Namespace, num_cpus: int, num_gpus: int = 0) -> None:
+def start_ray(options: Any, num_cpus: int, num_gpus: int = 0) -> None:
     """Connect to the Ray cluster that the arguments name, or start one on this machine that is large enough.
 
     Args:

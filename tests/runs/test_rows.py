@@ -2,8 +2,8 @@
 
 import pytest
 
-from lad_rllib.cli.rows import ResultRows
 from lad_rllib.errors import ConfigurationError
+from lad_rllib.runs.rows import ResultRows
 
 
 def test_rows_are_on_disk_as_they_come_and_kept_by_a_resumed_run(tmp_path):

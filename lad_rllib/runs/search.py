@@ -14,9 +14,9 @@ from ray.tune import schedulers
 
 from lad_rllib.algorithms.common.resources import require_room
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.tuning.results import TrialOutcome, outcomes_of
-from lad_rllib.tuning.space import SearchSpace
-from lad_rllib.tuning.trial import SCORE, WINDOW, TuningTrial
+from lad_rllib.runs.search_results import TrialOutcome, outcomes_of
+from lad_rllib.runs.search_space import SearchSpace
+from lad_rllib.runs.trial import SCORE, WINDOW, TuningTrial
 
 MAX_TRIALS = 100_000
 """Most trials of a search."""
@@ -34,8 +34,8 @@ class SearchPlan:
         space: What is searched.
         trials: Configurations to try; a grid has as many as it has points, and ignores it.
         episodes: Most episodes of a trial.
-        scheduler: One of :data:`~lad_rllib.tuning.space.SCHEDULERS`: which trials are stopped early.
-        search: One of :data:`~lad_rllib.tuning.space.SEARCHES`: which configurations are tried.
+        scheduler: One of :data:`~lad_rllib.runs.search_space.SCHEDULERS`: which trials are stopped early.
+        search: One of :data:`~lad_rllib.runs.search_space.SEARCHES`: which configurations are tried.
         seeds: Seeds of a trial, all in it; or, with ``seeds_as_grid``, of as many trials of each configuration.
         seeds_as_grid: See ``seeds``.
         grid_points: Points of each range in a grid.

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.status import Status
 
 from lad_rllib import names
-from lad_rllib.cli import cluster
 from lad_rllib.envs.episodes import read_setting
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import Fleet, FleetModel, FleetSpec, load_fleet
 from lad_rllib.fleet.fleet import PROFILE_REPEATS, PROFILE_STEPS
+from lad_rllib.runs import cluster
 from lad_rllib.scheduling import Scheduler, make_heuristic
 from lad_rllib.service import Dispatcher
 from lad_rllib.simulator import Setting
 
 
 @contextmanager
-def open_fleet(parsed: argparse.Namespace) -> Iterator[Fleet]:
+def open_fleet(parsed: Any) -> Iterator[Fleet]:
     """Start the fleet that the arguments describe, or attach to it; ends what it started."""
     spec = load_fleet(parsed.fleet)
     if parsed.shared_fleet and parsed.in_process:
@@ -70,7 +70,7 @@ class Decider:
                 f"scheduler {names.LEARNED} needs --checkpoint, a folder that 'lad-rllib train' wrote"
             )
         from lad_rllib.algorithms.common.policy import LADTSPolicy
-        from lad_rllib.cli.run_folder import newest_policy
+        from lad_rllib.runs.run_folder import newest_policy
 
         saved = newest_policy(checkpoint)
         self.scheduler, self.title = LADTSPolicy.of_saved(saved, explore), saved.title

@@ -10,7 +10,7 @@ import pandas as pd
 from ray.tune import ResultGrid
 
 from lad_rllib import names
-from lad_rllib.tuning.trial import SCORE, seeds_of
+from lad_rllib.runs.trial import SCORE, seeds_of
 
 COLUMNS = ("episodes", SCORE, f"{SCORE}_sd", "mean_service_delay_s", "oracle_delay_s", "training_s")
 """What each row of both tables has of a trial's results."""
@@ -29,7 +29,7 @@ class TrialOutcome:
 
     Attributes:
         trial: Its id.
-        config: Its configuration, see :class:`~lad_rllib.tuning.trial.TuningTrial`.
+        config: Its configuration, see :class:`~lad_rllib.runs.trial.TuningTrial`.
         metrics: Its last report; empty if there is none.
         reports: All its reports, one row each; None if there is none.
         error: What it failed with, or None.

@@ -1,7 +1,7 @@
 """A damaged search space is refused in one line, or can be searched; nothing else comes of it."""
 
 from lad_rllib.algorithms.lad_ts import LADTSConfig
-from lad_rllib.tuning.space import read_space
+from lad_rllib.runs.search_space import read_space
 from tests.mutations import as_file, check_refused_or_built
 
 SPACE = {

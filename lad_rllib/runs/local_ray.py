@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lad_rllib.cli.signals import Interrupted
 from lad_rllib.errors import ConfigurationError
+from lad_rllib.runs.signals import Interrupted
 
 _GUARD = Path(__file__).with_name("ray_guard.py")
 _GUARD_TIMEOUT_S = 20.0

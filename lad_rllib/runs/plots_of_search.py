@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from lad_rllib.tuning.trial import SCORE
+from lad_rllib.runs.trial import SCORE
 
 _BEST, _OTHER = "#c1440e", "#0b6fa4"
 _LEAST_FOR_IMPORTANCE = 8  # trials; of fewer it means nothing

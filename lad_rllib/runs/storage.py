@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lad_rllib.cli.options import FETCHED, LOCK_FILE
 from lad_rllib.errors import ConfigurationError
+from lad_rllib.runs.output_folder import FETCHED, LOCK_FILE
 
 WHOLE = "checkpoint"
 """Sub-folder of results that is replaced as a whole: half of an old and half of a new checkpoint is none."""

@@ -9,10 +9,10 @@ import pytest
 
 from lad_rllib.envs import YardstickCallback
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.tuning.results import episode_table, trial_table
-from lad_rllib.tuning.search import SearchPlan, exists, experiment_path, run_search
-from lad_rllib.tuning.space import SearchSpace
-from lad_rllib.tuning.trial import SCORE, WINDOW, TuningTrial
+from lad_rllib.runs.search import SearchPlan, exists, experiment_path, run_search
+from lad_rllib.runs.search_results import episode_table, trial_table
+from lad_rllib.runs.search_space import SearchSpace
+from lad_rllib.runs.trial import SCORE, WINDOW, TuningTrial
 from tests.algorithms import small
 from tests.algorithms.small import curve
 
@@ -87,7 +87,7 @@ def test_a_damaged_search_is_refused_in_one_line(tmp_path, monkeypatch):
     def restore(*arguments, **options):
         raise EOFError("Ran out of\ninput")
 
-    monkeypatch.setattr("lad_rllib.tuning.search.exists", lambda *where: True)
+    monkeypatch.setattr("lad_rllib.runs.search.exists", lambda *where: True)
     monkeypatch.setattr("ray.tune.Tuner.restore", restore)
     with pytest.raises(ConfigurationError, match="test is damaged and cannot be resumed: Ran out of input; start the"):
         run_search(plan(), str(tmp_path), resume=True)

@@ -5,7 +5,7 @@ import yaml
 
 from lad_rllib.algorithms.lad_ts import LADTSConfig
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.tuning.space import MUTABLE, read_space
+from lad_rllib.runs.search_space import MUTABLE, read_space
 
 
 def space_of(tmp_path, **content):

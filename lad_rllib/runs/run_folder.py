@@ -5,9 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-import platform
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import yaml
 
-from lad_rllib import __version__, durable, names
-from lad_rllib.cli.options import FETCHED
+from lad_rllib import durable, names
 from lad_rllib.errors import ConfigurationError
+from lad_rllib.runs.output_folder import FETCHED
+from lad_rllib.runs.provenance import machine
 
 if TYPE_CHECKING:
     from lad_rllib.algorithms.common.policy_file import SavedPolicy
@@ -92,15 +91,8 @@ class RunFolder:
 
     def write_configuration(self, configuration: dict[str, Any]) -> None:
         """Write everything that the run depends on, and where it ran."""
-        machine = {
-            "lad_rllib": __version__,
-            "commit": source_commit(),
-            "python": platform.python_version(),
-            "platform": platform.platform(),
-            "cpus": os.cpu_count(),
-        }
         durable.write_file(
-            self.configuration_file, yaml.safe_dump(configuration | {"machine": machine}, sort_keys=False)
+            self.configuration_file, yaml.safe_dump(configuration | {"machine": machine()}, sort_keys=False)
         )
 
     def read_configuration(self) -> dict[str, Any]:
@@ -246,15 +238,3 @@ def newest_policy(checkpoint: str | Path) -> SavedPolicy:
             raise error from None
         print(f"warning: {error}; using that one", file=sys.stderr)
         return policy
-
-
-def source_commit() -> str | None:
-    """Commit of the source tree that the package runs from, if it is one."""
-    source = Path(__file__).resolve().parents[2]
-    if not (source / ".git").exists():
-        return None
-    try:
-        command = ["git", "-C", str(source), "describe", "--always", "--dirty"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None

@@ -14,8 +14,9 @@ import pandas as pd
 import yaml
 from ray import tune
 
-from lad_rllib.cli import tuning_plots
-from lad_rllib.tuning.results import (
+from lad_rllib.runs import plots_of_search
+from lad_rllib.runs.search import SearchPlan
+from lad_rllib.runs.search_results import (
     DONE,
     FAILED,
     INTERRUPTED,
@@ -26,8 +27,7 @@ from lad_rllib.tuning.results import (
     hyperparameters,
     trial_table,
 )
-from lad_rllib.tuning.search import SearchPlan
-from lad_rllib.tuning.trial import SCORE, WINDOW
+from lad_rllib.runs.trial import SCORE, WINDOW
 
 _PROGRESS_PERIOD_S = 20.0
 
@@ -115,7 +115,7 @@ class SearchReport:
         if self.best is not None:
             self._write_best(output / "best.yaml")
             self._files.append("best.yaml")
-        self._files += tuning_plots.plot_search(
+        self._files += plots_of_search.plot_search(
             self.trials, self.episodes, {name: kind for name, (kind, _) in self.plan.space.ranges.items()}, output
         )
         self._write_summary(output)

@@ -1,0 +1,43 @@
+"""Where results come from: the command, the source's commit, and the machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from lad_rllib import __version__
+
+
+def command_line() -> str:
+    """The command that runs, as one would type it; ``--resume`` is left out, since it leads to the same results."""
+    script = Path(sys.argv[0])
+    program = ["python", f"{script.parent.name}/{script.name}"] if script.suffix == ".py" else [script.name]
+    return shlex.join([*program, *(argument for argument in sys.argv[1:] if argument != "--resume")])
+
+
+def source_commit() -> str | None:
+    """Commit of the source tree that the package runs from, if it is one."""
+    source = Path(__file__).resolve().parents[2]
+    if not (source / ".git").exists():
+        return None
+    try:
+        command = ["git", "-C", str(source), "describe", "--always", "--dirty"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def machine() -> dict[str, Any]:
+    """Versions, commit, platform and number of CPUs."""
+    return {
+        "lad_rllib": __version__,
+        "commit": source_commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+    }
