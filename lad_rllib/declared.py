@@ -18,14 +18,21 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, mod
 
 from lad_rllib.errors import ConfigurationError
 
-LONGEST_VALUE = 60
+MAX_SHOWN = 60
 """Characters of a value that an error shows."""
 
 
 class Declared(BaseModel):
     """Base of a group of settings; fields are strict, frozen, finite, and no others are taken."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        allow_inf_nan=False,
+        protected_namespaces=(),
+        use_attribute_docstrings=True,
+    )
 
     def __init__(self, /, **values: Any) -> None:
         try:
@@ -116,17 +123,17 @@ def suggestion(key: object, valid: Iterable[str]) -> str:
     """What was probably meant, or all that is valid."""
     valid = sorted(valid)
     close = difflib.get_close_matches(str(key), valid, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"valid: {', '.join(valid)}"
+    return f"did you mean {close[0]!r}?" if close else f"valid: {', '.join(valid) or 'none'}"
 
 
 def shown(value: object) -> str:
     """A value for an error, cut if it is long."""
-    text = value[: LONGEST_VALUE + 1] if isinstance(value, (str, bytes)) else value
+    text = value[: MAX_SHOWN + 1] if isinstance(value, (str, bytes)) else value
     try:
         whole = repr(text)
     except (RecursionError, MemoryError, ValueError):
         whole = f"<{type(value).__name__}>"
-    return whole if len(whole) <= LONGEST_VALUE else f"{whole[:LONGEST_VALUE]}…"
+    return whole if len(whole) <= MAX_SHOWN else f"{whole[:MAX_SHOWN]}…"
 
 
 def described(schema: Mapping[str, Any]) -> str:
@@ -190,7 +197,7 @@ def _one_line(group: type[Declared], error: ValidationError, where: str, fields:
     if not errors[0]["loc"]:
         problem = errors[0]["msg"].removeprefix("Value error, ")
         return f"{where.removesuffix('.')} {problem}" if problem.startswith("must ") else f"{where}{problem}"
-    places = [(*_place(_schema(group), one["loc"]), one) for one in errors if one["loc"][0] == errors[0]["loc"][0]]
+    places = [(*_place(schema_of(group), one["loc"]), one) for one in errors if one["loc"][0] == errors[0]["loc"][0]]
     path, demanded, first = min(places, key=lambda place: (-len(place[0]), _ORDER.get(place[2]["type"], 1)))
     name = where + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)[1:]
     value, kind = first["input"], first["type"]
@@ -212,7 +219,7 @@ _ORDER = {"extra_forbidden": 0, "invalid_key": 0, "missing": 2}
 
 
 @functools.cache
-def _schema(group: type[Declared]) -> dict[str, Any]:
+def schema_of(group: type[Declared]) -> dict[str, Any]:
     """The group's JSON schema with its references written out."""
     schema = group.model_json_schema(mode="serialization")
     resolved: dict[str, Any] = _resolved(schema, schema.get("$defs", {}))

@@ -1,38 +1,44 @@
-"""What a long service delay is worth: the loss of one task, whose sum over the tasks a scheduler shall make small.
+"""Loss of one task by its service delay; schedulers minimise the sum over all tasks.
 
-A loss is any object with ``value(delay_s)`` and ``slope(delay_s)``, its derivative; arrays in, arrays out, both in the
-unit of the loss (seconds for the ones here, seconds per second for the slope). None stands for the mean delay.
+A loss is chosen by its name in :data:`PENALTIES` and has fields of its own. Another package adds one by subclassing
+:class:`DelayPenalty` and naming the class in its entry-point group ``lad_rllib.penalties``.
 """
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, fields
-from typing import Protocol, runtime_checkable
+from abc import abstractmethod
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import Field
 
-from lad_rllib.declared import shown
-from lad_rllib.errors import ConfigurationError
+from lad_rllib.declared import Declared, declared
+from lad_rllib.plugins import Registry
 
 FloatArray = NDArray[np.float64]
+NotNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
 
 
-@runtime_checkable
-class DelayPenalty(Protocol):
-    """Loss of one task as a function of its service delay."""
+class DelayPenalty(Declared):
+    """Loss of one task as a function of its service delay, with its settings as fields."""
 
+    @abstractmethod
     def value(self, delay_s: ArrayLike) -> FloatArray:
-        """Loss at each delay, same shape."""
-        ...
+        """Loss at each delay, same shape [s, unless the loss says otherwise]."""
 
+    @abstractmethod
     def slope(self, delay_s: ArrayLike) -> FloatArray:
         """Derivative of the loss at each delay, same shape; from the right where there is a corner."""
-        ...
 
 
-@dataclass(frozen=True)
-class MeanDelay:
+PENALTIES: Registry[type[DelayPenalty]] = Registry("penalty", "lad_rllib.penalties", base=DelayPenalty)
+"""Name of every loss and its class."""
+
+
+@PENALTIES.register("mean")
+class MeanDelay(DelayPenalty):
     """The delay itself: the objective of arXiv 2412.18212.
 
     >>> MeanDelay().value([1.0, 3.0]).tolist(), MeanDelay().slope([1.0, 3.0]).tolist()
@@ -48,24 +54,18 @@ class MeanDelay:
         return np.ones_like(delay_s, dtype=np.float64)
 
 
-@dataclass(frozen=True)
-class Tail:
-    """The delay, and what exceeds a threshold once more ``strength`` times: ``d + strength * max(d - threshold, 0)``.
-
-    Attributes:
-        threshold_s: Delay above which a task counts more [s].
-        strength: How much more each second above it counts.
+@PENALTIES.register("tail")
+class Tail(DelayPenalty):
+    """The delay plus a multiple of what exceeds a threshold: ``d + strength * max(d - threshold, 0)``.
 
     >>> Tail(threshold_s=2.0, strength=3.0).value([1.0, 4.0]).tolist()
     [1.0, 10.0]
     """
 
-    threshold_s: float
-    strength: float = 1.0
-
-    def __post_init__(self) -> None:
-        _check(self, "threshold_s", least=0.0)
-        _check(self, "strength", least=0.0)
+    threshold_s: NotNegative
+    """Delay above which a task counts more [s]."""
+    strength: NotNegative = 1.0
+    """How much more each second above it counts."""
 
     def value(self, delay_s: ArrayLike) -> FloatArray:
         """See :class:`DelayPenalty`."""
@@ -77,24 +77,19 @@ class Tail:
         return np.where(np.asarray(delay_s) >= self.threshold_s, 1.0 + self.strength, 1.0)
 
 
-@dataclass(frozen=True)
-class Lateness:
+@PENALTIES.register("lateness")
+class Lateness(DelayPenalty):
     """How long after its deadline a task is served: ``max(d - deadline, 0)``, the hinge above the missed deadline.
 
     A convex stand-in for the number of missed deadlines, with a slope for every late task. A task on time costs
     nothing, so nothing says how early it should be; :class:`Tail` does.
 
-    Attributes:
-        deadline_s: Longest service delay that is on time [s].
-
     >>> Lateness(deadline_s=2.0).value([1.0, 5.0]).tolist()
     [0.0, 3.0]
     """
 
-    deadline_s: float
-
-    def __post_init__(self) -> None:
-        _check(self, "deadline_s", least=0.0)
+    deadline_s: NotNegative
+    """Longest service delay that is on time [s]."""
 
     def value(self, delay_s: ArrayLike) -> FloatArray:
         """See :class:`DelayPenalty`."""
@@ -105,27 +100,21 @@ class Lateness:
         return np.where(np.asarray(delay_s) >= self.deadline_s, 1.0, 0.0)
 
 
-@dataclass(frozen=True)
-class DeadlineMiss:
+@PENALTIES.register("deadline-miss")
+class DeadlineMiss(DelayPenalty):
     """Missed deadlines counted smoothly: ``1 / (1 + exp(-(d - deadline) / width))``, from 0 (early) to 1 (late).
 
-    The smaller the width, the closer to the true count, and the less a task far from its deadline has a slope: one that
-    is hopelessly late is given up for those that can still be on time.
-
-    Attributes:
-        deadline_s: Longest service delay that is on time [s].
-        width_s: Delay over which a miss builds up [s].
+    The smaller the width, the closer to the true count, and the smaller the slope of a task far from its deadline: a
+    hopelessly late task is given up for those that can still be on time.
 
     >>> DeadlineMiss(deadline_s=2.0, width_s=0.1).value([0.0, 2.0, 4.0]).round(6).tolist()
     [0.0, 0.5, 1.0]
     """
 
-    deadline_s: float
-    width_s: float = 0.5
-
-    def __post_init__(self) -> None:
-        _check(self, "deadline_s", least=0.0)
-        _check(self, "width_s", above=0.0)
+    deadline_s: NotNegative
+    """Longest service delay that is on time [s]."""
+    width_s: Positive = 0.5
+    """Delay over which a miss builds up [s]."""
 
     def value(self, delay_s: ArrayLike) -> FloatArray:
         """See :class:`DelayPenalty`; in tasks."""
@@ -138,11 +127,7 @@ class DeadlineMiss:
         return missed * (1.0 - missed) / self.width_s
 
 
-PENALTIES: dict[str, type] = {"mean": MeanDelay, "tail": Tail, "lateness": Lateness, "deadline-miss": DeadlineMiss}
-"""Name of every loss and its class."""
-
-
-def make_penalty(name: str, **values: float) -> DelayPenalty:
+def make_penalty(name: str, **values: Any) -> DelayPenalty:
     """Build a loss by its name and its fields.
 
     Raises:
@@ -151,20 +136,4 @@ def make_penalty(name: str, **values: float) -> DelayPenalty:
     >>> make_penalty("tail", threshold_s=10.0, strength=2.0)
     Tail(threshold_s=10.0, strength=2.0)
     """
-    if not isinstance(name, str) or name not in PENALTIES:
-        raise ConfigurationError(f"unknown penalty {shown(name)}; choose from {', '.join(PENALTIES)}")
-    known = {field.name: field.default is MISSING for field in fields(PENALTIES[name])}
-    unknown = [key for key in values if key not in known]
-    missing = [key for key, is_needed in known.items() if is_needed and key not in values]
-    if unknown or missing:
-        fault = f"has no field {shown(unknown[0])}" if unknown else f"needs {missing[0]}"
-        raise ConfigurationError(f"penalty {name!r} {fault}; its fields: {', '.join(known) or 'none'}")
-    return PENALTIES[name](**values)
-
-
-def _check(penalty: object, name: str, least: float = -np.inf, above: float = -np.inf) -> None:
-    value = getattr(penalty, name)
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and -np.inf < value < np.inf
-    if not is_number or value < least or value <= above:
-        bound = f"at least {least:g}" if above == -np.inf else f"above {above:g}"
-        raise ConfigurationError(f"{name} of {type(penalty).__name__} must be a number {bound}, got {shown(value)}")
+    return declared(PENALTIES[name], values, "penalty.")

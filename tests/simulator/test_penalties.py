@@ -14,7 +14,12 @@ from lad_rllib.simulator.penalties import (
     make_penalty,
 )
 
-EXAMPLES = [MeanDelay(), Tail(3.0, 2.0), Lateness(3.0), DeadlineMiss(3.0, 0.7)]
+EXAMPLES = [
+    MeanDelay(),
+    Tail(threshold_s=3.0, strength=2.0),
+    Lateness(deadline_s=3.0),
+    DeadlineMiss(deadline_s=3.0, width_s=0.7),
+]
 
 
 @pytest.mark.parametrize("penalty", EXAMPLES, ids=lambda p: type(p).__name__)
@@ -33,7 +38,7 @@ def test_a_longer_delay_never_costs_less(penalty):
 
 def test_with_a_narrow_width_missed_deadlines_are_counted():
     delay_s = np.random.default_rng(0).uniform(0, 10, 1000)
-    missed = DeadlineMiss(4.0, 1e-4).value(delay_s).sum()
+    missed = DeadlineMiss(deadline_s=4.0, width_s=1e-4).value(delay_s).sum()
     assert missed == pytest.approx((delay_s > 4.0).sum(), abs=0.1)
 
 
@@ -44,19 +49,23 @@ def test_every_loss_is_built_by_its_name():
         make_penalty("lateness", deadline_s=3.0),
         make_penalty("deadline-miss", deadline_s=3.0, width_s=0.7),
     ]
-    assert built == EXAMPLES and [type(p) for p in built] == list(PENALTIES.values())
+    assert built == EXAMPLES and [type(p) for p in built] == [PENALTIES[name] for name in PENALTIES]
 
 
 @pytest.mark.parametrize(
     ("name", "values", "message"),
     [
         ("median", {}, "unknown penalty 'median'; choose from mean, tail, lateness, deadline-miss"),
-        ("tail", {}, "penalty 'tail' needs threshold_s; its fields: threshold_s, strength"),
-        ("mean", {"strength": 1.0}, "penalty 'mean' has no field 'strength'; its fields: none"),
-        ("tail", {"threshold_s": -1.0}, "threshold_s of Tail must be a number at least 0, got -1.0"),
-        ("lateness", {"deadline_s": float("nan")}, "deadline_s of Lateness must be a number at least 0, got nan"),
-        ("deadline-miss", {"deadline_s": 1.0, "width_s": 0}, "width_s of DeadlineMiss must be a number above 0, got 0"),
-        ("lateness", {"deadline_s": "1"}, "deadline_s of Lateness must be a number at least 0, got '1'"),
+        ("tail", {}, "penalty.threshold_s is missing"),
+        ("mean", {"strength": 1.0}, "unknown key 'penalty.strength'; valid: none"),
+        ("tail", {"threshold_s": -1.0}, "penalty.threshold_s must be a number of at least 0, got -1.0"),
+        ("lateness", {"deadline_s": float("nan")}, "penalty.deadline_s must be a number of at least 0, got nan"),
+        ("deadline-miss", {"deadline_s": 1.0, "width_s": 0}, "penalty.width_s must be a number above 0, got 0"),
+        (
+            "lateness",
+            {"deadline_s": "1"},
+            "penalty.deadline_s must be a number of at least 0, got '1'; leave the quotes out",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_refused_in_one_line(name, values, message):
