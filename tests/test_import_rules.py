@@ -25,7 +25,7 @@ ROOMS = {
     # The public API; a room loads when its first name is used.
     "__init__": {"algorithms", "edge", "envs", "fleet", "registry", "scheduling", "service", "simulator"},
 }
-LEAVES = {"names", "errors", "declared", "durable", "plugins", "text_files"}
+LEAVES = {"names", "errors", "declared", "durable", "plugins", "reference", "text_files"}
 COMMAND_LINE = "cli"
 
 # Room -> packages that it must not import, besides those forbidden to all.
