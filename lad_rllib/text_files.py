@@ -14,11 +14,11 @@ import yaml
 from lad_rllib.declared import shown
 from lad_rllib.errors import ConfigurationError
 
-LONGEST_PATH = 300
+MAX_PATH = 300
 """Characters of a path that an error shows whole."""
 
-LARGEST_BYTES = 4_000_000
-MOST_VALUES = 200_000
+MAX_BYTES = 4_000_000
+MAX_VALUES = 200_000
 """Values of a file once its aliases are written out."""
 MAX_DEPTH = 100
 """Groups and lists within one another."""
@@ -63,7 +63,7 @@ def read_text(path: str | Path, what: str = "file") -> str:
     if not problem and "\0" in text:
         problem = "it holds NUL bytes, so it is no text"
     if problem:
-        name = str(path) if len(str(path)) <= LONGEST_PATH and str(path).isprintable() else shown(str(path))
+        name = str(path) if len(str(path)) <= MAX_PATH and str(path).isprintable() else shown(str(path))
         raise ConfigurationError(f"cannot read {what} {name}: {problem}")
     return text
 
@@ -73,8 +73,8 @@ def _obstacle(file: Path) -> str:
     status = file.stat()
     if not stat.S_ISREG(status.st_mode):
         return f"it is {'a folder' if stat.S_ISDIR(status.st_mode) else 'no regular file'}; name a file"
-    if status.st_size > LARGEST_BYTES:
-        return f"it has {status.st_size:,} bytes, at most {LARGEST_BYTES:,} are read"
+    if status.st_size > MAX_BYTES:
+        return f"it has {status.st_size:,} bytes, at most {MAX_BYTES:,} are read"
     return ""
 
 
@@ -122,9 +122,9 @@ def _written_out(node: yaml.Node, known: dict[int, int]) -> int:
         total += sum(_written_out(one, known) for one in node.value)
     elif isinstance(node, yaml.MappingNode):
         total += sum(_written_out(key, known) + _written_out(value, known) for key, value in node.value)
-    if total > MOST_VALUES:
+    if total > MAX_VALUES:
         raise yaml.constructor.ConstructorError(
-            None, None, f"its aliases stand for more than {MOST_VALUES:,} values", node.start_mark
+            None, None, f"its aliases stand for more than {MAX_VALUES:,} values", node.start_mark
         )
     known[id(node)] = total
     return total

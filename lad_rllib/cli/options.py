@@ -10,7 +10,7 @@ from typing import Any
 from lad_rllib.cli.parsing import GIVEN
 from lad_rllib.declared import shown
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.simulator import PRESETS, Setting, TraceArrivals, load_spec, override_spec, resolve_paths
+from lad_rllib.simulator import ARRIVALS, PRESETS, Setting, TraceArrivals, load_spec, override_spec, resolve_paths
 
 MAX_SEED = 2**32 - 1
 MAY_CHANGE = frozenset(
@@ -33,9 +33,8 @@ def setting_spec(options: argparse.Namespace) -> dict[str, Any]:
         time_compression=options.time_compression,
         work_shown=options.work_shown,
     )
-    source = {"paper": "uniform", "poisson": "poisson"}.get(options.arrivals or "")
-    if source:
-        arrivals["source"] = source
+    if options.arrivals in ARRIVALS:
+        arrivals["source"] = options.arrivals
     elif options.arrivals:
         arrivals |= {"source": "trace", "path": options.arrivals}
     changes = _given(

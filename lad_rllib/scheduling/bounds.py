@@ -7,9 +7,8 @@ import heapq
 import numpy as np
 from numpy.typing import NDArray
 
-from lad_rllib.simulator import delays
-from lad_rllib.simulator.arrivals import Arrivals
 from lad_rllib.simulator.network import EdgeNetwork
+from lad_rllib.simulator.tasks import Arrivals
 
 FloatArray = NDArray[np.float64]
 
@@ -56,15 +55,12 @@ def _tasks_of_slot(
     network: EdgeNetwork, arrivals: Arrivals, episode: int, slot: int
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Workloads, least way plus half the computing delay, and least way of a slot's tasks; each of shape (K,)."""
-    where, capacity, rate = (episode, slot), network.capacity_gcycles_per_s, network.link_rate_mbit_per_s
+    where = (episode, slot)
     mask = arrivals.mask[where]
-    work, size, result = (
-        values[where][mask][:, None] for values in (arrivals.workload_gcycles, arrivals.task_mbit, arrivals.result_mbit)
-    )
-    is_home = network.home_server[np.nonzero(mask)[0]][:, None] == np.arange(network.num_servers)
-    way = delays.upload_delay_s(size, rate, is_home) + delays.download_delay_s(result, rate)
-    half = way + delays.computing_delay_s(work, capacity) / 2.0
-    return work[:, 0], half.min(axis=1), way.min(axis=1)
+    tasks = (arrivals.task_mbit[where], arrivals.workload_gcycles[where], arrivals.result_mbit[where])
+    upload, computing, download = network.unloaded_delays_s(mask, *tasks)
+    way = upload + download
+    return tasks[1][mask], (way + computing / 2.0).min(axis=1), way.min(axis=1)
 
 
 def one_machine_sum_s(workloads_gcycles: list[FloatArray], network: EdgeNetwork) -> float:

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from lad_rllib.scheduling.rollout import EpisodeRecord, GivenDecisions, play
 from lad_rllib.simulator import delays
-from lad_rllib.simulator.arrivals import Arrivals
 from lad_rllib.simulator.marginal_cost import hinge_sums, marginal_costs_s
 from lad_rllib.simulator.network import EdgeNetwork
+from lad_rllib.simulator.tasks import Arrivals
 
 FloatArray = NDArray[np.float64]
-_LEAST_GAIN_S, _LEAST_LOGIT = 1e-9, -50.0
+_MIN_GAIN_S, _MIN_LOGIT = 1e-9, -50.0
 
 
 def local_search(
@@ -97,7 +97,7 @@ def settle(
         logits = np.tile(np.log(network.capacity_gcycles_per_s), (int(mask.sum()), 1))
         scale_s = None
         for iteration, rate in enumerate(np.geomspace(*learning_rate, iterations)):
-            logits = np.maximum(logits - logits.max(axis=1, keepdims=True), _LEAST_LOGIT)
+            logits = np.maximum(logits - logits.max(axis=1, keepdims=True), _MIN_LOGIT)
             cumulative = np.cumsum(np.exp(logits), axis=1)
             uniform = own_rng.random(len(logits))[:, None] * cumulative[:, -1:]
             action[episode][mask[0]] = (uniform > cumulative).sum(axis=1)
@@ -125,13 +125,9 @@ class _Search:
         self._work = [record.workload_gcycles[episode, t][masks[t]] for t in range(slots)]
         self._alone = []  # delay of each task on empty servers
         for t, mask in enumerate(masks):
-            is_home = network.home_server[np.nonzero(mask)[0]][:, None] == servers
-            size, result = record.task_mbit[episode, t][mask], record.result_mbit[episode, t][mask]
-            self._alone.append(
-                delays.upload_delay_s(size[:, None], network.link_rate_mbit_per_s, is_home)
-                + delays.computing_delay_s(self._work[t][:, None], self._capacity)
-                + delays.download_delay_s(result[:, None], network.link_rate_mbit_per_s)
-            )
+            tasks = (record.task_mbit, record.workload_gcycles, record.result_mbit)
+            upload, computing, download = network.unloaded_delays_s(mask, *(values[episode, t] for values in tasks))
+            self._alone.append(upload + computing + download)
         self._queue = record.queue_gcycles[episode].copy()
         self._sent = np.zeros((slots, len(servers)))
         self._count = np.zeros((slots, len(servers)))
@@ -158,7 +154,7 @@ class _Search:
             later[old] = taken[k, old]
             cost = alone[k] + (self._queue[slot] + before + w * behind + later) / capacity
             new = int(cost.argmin())
-            if new != old and cost[new] < cost[old] - _LEAST_GAIN_S:
+            if new != old and cost[new] < cost[old] - _MIN_GAIN_S:
                 self._move(slot, w, old, new)
                 action[k] = new
                 changed = np.array([old, new])

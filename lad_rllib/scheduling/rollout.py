@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lad_rllib.scheduling.scheduler import Scheduler
-from lad_rllib.simulator.arrivals import Arrivals
 from lad_rllib.simulator.episode import EdgeSimulator, SlotTasks
 from lad_rllib.simulator.marginal_cost import PlayedEpisodes
 from lad_rllib.simulator.network import EdgeNetwork
+from lad_rllib.simulator.tasks import Arrivals
 
 
 @dataclass(frozen=True)

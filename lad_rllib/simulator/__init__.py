@@ -1,16 +1,17 @@
 """The edge network as arithmetic (NumPy, pandas): draws, arrivals, traces, delays, queues, episodes in lockstep."""
 
 from lad_rllib.simulator.arrivals import (
-    Arrivals,
+    ARRIVALS,
+    ArrivalFields,
     ArrivalSource,
-    PoissonArrivals,
+    PoissonFields,
+    SyntheticArrivals,
+    SyntheticFields,
     TaskAttributes,
-    TaskRanges,
-    UniformArrivals,
+    TraceArrivals,
+    UniformFields,
     published_task_attributes,
-    stack_arrivals,
 )
-from lad_rllib.simulator.arrivals.trace import TraceArrivals, TraceReport
 from lad_rllib.simulator.episode import EdgeSimulator, SlotDelays, SlotTasks, tasks_of_slot
 from lad_rllib.simulator.marginal_cost import PlayedEpisodes, marginal_costs_s
 from lad_rllib.simulator.network import EdgeNetwork, draw_network, published_network
@@ -33,13 +34,16 @@ from lad_rllib.simulator.settings import (
     resolve_paths,
 )
 from lad_rllib.simulator.task_by_task import TaskByTask
+from lad_rllib.simulator.tasks import Arrivals, stack_arrivals
 from lad_rllib.simulator.traces.reading import read_trace, sample_trace_path
 from lad_rllib.simulator.traces.rules import TraceRules
 
 __all__ = [
+    "ARRIVALS",
     "PENALTIES",
     "PRESETS",
     "Arrivals",
+    "ArrivalFields",
     "ArrivalSource",
     "DeadlineMiss",
     "DelayPenalty",
@@ -48,18 +52,18 @@ __all__ = [
     "Lateness",
     "MeanDelay",
     "PlayedEpisodes",
-    "PoissonArrivals",
+    "PoissonFields",
     "Setting",
     "SlotDelays",
     "SlotTasks",
+    "SyntheticArrivals",
+    "SyntheticFields",
     "Tail",
     "TaskAttributes",
     "TaskByTask",
-    "TaskRanges",
     "TraceArrivals",
-    "TraceReport",
     "TraceRules",
-    "UniformArrivals",
+    "UniformFields",
     "build_setting",
     "draw_network",
     "load_setting",

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lad_rllib.simulator import delays
-from lad_rllib.simulator.arrivals import Arrivals
 from lad_rllib.simulator.network import EdgeNetwork
 from lad_rllib.simulator.seen_queues import SeenQueues
+from lad_rllib.simulator.tasks import Arrivals
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class EdgeSimulator:
 
     Args:
         network: The edge network.
-        arrivals: Arrivals of E episodes (see :func:`~lad_rllib.simulator.arrivals.stack_arrivals`).
+        arrivals: Arrivals of E episodes (see :func:`~lad_rllib.simulator.tasks.stack_arrivals`).
     """
 
     def __init__(self, network: EdgeNetwork, arrivals: Arrivals) -> None:

@@ -150,23 +150,19 @@ class _Slot:
 
     def __init__(self, episodes: PlayedEpisodes, episode: int, slot: int) -> None:
         network, where = episodes.network, (episode, slot)
-        capacity, link_rate = network.capacity_gcycles_per_s, network.link_rate_mbit_per_s
-        servers = np.arange(network.num_servers)
+        capacity = network.capacity_gcycles_per_s
         self.mask = episodes.mask[where]
-        station, _ = np.nonzero(self.mask)
         self.work = episodes.workload_gcycles[where][self.mask]
-        self.sent_to = episodes.action[where][self.mask][:, None] == servers
+        self.sent_to = episodes.action[where][self.mask][:, None] == np.arange(network.num_servers)
         sent = np.where(self.sent_to, self.work[:, None], 0.0)
         through = np.cumsum(sent, axis=0)
         queue = episodes.queue_gcycles[where]
         self.idle_gcycles = np.maximum(capacity * network.slot_s - queue - sent.sum(axis=0), 0.0)
-        is_home = network.home_server[station][:, None] == servers
-        self.own_delay_s = (
-            delays.upload_delay_s(episodes.task_mbit[where][self.mask][:, None], link_rate, is_home)
-            + delays.waiting_delay_s(queue, through - sent, capacity)
-            + delays.computing_delay_s(self.work[:, None], capacity)
-            + delays.download_delay_s(episodes.result_mbit[where][self.mask][:, None], link_rate)
+        upload, computing, download = network.unloaded_delays_s(
+            self.mask, episodes.task_mbit[where], episodes.workload_gcycles[where], episodes.result_mbit[where]
         )
+        waiting = delays.waiting_delay_s(queue, through - sent, capacity)
+        self.own_delay_s = upload + waiting + computing + download
 
     def weigh(self, penalty: DelayPenalty, weight: FloatArray | None) -> None:
         """Fill in losses and slopes; ``weight`` has shape (B, N)."""

@@ -1,14 +1,20 @@
-"""The edge network: base stations, edge servers of unequal capacity, and their links."""
+"""The edge network: base stations, edge servers of unequal capacity, their links, and the settings of all three."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import Field, model_validator
 
-from lad_rllib.declared import shown
+from lad_rllib.declared import Declared, shown
 from lad_rllib.errors import ConfigurationError
+from lad_rllib.simulator import delays
+from lad_rllib.simulator.field_types import PAIR, Count, Positive, Seed, ServerIndex
+
+FloatArray = NDArray[np.float64]
 
 
 def _positive_vector(name: str, values: ArrayLike) -> NDArray[np.float64]:
@@ -84,6 +90,25 @@ class EdgeNetwork:
         """Capacity of all servers together [Gcycle/s]."""
         return float(self.capacity_gcycles_per_s.sum())
 
+    def unloaded_delays_s(
+        self, mask: NDArray[np.bool_], task_mbit: FloatArray, workload_gcycles: FloatArray, result_mbit: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Upload, computing and download delay of a slot's K tasks on every server [s], shape (K, A) each.
+
+        Args:
+            mask: Where there is a task, shape (B, N); the other arguments have this shape, too.
+            task_mbit: Input sizes [Mbit].
+            workload_gcycles: Work [Gcycle].
+            result_mbit: Result sizes [Mbit].
+        """
+        station, _ = np.nonzero(mask)
+        is_home = self.home_server[station][:, None] == np.arange(self.num_servers)
+        return (
+            delays.upload_delay_s(task_mbit[mask][:, None], self.link_rate_mbit_per_s, is_home),
+            delays.computing_delay_s(workload_gcycles[mask][:, None], self.capacity_gcycles_per_s),
+            delays.download_delay_s(result_mbit[mask][:, None], self.link_rate_mbit_per_s),
+        )
+
 
 def draw_network(
     rng: np.random.Generator,
@@ -127,3 +152,84 @@ def published_network(num_stations: int = 20) -> EdgeNetwork:
     capacity = np.random.RandomState(2).randint(10, 51, num_stations).astype(float)
     link_rate = np.random.RandomState(5).randint(400, 501, num_stations).astype(float)
     return EdgeNetwork(num_stations, capacity, link_rate)
+
+
+class Drawn(Declared):
+    """Values drawn uniformly, one for each edge server."""
+
+    range: Annotated[list[Annotated[int, Field(ge=1, le=10**9)]], *PAIR]
+    """Least and greatest value, whole numbers, both included."""
+    seed: Seed | None = None
+    """Seed of the draws; null: the network's."""
+
+
+PerServer = Literal["published"] | Positive | Annotated[list[Positive], Field(min_length=1)] | Drawn
+"""Values of the edge servers: the published draws, one for all, one for each, or drawn."""
+
+
+class NetworkFields(Declared):
+    """Group ``network``. The defaults are the draws of the published experiments (arXiv 2412.18212)."""
+
+    stations: Count = 20
+    """Base stations B."""
+    servers: Count | None = None
+    """Edge servers A; null: as many as the lists of capacities or link rates name, else one per station."""
+    capacity_gcycles_per_s: PerServer = "published"
+    """Computing capacity of the edge servers [Gcycle/s]: ``published``; one number for all; a list; or
+    ``{range: [10, 50], seed: 3}``, whole numbers drawn uniformly, both ends included."""
+    link_rate_mbit_per_s: PerServer = "published"
+    """Link rate of the edge servers [Mbit/s], in the same forms."""
+    home_server: list[ServerIndex] | None = None
+    """Edge server at each base station, -1 for none; null: server ``b`` at station ``b``."""
+    seed: Seed | None = None
+    """Seed of the ranges that name none themselves; null is 0. Another seed is another network."""
+
+    @model_validator(mode="after")
+    def _seed_has_effect(self) -> Self:
+        values = (self.capacity_gcycles_per_s, self.link_rate_mbit_per_s)
+        if self.seed is not None and not any(isinstance(value, Drawn) and value.seed is None for value in values):
+            raise ValueError(
+                f"seed {self.seed} has no effect: neither capacity_gcycles_per_s nor link_rate_mbit_per_s is "
+                "drawn with it; use preset paper-random or {range: [10, 50]}, or leave the seed out"
+            )
+        return self
+
+    @property
+    def num_servers(self) -> int:
+        """Edge servers A."""
+        return next(iter(self._lengths.values()), self.stations) if self.servers is None else self.servers
+
+    @property
+    def _lengths(self) -> dict[str, int]:
+        """Edge servers that each list of values names."""
+        values = {name: getattr(self, name) for name in ("capacity_gcycles_per_s", "link_rate_mbit_per_s")}
+        return {name: len(value) for name, value in values.items() if isinstance(value, list)}
+
+    def build(self, slot_s: float) -> EdgeNetwork:
+        """The network that the fields describe."""
+        lengths, servers = self._lengths, self.num_servers
+        for name, length in lengths.items():
+            if length != servers:
+                cause = "servers is" if self.servers is not None else "capacity_gcycles_per_s names"
+                raise ConfigurationError(
+                    f"network.{name} names {length} edge servers, {cause} {servers}; make them equal"
+                )
+        home: dict[str, Any] = {} if self.home_server is None else {"home_server": np.array(self.home_server)}
+        return EdgeNetwork(
+            num_stations=self.stations,
+            capacity_gcycles_per_s=self._vector("capacity_gcycles_per_s", "capacity_range", servers),
+            link_rate_mbit_per_s=self._vector("link_rate_mbit_per_s", "link_rate_range", servers),
+            slot_s=slot_s,
+            **home,
+        )
+
+    def _vector(self, name: str, range_name: str, servers: int) -> NDArray[np.float64]:
+        value = getattr(self, name)
+        source = value
+        if value == "published":
+            source = getattr(published_network(servers), name)
+        elif isinstance(value, Drawn):
+            seed = (self.seed or 0) if value.seed is None else value.seed
+            drawn = draw_network(np.random.default_rng(seed), num_servers=servers, **{range_name: tuple(value.range)})  # type: ignore[arg-type]
+            source = getattr(drawn, name)
+        return np.full(servers, source, dtype=np.float64)

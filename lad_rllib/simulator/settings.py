@@ -7,8 +7,8 @@ A setting is described by a plain dictionary (it travels in configurations, file
 | ``preset`` | named setting that the other keys change, see :data:`PRESETS` | ``paper`` |
 | ``name`` | name in results | the preset's, followed by another source if there is one |
 | ``slots`` | slots T of an episode | 60 (arXiv 2412.18212) |
-| ``slot_s`` | length of a slot [s] | 1 (arXiv 2412.18212); 20 with a trace, see ``TRACE_SLOT_S`` |
-| ``network`` | group, see :class:`~lad_rllib.simulator.setting_fields.NetworkFields` | published draws |
+| ``slot_s`` | length of a slot [s] | 1 (arXiv 2412.18212); 20 with a trace |
+| ``network`` | group, see :class:`~lad_rllib.simulator.network.NetworkFields` | published draws |
 | ``arrivals`` | group: ``source`` (``uniform``, ``poisson``, ``trace``) and its fields, see there | ``uniform`` |
 
 Keys of a group change single fields of the preset's group. With another ``source`` than the preset's, the arrivals keep
@@ -29,10 +29,10 @@ from pydantic import Field
 
 from lad_rllib.declared import Declared, declared, plain, shown
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.simulator.arrivals import ArrivalSource, TaskRanges
-from lad_rllib.simulator.arrivals.trace import TRACE_SLOT_S, TraceArrivals
-from lad_rllib.simulator.network import EdgeNetwork
-from lad_rllib.simulator.setting_fields import SAMPLE, SOURCES, Count, NetworkFields, SyntheticFields
+from lad_rllib.simulator.arrivals import ARRIVALS, ArrivalSource, SyntheticFields, TraceArrivals
+from lad_rllib.simulator.arrivals.trace import SAMPLE
+from lad_rllib.simulator.field_types import Count
+from lad_rllib.simulator.network import EdgeNetwork, NetworkFields
 from lad_rllib.simulator.sizes import check_fits, setting_bytes
 from lad_rllib.text_files import read_structured
 
@@ -64,7 +64,7 @@ _GROUPS = ("network", "arrivals")
 
 
 class SettingFields(Declared):
-    """The keys of a setting; groups are declared in :mod:`lad_rllib.simulator.setting_fields`."""
+    """The keys of a setting; the groups are declared with the network and with each source of arrivals."""
 
     preset: str = "paper"
     """Named setting that the other keys change."""
@@ -73,7 +73,7 @@ class SettingFields(Declared):
     slots: Count = 60
     """Slots T of an episode (60 in arXiv 2412.18212)."""
     slot_s: Annotated[float, Field(gt=0, le=1e9)] | None = None
-    """Length of a slot [s]; null: 1 (arXiv 2412.18212), and 20 with a trace, see ``TRACE_SLOT_S``."""
+    """Length of a slot [s]; null: 1 (arXiv 2412.18212), and 20 with a trace."""
     network: dict[str, Any] = {}
     arrivals: dict[str, Any] = {}
 
@@ -125,19 +125,7 @@ class Setting:
         offered = self.arrivals.mean_work_per_slot_gcycles() / slot_s
         growth = "more than they can do: queues grow" if self.load > 1 else "which they can do on average"
         meaning = f"  the servers are asked for {offered:.4g} Gcycle/s, {growth}"
-        if isinstance(self.arrivals, TraceArrivals):
-            return f"{line}\n{meaning}\n{self.arrivals.report.summary()}"
-        return f"{line}\n  {self._tasks_in_words()}\n{meaning}"
-
-    def _tasks_in_words(self) -> str:
-        """What a synthetic source brings."""
-        fields = self.spec["arrivals"]
-        if fields["source"] == "poisson":
-            number = f"a Poisson number of tasks, mean {shown(fields['mean_tasks'])}"
-        else:
-            number = f"{fields['min_tasks']} to {fields['max_tasks']} tasks, each number equally likely"
-        low, high = fields["denoising_steps"] or TaskRanges().denoising_steps
-        return f"each slot brings each base station {number}, of {low} to {high} denoising steps"
+        return "\n".join(text for text in (line, self.arrivals.describe(), meaning) if text)
 
 
 def build_setting(spec: Mapping[str, Any]) -> Setting:
@@ -156,19 +144,17 @@ def build_setting(spec: Mapping[str, Any]) -> Setting:
         raise ConfigurationError(f"unknown preset {shown(preset)}; choose from {', '.join(PRESETS)}")
     top = declared(SettingFields, override_spec(PRESETS[preset], spec))
     source = top.arrivals.get("source", "uniform")
-    if not isinstance(source, str) or source not in SOURCES:
-        raise ConfigurationError(f"unknown arrivals.source {shown(source)}; choose from {', '.join(SOURCES)}")
+    fields = ARRIVALS[source]
     _check_source_has(source, top.arrivals)
     network_fields = declared(NetworkFields, top.network, "network.")
-    arrival_fields = declared(SOURCES[source], top.arrivals, "arrivals.")
-    slot_s = top.slot_s or (TRACE_SLOT_S if source == "trace" else 1.0)
+    arrival_fields = declared(fields, top.arrivals, "arrivals.")
+    slot_s = top.slot_s or fields.default_slot_s
     name = top.name or (preset if source == PRESETS[preset]["arrivals"]["source"] else f"{preset}-{source}")
-    _check_size(top.slots, network_fields, arrival_fields.max_tasks or 1)
+    _check_size(top.slots, network_fields, getattr(arrival_fields, "max_tasks", None) or 1)
     network = network_fields.build(slot_s)
     arrivals = arrival_fields.build(network)
     _check_size(top.slots, network_fields, arrivals.max_tasks)
-    if isinstance(arrivals, TraceArrivals):
-        arrivals.check_episode(top.slots)
+    arrivals.check_episode(top.slots)
     resolved = {
         "preset": preset,
         "name": name,
@@ -227,8 +213,8 @@ def _source(spec: Mapping[str, Any]) -> object:
 
 def _check_source_has(source: str, arrivals: Mapping[str, Any]) -> None:
     """Refuse a field of another source by that source's name."""
-    for key in set(arrivals) - set(SOURCES[source].model_fields):
-        if owners := [other for other, group in SOURCES.items() if key in group.model_fields]:
+    for key in set(arrivals) - set(ARRIVALS[source].model_fields):
+        if owners := [other for other in ARRIVALS if key in ARRIVALS[other].model_fields]:
             raise ConfigurationError(
                 f"arrivals.{key} belongs to source {' or '.join(owners)}, and arrivals.source is {source}"
             )
@@ -238,8 +224,7 @@ def _shared_fields(arrivals: Mapping[str, Any], source: object, new_source: obje
     """The arrivals' values that keep their meaning with another source; None: the source stays."""
     if new_source is None or new_source == source:
         return dict(arrivals)
-    both = [SOURCES[one] for one in (source, new_source) if isinstance(one, str) and one in SOURCES]
-    if len(both) < 2 or not all(issubclass(group, SyntheticFields) for group in both):
+    if not all(one in ARRIVALS and issubclass(ARRIVALS[one], SyntheticFields) for one in (source, new_source)):
         return {}
     return {key: value for key, value in arrivals.items() if key in SyntheticFields.model_fields}
 

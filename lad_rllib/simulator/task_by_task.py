@@ -99,19 +99,14 @@ class TaskByTask:
         shown, network = self.simulator.tasks, self.simulator.network
         tasks = shown.revealed or shown
         self._mask = tasks.mask[0]
-        stations = np.nonzero(self._mask)[0]
-        size, work, result = (
-            values[0][self._mask] for values in (tasks.task_mbit, tasks.workload_gcycles, tasks.result_mbit)
+        self._upload_s, self._computing_s, self._download_s = network.unloaded_delays_s(
+            self._mask, tasks.task_mbit[0], tasks.workload_gcycles[0], tasks.result_mbit[0]
         )
-        is_home = network.home_server[stations][:, None] == np.arange(network.num_servers)
-        self._upload_s = delays.upload_delay_s(size[:, None], network.link_rate_mbit_per_s, is_home)
-        self._computing_s = delays.computing_delay_s(work[:, None], network.capacity_gcycles_per_s)
-        self._download_s = delays.download_delay_s(result[:, None], network.link_rate_mbit_per_s)
         self._next = 0
         # Python numbers: single values are faster than in arrays.
-        self._stations: list[int] = stations.tolist()
-        self._task_mbit: list[float] = size.tolist()
-        self._workload: list[float] = work.tolist()
+        self._stations: list[int] = np.nonzero(self._mask)[0].tolist()
+        self._task_mbit: list[float] = tasks.task_mbit[0][self._mask].tolist()
+        self._workload: list[float] = tasks.workload_gcycles[0][self._mask].tolist()
         self._shown_workload: list[float] = shown.workload_gcycles[0][self._mask].tolist()
         self._queue_gcycles: list[float] = tasks.queue_gcycles[0].tolist()
         self._capacity: list[float] = network.capacity_gcycles_per_s.tolist()

@@ -25,7 +25,7 @@ def option(command: str, name: str) -> argparse.Action:
 
 
 def offered(action: argparse.Action) -> list[str]:
-    """Choices, or the words that a metavar such as ``paper|poisson|FILE`` has beside its placeholders."""
+    """Choices, or the words that a metavar such as ``uniform|poisson|FILE`` has beside its placeholders."""
     words = action.choices or [word for word in str(action.metavar).split("|") if word.islower()]
     return list(words)
 

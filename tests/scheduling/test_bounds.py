@@ -11,7 +11,8 @@ from lad_rllib.scheduling.bounds import empty_queue_sum_s, one_machine_sum_s
 from lad_rllib.simulator import (
     Arrivals,
     EdgeNetwork,
-    PoissonArrivals,
+    PoissonFields,
+    SyntheticArrivals,
     build_setting,
     draw_network,
     marginal_costs_s,
@@ -25,7 +26,9 @@ def random_setting(seed, episodes=2, num_slots=6):
     stations, servers = rng.integers(1, 5, size=2)
     network = draw_network(rng, num_stations=stations, num_servers=servers, capacity_range=(1, 9), slot_s=1.2)
     network = replace(network, home_server=rng.integers(-1, servers, size=stations))
-    source = PoissonArrivals(num_stations=stations, max_tasks=7, mean_tasks=rng.uniform(0.2, 4))
+    source = SyntheticArrivals(
+        PoissonFields(max_tasks=7, mean_tasks=rng.uniform(0.2, 4), attributes="per_task"), stations
+    )
     return network, stack_arrivals([source.draw(rng, num_slots) for _ in range(episodes)])
 
 
@@ -57,9 +60,13 @@ def test_no_scheduler_and_no_search_is_below_the_bound(seed):
 def test_the_optimum_of_a_tiny_instance_is_between_bound_and_search(seed):
     rng = np.random.default_rng(seed)
     network = EdgeNetwork(2, rng.uniform(0.3, 3.0, 2), rng.uniform(20, 400, 2))
-    arrivals = stack_arrivals([PoissonArrivals(num_stations=2, max_tasks=2, mean_tasks=1.2).draw(rng, 3)])
+    arrivals = stack_arrivals(
+        [SyntheticArrivals(PoissonFields(max_tasks=2, mean_tasks=1.2, attributes="per_task"), 2).draw(rng, 3)]
+    )
     while not 0 < arrivals.num_tasks <= 8:
-        arrivals = stack_arrivals([PoissonArrivals(num_stations=2, max_tasks=2, mean_tasks=1.2).draw(rng, 3)])
+        arrivals = stack_arrivals(
+            [SyntheticArrivals(PoissonFields(max_tasks=2, mean_tasks=1.2, attributes="per_task"), 2).draw(rng, 3)]
+        )
     schedules = all_schedules(network, arrivals)
     optimum = schedules.episode_mean_delay_s.min()
     assert lower_bound_s(network, arrivals)[0] <= optimum + 1e-12
@@ -113,7 +120,11 @@ def test_the_empty_queue_bound_is_the_best_of_all_orders_and_assignments():
 
 def test_episodes_without_tasks_have_the_bound_zero():
     arrivals = stack_arrivals(
-        [PoissonArrivals(num_stations=2, max_tasks=2, mean_tasks=0.0).draw(np.random.default_rng(0), 3)]
+        [
+            SyntheticArrivals(PoissonFields(max_tasks=2, mean_tasks=0.0, attributes="per_task"), 2).draw(
+                np.random.default_rng(0), 3
+            )
+        ]
     )
     assert lower_bound_s(draw_network(np.random.default_rng(0), num_stations=2), arrivals).tolist() == [0.0]
 

@@ -19,8 +19,9 @@ from lad_rllib.scheduling.fitted.size_intervals import _built, _changed, _drawn
 from lad_rllib.scheduling.fitted.size_tables import size_thresholds, slot_class_means
 from lad_rllib.simulator import (
     EdgeSimulator,
+    SyntheticArrivals,
     Tail,
-    UniformArrivals,
+    UniformFields,
     build_setting,
     draw_network,
     marginal_costs_s,
@@ -201,7 +202,7 @@ def test_means_by_slot_and_class_equal_a_loop():
 
 
 def test_size_classes_hold_about_as_many_tasks_each_and_equal_tasks_together():
-    work = UniformArrivals().draw(np.random.default_rng(0), 5).workload_gcycles
+    work = SyntheticArrivals(UniformFields(attributes="per_task")).draw(np.random.default_rng(0), 5).workload_gcycles
     work = work[work > 0]
     counts = np.bincount(np.searchsorted(size_thresholds(work, 8), work))
     assert len(counts) == 8 and counts.max() < 1.02 * counts.min()

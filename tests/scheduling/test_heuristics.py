@@ -11,11 +11,11 @@ from lad_rllib.scheduling.heuristics import water_filling_shares
 from lad_rllib.simulator import (
     EdgeNetwork,
     EdgeSimulator,
-    PoissonArrivals,
-    UniformArrivals,
+    PoissonFields,
+    SyntheticArrivals,
+    UniformFields,
     draw_network,
     published_network,
-    published_task_attributes,
     stack_arrivals,
 )
 from tests.literal_loop import least_own_delay, play_literally
@@ -24,7 +24,7 @@ from tests.parity import published_episode
 
 def slot_tasks(network, task_counts, queue_gcycles):
     """The tasks of one slot of one episode, with given counts and queues."""
-    source = UniformArrivals(num_stations=network.num_stations, max_tasks=max(task_counts))
+    source = SyntheticArrivals(UniformFields(max_tasks=max(task_counts), attributes="per_task"), network.num_stations)
     arrivals = source.draw(np.random.default_rng(0), 1)
     simulator = EdgeSimulator(network, stack_arrivals([replace(arrivals, task_counts=np.array([task_counts]))]))
     return replace(simulator.tasks, queue_gcycles=np.array([queue_gcycles]))
@@ -43,7 +43,9 @@ def test_the_greedy_oracle_gives_each_task_in_turn_its_least_own_delay(seed):
     rng = np.random.default_rng(seed)
     stations, servers = rng.integers(1, 6, size=2)
     network = draw_network(rng, num_stations=stations, num_servers=servers, capacity_range=(1, 5))
-    episode = PoissonArrivals(num_stations=stations, max_tasks=6, mean_tasks=2.0).draw(rng, 5)
+    episode = SyntheticArrivals(PoissonFields(max_tasks=6, mean_tasks=2.0, attributes="per_task"), stations).draw(
+        rng, 5
+    )
     record = play(make_heuristic("greedy-oracle"), network, stack_arrivals([episode]), rng)
     actions, _, queues = play_literally(network, episode, least_own_delay, 5)
     np.testing.assert_array_equal(record.action[0], actions)
@@ -56,7 +58,7 @@ def test_the_greedy_oracle_gives_each_task_in_turn_its_least_own_delay(seed):
 )
 def test_mean_delay_on_the_papers_setting_is_near_its_figure(name, figure_s):
     # The figures come from other arrivals. Single episodes scatter by about 0.9 s, means of 20 by about 0.2 s.
-    source = UniformArrivals(attributes=published_task_attributes())
+    source = SyntheticArrivals(UniformFields())
     arrivals = stack_arrivals([source.draw(np.random.default_rng([1, episode]), 60) for episode in range(20)])
     record = play(make_heuristic(name), published_network(), arrivals, np.random.default_rng(0), num_slots=59)
     assert record.mean_delay_s == pytest.approx(figure_s, abs=0.6)
@@ -147,7 +149,9 @@ def test_local_only_keeps_tasks_at_home_and_says_which_station_has_none():
 @pytest.mark.parametrize("name", HEURISTICS)
 def test_every_heuristic_is_a_scheduler_and_repeats_with_the_seed(name):
     network = draw_network(np.random.default_rng(0), num_stations=4, num_servers=4)
-    arrivals = stack_arrivals([UniformArrivals(num_stations=4).draw(np.random.default_rng(1), 5) for _ in range(2)])
+    arrivals = stack_arrivals(
+        [SyntheticArrivals(UniformFields(attributes="per_task"), 4).draw(np.random.default_rng(1), 5) for _ in range(2)]
+    )
     scheduler = make_heuristic(name)
     assert isinstance(scheduler, Scheduler)
     first, second = (play(scheduler, network, arrivals, np.random.default_rng(2)).action for _ in range(2))

@@ -6,21 +6,27 @@ import pytest
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.simulator import (
     ArrivalSource,
-    PoissonArrivals,
-    TaskAttributes,
-    TaskRanges,
-    UniformArrivals,
+    PoissonFields,
+    SyntheticArrivals,
+    UniformFields,
+    draw_network,
     published_task_attributes,
     stack_arrivals,
 )
 from tests.parity import published_episode
 
 SOURCES = {
-    "the paper's": UniformArrivals(attributes=published_task_attributes()),
-    "uniform, new properties for every task": UniformArrivals(num_stations=7, max_tasks=9, min_tasks=3),
-    "poisson": PoissonArrivals(mean_tasks=25.0, attributes=published_task_attributes()),
-    "poisson, cut at the maximum": PoissonArrivals(num_stations=5, max_tasks=6, mean_tasks=5.0),
-    "poisson, one mean per station": PoissonArrivals(num_stations=3, max_tasks=12, mean_tasks=(0.0, 2.0, 9.0)),
+    "the paper's": SyntheticArrivals(UniformFields()),
+    "uniform, new properties for every task": SyntheticArrivals(
+        UniformFields(max_tasks=9, min_tasks=3, attributes="per_task"), 7
+    ),
+    "poisson": SyntheticArrivals(PoissonFields(mean_tasks=25.0)),
+    "poisson, cut at the maximum": SyntheticArrivals(
+        PoissonFields(max_tasks=6, mean_tasks=5.0, attributes="per_task"), 5
+    ),
+    "poisson, one mean per station": SyntheticArrivals(
+        PoissonFields(max_tasks=12, mean_tasks=(0.0, 2.0, 9.0), attributes="per_task"), 3
+    ),
 }
 
 
@@ -55,7 +61,7 @@ def test_every_source_draws_the_same_episode_from_the_same_seed(name):
 
 
 def test_drawn_tasks_stay_in_the_papers_ranges():
-    arrivals = UniformArrivals().draw(np.random.default_rng(0), 60)
+    arrivals = SyntheticArrivals(UniformFields(attributes="per_task")).draw(np.random.default_rng(0), 60)
     assert set(np.unique(arrivals.denoising_steps)) == set(range(1, 15))
     assert set(np.unique(arrivals.task_counts)) == set(range(1, 51))
     for values, low, high in (
@@ -78,17 +84,16 @@ def test_stacked_episodes_are_the_single_ones_side_by_side():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: TaskAttributes([0.0, 3.0], [0.2, 0.2], [0.8, 0.8]), "denoising_steps must be at least 1"),
-        (lambda: TaskAttributes([1.0, 3.0], [0.2, 0.0], [0.8, 0.8]), "density_gcycles_per_step must be positive"),
-        (lambda: TaskAttributes([1.0, 3.0], [0.2], [0.8, 0.8]), "one finite value per task index"),
-        (lambda: TaskRanges(denoising_steps=(0, 14)), "denoising_steps must be a range"),
-        (lambda: TaskRanges(task_mbit=(5.0, 2.0)), "task_mbit must be a range"),
-        (lambda: TaskRanges(density_gcycles_per_step=(0.0, 1.0)), "density_gcycles_per_step must be positive"),
-        (lambda: UniformArrivals(num_stations=0), "num_stations and max_tasks must be at least 1"),
-        (lambda: UniformArrivals(max_tasks=5, min_tasks=6), "min_tasks must lie between 0 and 5"),
-        (lambda: UniformArrivals(max_tasks=5, attributes=published_task_attributes()), "50 task indices"),
-        (lambda: PoissonArrivals(mean_tasks=-1.0), "none negative"),
-        (lambda: PoissonArrivals(num_stations=3, mean_tasks=(1.0, 2.0)), "one value or 3"),
+        (lambda: UniformFields(denoising_steps=(0, 14)), r"denoising_steps\[0\] must be .* of at least 1 .*, got 0"),
+        (lambda: UniformFields(task_mbit=(5.0, 2.0)), "task_mbit must be a range .* got .5.0, 2.0."),
+        (
+            lambda: UniformFields(attributes="per_task", density_gcycles_per_step=(0.0, 1.0)),
+            r"density_gcycles_per_step\[0\] must be a number above 0 .*, got 0.0",
+        ),
+        (lambda: UniformFields(max_tasks=0), "max_tasks must be a whole number of at least 1 .*, got 0"),
+        (lambda: UniformFields(max_tasks=5, min_tasks=6), "min_tasks 6 is above max_tasks 5"),
+        (lambda: PoissonFields(mean_tasks=-1.0), "mean_tasks must be a number of at least 0 .*, got -1.0"),
+        (lambda: PoissonFields(mean_tasks=(1.0, 2.0)).build(draw_network(np.random.default_rng(0))), "one value or 20"),
     ],
 )
 def test_impossible_arrivals_are_refused_in_one_line(build, message):

@@ -9,12 +9,13 @@ from lad_rllib.scheduling import play
 from lad_rllib.simulator import (
     EdgeNetwork,
     EdgeSimulator,
-    PoissonArrivals,
-    UniformArrivals,
+    PoissonFields,
+    SyntheticArrivals,
+    UniformFields,
     draw_network,
     stack_arrivals,
 )
-from lad_rllib.simulator.arrivals import ARRAYS
+from lad_rllib.simulator.tasks import ARRAYS
 from tests.literal_loop import play_literally
 from tests.parity import GivenActions, published_episode
 
@@ -30,7 +31,7 @@ def random_setting(seed, num_slots=6, episodes=1):
     )
     network = replace(network, home_server=rng.integers(-1, servers, size=stations))
     means = {"mean_tasks": rng.uniform(1, 4), "overhead_steps": rng.uniform(0, 4)}
-    source = PoissonArrivals(num_stations=stations, max_tasks=6, **means)
+    source = SyntheticArrivals(PoissonFields(max_tasks=6, **means, attributes="per_task"), stations)
     arrivals = stack_arrivals([source.draw(rng, num_slots) for _ in range(episodes)])
     return network, arrivals, rng.integers(servers, size=arrivals.mask.shape)
 
@@ -123,14 +124,16 @@ def test_padding_has_no_influence_even_if_it_is_not_a_number():
 
 @pytest.mark.parametrize("server", [-1, 2])
 def test_a_task_cannot_be_sent_to_a_server_that_does_not_exist(server):
-    arrivals = stack_arrivals([UniformArrivals(num_stations=1, max_tasks=1).draw(np.random.default_rng(0), 1)])
+    arrivals = stack_arrivals(
+        [SyntheticArrivals(UniformFields(max_tasks=1, attributes="per_task"), 1).draw(np.random.default_rng(0), 1)]
+    )
     simulator = EdgeSimulator(EdgeNetwork(1, [10.0, 10.0], [400.0, 400.0]), arrivals)
     with pytest.raises(IndexError, match=f"server {server}; servers are 0..1"):
         simulator.step(np.array([[[server]]]))
 
 
 def test_arrivals_and_network_must_agree_on_the_number_of_stations():
-    arrivals = UniformArrivals(num_stations=3).draw(np.random.default_rng(0), 1)
+    arrivals = SyntheticArrivals(UniformFields(attributes="per_task"), 3).draw(np.random.default_rng(0), 1)
     network = draw_network(np.random.default_rng(0), num_stations=2)
     with pytest.raises(ValueError, match="leading episode axis"):
         EdgeSimulator(network, arrivals)

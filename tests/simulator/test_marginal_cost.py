@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lad_rllib.scheduling import play
-from lad_rllib.simulator import PoissonArrivals, draw_network, marginal_costs_s, stack_arrivals
+from lad_rllib.simulator import PoissonFields, SyntheticArrivals, draw_network, marginal_costs_s, stack_arrivals
 from lad_rllib.simulator.marginal_cost import hinge_sums
 from tests.literal_loop import play_literally
 from tests.parity import GivenActions
@@ -21,7 +21,7 @@ def played(seed, load, stations=4, servers=3, episodes=1):
     mean_tasks, capacity_range = LOADS[load]
     network = draw_network(rng, num_stations=stations, num_servers=servers, capacity_range=capacity_range, slot_s=1.3)
     network = replace(network, home_server=rng.integers(-1, servers, size=stations))
-    source = PoissonArrivals(num_stations=stations, max_tasks=9, mean_tasks=mean_tasks)
+    source = SyntheticArrivals(PoissonFields(max_tasks=9, mean_tasks=mean_tasks, attributes="per_task"), stations)
     arrivals = stack_arrivals([source.draw(rng, 12) for _ in range(episodes)])
     action = rng.integers(servers, size=arrivals.mask.shape)
     return arrivals, play(GivenActions(action), network, arrivals, RNG)

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from lad_rllib.scheduling import make_heuristic, play
-from lad_rllib.simulator import EdgeNetwork, EdgeSimulator, PoissonArrivals, TaskByTask, draw_network, stack_arrivals
+from lad_rllib.simulator import (
+    EdgeNetwork,
+    EdgeSimulator,
+    PoissonFields,
+    SyntheticArrivals,
+    TaskByTask,
+    draw_network,
+    stack_arrivals,
+)
 
 
 def unknown(arrivals):
@@ -18,7 +26,7 @@ def unknown(arrivals):
 def random_case(seed, episodes=2, slots=8):
     rng = np.random.default_rng(seed)
     network = draw_network(rng, num_stations=3, num_servers=4, capacity_range=(1, 3))
-    source = PoissonArrivals(num_stations=3, max_tasks=6, mean_tasks=2.0)
+    source = SyntheticArrivals(PoissonFields(max_tasks=6, mean_tasks=2.0, attributes="per_task"), 3)
     return network, stack_arrivals([source.draw(rng, slots) for _ in range(episodes)])
 
 
@@ -81,7 +89,7 @@ def test_exactly_known_work_is_seen_as_the_queue_that_is_there():
 
 def test_by_hand_a_long_task_looks_done_until_it_ends_and_a_short_one_frees_its_whole_share():
     network = EdgeNetwork(1, [1.0, 1.0], [400.0] * 2, slot_s=2.0)
-    source = PoissonArrivals(num_stations=1, max_tasks=2)
+    source = SyntheticArrivals(PoissonFields(max_tasks=2, attributes="per_task"), 1)
     arrivals = replace(
         source.draw(np.random.default_rng(0), 3),
         task_counts=np.array([[2], [0], [0]]),

@@ -9,7 +9,7 @@ from lad_rllib.errors import ConfigurationError
 from lad_rllib.simulator import (
     PRESETS,
     TraceArrivals,
-    UniformArrivals,
+    UniformFields,
     build_setting,
     draw_network,
     load_setting,
@@ -29,7 +29,7 @@ def test_the_paper_preset_is_the_published_setting():
     setting = build_setting({})
     assert (setting.name, setting.num_slots, setting.network.num_stations) == ("paper", 60, 20)
     assert np.array_equal(setting.network.capacity_gcycles_per_s, published_network().capacity_gcycles_per_s)
-    assert isinstance(setting.arrivals, UniformArrivals) and setting.arrivals.max_tasks == 50
+    assert isinstance(setting.arrivals.fields, UniformFields) and setting.arrivals.max_tasks == 50
     published = published_task_attributes()
     assert np.array_equal(setting.arrivals.attributes.density_gcycles_per_step, published.density_gcycles_per_step)
     # 812 Gcycle per slot against 656 of capacity.
@@ -133,7 +133,7 @@ def test_a_request_log_starts_from_its_own_defaults():
     assert isinstance(setting.arrivals, TraceArrivals)
     assert setting.arrivals.part == (0.5, 1.0) and setting.arrivals.max_tasks < 50
     assert setting.network.slot_s == 20.0 and setting.name == "paper-trace"
-    assert setting.load == setting.arrivals.report.part_load
+    assert setting.load == setting.arrivals.timetable.load(setting.arrivals.first_slot, setting.arrivals.end_slot)
 
 
 def test_a_trace_can_be_given_a_load_and_another_slot_length():
@@ -168,7 +168,7 @@ def test_a_settings_file_finds_its_trace_beside_itself(tmp_path, suffix, monkeyp
     path.write_text(json.dumps(spec))
     monkeypatch.chdir("/")
     assert load_spec(path)["arrivals"]["path"] == str(tmp_path / "log.csv")
-    assert load_setting(path).arrivals.report.rows_used == 528
+    assert len(load_setting(path).arrivals.timetable.slot) == 528
 
 
 def test_overrides_merge_group_by_group():

@@ -8,9 +8,10 @@ import pytest
 from lad_rllib.simulator import (
     EdgeNetwork,
     EdgeSimulator,
-    PoissonArrivals,
+    PoissonFields,
+    SyntheticArrivals,
     TaskByTask,
-    UniformArrivals,
+    UniformFields,
     draw_network,
     stack_arrivals,
 )
@@ -24,7 +25,9 @@ def random_setting(seed, num_slots=8):
         rng, num_stations=stations, num_servers=servers, capacity_range=(1, 5), slot_s=rng.uniform(0.5, 2)
     )
     network = replace(network, home_server=rng.integers(-1, servers, size=stations))
-    source = PoissonArrivals(num_stations=stations, max_tasks=6, mean_tasks=rng.choice([0.1, 1.0, 4.0]))
+    source = SyntheticArrivals(
+        PoissonFields(max_tasks=6, mean_tasks=rng.choice([0.1, 1.0, 4.0]), attributes="per_task"), stations
+    )
     arrivals = stack_arrivals([source.draw(rng, num_slots)])
     return network, arrivals, rng.integers(servers, size=arrivals.mask.shape)
 
@@ -63,7 +66,9 @@ def test_the_random_settings_have_empty_slots_and_unequal_numbers_of_stations_an
 
 
 def two_tasks():
-    arrivals = UniformArrivals(num_stations=1, max_tasks=2, min_tasks=2).draw(np.random.default_rng(0), 1)
+    arrivals = SyntheticArrivals(UniformFields(max_tasks=2, min_tasks=2, attributes="per_task"), 1).draw(
+        np.random.default_rng(0), 1
+    )
     return EdgeSimulator(EdgeNetwork(1, [10.0, 10.0], [400.0, 400.0]), stack_arrivals([arrivals]))
 
 
@@ -92,7 +97,7 @@ def test_nothing_can_be_sent_after_the_last_task():
 
 def test_episodes_in_lockstep_and_slots_that_do_not_exist_are_refused():
     network = EdgeNetwork(1, [10.0], [400.0])
-    one = UniformArrivals(num_stations=1, max_tasks=2).draw(np.random.default_rng(0), 8)
+    one = SyntheticArrivals(UniformFields(max_tasks=2, attributes="per_task"), 1).draw(np.random.default_rng(0), 8)
     with pytest.raises(ValueError, match="single episode only, got 2"):
         TaskByTask(EdgeSimulator(network, stack_arrivals([one, one])))
     with pytest.raises(ValueError, match="between 0 and the 8 slots that are left, got 9"):

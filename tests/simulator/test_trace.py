@@ -52,9 +52,9 @@ def sample():
 
 
 def test_every_row_is_used_or_counted_under_one_reason(log):
-    report = TraceArrivals.from_file(log, NETWORK, TEN).report
-    assert (report.rows_read, report.rows_used) == (13, 4)
-    assert report.not_used == {
+    arrivals = TraceArrivals.from_file(log, NETWORK, TEN)
+    assert (arrivals.timetable.requests.rows_read, len(arrivals.timetable.slot)) == (13, 4)
+    assert arrivals.timetable.requests.not_used == {
         "predict_status is FAILED": 1,
         "predict_type is IMG_2_IMG": 1,
         "predict_status is PENDING": 1,
@@ -65,7 +65,7 @@ def test_every_row_is_used_or_counted_under_one_reason(log):
         "gmt_create is not a time": 1,
         "groupId is missing": 1,
     }
-    assert "4 of 13 rows used" in report.summary() and "1 predict_status is FAILED" in report.summary()
+    assert "4 of 13 rows used" in arrivals.describe() and "1 predict_status is FAILED" in arrivals.describe()
 
 
 def test_requests_arrive_in_the_slot_of_their_creation_time_once_pauses_are_shortened(log):
@@ -74,10 +74,10 @@ def test_requests_arrive_in_the_slot_of_their_creation_time_once_pauses_are_shor
     # Group G0 has three requests and gets station 0, G1 gets station 1.
     assert window.task_counts.tolist() == [[2, 0], [0, 1], [0, 0], [0, 0], [1, 0]]
     assert arrivals.max_tasks == 2
-    report = arrivals.report
-    assert (report.span_s, report.idle_gaps, report.idle_cut_s) == (410.0, 1, 3300.0)
+    table = arrivals.timetable
+    assert (table.span_s, table.idle_gaps, table.idle_cut_s) == (410.0, 1, 3300.0)
     whole = TraceArrivals.from_file(log, NETWORK, TraceRules(time_compression=10.0, max_gap_s=None))
-    assert whole.report.span_s == 3710.0 and whole.num_slots == 38
+    assert whole.timetable.span_s == 3710.0 and whole.num_slots == 38
 
 
 def test_size_of_a_task_follows_from_its_row(log):
@@ -113,7 +113,7 @@ def test_windows_hold_all_work_of_the_used_rows(rules, num_slots):
     requests = read_trace(sample_trace_path(), rules)
     arrivals = TraceArrivals.from_file(sample_trace_path(), NETWORK, rules)
     windows = list(arrivals.windows(num_slots))
-    assert sum(w.num_tasks for w in windows) == len(requests.exec_s) == arrivals.report.rows_used
+    assert sum(w.num_tasks for w in windows) == len(requests.exec_s) == len(arrivals.timetable.slot)
     work = sum(w.workload_gcycles.sum() for w in windows)
     assert work == pytest.approx(requests.exec_s.sum() * 6.0 * rules.work_scale)
     assert arrivals.mean_work_per_slot_gcycles() * arrivals.num_slots == pytest.approx(work)
@@ -137,7 +137,7 @@ def test_work_may_be_shown_as_the_mean_of_the_log_and_stays_what_it_is(log):
 def test_parts_share_no_slot_and_make_up_the_whole(sample):
     train, rest = sample.with_part((0.0, 0.7)), sample.with_part((0.7, 1.0))
     assert (train.first_slot, train.end_slot, rest.end_slot) == (0, rest.first_slot, sample.num_slots)
-    assert sum(w.num_tasks for part in (train, rest) for w in part.windows(9)) == sample.report.rows_used
+    assert sum(w.num_tasks for part in (train, rest) for w in part.windows(9)) == len(sample.timetable.slot)
     assert train.max_tasks == rest.max_tasks == sample.max_tasks
 
 
@@ -157,11 +157,12 @@ def test_the_same_generator_draws_the_same_window(sample):
 
 @pytest.mark.parametrize("load", [0.5, 0.8, 1.2])
 def test_the_compression_that_is_chosen_for_a_load_gives_it(load):
-    report = TraceArrivals.from_file(sample_trace_path(), NETWORK, TraceRules(load=load)).report
-    assert report.load == pytest.approx(load, rel=0.01)
-    again = TraceRules(time_compression=report.time_compression)
-    same = TraceArrivals.from_file(sample_trace_path(), NETWORK, again).report
-    assert (same.num_slots, same.load) == (report.num_slots, report.load)
+    table = TraceArrivals.from_file(sample_trace_path(), NETWORK, TraceRules(load=load)).timetable
+    assert table.load(0, table.num_slots) == pytest.approx(load, rel=0.01)
+    again = TraceRules(time_compression=table.time_compression)
+    same = TraceArrivals.from_file(sample_trace_path(), NETWORK, again).timetable
+    assert same.num_slots == table.num_slots
+    assert same.load(0, same.num_slots) == table.load(0, table.num_slots)
 
 
 def test_stations_do_not_depend_on_the_order_of_rows(tmp_path):
@@ -174,11 +175,11 @@ def test_stations_do_not_depend_on_the_order_of_rows(tmp_path):
 
 
 def test_the_balanced_rule_spreads_requests_and_the_hash_rule_is_the_checksum(sample):
-    assert max(sample.report.tasks_per_station) < 1.01 * min(sample.report.tasks_per_station)
+    assert max(sample.tasks_per_station) < 1.01 * min(sample.tasks_per_station)
     hashed = TraceArrivals.from_file(sample_trace_path(), NETWORK, TraceRules(station_rule="hash"))
     group = read_trace(sample_trace_path()).group
     expected = sum(int((group == name).sum()) for name in set(group) if _crc32(name.encode()) % 2 == 1)
-    assert hashed.report.tasks_per_station[1] == expected
+    assert hashed.tasks_per_station[1] == expected
 
 
 def _crc32(data: bytes) -> int:
@@ -205,7 +206,7 @@ def test_tasks_above_the_cap_wait_for_the_next_slot_in_order(tmp_path):
     window = next(arrivals.windows(3))
     # Slot 0 keeps 2 of its 5, slot 1 two; the fifth and the one of slot 1 (second 100, the end) come in slot 2.
     assert window.workload_gcycles[:, 0].tolist() == [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
-    assert (arrivals.report.tasks_moved, arrivals.num_slots) == (4, 3)
+    assert (arrivals.timetable.tasks_moved, arrivals.num_slots) == (4, 3)
 
 
 def test_moving_overflow_equals_a_literal_queue():
@@ -220,7 +221,7 @@ def test_moving_overflow_equals_a_literal_queue():
         start = np.minimum(waiting, 3)
         assert counts[slot].tolist() == start.tolist()
         waiting -= start
-    assert waiting.sum() == 0 and capped.report.tasks_moved > 0
+    assert waiting.sum() == 0 and capped.timetable.tasks_moved > 0
 
 
 def test_parquet_equals_csv(tmp_path):
@@ -230,7 +231,7 @@ def test_parquet_equals_csv(tmp_path):
     for one, two in zip(csv.windows(10), parquet.windows(10), strict=True):
         for name in ("task_counts", "task_mbit", "denoising_steps", "density_gcycles_per_step", "result_mbit"):
             assert np.array_equal(getattr(one, name), getattr(two, name)), name
-    assert csv.report.not_used == parquet.report.not_used
+    assert csv.timetable.requests.not_used == parquet.timetable.requests.not_used
 
 
 def test_the_sample_is_what_its_readme_says():

@@ -18,9 +18,8 @@ from lad_rllib.simulator import (
     TraceRules,
     build_setting,
     read_trace,
-    trace_batches,
-    trace_file,
 )
+from lad_rllib.simulator.traces import batches, reading
 from lad_rllib.simulator.traces.rules import DEFAULT_RULES
 from lad_rllib.simulator.traces.timetable import TraceTimetable
 
@@ -86,7 +85,7 @@ def test_ids_that_were_stored_as_floats_are_the_whole_numbers_they_were(tmp_path
     path = parquet(tmp_path, groupId=[17.0, float("nan"), 3.0, None, 17.0, 0.0])
     assert read_trace(path).group.tolist() == ["17", "3", "17", "0"]
     rules = TraceRules(time_compression=1.0, station_of_group={"17": 1})
-    assert TraceArrivals.from_file(path, NETWORK, rules).report.tasks_per_station[1] >= 2
+    assert TraceArrivals.from_file(path, NETWORK, rules).tasks_per_station[1] >= 2
 
 
 @pytest.mark.parametrize("value", [1.5, 2.0**53, float("inf")])
@@ -237,13 +236,13 @@ def test_a_long_group_is_refused_before_it_is_copied_for_each_row(tmp_path):
 
 
 def test_rows_above_the_limit_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(trace_batches, "MOST_ROWS", ROWS - 1)
+    monkeypatch.setattr(batches, "MAX_ROWS", ROWS - 1)
     assert "has 6 rows, more than the limit of 5" in refused(parquet(tmp_path))
     assert "has more than 5 rows" in refused(csv(tmp_path))
 
 
 def test_a_log_that_grows_when_it_is_decompressed_is_refused_at_the_limit(tmp_path, monkeypatch):
-    monkeypatch.setattr(trace_batches, "MOST_BYTES", 20_000_000)
+    monkeypatch.setattr(batches, "MAX_BYTES", 20_000_000)
     header, row, *_ = csv_text().splitlines()
     path = tmp_path / "log.csv.gz"
     with gzip.open(path, "wt") as file:
@@ -254,12 +253,12 @@ def test_a_log_that_grows_when_it_is_decompressed_is_refused_at_the_limit(tmp_pa
 
 def test_a_row_without_end_is_refused(tmp_path):
     path = csv(tmp_path)
-    path.write_text(path.read_text() + '"' + "x" * (3 * trace_batches.MOST_ROW_BYTES))
+    path.write_text(path.read_text() + '"' + "x" * (3 * batches.MAX_ROW_BYTES))
     assert "a row is longer than 4,194,304 bytes" in refused(path)
 
 
 def test_more_groups_than_the_limit_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(trace_file, "MOST_GROUPS", 2)
+    monkeypatch.setattr(reading, "MAX_GROUPS", 2)
     assert "names more than 2 groups" in refused(csv(tmp_path))
 
 
@@ -268,8 +267,8 @@ def test_many_labels_that_no_rule_selects_are_counted_together(tmp_path):
     table = {key: [values[0]] * rows for key, values in columns().items()}
     table["predict_status"] = [f"S{row}" for row in range(rows - 1)] + ["SUCCEED"]
     not_used = read_trace(csv(tmp_path, **table)).not_used
-    assert len(not_used) == trace_file.MOST_REASONS + 1 and sum(not_used.values()) == rows - 1
-    assert not_used["predict_status is another one"] == rows - 1 - trace_file.MOST_REASONS
+    assert len(not_used) == reading.MAX_REASONS + 1 and sum(not_used.values()) == rows - 1
+    assert not_used["predict_status is another one"] == rows - 1 - reading.MAX_REASONS
 
 
 @pytest.mark.parametrize(
@@ -356,6 +355,6 @@ def test_another_part_of_a_log_is_taken_without_reading_it_again(tmp_path):
     path.unlink()
     taken = setting.with_part((0.5, 1.0))
     assert taken.spec == later.spec and taken.load == later.load
-    assert taken.arrivals.report == later.arrivals.report
+    assert taken.arrivals.describe() == later.arrivals.describe()
     with pytest.raises(ConfigurationError, match="'paper' has no request log"):
         build_setting({}).with_part((0.0, 0.5))

@@ -30,9 +30,9 @@ def add_setting_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--slot-seconds", type=float, metavar="S", help="length of a slot (1; for traces 20)")
     group.add_argument(
         "--arrivals",
-        metavar="paper|poisson|FILE",
-        help="where tasks come from: the setting's uniform draws, Poisson, or a request log (CSV or Parquet; "
-        "--setting sample-trace plays a small made-up one)",
+        metavar="uniform|poisson|NAME|FILE",
+        help="where tasks come from: uniform draws as in the paper, Poisson, a source of another package by its name, "
+        "or a request log (CSV or Parquet; --setting sample-trace plays a small made-up one)",
     )
     group.add_argument("--max-tasks", type=int, metavar="N", help="most tasks of a station in a slot")
     group.add_argument("--mean-tasks", type=float, metavar="X", help="Poisson: mean tasks of a station in a slot")

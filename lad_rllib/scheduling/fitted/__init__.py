@@ -16,7 +16,7 @@ from lad_rllib.scheduling.fitted.priced_greedy import PricedGreedy
 from lad_rllib.scheduling.fitted.size_intervals import SizeIntervals
 from lad_rllib.scheduling.fitted.tabular import TabularPolicy
 from lad_rllib.scheduling.scheduler import Scheduler
-from lad_rllib.simulator.arrivals import ArrivalSource
+from lad_rllib.simulator.arrivals.base import ArrivalSource
 from lad_rllib.simulator.network import EdgeNetwork
 
 

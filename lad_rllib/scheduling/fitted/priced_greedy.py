@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from lad_rllib.scheduling.fitted.size_tables import size_thresholds, slot_class_means
 from lad_rllib.scheduling.heuristics import GreedyOracle
 from lad_rllib.scheduling.rollout import EpisodeRecord, play
-from lad_rllib.simulator.arrivals import ArrivalSource, stack_arrivals
+from lad_rllib.simulator.arrivals.base import ArrivalSource
 from lad_rllib.simulator.episode import SlotTasks
 from lad_rllib.simulator.marginal_cost import marginal_costs_s
 from lad_rllib.simulator.network import EdgeNetwork
+from lad_rllib.simulator.tasks import stack_arrivals
 
 FloatArray = NDArray[np.float64]
 

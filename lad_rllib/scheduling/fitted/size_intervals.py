@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.scheduling.heuristics import water_filling_shares
 from lad_rllib.scheduling.rollout import play
-from lad_rllib.simulator.arrivals import ArrivalSource, stack_arrivals
+from lad_rllib.simulator.arrivals.base import ArrivalSource
 from lad_rllib.simulator.episode import SlotTasks
 from lad_rllib.simulator.network import EdgeNetwork
+from lad_rllib.simulator.tasks import stack_arrivals
 
 FloatArray = NDArray[np.float64]
 

@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 
 from lad_rllib.scheduling.fitted.size_tables import size_thresholds, slot_class_means
 from lad_rllib.scheduling.rollout import EpisodeRecord, play
-from lad_rllib.simulator.arrivals import ArrivalSource, stack_arrivals
+from lad_rllib.simulator.arrivals.base import ArrivalSource
 from lad_rllib.simulator.episode import SlotTasks
 from lad_rllib.simulator.marginal_cost import marginal_costs_s
 from lad_rllib.simulator.network import EdgeNetwork
 from lad_rllib.simulator.penalties import DelayPenalty, MeanDelay
+from lad_rllib.simulator.tasks import stack_arrivals
 
 FloatArray = NDArray[np.float64]
-_LEAST_LOGIT, _LEAST_LOSS = -50.0, 1e-9
+_MIN_LOGIT, _MIN_LOSS = -50.0, 1e-9
 
 
 class TabularPolicy:
@@ -96,7 +97,7 @@ class TabularPolicy:
             arrivals = stack_arrivals([source.draw(rng, num_slots)])
             record = play(policy, network, arrivals, rng)
             if first_loss is None and record.mask.any():
-                first_loss = max(float(loss.value(record.delay_s[record.mask]).mean()), _LEAST_LOSS)
+                first_loss = max(float(loss.value(record.delay_s[record.mask]).mean()), _MIN_LOSS)
             if first_loss is not None:
                 policy.learn(record, marginal_costs_s(record.played, penalty), rate / first_loss)
             if progress is not None:
@@ -110,4 +111,4 @@ class TabularPolicy:
         advantage = mean - (self.probabilities * mean).sum(axis=-1, keepdims=True)
         self.logits -= rate * advantage
         self.logits -= self.logits.max(axis=-1, keepdims=True)
-        np.maximum(self.logits, _LEAST_LOGIT, out=self.logits)
+        np.maximum(self.logits, _MIN_LOGIT, out=self.logits)

@@ -1,93 +1,29 @@
-"""Recorded requests as arrivals: episodes are windows of consecutive slots of a log, and a report of its use."""
+"""Recorded requests as arrivals: episodes are windows of consecutive slots of a log."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
 
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.simulator.arrivals import Arrivals
+from lad_rllib.simulator.arrivals.base import ARRIVALS, ArrivalFields, ArrivalSource
+from lad_rllib.simulator.field_types import PAIR, Fraction
 from lad_rllib.simulator.network import EdgeNetwork
-from lad_rllib.simulator.traces.reading import read_trace
+from lad_rllib.simulator.tasks import Arrivals
+from lad_rllib.simulator.traces.reading import read_trace, sample_trace_path
 from lad_rllib.simulator.traces.rules import DEFAULT_RULES, TraceRules
 from lad_rllib.simulator.traces.timetable import TraceTimetable, make_timetable
 
-TRACE_SLOT_S = 20.0
-"""Default slot length for traces [s]. A request runs for about 27 s on a mean server, so that 20 servers at full load
-take some 15 requests per slot of 20 s and are still busy with them when the next slot comes."""
+SAMPLE = "sample"
+"""Path that stands for the made-up log which comes with the package."""
 
 
-@dataclass(frozen=True)
-class TraceReport:
-    """What became of a request log.
-
-    Attributes:
-        path: File that was read.
-        rows_read: Rows of the file.
-        rows_used: Rows that became tasks.
-        not_used: Other rows by reason; with ``rows_used`` they add up to ``rows_read``.
-        span_s: Time from first to last used request after pauses were shortened [s of the log].
-        idle_cut_s: Time taken out of pauses [s of the log].
-        idle_gaps: Pauses that were shortened.
-        time_compression: Seconds of the log per second of service.
-        slot_s: Length of a slot [s of service].
-        num_slots: Slots of the whole log.
-        load: Offered work over capacity, whole log.
-        max_tasks: Most tasks of one station in one slot, N.
-        tasks_moved: Tasks that start in a later slot than they were created in, because of the user's ``max_tasks``.
-        tasks_per_station: Tasks of each base station, shape (B,).
-        part: First and last fraction of the slots that are used.
-        part_slots: Slots of that part.
-        part_load: Offered work over capacity of that part.
-        work_is_known: Whether schedulers are told each task's work beforehand.
-    """
-
-    path: str
-    rows_read: int
-    rows_used: int
-    not_used: dict[str, int]
-    span_s: float
-    idle_cut_s: float
-    idle_gaps: int
-    time_compression: float
-    slot_s: float
-    num_slots: int
-    load: float
-    max_tasks: int
-    tasks_moved: int
-    tasks_per_station: tuple[int, ...]
-    part: tuple[float, float]
-    part_slots: int
-    part_load: float
-    work_is_known: bool
-
-    def summary(self) -> str:
-        """The report as a few lines of text."""
-        others = ", ".join(f"{count} {reason}" for reason, count in self.not_used.items()) or "none"
-        told = (
-            "schedulers are told each task's logged work, which no service knows beforehand (work_shown: known)"
-            if self.work_is_known
-            else "schedulers take every task's work for the log's mean (work_shown: mean)"
-        )
-        moved = f", {self.tasks_moved} tasks moved to a later slot" if self.tasks_moved else ""
-        return "\n".join(
-            (
-                f"trace {self.path}: {self.rows_used} of {self.rows_read} rows used; not used: {others}",
-                f"  clock: {self.span_s:.0f} s of log ({self.idle_gaps} pauses shortened by {self.idle_cut_s:.0f} s), "
-                f"compressed {self.time_compression:.4g} times into {self.num_slots} slots of {self.slot_s:g} s",
-                f"  load {self.load:.3f}; part {self.part[0]:g}..{self.part[1]:g}: {self.part_slots} slots, "
-                f"load {self.part_load:.3f}",
-                f"  at most {self.max_tasks} tasks per station and slot{moved}; "
-                f"{min(self.tasks_per_station)} to {max(self.tasks_per_station)} tasks per station",
-                f"  {told}",
-            )
-        )
-
-
-class TraceArrivals:
+class TraceArrivals(ArrivalSource):
     """Arrivals cut from a recorded log: an episode is a random window of consecutive slots.
 
     The slots, the compression and the padded number of tasks N are those of the whole log, whatever the part, so
@@ -163,30 +99,61 @@ class TraceArrivals:
                 yield self.timetable.window(start, end, num_slots)
 
     def mean_work_per_slot_gcycles(self) -> float:
-        """Work of the part over its slots [Gcycle]."""
+        """See :class:`~lad_rllib.simulator.arrivals.base.ArrivalSource`; work of the part over its slots."""
         return self.timetable.work_gcycles(self.first_slot, self.end_slot) / self.num_slots
 
-    @property
-    def report(self) -> TraceReport:
-        """What became of the log's rows, its clock and its load."""
+    def describe(self) -> str:
+        """What became of the log's rows, its clock and its load, in a few lines."""
         table, requests = self.timetable, self.timetable.requests
-        return TraceReport(
-            path=requests.path,
-            rows_read=requests.rows_read,
-            rows_used=len(table.slot),
-            not_used=dict(requests.not_used),
-            span_s=table.span_s,
-            idle_cut_s=table.idle_cut_s,
-            idle_gaps=table.idle_gaps,
-            time_compression=table.time_compression,
-            slot_s=table.network.slot_s,
-            num_slots=table.num_slots,
-            load=table.load(0, table.num_slots),
-            max_tasks=table.max_tasks,
-            tasks_moved=table.tasks_moved,
-            tasks_per_station=tuple(np.bincount(table.station, minlength=self.num_stations).tolist()),
-            part=self.part,
-            part_slots=self.num_slots,
-            part_load=table.load(self.first_slot, self.end_slot),
-            work_is_known=table.shown_workload_gcycles is None,
+        others = ", ".join(f"{count} {reason}" for reason, count in requests.not_used.items()) or "none"
+        told = (
+            "schedulers are told each task's logged work, which no service knows beforehand (work_shown: known)"
+            if table.shown_workload_gcycles is None
+            else "schedulers take every task's work for the log's mean (work_shown: mean)"
         )
+        moved = f", {table.tasks_moved} tasks moved to a later slot" if table.tasks_moved else ""
+        of_stations = self.tasks_per_station
+        return "\n".join(
+            (
+                f"trace {requests.path}: {len(table.slot)} of {requests.rows_read} rows used; not used: {others}",
+                f"  clock: {table.span_s:.0f} s of log ({table.idle_gaps} pauses shortened by {table.idle_cut_s:.0f} "
+                f"s), compressed {table.time_compression:.4g} times into {table.num_slots} slots of "
+                f"{table.network.slot_s:g} s",
+                f"  load {table.load(0, table.num_slots):.3f}; part {self.part[0]:g}..{self.part[1]:g}: "
+                f"{self.num_slots} slots, load {table.load(self.first_slot, self.end_slot):.3f}",
+                f"  at most {table.max_tasks} tasks per station and slot{moved}; "
+                f"{of_stations.min()} to {of_stations.max()} tasks per station",
+                f"  {told}",
+            )
+        )
+
+    @property
+    def tasks_per_station(self) -> NDArray[np.int64]:
+        """Tasks of the whole log at each base station, shape (B,)."""
+        return np.bincount(self.timetable.station, minlength=self.num_stations)
+
+
+@ARRIVALS.register("trace")
+class TraceFields(TraceRules, ArrivalFields):
+    """Recorded requests. Further fields: how rows become tasks."""
+
+    default_slot_s: ClassVar[float] = 20.0
+    """A request runs for about 27 s on a mean server, so that 20 servers at full load take some 15 requests per slot of
+    20 s and are still busy with them when the next slot comes."""
+
+    source: Literal["trace"] = "trace"
+    path: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
+    """Request log (``.csv``, ``.csv.gz`` or ``.parquet``), or ``sample`` for the made-up one of the package."""
+    part: Annotated[list[Fraction], *PAIR] = [0.0, 1.0]
+    """First and last fraction of the log's slots that episodes are cut from."""
+
+    @model_validator(mode="after")
+    def _names_a_log(self) -> Self:
+        if self.path is None:
+            raise ValueError("path must name a request log (or 'sample')")
+        return self
+
+    def build(self, network: EdgeNetwork) -> TraceArrivals:
+        """See :class:`~lad_rllib.simulator.arrivals.base.ArrivalFields`; reads the log."""
+        path = sample_trace_path() if self.path == SAMPLE else str(self.path)
+        return TraceArrivals.from_file(path, network, self, (self.part[0], self.part[1]))

@@ -16,16 +16,16 @@ from typing import Any, BinaryIO
 
 from lad_rllib.errors import ConfigurationError
 
-MOST_ROWS = 5_000_000
+MAX_ROWS = 5_000_000
 """Most rows of a log; a task takes about 200 bytes of memory."""
-MOST_BYTES = 8 * 2**30
+MAX_BYTES = 8 * 2**30
 """Most bytes of a log once it is decompressed (Parquet: of the columns that are read)."""
-MOST_ROW_BYTES = 4 * 2**20
+MAX_ROW_BYTES = 4 * 2**20
 """Most bytes of a CSV row."""
-MOST_CHARACTERS = 256
+MAX_CHARACTERS = 256
 """Most characters of a label, or of any other value that is stored as text."""
 ROWS_OF_BATCH = 65_536
-_TEXT_BYTES = 4 * MOST_CHARACTERS + 8
+_TEXT_BYTES = 4 * MAX_CHARACTERS + 8
 _PAGE_BYTES = 2**20
 _END = "end of log"
 
@@ -46,8 +46,8 @@ def read_batches(path: Path, columns: list[str]) -> Iterator[Any]:
         rows = 0
         for batch in _batches(path, columns):
             rows += batch.num_rows
-            if rows > MOST_ROWS:
-                raise ConfigurationError(f"trace file {path} has more than {MOST_ROWS:,} rows, the limit; split it")
+            if rows > MAX_ROWS:
+                raise ConfigurationError(f"trace file {path} has more than {MAX_ROWS:,} rows, the limit; split it")
             yield batch
 
 
@@ -61,7 +61,7 @@ def one_line(path: Path) -> Iterator[None]:
     except (OSError, EOFError, UnicodeError, zlib.error, pa.lib.ArrowException) as error:
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         if first_line.startswith("straddling object"):
-            first_line = f"a row is longer than {MOST_ROW_BYTES:,} bytes, the limit"
+            first_line = f"a row is longer than {MAX_ROW_BYTES:,} bytes, the limit"
         if first_line == "Empty CSV file":
             raise ConfigurationError(f"trace file {path} is empty; it needs a header and rows") from None
         raise ConfigurationError(f"trace file {path} cannot be read: {first_line[:300]}") from None
@@ -110,9 +110,9 @@ def _parquet_batches(path: Path, columns: list[str]) -> Iterator[Any]:
 
 def _check_parquet_sizes(path: Path, metadata: Any, columns: list[str]) -> None:
     """Refuse by the file's own account of its content, before any of it is read."""
-    if metadata.num_rows > MOST_ROWS:
+    if metadata.num_rows > MAX_ROWS:
         raise ConfigurationError(
-            f"trace file {path} has {metadata.num_rows:,} rows, more than the limit of {MOST_ROWS:,}; split it"
+            f"trace file {path} has {metadata.num_rows:,} rows, more than the limit of {MAX_ROWS:,}; split it"
         )
     total = 0
     for group in range(metadata.num_row_groups):
@@ -122,10 +122,10 @@ def _check_parquet_sizes(path: Path, metadata: Any, columns: list[str]) -> None:
             if chunk.total_uncompressed_size > chunk.num_values * _TEXT_BYTES + _PAGE_BYTES:
                 raise ConfigurationError(
                     f"trace file {path}, column {chunk.path_in_schema}: {chunk.num_values:,} values take "
-                    f"{chunk.total_uncompressed_size:,} bytes; a value has at most {MOST_CHARACTERS} characters"
+                    f"{chunk.total_uncompressed_size:,} bytes; a value has at most {MAX_CHARACTERS} characters"
                 )
-    if total > MOST_BYTES:
-        raise ConfigurationError(f"trace file {path} holds {total:,} bytes, more than the limit of {MOST_BYTES:,}")
+    if total > MAX_BYTES:
+        raise ConfigurationError(f"trace file {path} holds {total:,} bytes, more than the limit of {MAX_BYTES:,}")
 
 
 def _csv_batches(path: Path, columns: list[str]) -> Iterator[Any]:
@@ -133,7 +133,7 @@ def _csv_batches(path: Path, columns: list[str]) -> Iterator[Any]:
     import pyarrow as pa
     from pyarrow import csv
 
-    read = csv.ReadOptions(use_threads=False, block_size=MOST_ROW_BYTES)
+    read = csv.ReadOptions(use_threads=False, block_size=MAX_ROW_BYTES)
     parse = csv.ParseOptions(newlines_in_values=True)
     with _open_csv(path) as file:
         present = csv.open_csv(_Counted(path, file), read, parse).schema.names
@@ -181,10 +181,10 @@ class _Counted:
 
     def read(self, size: int = -1) -> bytes:
         """The next bytes, at most ``size``, as ``pyarrow`` asks for them."""
-        data = self._file.read(MOST_ROW_BYTES if size < 0 else size)
+        data = self._file.read(MAX_ROW_BYTES if size < 0 else size)
         self._bytes += len(data)
-        if self._bytes > MOST_BYTES:
-            raise ConfigurationError(f"trace file {self._path} holds more than {MOST_BYTES:,} bytes, the limit")
+        if self._bytes > MAX_BYTES:
+            raise ConfigurationError(f"trace file {self._path} holds more than {MAX_BYTES:,} bytes, the limit")
         if not data:
             data, self._last_row = self._last_row[:size], self._last_row[size:]
         return data

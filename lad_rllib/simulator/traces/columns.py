@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.simulator.traces.batches import MOST_CHARACTERS, is_text
+from lad_rllib.simulator.traces.batches import MAX_CHARACTERS, is_text
 
 NO_NUMBER = ("", "na", "n/a", "nan", "null", "none", "\\n")
 """Texts that stand for a missing number or time, in small letters."""
-_MOST_EXACT_FLOAT = 2.0**53
+_MAX_EXACT_FLOAT = 2.0**53
 _FIRST_US, _LAST_US = 0, 7_258_118_400_000_000
 """Times of a log lie from 1970 to 2199 [µs since 1970]."""
 _UNITS_PER_S = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
@@ -126,9 +126,9 @@ def _texts(column: Any, where: str) -> tuple[NDArray[np.int64], list[str]]:
         values = _whole(values.cast(pa.float64()), where)
     texts = values.cast(pa.string())
     longest = pc.max(pc.utf8_length(texts)).as_py() or 0
-    if longest > MOST_CHARACTERS:
+    if longest > MAX_CHARACTERS:
         raise ConfigurationError(
-            f"{where} holds a value of {longest:,} characters, more than the limit of {MOST_CHARACTERS}"
+            f"{where} holds a value of {longest:,} characters, more than the limit of {MAX_CHARACTERS}"
         )
     index = encoded.indices.cast(pa.int64()).fill_null(-1).to_numpy()
     return index, [text or "" for text in texts.to_pylist()]
@@ -140,7 +140,7 @@ def _whole(values: Any, where: str) -> Any:
 
     number = values.to_numpy(zero_copy_only=False)
     present = number[~np.isnan(number)]
-    if ((present != np.floor(present)) | (np.abs(present) >= _MOST_EXACT_FLOAT)).any():
+    if ((present != np.floor(present)) | (np.abs(present) >= _MAX_EXACT_FLOAT)).any():
         raise ConfigurationError(
             f"{where} is stored as {values.type} with values that are no exact whole numbers, which cannot tell "
             "labels apart; store it as text"

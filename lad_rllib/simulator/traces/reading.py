@@ -26,9 +26,9 @@ from lad_rllib.simulator.traces.rules import (
     TraceRules,
 )
 
-MOST_GROUPS = 1_000_000
+MAX_GROUPS = 1_000_000
 """Most user groups of a log."""
-MOST_REASONS = 50
+MAX_REASONS = 50
 """Reasons that are counted one by one; further labels that no rule selects are counted together."""
 
 
@@ -177,14 +177,14 @@ class _Reader:
         counts = np.bincount(rows.reason[~rows.is_used], minlength=len(rows.reasons))
         for position in np.flatnonzero(counts):
             text = rows.reasons[position]
-            if text not in self._not_used and len(self._not_used) >= MOST_REASONS:
+            if text not in self._not_used and len(self._not_used) >= MAX_REASONS:
                 text = f"{text.split(' is ')[0]} is another one"
             self._not_used[text] += int(counts[position])
 
     def _group_of(self, column: Labels) -> NDArray[np.int64]:
         known = [self._groups.setdefault(name, len(self._groups)) for name in column.names]
-        if len(self._groups) > MOST_GROUPS:
-            raise ConfigurationError(f"trace file {self.path} names more than {MOST_GROUPS:,} groups, the limit")
+        if len(self._groups) > MAX_GROUPS:
+            raise ConfigurationError(f"trace file {self.path} names more than {MAX_GROUPS:,} groups, the limit")
         return np.array([*known, -1], dtype=np.int64)[column.index]
 
     def requests(self) -> TraceRequests:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from lad_rllib.declared import Declared
+from lad_rllib.simulator.field_types import NotNegative, Positive
 
 TEXT_TO_IMAGE = "TXT_2_IMG"
 MAX_TASKS = 10_000
@@ -30,9 +31,6 @@ BOUNDS = {
 }
 """Numeric columns with their least and greatest values. All but the negative prompt's must be in a usable row."""
 
-
-Positive = Annotated[float, Field(gt=0, le=1e12)]
-NotNegative = Annotated[float, Field(ge=0, le=1e12)]
 Names = Annotated[list[str], Field(min_length=1)]
 
 

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.simulator.arrivals import Arrivals
 from lad_rllib.simulator.delays import workload_gcycles
 from lad_rllib.simulator.network import EdgeNetwork
+from lad_rllib.simulator.tasks import Arrivals
 from lad_rllib.simulator.traces.reading import TraceRequests
 from lad_rllib.simulator.traces.rules import DEFAULT_LOAD, MAX_TASKS, TraceRules
 
