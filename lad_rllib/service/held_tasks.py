@@ -4,53 +4,48 @@ from __future__ import annotations
 
 import bisect
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 
-from lad_rllib.service.in_flight import PendingTask
+from lad_rllib.service.in_flight import InFlightTask
 from lad_rllib.service.server_load import ServerLoad
 
 
 class HeldTasks:
-    """One line in front of each server whose queue is full, and the tasks for which no server is up.
+    """A line in front of each server whose queue is full, and the parked tasks: no server is up that they may go to.
 
     Args:
-        loads: The servers; their ``held_s`` is kept up to date.
+        loads: The servers; their ``tasks_held`` and ``held_s`` are kept up to date.
     """
 
     def __init__(self, loads: Sequence[ServerLoad]) -> None:
         self._loads = loads
-        self._lines: list[deque[PendingTask]] = [deque() for _ in loads]
-        self._parked: dict[str, PendingTask] = {}
+        self._lines: list[list[InFlightTask]] = [[] for _ in loads]
+        self._parked: dict[str, InFlightTask] = {}
 
-    def __iter__(self) -> Iterator[PendingTask]:
+    def __iter__(self) -> Iterator[InFlightTask]:
         """All of them."""
         for line in self._lines:
             yield from line
         yield from self._parked.values()
 
-    def __len__(self) -> int:
-        return sum(map(len, self._lines)) + len(self._parked)
+    def __contains__(self, entry: InFlightTask) -> bool:
+        return entry.line >= 0 or self._parked.get(entry.task.task_id) is entry
 
-    def length(self, server: int) -> int:
-        """Tasks that wait for one server's room."""
-        return len(self._lines[server])
+    def __bool__(self) -> bool:
+        return bool(self._parked) or any(self._lines)
 
-    def hold(self, entry: PendingTask, server: int, computing_s: float) -> None:
+    def hold(self, entry: InFlightTask, server: int, computing_s: float) -> None:
         """Put a task into a server's line, behind those that were handed in before it."""
         entry.held_s, entry.line = computing_s, server
+        bisect.insort(self._lines[server], entry, key=lambda other: other.number)
+        self._loads[server].tasks_held += 1
         self._loads[server].held_s += computing_s
-        line = self._lines[server]
-        if not line or line[-1].number < entry.number:
-            line.append(entry)
-        else:
-            line.insert(bisect.bisect(line, entry.number, key=lambda other: other.number), entry)
 
-    def next_for(self, server: int) -> PendingTask | None:
+    def next_for(self, server: int) -> InFlightTask | None:
         """Take the task that a server with room should get: the first of its line, or, if it idles, of the longest."""
         if self._lines[server]:
             return self._take(server, 0)
-        if self._loads[server].work_s:
+        if self._loads[server].work_s or not any(self._lines):
             return None
         longest = max(range(len(self._lines)), key=lambda i: len(self._lines[i]))
         for position, entry in enumerate(self._lines[longest]):
@@ -58,39 +53,30 @@ class HeldTasks:
                 return self._take(longest, position)
         return None
 
-    def _take(self, server: int, position: int) -> PendingTask:
-        line = self._lines[server]
-        entry = line[position]
-        del line[position]
-        entry.line = -1
-        self._loads[server].held_s = self._loads[server].held_s - entry.held_s if line else 0.0
-        return entry
-
-    def line_of(self, server: int) -> list[PendingTask]:
+    def take_line(self, server: int) -> list[InFlightTask]:
         """Take a server's whole line."""
         return [self._take(server, 0) for _ in range(len(self._lines[server]))]
 
-    def park(self, entry: PendingTask) -> None:
+    def park(self, entry: InFlightTask) -> None:
         """Keep a task until a server is up that it may go to."""
         entry.parked_at = entry.parked_at or time.monotonic()
         self._parked[entry.task.task_id] = entry
 
     @property
-    def parked(self) -> list[PendingTask]:
-        """The tasks for which no server is up."""
+    def parked(self) -> list[InFlightTask]:
+        """The parked tasks."""
         return list(self._parked.values())
 
-    def remove(self, entry: PendingTask) -> bool:
-        """Take a task out, wherever it waits; whether it waited."""
+    def remove(self, entry: InFlightTask) -> None:
+        """Take a task out, if it waits here."""
         if self._parked.get(entry.task.task_id) is entry:
             del self._parked[entry.task.task_id]
-            return True
-        if entry.line < 0:
-            return False
-        position = next(i for i, other in enumerate(self._lines[entry.line]) if other is entry)
-        self._take(entry.line, position)
-        return True
+        elif entry.line >= 0:
+            self._take(entry.line, self._lines[entry.line].index(entry))
 
-    def has(self, entry: PendingTask) -> bool:
-        """Whether a task waits here."""
-        return entry.line >= 0 or self._parked.get(entry.task.task_id) is entry
+    def _take(self, server: int, position: int) -> InFlightTask:
+        entry, load = self._lines[server].pop(position), self._loads[server]
+        entry.line = -1
+        load.tasks_held -= 1
+        load.held_s = load.held_s - entry.held_s if load.tasks_held else 0.0
+        return entry

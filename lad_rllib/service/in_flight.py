@@ -1,11 +1,10 @@
-"""A task on its way, and what a dispatcher needs of the servers that it may go to."""
+"""Tasks in flight, the attempts to have them served, and what a dispatcher needs of a server."""
 
 from __future__ import annotations
 
 import contextlib
 import secrets
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -15,9 +14,6 @@ from lad_rllib.edge.record import TaskResult
 from lad_rllib.edge.status import ServerHealth
 from lad_rllib.edge.task import ImageTask
 from lad_rllib.service.delivery import Delivery
-
-CALL_OFF_S, CALL_AGAIN_S = 10.0, 0.05
-"""Longest time in which a server must get to know a task, and time between two calls [s, wall clock]."""
 
 
 class Server(Protocol):
@@ -30,70 +26,70 @@ class Server(Protocol):
         ...
 
     def cancel(self, task_id: str) -> bool:
-        """Cancel a task that waits or runs."""
+        """Cancel a task that waits or runs; False if the server does not have it."""
         ...
 
     def health(self) -> ServerHealth:
-        """How it is; must come back by itself within a second or so if the server is dead."""
+        """Whether it should get tasks; must return within about a second, even if the server is dead."""
         ...
 
 
 class TaskHandle(Future[Delivery]):
     """The future of a task's delivery; it never fails, since errors are in the delivery.
 
-    ``cancel`` calls the task off wherever it is; the delivery then says so (``TaskCancelled``), unless the image is
-    there first.
+    ``cancel`` cancels the task wherever it is; the delivery then says so (``TaskCancelled``), unless the image arrives
+    first.
 
     Args:
-        call_off: Has the task cancelled.
+        cancel: Has the task cancelled.
     """
 
-    def __init__(self, call_off: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, cancel: Callable[[], object]) -> None:
         super().__init__()
-        self._call_off = call_off
+        self._cancel = cancel
         self.set_running_or_notify_cancel()
 
     def cancel(self) -> bool:
-        """Call the task off; whether it had not ended yet."""
+        """Cancel the task; False if it has ended already."""
         if self.done():
             return False
-        self._call_off()
+        self._cancel()
         return True
 
 
 @dataclass(eq=False)
-class PendingTask:
+class InFlightTask:
     """A task that has not ended.
 
     Attributes:
         task: What was asked for.
         submitted_s: When it was handed in, by the fleet's clock [s].
-        number: Tasks that were handed in before it; lines are kept in this order.
+        number: Tasks that were handed in before it; tasks that wait for one server stay in this order.
         named: Index of the server that it is to go to; None: the scheduler chooses.
-        future: Its one end.
+        future: Its delivery.
         slot: Decision round; -1 before.
-        attempts: Servers that took it so far; one that had no room does not count.
-        server: Index of the last of them; -1 before.
-        ticket: Number of the present attempt; -1 before.
-        tried: Indices of all of them.
-        cancelled: Somebody wants it no more; it is not sent again.
-        own_failures: Attempts that may have failed for the task's own sake, not the server's.
+        attempts: Attempts so far; one that a server refused because its queue was full does not count.
+        attempt: The attempt whose answer counts; None while there is none.
+        server: Index of the server of the latest attempt; -1 before.
+        tried: Indices of the servers of all attempts.
+        cancelled: It was cancelled, and is not sent again.
+        own_failures: Attempts that may have failed because of the task, not the server.
         last_error: Why the latest attempt failed.
-        line: Server for whose room it waits; -1: none.
-        held_s: Predicted computing delay that it adds to that server's line [s].
+        line: Index of the server for whose room it waits; -1: none.
+        held_s: Predicted computing delay that it adds to that server's queue [s].
         parked_at: Since when no server is up that it may go to [s, monotonic]; None: one is.
         token: Tells it from tasks of the same name that other clients send to the same servers.
     """
 
     task: ImageTask
     submitted_s: float
-    number: int = -1
-    named: int | None = None
-    future: TaskHandle = field(default_factory=TaskHandle)
+    number: int
+    named: int | None
+    future: TaskHandle
     slot: int = -1
     attempts: int = 0
+    attempt: Attempt | None = None
     server: int = -1
-    ticket: int = -1
     tried: set[int] = field(default_factory=set)
     cancelled: bool = False
     own_failures: int = 0
@@ -105,7 +101,7 @@ class PendingTask:
 
     @property
     def name_at_servers(self) -> str:
-        """The task's name on every server, which several clients may share."""
+        """The task's name at the servers, which several clients may share."""
         return f"{self.task.task_id}@{self.token}"
 
     def task_to_send(self, now_s: float) -> ImageTask:
@@ -116,10 +112,12 @@ class PendingTask:
         )
 
     def deadline_left_s(self, now_s: float) -> float | None:
-        """Time until the image is of no use any more [s]; None without a deadline."""
+        """Time until its deadline [s]; None without one."""
         return None if self.task.deadline_s is None else self.task.deadline_s - (now_s - self.submitted_s)
 
-    def end(self, server: str, now_s: float, result: TaskResult | None, error: EdgeError | None) -> None:
+    def end(
+        self, server: str, now_s: float, *, result: TaskResult | None = None, error: EdgeError | None = None
+    ) -> None:
         """Deliver the result or the error, from the server of that name."""
         delivery = Delivery(
             task=self.task,
@@ -135,11 +133,21 @@ class PendingTask:
             self.future.set_result(delivery)
 
 
-def call_off(entry: PendingTask, servers: Sequence[Server]) -> None:
-    """Cancel a task at its server; over a network that may hear of it before it has the task, so call again then."""
-    limit = time.monotonic() + CALL_OFF_S
-    while not entry.future.done() and time.monotonic() < limit:
-        with contextlib.suppress(Exception):
-            if servers[entry.server].cancel(entry.name_at_servers):
-                return
-        time.sleep(CALL_AGAIN_S)
+@dataclass(eq=False)
+class Attempt:
+    """One task sent to one server.
+
+    Attributes:
+        entry: The task.
+        server: Index of the server.
+        is_answered: Whether the server has answered.
+    """
+
+    entry: InFlightTask
+    server: int
+    is_answered: bool = False
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the task waits for this attempt: it has not ended, and this attempt was not given up."""
+        return self.entry.attempt is self

@@ -103,7 +103,7 @@ def serve(
     for _ in range(len(futures) - reported):
         report(ended.get().result())
     total_s = (time.perf_counter() - begin) / scale
-    over_expected = {view.name: view.over_expected for view in dispatcher.server_views()}
+    over_expected = {load.name: load.speed.over_expected for load in dispatcher.loads}
     return LiveRun([future.result() for future in futures], total_s, list(over_expected), over_expected)
 
 

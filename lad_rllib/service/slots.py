@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lad_rllib.edge.errors import InvalidRequest
 from lad_rllib.edge.task import ImageTask
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.scheduling import Scheduler
@@ -20,7 +19,7 @@ _LOG = logging.getLogger("lad_rllib.service")
 
 
 def rounds_of(
-    tasks: Sequence[ImageTask], num_stations: int, most_per_station: int | None
+    tasks: Sequence[ImageTask], num_stations: int, max_per_station: int | None
 ) -> list[list[tuple[int, int, int]]]:
     """Split tasks into decision rounds with at most so many tasks of one station.
 
@@ -30,7 +29,7 @@ def rounds_of(
     counts = [0] * num_stations
     rounds: list[list[tuple[int, int, int]]] = []
     for position, task in enumerate(tasks):
-        number, index = divmod(counts[task.station], most_per_station or len(tasks))
+        number, index = divmod(counts[task.station], max_per_station or len(tasks))
         counts[task.station] += 1
         while len(rounds) <= number:
             rounds.append([])
@@ -93,7 +92,7 @@ def warm_up(scheduler: Scheduler, network: EdgeNetwork, work: WorkModel) -> None
     most = getattr(scheduler, "num_tasks", 1)
     stations = network.num_stations
     tasks = [ImageTask(f"warm-up-{i}", "warm-up", 1, station=i % stations) for i in range(most * stations)]
-    places = [(i, i % stations, i // stations) for i in range(most * stations)]
+    [places] = rounds_of(tasks, stations, most)
     observed = slot_tasks(tasks, places, 0, network, work, np.zeros(network.num_servers))
     scheduler.reset(1)
     try:
@@ -103,16 +102,6 @@ def warm_up(scheduler: Scheduler, network: EdgeNetwork, work: WorkModel) -> None
     except (Exception, SystemExit):  # foreign code
         _LOG.debug("the scheduler failed in its warm-up", exc_info=True)
     scheduler.reset(1)
-
-
-def check_station(task: ImageTask, num_stations: int) -> None:
-    """Raise ``InvalidRequest`` for a station that the network does not have."""
-    if task.station >= num_stations:
-        raise InvalidRequest(
-            f"station {task.station} does not exist; the fleet has stations 0 to {num_stations - 1} "
-            f"(task {task.task_id})",
-            task_id=task.task_id,
-        )
 
 
 def checked_decision(decision: object, places: Sequence[tuple[int, int, int]], tasks: SlotTasks) -> list[int]:

@@ -36,7 +36,7 @@ class Watch:
 
     def _look(self):
         while not self._over.wait(0.02):
-            for server, alive in enumerate(self._dispatcher.alive):
+            for server, alive in enumerate(self._dispatcher.servers_up):
                 if not alive:
                     self._out_at.setdefault(server, time.monotonic())
 
@@ -77,8 +77,8 @@ def hanging(pid):
 
 
 def check_serves_again(dispatcher, server):
-    """A server is a choice again, and answers."""
-    until(lambda: dispatcher.alive[server])
+    """A server is back up, and answers."""
+    until(lambda: dispatcher.servers_up[server])
     delivery = dispatcher.run([ImageTask("again", "a red seven", 1)], 60, servers=[server])[0]
     assert (delivery.server, delivery.attempts, delivery.error) == (dispatcher.servers[server].name, 1, None)
 
@@ -98,7 +98,7 @@ def test_a_killed_process_and_a_lost_node_lose_no_task_and_deliver_none_twice(cl
             assert watch.noticed_s(4, 5, since=lost) < NOTICED_S
             check(ends.deliveries())
             check_serves_again(ends.dispatcher, 1)
-            assert ends.dispatcher.alive == [True] * 4 + [False] * 2
+            assert ends.dispatcher.servers_up == [True] * 4 + [False] * 2
             assert pid_of(fleet.servers[1]) != victim
 
 

@@ -78,7 +78,7 @@ def test_tasks_of_a_pipeline_that_raises_go_elsewhere_and_it_is_built_anew(real_
         assert names(deliveries) == [""] * 10 and set(ends.counts.values()) == {1}
         assert {d.attempts for d in deliveries[1::2]} == {1} and deliveries[0].attempts == 2
         until(lambda: server.status().state == "ready")
-        until(lambda: all(dispatcher.alive))
+        until(lambda: all(dispatcher.servers_up))
         right = dispatcher.run([task("right", 3, seed=1)], 60, servers=[3])[0]
     assert right.server == "real-3" and {d.png for d in deliveries} == {right.png}
 
@@ -93,7 +93,7 @@ def test_tasks_of_a_server_whose_model_folder_cannot_be_read_go_to_another_one(p
         asks_nobody = {"health_period_s": None}  # so that the tasks find out
         with Dispatcher(servers, network([1] * 3, 3), WORK, None, **asks_nobody) as dispatcher:
             rescued = dispatcher.run([task(f"t{i}", 1) for i in range(3)], 60, servers=[0] * 3)
-            assert dispatcher.alive == [False, True, True]
+            assert dispatcher.servers_up == [False, True, True]
         with Dispatcher(servers[:1], network([1], 3), WORK, None, **asks_nobody) as dispatcher:
             lost = dispatcher.run([task("alone", 1)], 60, servers=[0])[0]
     finally:

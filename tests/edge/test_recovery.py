@@ -56,7 +56,7 @@ def test_a_broken_device_beside_two_good_servers_costs_no_task_and_is_back_after
         assert [d.error for d in deliveries] == [None] * 60
         assert {d.server for d in deliveries} <= {"s1", "s2", "s0"}
         assert broken.status().tasks_failed <= 60
-        until(lambda: dispatcher.alive[0])
+        until(lambda: dispatcher.servers_up[0])
         assert dispatcher.run(tasks(1), timeout_s=20)[0].server == "s0"
     assert kind.built == 4 and broken.engine.probes == 1
 

@@ -9,6 +9,7 @@ import pytest
 from lad_rllib.edge import ImageTask, InvalidRequest
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.service import Dispatcher
+from lad_rllib.service.in_flight import Attempt, InFlightTask
 from tests.service.fleets import WORK, Fixed, dispatched, emulated, network, running_at, tasks, until
 
 
@@ -132,7 +133,7 @@ def test_what_finds_full_queues_goes_to_another_server_or_waits_for_room():
         servers = [stack.enter_context(emulated(f"s{i}", 10, queue_limit=1)) for i in range(2)]
         dispatcher = stack.enter_context(Dispatcher(servers, network([10, 10]), WORK, Fixed(0)))
         futures = dispatcher.submit(tasks(6, steps=3))
-        until(lambda: sum(view.tasks_held for view in dispatcher.server_views()) == 2)  # two run, two wait
+        until(lambda: sum(load.tasks_held for load in dispatcher.loads) == 2)  # two run, two wait
         deliveries = [future.result(60) for future in futures]
     assert [(d.error, d.attempts) for d in deliveries] == [(None, 1)] * 6
     assert {d.server for d in deliveries} == {"s0", "s1"}
@@ -245,8 +246,11 @@ def test_a_delivery_is_a_row_with_its_record_or_its_error():
 
 
 def test_what_a_late_thread_asks_of_a_closed_dispatcher_is_dropped_without_an_error():
-    with dispatched([1000], None) as (dispatcher, _):
-        pass
+    with dispatched([1000], None) as (dispatcher, (server,)):
+        future = dispatcher.submit(tasks(1), [0])[0]
     called = []
-    dispatcher._run_errand(called.append, "a call to a server")
+    server.cancel = called.append
+    entry = InFlightTask(tasks(1)[0], 0.0, 0, None, future)
+    dispatcher._loop._canceller.cancel(Attempt(entry, 0))
+    dispatcher._loop._canceller._pool.shutdown(wait=True)
     assert called == []

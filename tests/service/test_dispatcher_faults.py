@@ -17,7 +17,7 @@ def test_tasks_of_a_server_that_loses_its_process_go_to_another_one_once():
         until(lambda: victim.inner.status().running_step > 0)
         victim.dead = True
         deliveries = [future.result(60) for future in futures]
-        assert dispatcher.alive == [False, True]
+        assert dispatcher.servers_up == [False, True]
         later = dispatcher.run([ImageTask("late", "x", 1)], timeout_s=60)[0]
     assert all(d.error is None and d.server == "s1" and d.attempts == 2 for d in deliveries)
     assert (later.server, later.attempts) == ("s1", 1)  # out of the choice at once
@@ -27,12 +27,12 @@ def test_a_server_that_hangs_is_noticed_within_two_seconds_and_its_late_answers_
     with dispatched([50, 200], Fixed(0)) as (dispatcher, (victim, _)):
         futures = dispatcher.submit(tasks(4, steps=20))
         victim.hung = True
-        noticed_s = until(lambda: not dispatcher.alive[0])
+        noticed_s = until(lambda: not dispatcher.servers_up[0])
         deliveries = [future.result(60) for future in futures]
         until(lambda: victim.inner.status().tasks_served == 4)
         victim.release()
         until(lambda: dispatcher.duplicates_dropped == 4)
-        until(lambda: dispatcher.alive[0])  # and it is a choice again
+        until(lambda: dispatcher.servers_up[0])  # and it is back up
         again = dispatcher.run([ImageTask("late", "x", 1)], timeout_s=60)[0]
     assert noticed_s < 2.0
     assert all(d.error is None and d.server == "s1" and d.attempts == 2 for d in deliveries)
@@ -45,7 +45,7 @@ def test_a_server_that_comes_back_does_not_work_through_what_others_have_done():
         victim.hung = True
         assert all(future.result(60).server == "s1" for future in futures)
         victim.release()
-        until(lambda: dispatcher.alive[0])
+        until(lambda: dispatcher.servers_up[0])
         until(lambda: victim.inner.status().tasks_queued == 0 and victim.inner.status().running_task_id is None)
         assert victim.inner.status().tasks_served == 0
 
@@ -55,7 +55,7 @@ def test_tasks_stay_with_servers_that_all_fall_silent_for_a_while():
         futures = dispatcher.submit(tasks(6, steps=20))
         for server in servers:
             server.hung = True
-        until(lambda: not any(dispatcher.alive))
+        until(lambda: not any(dispatcher.servers_up))
         for server in servers:
             server.release()
         deliveries = [future.result(60) for future in futures]
@@ -80,7 +80,7 @@ def test_tasks_of_silent_servers_that_were_started_again_are_sent_to_them_once_m
         futures = dispatcher.submit(tasks(3, steps=20))
         for server in servers:
             server.hung = True
-        until(lambda: not any(dispatcher.alive))
+        until(lambda: not any(dispatcher.servers_up))
         for server in servers:
             server.restart()
             server.hung = False
@@ -110,9 +110,9 @@ def test_a_server_that_starts_again_between_two_questions_has_lost_its_tasks():
         until(lambda: victim.asked > 1)  # its first answer is known
         done = sum(future.done() for future in futures)
         victim.restart()
-        noticed_s = until(lambda: not dispatcher.alive[0])
+        noticed_s = until(lambda: not dispatcher.servers_up[0])
         deliveries = [future.result(60) for future in futures]
-        until(lambda: dispatcher.alive[0])
+        until(lambda: dispatcher.servers_up[0])
     assert noticed_s < 2.0
     assert [d.error for d in deliveries] == [None] * 6
     assert [d.server for d in deliveries[done + 1 :]] == ["s1"] * (5 - done)
@@ -139,7 +139,7 @@ def test_tasks_of_a_server_without_a_model_go_to_another_one_and_end_by_that_nam
         dispatcher = stack.enter_context(Dispatcher(servers, network([10, 10]), WORK, Fixed(0), **ask_none))
         alone = stack.enter_context(Dispatcher([broken], network([10]), WORK, Fixed(0), **ask_none))
         rescued = dispatcher.run(tasks(3), timeout_s=60)
-        assert dispatcher.alive == [False, True]
+        assert dispatcher.servers_up == [False, True]
         lost = alone.run(tasks(1), timeout_s=60)[0]
     assert [(d.server, d.error) for d in rescued] == [("s1", None)] * 3
     assert lost.error.name == "model_load_failed" and "no weights" in str(lost.error)
@@ -182,7 +182,7 @@ def test_of_two_hundred_tasks_with_two_faults_in_the_middle_each_ends_exactly_on
             time.sleep(0.03)
         deliveries = [future.result(60) for future in futures]
         servers[3].release()
-        until(lambda: all(dispatcher.alive))
+        until(lambda: all(dispatcher.servers_up))
     assert sorted(ended) == sorted(f"{slot}-{i}" for slot in range(20) for i in range(10))
     assert all((d.record is not None) != (d.error is not None) for d in deliveries)
     # A task may have met both faults, one after the other; it is sent on each time.
@@ -206,7 +206,7 @@ def test_retries_stop_at_the_deadline():
         future = dispatcher.submit([ImageTask("one", "x", 100, deadline_s=0.1)])[0]
         victim.hung = True  # it takes longer than the deadline until that is noticed
         victim.deaf = 1000
-        until(lambda: not dispatcher.alive[0])
+        until(lambda: not dispatcher.servers_up[0])
         delivery = future.result(20)
     assert (delivery.error.name, delivery.attempts) == ("deadline_exceeded", 1)
 
@@ -215,7 +215,7 @@ def test_tasks_handed_in_while_no_server_has_answered_wait_and_are_served():
     with dispatched([500, 500], Fixed(0)) as (dispatcher, servers):
         for server in servers:
             server.hung = True
-        until(lambda: not any(dispatcher.alive))
+        until(lambda: not any(dispatcher.servers_up))
         futures = dispatcher.submit(tasks(4))
         cancelled = dispatcher.submit([ImageTask("cancelled", "x", 1)])[0]
         late = dispatcher.submit([ImageTask("late", "x", 1, deadline_s=0.2)])[0]
@@ -233,7 +233,7 @@ def test_tasks_that_come_while_servers_still_start_wait_for_them():
         engine.loading.clear()
         server = stack.enter_context(EdgeServer("s0", engine))
         dispatcher = stack.enter_context(Dispatcher([server], network([10]), WORK, Fixed(0)))
-        until(lambda: not dispatcher.alive[0])  # it has said that it starts
+        until(lambda: not dispatcher.servers_up[0])  # it has said that it starts
         futures = dispatcher.submit(tasks(3))
         engine.loading.set()
         assert [future.result(20).error for future in futures] == [None] * 3
@@ -242,7 +242,7 @@ def test_tasks_that_come_while_servers_still_start_wait_for_them():
 def test_with_patience_over_waiting_tasks_end_by_a_name_that_says_why():
     with dispatched([500], Fixed(0), patience_s=0.3) as (dispatcher, (server,)):
         server.hung = True
-        until(lambda: not dispatcher.alive[0])
+        until(lambda: not dispatcher.servers_up[0])
         error = dispatcher.run(tasks(1), timeout_s=20)[0].error
     assert error.name == "server_unavailable" and "no edge server was up for 0.3 s (s0 does not answer)" in str(error)
 

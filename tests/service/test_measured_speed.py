@@ -9,7 +9,7 @@ import pytest
 from lad_rllib.edge import ImageTask
 from lad_rllib.scheduling import make_heuristic
 from lad_rllib.service import Dispatcher, serve
-from lad_rllib.service.server_load import FEWEST_IMAGES, WINDOW, MeasuredSpeed
+from lad_rllib.service.server_load import MIN_IMAGES, WINDOW, MeasuredSpeed
 from tests.service.fleets import WORK, Fixed, emulated, network
 
 
@@ -29,8 +29,8 @@ def test_a_server_that_became_three_times_slower_is_named_once_and_its_measured_
     scheduler = Fixed(0)
     with caplog.at_level(logging.WARNING), slow_first_server(scheduler) as dispatcher:
         run = serve(dispatcher, [batch(8, "a")])
-        view, other = dispatcher.server_views()
-        assert view.has_drifted and view.over_expected == pytest.approx(3.0, rel=0.2)
+        speed, other = (load.speed for load in dispatcher.loads)
+        assert speed.has_drifted and speed.over_expected == pytest.approx(3.0, rel=0.2)
         assert not other.has_drifted and other.over_expected == 1.0
         futures = dispatcher.submit(batch(4, "b"))
         assert dispatcher.queue_s[0] == pytest.approx(4 * 5 / 33.3, rel=0.3)
@@ -59,7 +59,7 @@ def test_a_server_as_fast_as_expected_is_not_talked_of(caplog):
 
 def test_few_images_say_nothing_and_old_ones_are_forgotten():
     speed = MeasuredSpeed()
-    for _ in range(FEWEST_IMAGES - 1):
+    for _ in range(MIN_IMAGES - 1):
         speed.add(9.0, 1.0)
     assert speed.over_expected == 1.0 and not speed.has_drifted
     speed.add(9.0, 1.0)
