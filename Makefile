@@ -9,8 +9,10 @@ STAMP := $(VENV)/.installed
 export OMP_NUM_THREADS := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-# Two test processes, each with whole files; tests that start a Ray cluster share one and run by themselves.
+# Several test processes, each with whole files and, if these need one, a Ray cluster of its own. Tests with a cluster
+# mostly wait for other processes: three of them keep two cores busy.
 IN_PARALLEL := -n 2 --dist loadfile
+WITH_CLUSTERS := -n 3 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-extended check lint bench bench-dispatch bench-scaling check-cluster cluster-test cluster-test-s3 format fuzz clean
@@ -50,7 +52,8 @@ demo: $(STAMP) ## train two policies on the paper's setting, compare, then send 
 
 test: lint $(VENV)/aws-check/.installed ## format, lint, types and all tests
 	$(BIN)/pytest -q $(IN_PARALLEL) -m "not cluster and not lab and not extended"
-	$(BIN)/pytest -q -m "cluster and not lab and not extended"
+	$(BIN)/pytest -q $(WITH_CLUSTERS) -m "cluster and not serial and not lab and not extended"
+	$(BIN)/pytest -q -m "serial and not lab and not extended"
 
 test-extended: $(STAMP) ## the slower tests that 'make test' leaves out
 	$(BIN)/pytest -q -m extended

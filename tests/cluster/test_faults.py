@@ -12,7 +12,7 @@ from lad_rllib.edge import ImageTask
 from lad_rllib.fleet import Fleet
 from tests.cluster.fleets import Ends, dispatcher_of, draw_tasks, emulated_fleet, pid_of, until
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.serial]
 
 NUM_TASKS = 200
 NOTICED_S = 2.0

@@ -13,7 +13,7 @@ from lad_rllib.service import Dispatcher
 from tests.cluster.fleets import Ends, ask, dispatcher_of, emulated_fleet, until
 from tests.service.fleets import WORK, network
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.serial]
 
 
 def task(name, steps, **others):

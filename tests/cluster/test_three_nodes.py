@@ -8,7 +8,7 @@ import pytest
 from lad_rllib.fleet import Fleet
 from tests.cluster.fleets import PLACES, dispatcher_of, draw_tasks, emulated_fleet, node_ids, node_of
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.serial]
 
 NUM_TASKS = 200
 TRANSPORT_S = 0.03

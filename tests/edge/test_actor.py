@@ -29,7 +29,7 @@ from lad_rllib.edge import (
 from lad_rllib.edge.actor import TURN_WAIT_S, EdgeServerActor
 from tests.edge.engines import SteppedEngine, task
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.serial]
 
 BOX = DeviceProfile(
     name="box", overhead_s=0.5, per_step_s=0.5, origin="assumption", source="for tests", width=64, height=64

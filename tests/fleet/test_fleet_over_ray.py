@@ -13,7 +13,7 @@ from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import Fleet, load_fleet
 from lad_rllib.fleet.fleet import end_shared
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.serial]
 
 QUICK = {"overhead_s": 0.02, "per_step_s": 0.01, "width": 64, "height": 64}
 HEAD = "node:__internal_head__"

@@ -20,7 +20,7 @@ from lad_rllib.scheduling import make_heuristic
 from lad_rllib.service import Dispatcher
 from tests.service.fleets import WORK, network
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.serial]
 
 
 @pytest.fixture
