@@ -9,8 +9,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from lad_rllib.edge.embedded import embedded_model_path
-from lad_rllib.edge.emulated import EmulatedEngine
-from lad_rllib.edge.engine import Engine, EngineDescription, EngineOutput
+from lad_rllib.edge.engines.emulated import EmulatedEngine
+from lad_rllib.edge.engines.engine import Engine, EngineDescription, EngineOutput
+from lad_rllib.edge.engines.memory import MEMORY_PROFILES
+from lad_rllib.edge.engines.paced import PacedEngine
+from lad_rllib.edge.engines.profiles import DeviceProfile, get_profile, load_profiles
 from lad_rllib.edge.errors import (
     EDGE_ERRORS,
     DeadlineExceeded,
@@ -26,9 +29,6 @@ from lad_rllib.edge.errors import (
     TaskCancelled,
 )
 from lad_rllib.edge.fit import DelayFit, DelayModel, fit_delay
-from lad_rllib.edge.memory import MEMORY_PROFILES
-from lad_rllib.edge.paced import PacedEngine
-from lad_rllib.edge.profiles import DeviceProfile, get_profile, load_profiles
 from lad_rllib.edge.record import TaskRecord, TaskResult
 from lad_rllib.edge.server import EdgeServer
 from lad_rllib.edge.status import ServerHealth, ServerStatus, TaskProgress
@@ -36,11 +36,11 @@ from lad_rllib.edge.task import ImageTask
 
 if TYPE_CHECKING:
     from lad_rllib.edge.actor import edge_server_actor
-    from lad_rllib.edge.diffusers_engine import DiffusersEngine
+    from lad_rllib.edge.engines.diffusers import DiffusersEngine
     from lad_rllib.edge.remote import RemoteEdgeServer, edge_error
 
 _LATE = {
-    "DiffusersEngine": "lad_rllib.edge.diffusers_engine",
+    "DiffusersEngine": "lad_rllib.edge.engines.diffusers",
     "RemoteEdgeServer": "lad_rllib.edge.remote",
     "edge_error": "lad_rllib.edge.remote",
     "edge_server_actor": "lad_rllib.edge.actor",

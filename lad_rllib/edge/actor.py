@@ -16,7 +16,7 @@ from typing import Any
 
 import ray
 
-from lad_rllib.edge.engine import Engine, EngineDescription, EngineOutput, StepCallback
+from lad_rllib.edge.engines.engine import Engine, EngineDescription, EngineOutput, StepCallback
 from lad_rllib.edge.errors import ModelLoadFailed, one_line
 from lad_rllib.edge.fit import DelayFit
 from lad_rllib.edge.leases import LEASE_S, Leases

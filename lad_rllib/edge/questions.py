@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections import Counter
 
-from lad_rllib.edge.engine import EngineDescription
+from lad_rllib.edge.engines.engine import EngineDescription
 from lad_rllib.edge.fit import DelayFit
-from lad_rllib.edge.serving_loop import ServingLoop
 from lad_rllib.edge.status import ServerHealth, ServerStatus, TaskProgress
 from lad_rllib.edge.task import ImageTask
+from lad_rllib.edge.worker import ServingLoop
 
 
 class Questions(ServingLoop):

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 
-from lad_rllib.edge.engine import Engine
+from lad_rllib.edge.engines.engine import Engine
 from lad_rllib.edge.errors import EdgeError
 from lad_rllib.edge.task import ImageTask
 

@@ -13,7 +13,7 @@ from typing import Any
 import ray
 
 from lad_rllib.edge.actor import GROUPS
-from lad_rllib.edge.engine import EngineDescription
+from lad_rllib.edge.engines.engine import EngineDescription
 from lad_rllib.edge.errors import EdgeError, GenerationFailed, ServerUnavailable, TaskCancelled, one_line
 from lad_rllib.edge.failures import failure_kind
 from lad_rllib.edge.fit import DelayFit

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from itertools import count
 
 from lad_rllib.edge.clock import ScaledClock
-from lad_rllib.edge.engine import Engine
+from lad_rllib.edge.engines.engine import Engine
 from lad_rllib.edge.errors import (
     GenerationFailed,
     InvalidRequest,
@@ -19,10 +19,10 @@ from lad_rllib.edge.errors import (
 )
 from lad_rllib.edge.fit import LEAST_STEP_COUNTS, DelayFit, fit_delay
 from lad_rllib.edge.questions import Questions
+from lad_rllib.edge.queue import QueuedTask, link_delay_s
 from lad_rllib.edge.record import TaskResult
 from lad_rllib.edge.recovery import MAX_FAILURES_IN_ROW
 from lad_rllib.edge.task import ImageTask
-from lad_rllib.edge.task_queue import QueuedTask, link_delay_s
 from lad_rllib.errors import ConfigurationError
 
 MAX_QUEUE_LIMIT = 4096

@@ -14,9 +14,9 @@ from lad_rllib.names import SHIPPED_FLEETS
 
 if TYPE_CHECKING:
     from lad_rllib.fleet.calibration import Calibration, calibrate, calibration_of_images
-    from lad_rllib.fleet.check import compare_schedules
     from lad_rllib.fleet.fleet import Fleet
     from lad_rllib.fleet.model import FleetModel
+    from lad_rllib.fleet.validation import compare_schedules
 
 _LATE = {
     "Calibration": "lad_rllib.fleet.calibration",
@@ -24,7 +24,7 @@ _LATE = {
     "FleetModel": "lad_rllib.fleet.model",
     "calibrate": "lad_rllib.fleet.calibration",
     "calibration_of_images": "lad_rllib.fleet.calibration",
-    "compare_schedules": "lad_rllib.fleet.check",
+    "compare_schedules": "lad_rllib.fleet.validation",
 }
 
 __all__ = [

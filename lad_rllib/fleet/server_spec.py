@@ -11,10 +11,10 @@ from pydantic import AfterValidator, Field
 
 from lad_rllib.declared import Declared, Text, check_keys, declared, plain, shown, suggestion
 from lad_rllib.edge import MEMORY_PROFILES, DeviceProfile, get_profile
-from lad_rllib.edge.diffusers_engine import DTYPES
-from lad_rllib.edge.memory import memory_profile
-from lad_rllib.edge.pipeline_loading import model_folder
-from lad_rllib.edge.profiles import MAX_DURATION_S, Side
+from lad_rllib.edge.engines.diffusers import DTYPES
+from lad_rllib.edge.engines.memory import memory_profile
+from lad_rllib.edge.engines.pipeline import model_folder
+from lad_rllib.edge.engines.profiles import MAX_DURATION_S, Side
 from lad_rllib.edge.server import MAX_QUEUE_LIMIT
 from lad_rllib.edge.task import MAX_GUIDANCE
 from lad_rllib.errors import ConfigurationError

@@ -22,7 +22,7 @@ from lad_rllib.edge import (
     OutOfMemory,
     TaskCancelled,
 )
-from lad_rllib.edge.diffusers_engine import flow_match_sigmas
+from lad_rllib.edge.engines.diffusers import flow_match_sigmas
 from lad_rllib.errors import ConfigurationError
 from tests.edge.engines import task
 from tests.edge.tiny_pipeline import make_tiny_unet_pipeline
@@ -274,7 +274,7 @@ def test_settings_that_cannot_work_here_are_refused_before_loading(arguments, me
 
 
 def test_a_package_that_is_missing_is_named(monkeypatch):
-    from lad_rllib.edge import memory
+    from lad_rllib.edge.engines import memory
 
     monkeypatch.setattr(memory, "find_spec", lambda name: None)
     with pytest.raises(ConfigurationError, match="needs the package bitsandbytes; pip install bitsandbytes"):

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from lad_rllib.edge import DiffusersEngine, EdgeServer, ImageTask, NonFiniteImage
-from lad_rllib.edge.pipeline_loading import denoiser_of
+from lad_rllib.edge.engines.pipeline import denoiser_of
 from tests.edge.engines import task
 from tests.edge.tiny_pipeline import make_tiny_unet_pipeline
 

@@ -14,7 +14,7 @@ from diffusers import (
 )
 
 from lad_rllib.edge import DiffusersEngine, EdgeServer, InvalidRequest
-from lad_rllib.edge.noise_schedule import NoiseSchedule
+from lad_rllib.edge.engines.noise_schedule import NoiseSchedule
 from tests.edge.engines import task
 from tests.edge.tiny_pipeline import make_tiny_unet_pipeline
 

@@ -22,8 +22,8 @@ from lad_rllib.edge import (
     ServerUnavailable,
     TaskCancelled,
 )
+from lad_rllib.edge.queue import link_delay_s
 from lad_rllib.edge.task import MAX_TRANSFER_MBIT
-from lad_rllib.edge.task_queue import link_delay_s
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.simulator import delays
 from tests.edge.engines import SteppedEngine, task

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from lad_rllib.edge.profiles import shipped_profiles_path
+from lad_rllib.edge.engines.profiles import shipped_profiles_path
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import SHIPPED_FLEETS, load_fleet
 from lad_rllib.fleet.spec import shipped_fleets_path

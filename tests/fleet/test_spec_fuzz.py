@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lad_rllib.edge.profiles import load_profiles
+from lad_rllib.edge.engines.profiles import load_profiles
 from lad_rllib.fleet import load_fleet
 from tests.mutations import as_file, check_refused_or_built
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from lad_rllib.edge.engine import Engine, EngineDescription, EngineOutput, StepCallback
+from lad_rllib.edge.engines.engine import Engine, EngineDescription, EngineOutput, StepCallback
 from lad_rllib.edge.task import ImageTask
 from lad_rllib.errors import ConfigurationError
 

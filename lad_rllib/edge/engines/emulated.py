@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from lad_rllib.edge.clock import ScaledClock
-from lad_rllib.edge.engine import EngineDescription, EngineOutput, StepCallback
-from lad_rllib.edge.profiles import DeviceProfile, get_profile
+from lad_rllib.edge.engines.engine import EngineDescription, EngineOutput, StepCallback
+from lad_rllib.edge.engines.profiles import DeviceProfile, get_profile
 from lad_rllib.edge.task import ImageTask
 
 ENCODE_SHARE = 0.4

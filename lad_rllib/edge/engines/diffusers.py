@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lad_rllib.edge.device import DeviceMemory, find_device
-from lad_rllib.edge.embedding_cache import EmbeddingCache
-from lad_rllib.edge.engine import EngineDescription, EngineOutput, StepCallback
+from lad_rllib.edge.engines.device import DeviceMemory, find_device
+from lad_rllib.edge.engines.embedding_cache import EmbeddingCache
+from lad_rllib.edge.engines.engine import EngineDescription, EngineOutput, StepCallback
+from lad_rllib.edge.engines.image_watch import ImageWatch
+from lad_rllib.edge.engines.memory import check_memory_profile, memory_profile
+from lad_rllib.edge.engines.noise_schedule import NoiseSchedule
+from lad_rllib.edge.engines.pipeline import denoiser_of, load_pipeline
+from lad_rllib.edge.engines.prompt_limits import tokens_cut
 from lad_rllib.edge.errors import DeviceBroken, EdgeError, InvalidRequest, ModelLoadFailed, OutOfMemory, one_line
 from lad_rllib.edge.failures import failure_kind
-from lad_rllib.edge.image_watch import ImageWatch
-from lad_rllib.edge.memory import check_memory_profile, memory_profile
-from lad_rllib.edge.noise_schedule import NoiseSchedule
-from lad_rllib.edge.pipeline_loading import denoiser_of, load_pipeline
-from lad_rllib.edge.prompt_limits import tokens_cut
 from lad_rllib.edge.task import SIZE_MULTIPLE, ImageTask
 from lad_rllib.errors import ConfigurationError
 
@@ -38,7 +38,7 @@ class DiffusersEngine:
         model: Folder of a pipeline, or a name of the Hugging Face hub.
         dtype: Number format; ``auto`` is float16 on CUDA (as the paper) and float32 on a CPU.
         device: torch device; ``auto`` is CUDA where there is one.
-        memory_profile: One of :data:`~lad_rllib.edge.memory.MEMORY_PROFILES`.
+        memory_profile: One of :data:`~lad_rllib.edge.engines.memory.MEMORY_PROFILES`.
         guidance: Guidance scale of tasks that name none; None: the pipeline's default.
         negative_prompt: What images should not show.
         width: Width of tasks that name none [pixel]; None: the model's own.

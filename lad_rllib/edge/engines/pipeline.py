@@ -9,8 +9,8 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from lad_rllib.edge.engines.memory import MemoryProfile
 from lad_rllib.edge.errors import ModelLoadFailed, one_line
-from lad_rllib.edge.memory import MemoryProfile
 from lad_rllib.errors import ConfigurationError
 
 _LOADING = threading.Lock()  # the offline switch below is one for the whole process

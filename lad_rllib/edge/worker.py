@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from functools import partial
 
 from lad_rllib.edge.clock import ScaledClock
-from lad_rllib.edge.engine import Engine, EngineOutput
+from lad_rllib.edge.engines.engine import Engine, EngineOutput
 from lad_rllib.edge.errors import (
     DeadlineExceeded,
     EdgeError,
@@ -22,9 +22,9 @@ from lad_rllib.edge.errors import (
 )
 from lad_rllib.edge.failures import failure_kind
 from lad_rllib.edge.fit import DelayModel
+from lad_rllib.edge.queue import QueuedTask, TaskQueue, link_delay_s
 from lad_rllib.edge.record import TaskRecord, TaskResult
 from lad_rllib.edge.recovery import MAX_FAILURES_IN_ROW, FailureCount, probe, waits_s
-from lad_rllib.edge.task_queue import QueuedTask, TaskQueue, link_delay_s
 
 REMEMBERED_TASKS = 1000
 

@@ -1,0 +1,1 @@
+"""What makes an edge server's images: emulated devices, and any diffusers pipeline."""
