@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 
-from lad_rllib.edge.errors import DeviceBroken, EdgeError, OutOfMemory
+from lad_rllib.edge.errors import DeviceBroken, EdgeError, OutOfMemory, one_line
 
 OUT_OF_MEMORY_TEXTS = (
     "out of memory",  # CUDA, HIP, MPS, XPU, the CUDA driver
@@ -78,6 +78,27 @@ def failure_kind(error: BaseException) -> type[EdgeError] | None:
     return DeviceBroken if _says(error, DEVICE_BROKEN_TEXTS) and _is_of_device(error) else None
 
 
+def named_error(
+    error: BaseException, otherwise: type[EdgeError], server: str | None = None, task_id: str | None = None
+) -> EdgeError:
+    """An error under one of the room's names, with server and task filled in; a new object, since tasks do not share.
+
+    Args:
+        error: Any error.
+        otherwise: Its name if none fits.
+        server: Name of the server.
+        task_id: The task.
+
+    >>> named_error(ValueError("odd"), EdgeError, server="s1").to_dict()["message"]
+    'ValueError: odd'
+    """
+    if isinstance(error, EdgeError):
+        return type(error)(str(error), server=server, task_id=task_id)
+    named = (failure_kind(error) or otherwise)(one_line(error), server=server, task_id=task_id)
+    named.__cause__ = error
+    return named
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that the device or the machine has no memory left.
 
@@ -97,6 +118,6 @@ def _says(error: BaseException, texts: tuple[str, ...]) -> bool:
 
 
 def _is_of_device(error: BaseException) -> bool:
-    """Whether a device's library raised it: general words such as "unknown error" mean nothing elsewhere."""
+    """Whether a device's library raised it: other libraries use general words such as "unknown error", too."""
     first = (str(error).strip().lower().splitlines() or [""])[0]
     return isinstance(error, RuntimeError) and any(word in first for word in ("cuda", "hip", "nvml", "nvlink", "gpu"))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LEAST_STEP_COUNTS = 3
+MIN_STEP_COUNTS = 3
 """A line through fewer different step counts leaves no residual to judge it by."""
 
 
@@ -59,8 +59,8 @@ def fit_delay(denoising_steps: Sequence[int], computing_s: Sequence[float]) -> D
     (1.0, 0.5)
     """
     counts = tuple(sorted({int(n) for n in denoising_steps}))
-    if len(counts) < LEAST_STEP_COUNTS:
-        raise ValueError(f"a delay model needs at least {LEAST_STEP_COUNTS} different step counts, got {list(counts)}")
+    if len(counts) < MIN_STEP_COUNTS:
+        raise ValueError(f"a delay model needs at least {MIN_STEP_COUNTS} different step counts, got {list(counts)}")
     steps, seconds = np.asarray(denoising_steps, float), np.asarray(computing_s, float)
     if steps.shape != seconds.shape:
         raise ValueError(f"got {steps.size} step counts but {seconds.size} delays")
@@ -96,7 +96,7 @@ class DelayModel:
         images = self._images[size]
         images.append((denoising_steps, computing_s))
         steps, seconds = zip(*images, strict=True)
-        if len(set(steps)) >= LEAST_STEP_COUNTS:
+        if len(set(steps)) >= MIN_STEP_COUNTS:
             fit = fit_delay(steps, seconds)
             if fit.per_step_s > 0:  # else noise outweighs the steps; what was known before is better
                 self._fits[size] = fit

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from lad_rllib.edge.errors import EdgeError
+from lad_rllib.edge.engines.engine import EngineOutput
+from lad_rllib.edge.errors import DeadlineExceeded, EdgeError
 from lad_rllib.edge.record import TaskResult
 from lad_rllib.edge.task import ImageTask
 
@@ -31,11 +33,16 @@ class QueuedTask:
         arrives_s: When its input has come over the link; tasks are served in this order.
         order: Number of its submission, which decides between equal arrivals.
         predicted_delay_s: Predicted service delay [s], or None.
-        met_cold_server: Whether the server's model was not loaded yet when it was submitted.
+        cold_start: Whether it met a server that had not loaded its model, or made no image yet.
         started_s: When the server began with it.
+        started: The same [s since 1970, wall clock].
+        load_s: How long it waited for the model after that.
         progress_s: When it started or did its last denoising step.
         step: Denoising steps done.
         stop: Error that ends it at its next step, or None.
+        model: Image model or emulated device that made its image.
+        output: Its image, once there is one.
+        finished_s: When its image was there.
         future: Delivers the result or the error.
     """
 
@@ -44,12 +51,41 @@ class QueuedTask:
     arrives_s: float
     order: int
     predicted_delay_s: float | None = None
-    met_cold_server: bool = False
+    cold_start: bool = False
     started_s: float = 0.0
+    started: float = 0.0
+    load_s: float = 0.0
     progress_s: float = 0.0
     step: int = 0
     stop: EdgeError | None = None
+    model: str = ""
+    output: EngineOutput | None = None
+    finished_s: float = 0.0
     future: Future[TaskResult] = field(default_factory=Future)
+
+    @property
+    def steps_left(self) -> int:
+        """Denoising steps still to do."""
+        return max(0, self.task.denoising_steps - self.step)
+
+    def raise_if_unwanted(self, now_s: float, server: str) -> None:
+        """Raise if the task has been cancelled, or its deadline has passed by the server's clock [s]."""
+        if self.stop is not None:
+            raise self.stop
+        deadline_s, age_s = self.task.deadline_s, now_s - self.submitted_s
+        if deadline_s is not None and age_s > deadline_s:
+            raise DeadlineExceeded(
+                f"task {self.task.task_id} was {age_s:.3g} s old, beyond its deadline of {deadline_s:g} s, after "
+                f"{self.step} of {self.task.denoising_steps} steps on {server}; give more time or ask fewer steps"
+            )
+
+    def resolve(self, end: TaskResult | EdgeError) -> None:
+        """Deliver the result or the error; what callbacks of the future raise is none of the server's business."""
+        with contextlib.suppress(BaseException):
+            if isinstance(end, EdgeError):
+                self.future.set_exception(end)
+            else:
+                self.future.set_result(end)
 
     def __lt__(self, other: QueuedTask) -> bool:
         return (self.arrives_s, self.order) < (other.arrives_s, other.order)

@@ -1,12 +1,57 @@
-"""What is known about a task after it was served: every part of its delay, and what it was served with."""
+"""What is known about a served task: every part of its delay, and what it was served with."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 
-@dataclass(frozen=True)
-class TaskRecord:
+@dataclass(frozen=True, kw_only=True)
+class ImageRecord:
+    """What an engine says of an image that it made.
+
+    Attributes:
+        width: Width [pixel].
+        height: Height [pixel].
+        steps_done: Denoising steps done.
+        denoiser_calls: Calls of the denoiser for them; some noise schedules make more.
+        dtype: Number format of the computation.
+        attempt: Attempt that succeeded, from 1; 2 after the device had run out of memory once.
+        prompt_tokens_cut: Tokens of the prompt beyond the limit of a text encoder, which do not reach the image; the
+            most of any encoder.
+        prompt_cut_by: The encoders that cut it, separated by spaces.
+        negative_prompt_tokens_cut: Tokens of the server's negative prompt that were cut; 0 where the guidance makes no
+            use of it.
+        negative_prompt_cut_by: The encoders that cut it.
+        safety_check: What the model's safety checker said: ``none`` (there is none), ``passed`` or ``blanked`` (it
+            replaced the image by a blank one).
+        peak_memory_mib: Most memory in use [MiB]: of the CUDA device during the task, else of the process since its
+            start; None if not measured.
+        encode_s: Prompt to embeddings [s].
+        denoise_s: All denoising steps [s].
+        decode_s: Latent image to pixels [s].
+        png_s: Pixels to a PNG file [s].
+    """
+
+    width: int
+    height: int
+    steps_done: int
+    denoiser_calls: int = 0
+    dtype: str
+    attempt: int = 1
+    prompt_tokens_cut: int = 0
+    prompt_cut_by: str = ""
+    negative_prompt_tokens_cut: int = 0
+    negative_prompt_cut_by: str = ""
+    safety_check: str = "none"
+    peak_memory_mib: float | None = None
+    encode_s: float = 0.0
+    denoise_s: float = 0.0
+    decode_s: float = 0.0
+    png_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskRecord(ImageRecord):
     """One served task. ``total = upload + waiting + computing + download``, as in the simulator.
 
     All durations are in the server's seconds (an emulated server may run faster than the wall clock). Between
@@ -16,35 +61,15 @@ class TaskRecord:
         task_id: The task.
         server: Edge server that served it.
         model: Image model or emulated device.
-        width: Width of the image [pixel].
-        height: Height of the image [pixel].
         seed: Seed of the image.
         steps_asked: Denoising steps that the task asked for.
-        steps_done: Denoising steps that were done.
-        denoiser_calls: Calls of the denoiser for them; some noise schedules make more.
-        dtype: Number format that the model computed in.
-        attempt: Attempt that succeeded; 2 after the device had run out of memory once.
-        prompt_tokens_cut: Tokens of the prompt beyond the limit of a text encoder, which the image knows nothing of;
-            the most of any encoder.
-        prompt_cut_by: The encoders that cut it, separated by spaces.
-        negative_prompt_tokens_cut: Tokens of the server's negative prompt that were cut; 0 where the guidance
-            makes no use of it.
-        negative_prompt_cut_by: The encoders that cut it.
-        safety_check: What the model's safety checker said: ``none`` (there is none), ``passed`` or ``blanked`` (it
-            replaced the image by a blank one).
         cold_start: Whether the task met a cold server: it paid or waited for the loading of the model, or was the
             first image without a warm-up.
         predicted_delay_s: ``total_s`` as predicted at submission [s]; None if the server knew nothing yet.
-        peak_memory_mib: Most memory in use [MiB]: of the CUDA device during the task, else of the process since its
-            start; None if not measured.
         upload_s: Time to send the request over the server's link [s].
         waiting_s: Time in the queue [s].
-        load_s: Part of computing: loading the model [s].
-        encode_s: Part of computing: prompt to embeddings [s].
-        denoise_s: Part of computing: all denoising steps [s].
+        load_s: Part of computing: loading the model [s]; the engine's parts are the others.
         per_step_s: ``denoise_s`` over the steps done [s].
-        decode_s: Part of computing: latent image to pixels [s].
-        png_s: Part of computing: pixels to a PNG file [s].
         computing_s: Time that the server worked on the task [s].
         download_s: Time to send the image back over the link [s].
         total_s: Service delay: submission to delivery [s].
@@ -55,30 +80,14 @@ class TaskRecord:
     task_id: str
     server: str
     model: str
-    width: int
-    height: int
     seed: int
     steps_asked: int
-    steps_done: int
-    denoiser_calls: int
-    dtype: str
-    attempt: int
-    prompt_tokens_cut: int
-    prompt_cut_by: str
-    negative_prompt_tokens_cut: int
-    negative_prompt_cut_by: str
-    safety_check: str
     cold_start: bool
     predicted_delay_s: float | None
-    peak_memory_mib: float | None
     upload_s: float
     waiting_s: float
     load_s: float
-    encode_s: float
-    denoise_s: float
     per_step_s: float
-    decode_s: float
-    png_s: float
     computing_s: float
     download_s: float
     total_s: float
@@ -86,8 +95,8 @@ class TaskRecord:
     finished: float
 
     def to_dict(self) -> dict[str, object]:
-        """One row of a tidy table, in the order of the attributes."""
-        return asdict(self)
+        """One row of a tidy table: the task's attributes, then the image's."""
+        return {name: getattr(self, name) for name in (*TaskRecord.__annotations__, *ImageRecord.__annotations__)}
 
 
 @dataclass(frozen=True)

@@ -1,29 +1,191 @@
-"""A client that talks to an edge server on another node as if it were a local one, and finds the names of errors."""
+"""An edge server as a Ray actor, and the client that makes it look like a local one.
+
+Ray keeps calls in order only within one thread of a threaded actor (asynchronous actors take them as they arrive, and
+measurably out of order), and a call that waits for its image needs a thread. So ``serve`` has a pool of threads with
+room for a full queue, and a client numbers its calls: those that overtook others wait for their turn. (One call to hand
+in and one to wait would do, too, but carried a third fewer tasks.) All other calls have threads of their own and are
+answered while an image is generated.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import ray
 
-from lad_rllib.edge.actor import GROUPS
-from lad_rllib.edge.engines.engine import EngineDescription
-from lad_rllib.edge.errors import EdgeError, GenerationFailed, ServerUnavailable, TaskCancelled, one_line
-from lad_rllib.edge.failures import failure_kind
-from lad_rllib.edge.fit import DelayFit
-from lad_rllib.edge.leases import Heartbeat
+from lad_rllib.edge.engines.engine import Engine, EngineDescription, EngineOutput, StepCallback
+from lad_rllib.edge.errors import (
+    EdgeError,
+    GenerationFailed,
+    ModelLoadFailed,
+    ServerUnavailable,
+    TaskCancelled,
+    one_line,
+)
+from lad_rllib.edge.failures import named_error
+from lad_rllib.edge.leases import LEASE_S, Heartbeat, Leases
 from lad_rllib.edge.record import TaskResult
-from lad_rllib.edge.status import ServerHealth, ServerStatus, TaskProgress
+from lad_rllib.edge.recovery import end_process
+from lad_rllib.edge.server import EdgeServer, check_queue_limit
+from lad_rllib.edge.status import ServerHealth
 from lad_rllib.edge.task import ImageTask
 
+Parameters = ParamSpec("Parameters")
+Answer = TypeVar("Answer")
+
+TURN_WAIT_S = 1.0
+"""Longest wait for a call that was overtaken [wall seconds]; it is here already, or lost: the server restarted."""
+
+SPARE_THREADS = 32
+"""Threads that wait for images, beside one for each place in the queue: for the running task and for downloads."""
+
+GROUPS = {
+    "control": ("cancel", "status", "progress", "health", "describe", "fit", "predict_computing_s"),
+    "life": ("warm_up", "profile", "drain", "close"),  # these wait for images
+}
+"""Methods of :class:`~lad_rllib.edge.server.EdgeServer` of the actor and the client, by the threads they run in."""
+
+
+class _NoEngine:
+    """Stands in for an engine that could not be built, so that the actor lives to say why."""
+
+    time_scale = 1.0
+
+    def __init__(self, error: Exception) -> None:
+        self._message = one_line(error)
+
+    def load(self) -> None:
+        raise ModelLoadFailed(self._message)
+
+    def warm_up(self, sizes: Sequence[tuple[int, int]] | None = None) -> None:
+        self.load()
+
+    def check(self, task: ImageTask) -> None:
+        pass
+
+    def generate(self, task: ImageTask, on_step: StepCallback) -> EngineOutput:
+        raise ModelLoadFailed(self._message)
+
+    def describe(self) -> EngineDescription:
+        return EngineDescription("none", "none", "none", "none", "none", None, None, note=self._message)
+
+
+class EdgeServerActor:
+    """The methods of :class:`~lad_rllib.edge.server.EdgeServer` in threads of a Ray actor: those in :data:`GROUPS`.
+
+    Args:
+        name: Name of the server.
+        make_engine: Builds the engine.
+        settings: See :func:`edge_server_actor`.
+    """
+
+    def __init__(self, name: str, make_engine: Callable[[], Engine], settings: dict[str, Any]) -> None:
+        try:
+            engine = make_engine()
+        except Exception as error:
+            engine = _NoEngine(error)
+        lease_s = settings.pop("client_lease_s", LEASE_S)
+        max_restarts = settings.pop("max_restarts", None)  # None outside of Ray
+        again = max_restarts is not None and ray.get_runtime_context().was_current_actor_reconstructed
+        max_restarts = max_restarts or 0
+        restart = end_process if max_restarts < 0 or max_restarts > again else None
+        self._server = EdgeServer(
+            name, engine, make_engine=make_engine, restart=restart, probe_at_start=again, **settings
+        )
+        self._leases = Leases(self._server.cancel, lease_s)
+        self._turns: dict[str, int] = {}  # number of the call that each client has next
+        self._turn = threading.Condition()
+
+    @ray.method(concurrency_group="generate")
+    def serve(self, client: str, number: int, task: ImageTask) -> TaskResult:
+        """Queue a client's task in the order of its numbers, which begin with 0, and wait for the image.
+
+        The client's name is ``client/order``: a new order begins at 0 again. The task is cancelled if the client falls
+        silent (``beat``).
+        """
+        with self._turn:
+            self._turn.wait_for(lambda: self._turns.get(client, 0) >= number, TURN_WAIT_S)
+            future = self._server.submit(task)
+            self._turns[client] = max(self._turns.get(client, 0), number + 1)
+            self._turn.notify_all()
+        with self._leases.hold(client.partition("/")[0], task.task_id):
+            return future.result()
+
+    @ray.method(concurrency_group="generate")
+    def generate(self, task: ImageTask) -> TaskResult:
+        """Make an image out of order, for callers who wait for one at a time."""
+        return self._server.generate(task)
+
+    @ray.method(concurrency_group="control")
+    def beat(self, client: str) -> None:
+        """A client that waits for images is alive."""
+        self._leases.beat(client)
+
+
+def _forward_to_server(name: str, group: str) -> None:
+    """Give the actor a method of the server."""
+
+    @functools.wraps(getattr(EdgeServer, name))
+    def method(actor: EdgeServerActor, *arguments: Any, **named: Any) -> Any:
+        return getattr(actor._server, name)(*arguments, **named)
+
+    setattr(EdgeServerActor, name, ray.method(concurrency_group=group)(method))
+
+
+for _group, _names in GROUPS.items():
+    for _name in _names:
+        _forward_to_server(_name, _group)
+
+
+def edge_server_actor(
+    name: str,
+    make_engine: Callable[[], Engine],
+    *,
+    num_cpus: float = 1,
+    num_gpus: float = 0,
+    actor_options: dict[str, Any] | None = None,
+    **settings: Any,
+) -> Any:
+    """Start an edge server as a Ray actor.
+
+    Args:
+        name: Name of the server.
+        make_engine: Builds the engine, in the actor's process: a class with arguments
+            (``functools.partial(DiffusersEngine, path)``) or a function. If it fails, the actor lives in state
+            ``failed`` and every task gets ``ModelLoadFailed`` with the reason.
+        num_cpus: CPUs that Ray reserves.
+        num_gpus: GPUs that Ray reserves. A fraction limits nothing: the engine may use all memory of the device.
+        actor_options: Further options of the actor (``max_restarts``, ``resources``, ``scheduling_strategy``, ...).
+            A restarted actor has lost its queue and what it learned.
+        **settings: Arguments of :class:`~lad_rllib.edge.server.EdgeServer` besides name and engine, and
+            ``client_lease_s``: tasks of a client that has been silent for so long are cancelled (30 s).
+
+    Returns:
+        Handle of the actor. Wrap it in :class:`RemoteEdgeServer` to get the interface of ``EdgeServer``: tasks in
+        order, errors by their names. With the plain handle, ``generate`` calls that are in flight together may overtake
+        one another, and errors need :func:`edge_error`. ``ray.kill`` ends it.
+
+    Raises:
+        ConfigurationError: for a queue limit out of range.
+    """
+    queue_limit = settings.setdefault("queue_limit", 64)
+    check_queue_limit(queue_limit)
+    groups = {"generate": queue_limit + SPARE_THREADS} | dict.fromkeys(GROUPS, 4)
+    settings["max_restarts"] = (actor_options or {}).get("max_restarts", 0)
+    options = {"num_cpus": num_cpus, "num_gpus": num_gpus, **(actor_options or {})}
+    actor = ray.remote(concurrency_groups=groups)(EdgeServerActor)
+    return actor.options(**options).remote(name, make_engine, settings)
+
+
 _HEARTBEAT = Heartbeat()
-"""Says to all servers with tasks of this process that it is there."""
+"""Tells all servers with tasks of this process that it is alive."""
 
 
 def edge_error(error: BaseException, server: str | None = None) -> EdgeError:
@@ -42,20 +204,38 @@ def edge_error(error: BaseException, server: str | None = None) -> EdgeError:
     if isinstance(error, lost) and not isinstance(error, ray.exceptions.RayTaskError):
         message = f"edge server {server or ''} does not answer ({one_line(error)}); send the task to another server"
         return ServerUnavailable(message, server=server)
-    return (failure_kind(error) or GenerationFailed)(one_line(error), server=server)
+    return named_error(error, GenerationFailed, server)
+
+
+def _asked(
+    method: Callable[Concatenate[EdgeServer, Parameters], Answer],
+) -> Callable[Concatenate[RemoteEdgeServer, Parameters], Answer]:
+    """The client's method that calls the actor's and waits for its answer; errors are ``EdgeError`` by name."""
+    name = method.__name__
+
+    @functools.wraps(method)
+    def ask(client: RemoteEdgeServer, *arguments: Parameters.args, **named: Parameters.kwargs) -> Answer:
+        timeout_s = client.control_timeout_s if name in GROUPS["control"] else None
+        try:
+            answer: Answer = ray.get(getattr(client.actor, name).remote(*arguments, **named), timeout=timeout_s)
+        except Exception as error:
+            raise client._named(error) from error
+        return answer
+
+    return ask
 
 
 class RemoteEdgeServer:
     """A client with the methods of ``EdgeServer``, for an actor on any node. Errors are ``EdgeError`` by name.
 
-    Tasks stay in the order in which they were handed in, until a call finds no server: it may have restarted then, and
+    Tasks stay in the order in which they were submitted, until a call finds no server: it may have restarted then, and
     the order begins anew.
 
     Args:
         name: Name of the server, for messages.
-        actor: Handle from :func:`~lad_rllib.edge.actor.edge_server_actor`.
-        control_timeout_s: Longest wait for an answer to a question [s]: Ray itself takes up to a minute to notice a
-            lost node. Beyond it, ``ServerUnavailable``.
+        actor: Handle from :func:`edge_server_actor`.
+        control_timeout_s: Longest wait for an answer that needs no image [s]: Ray itself takes up to a minute to notice
+            a lost node. Beyond it, ``ServerUnavailable``.
     """
 
     def __init__(self, name: str, actor: Any, control_timeout_s: float = 5.0) -> None:
@@ -69,8 +249,20 @@ class RemoteEdgeServer:
     def __reduce__(self) -> tuple[Any, ...]:
         return RemoteEdgeServer, (self.name, self.actor, self.control_timeout_s)  # a copy has an order of its own
 
+    cancel = _asked(EdgeServer.cancel)
+    status = _asked(EdgeServer.status)
+    progress = _asked(EdgeServer.progress)
+    describe = _asked(EdgeServer.describe)
+    fit = _asked(EdgeServer.fit)
+    predict_computing_s = _asked(EdgeServer.predict_computing_s)
+    warm_up = _asked(EdgeServer.warm_up)
+    profile = _asked(EdgeServer.profile)
+    drain = _asked(EdgeServer.drain)
+    _health = _asked(EdgeServer.health)
+    _close = _asked(EdgeServer.close)
+
     def submit(self, task: ImageTask) -> Future[TaskResult]:
-        """Hand in a task; the future fails with a named ``EdgeError``."""
+        """Submit a task; the future fails with a named ``EdgeError``."""
         result: Future[TaskResult] = Future()
         result.set_running_or_notify_cancel()
 
@@ -93,8 +285,26 @@ class RemoteEdgeServer:
             result.set_exception(self._named(error))
         return result
 
+    def generate(self, task: ImageTask) -> TaskResult:
+        """Submit a task and wait for its image, however long; raises a named ``EdgeError``."""
+        return self.submit(task).result()
+
+    def health(self) -> ServerHealth:
+        """As ``EdgeServer.health``; a server that does not answer is not healthy."""
+        try:
+            return self._health()
+        except ServerUnavailable as error:
+            return ServerHealth(False, str(error), 0.0)
+
+    def close(self) -> None:
+        """Close the server and end its process."""
+        try:
+            self._close()
+        finally:
+            ray.kill(self.actor)
+
     def _beat(self) -> None:
-        """Tell the server that somebody waits for its images; one that is lost is found out otherwise."""
+        """Tell the server that a client waits for its images; a lost server shows otherwise."""
         with contextlib.suppress(Exception):
             self.actor.beat.remote(self._holder)
 
@@ -109,64 +319,3 @@ class RemoteEdgeServer:
         if isinstance(named, ServerUnavailable) and not isinstance(error, ray.exceptions.RayTaskError):
             self._begin_order()
         return named
-
-    def generate(self, task: ImageTask) -> TaskResult:
-        """Hand in a task and wait for its image, however long; raises a named ``EdgeError``."""
-        return self.submit(task).result()
-
-    def cancel(self, task_id: str) -> bool:
-        """As ``EdgeServer.cancel``."""
-        return self._ask("cancel", task_id)
-
-    def status(self) -> ServerStatus:
-        """As ``EdgeServer.status``."""
-        return self._ask("status")
-
-    def progress(self, task_id: str) -> TaskProgress:
-        """As ``EdgeServer.progress``."""
-        return self._ask("progress", task_id)
-
-    def health(self) -> ServerHealth:
-        """As ``EdgeServer.health``; a server that does not answer is not healthy."""
-        try:
-            return self._ask("health")
-        except ServerUnavailable as error:
-            return ServerHealth(False, str(error), 0.0)
-
-    def describe(self) -> EngineDescription:
-        """As ``EdgeServer.describe``."""
-        return self._ask("describe")
-
-    def fit(self, size: tuple[int, int] | None = None) -> DelayFit | None:
-        """As ``EdgeServer.fit``."""
-        return self._ask("fit", size)
-
-    def predict_computing_s(self, task: ImageTask) -> float | None:
-        """As ``EdgeServer.predict_computing_s``."""
-        return self._ask("predict_computing_s", task)
-
-    def warm_up(self, sizes: Sequence[tuple[int, int]] | None = None) -> None:
-        """As ``EdgeServer.warm_up``."""
-        self._ask("warm_up", sizes)
-
-    def profile(self, *arguments: Any, **named: Any) -> DelayFit:
-        """As ``EdgeServer.profile``."""
-        return self._ask("profile", *arguments, **named)
-
-    def drain(self, timeout_s: float | None = None) -> bool:
-        """As ``EdgeServer.drain``."""
-        return self._ask("drain", timeout_s)
-
-    def close(self) -> None:
-        """Close the server and end its process."""
-        try:
-            self._ask("close")
-        finally:
-            ray.kill(self.actor)
-
-    def _ask(self, method: str, *arguments: Any, **named: Any) -> Any:
-        timeout_s = None if method in GROUPS["life"] else self.control_timeout_s
-        try:
-            return ray.get(getattr(self.actor, method).remote(*arguments, **named), timeout=timeout_s)
-        except Exception as error:
-            raise self._named(error) from error

@@ -1,32 +1,29 @@
-"""An edge server: a bounded queue in front of one image engine, and questions that it answers while it works."""
+"""An edge server: a bounded queue in front of one image engine, which tells at any time how it stands."""
 
 from __future__ import annotations
 
+import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from itertools import count
 
 from lad_rllib.edge.clock import ScaledClock
-from lad_rllib.edge.engines.engine import Engine
-from lad_rllib.edge.errors import (
-    GenerationFailed,
-    InvalidRequest,
-    ModelLoadFailed,
-    QueueFull,
-    ServerUnavailable,
-    TaskCancelled,
-)
-from lad_rllib.edge.fit import LEAST_STEP_COUNTS, DelayFit, fit_delay
-from lad_rllib.edge.questions import Questions
+from lad_rllib.edge.engines.engine import Engine, EngineDescription
+from lad_rllib.edge.errors import GenerationFailed, InvalidRequest, QueueFull, TaskCancelled
+from lad_rllib.edge.failures import named_error
+from lad_rllib.edge.fit import MIN_STEP_COUNTS, DelayFit, fit_delay
 from lad_rllib.edge.queue import QueuedTask, link_delay_s
 from lad_rllib.edge.record import TaskResult
-from lad_rllib.edge.recovery import MAX_FAILURES_IN_ROW
+from lad_rllib.edge.recovery import MAX_FAILURES_IN_ROW, ManagedEngine
+from lad_rllib.edge.status import ServerHealth, ServerStatus, TaskProgress
 from lad_rllib.edge.task import ImageTask
+from lad_rllib.edge.worker import Worker
 from lad_rllib.errors import ConfigurationError
 
 MAX_QUEUE_LIMIT = 4096
-"""Most tasks that may wait at one server: as an actor it keeps a thread for each."""
+"""Tasks that may wait at one server; as an actor it keeps a thread for each."""
 
 
 def check_queue_limit(queue_limit: int) -> None:
@@ -37,7 +34,7 @@ def check_queue_limit(queue_limit: int) -> None:
         )
 
 
-class EdgeServer(Questions):
+class EdgeServer:
     """Serves image requests one at a time, in order of arrival.
 
     All methods may be called from any thread. Only ``generate``, ``warm_up``, ``profile`` and ``drain`` wait for
@@ -62,7 +59,7 @@ class EdgeServer(Questions):
             and the server goes into state ``recovering``: it sends its tasks away (``ServerUnavailable``), builds its
             engine anew where the old one cannot make a small probe image, and is ready when a probe succeeds.
         restart: Ends the process after an error that no new engine can heal, where something starts it again.
-        probe_at_start: Show with a probe image that it is well, before it is ready; if not, recover.
+        probe_at_start: Make a probe image before the server is ready; recover if that fails.
 
     Raises:
         ConfigurationError: for a queue limit out of range, a rate that is not positive, or contradicting time scales.
@@ -95,23 +92,23 @@ class EdgeServer(Questions):
             raise ConfigurationError(
                 f"server {name} has time_scale {time_scale} but its engine {engine.time_scale}; give both the same"
             )
+        self.name = name
         self.queue_limit = queue_limit
+        self.link_rate_mbit_per_s = link_rate_mbit_per_s
         self.home_station = home_station
         self.allowed_sizes = None if allowed_sizes is None else {tuple(size) for size in allowed_sizes}
         self.stall_s = stall_s
+        self.clock = ScaledClock(engine.time_scale)
         self._orders = count()
-        clock = ScaledClock(engine.time_scale)
-        super().__init__(
+        self._worker = Worker(
             name,
-            engine,
-            clock,
+            ManagedEngine(engine, make_engine, warm_up_sizes),
+            self.clock,
             link_rate_mbit_per_s,
-            warm_up_sizes,
-            load_at_start,
-            make_engine,
-            max_failures_in_row,
-            restart,
-            probe_at_start,
+            load_at_start=load_at_start,
+            max_failures_in_row=max_failures_in_row,
+            restart=restart,
+            probe_at_start=probe_at_start,
         )
 
     def __enter__(self) -> EdgeServer:
@@ -119,6 +116,11 @@ class EdgeServer(Questions):
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that makes the images at present."""
+        return self._worker.engine.engine
 
     # Tasks.
 
@@ -133,9 +135,7 @@ class EdgeServer(Questions):
             return self._enqueue(task).future
         except Exception as error:  # an engine's check may raise anything
             refused: Future[TaskResult] = Future()
-            named = self._named(error, GenerationFailed)
-            named.task_id = task.task_id
-            refused.set_exception(named)
+            refused.set_exception(named_error(error, GenerationFailed, self.name, task.task_id))
             return refused
 
     def generate(self, task: ImageTask) -> TaskResult:
@@ -153,17 +153,88 @@ class EdgeServer(Questions):
             Whether it was waiting or running; its future then fails with ``TaskCancelled``.
         """
         error = TaskCancelled(f"task {task_id} was cancelled", server=self.name, task_id=task_id)
-        with self._changed:
-            if self._running is not None and self._running.task.task_id == task_id:
-                self._running.stop = self._running.stop or error
+        worker = self._worker
+        with worker.changed:
+            if worker.running is not None and worker.running.task.task_id == task_id:
+                worker.running.stop = worker.running.stop or error
                 return True
-            entry = self._queue.find(task_id)
+            entry = worker.queue.find(task_id)
             if entry is None:
                 return False
-            self._queue.remove(entry)
-        if entry.future.set_running_or_notify_cancel():
-            self._fail(entry, error)
+            worker.queue.remove(entry)
+        worker.fail_waiting([entry], error)
         return True
+
+    # How it stands; none of these waits for an image.
+
+    def status(self) -> ServerStatus:
+        """The server at this moment: state, queue, running task, counts and delay model."""
+        worker = self._worker
+        with worker.changed:
+            running = worker.running
+            return ServerStatus(
+                name=self.name,
+                state=worker.state,
+                reason=worker.reason,
+                tasks_queued=len(worker.queue),
+                queue_limit=self.queue_limit,
+                work_queued_steps=sum(entry.steps_left for entry in worker.queue)
+                + (running.steps_left if running else 0),
+                work_queued_s=self._work_queued_s(),
+                running_task_id=running.task.task_id if running else None,
+                running_step=running.step if running else 0,
+                running_steps=running.task.denoising_steps if running else 0,
+                tasks_served=worker.outcomes.served,
+                tasks_failed=worker.outcomes.failed,
+                since=worker.since,
+                time=time.time(),
+                fit=self.fit(),
+            )
+
+    def progress(self, task_id: str) -> TaskProgress:
+        """Where a task is; state ``unknown`` if the server has never seen or has forgotten it."""
+        worker = self._worker
+        with worker.changed:
+            running, waiting = worker.running, worker.queue.find(task_id)
+            if running is not None and running.task.task_id == task_id:
+                return TaskProgress(task_id, "running", 0, running.step, running.task.denoising_steps)
+            if waiting is not None:
+                ahead = worker.queue.ahead_of(waiting) + (running is not None)
+                return TaskProgress(task_id, "queued", ahead, 0, waiting.task.denoising_steps)
+            if worker.outbox.has(task_id):
+                return TaskProgress(task_id, "sending")
+            error = worker.outcomes.of(task_id)
+        if error is None:
+            return TaskProgress(task_id, "unknown")
+        return TaskProgress(task_id, "failed" if error else "done", error=error)
+
+    def health(self) -> ServerHealth:
+        """Whether the server should get tasks: ready, its thread alive, and its running task not stuck."""
+        worker = self._worker
+        with worker.changed:
+            running = worker.running
+            idle_s = 0.0 if running is None else self.clock.now_s() - running.progress_s
+            reason = ""
+            if worker.state != "ready":
+                reason = f"{self.name} is {worker.state}" + (f": {worker.reason}" if worker.reason else "")
+            elif not worker.thread.is_alive():
+                reason = f"{self.name} has lost its thread; restart it"
+            elif running is not None and idle_s > self.stall_s:
+                reason = f"{self.name}: task {running.task.task_id} did no step for {idle_s:.0f} s; restart the server"
+            return ServerHealth(not reason, reason, idle_s, worker.since)
+
+    def describe(self) -> EngineDescription:
+        """What the server's engine is."""
+        return self.engine.describe()
+
+    def fit(self, size: tuple[int, int] | None = None) -> DelayFit | None:
+        """Computing delay as learned from the images served so far; None for the size: the engine's default."""
+        return self._worker.delays.fit(size or self._size_of(None, None))
+
+    def predict_computing_s(self, task: ImageTask) -> float | None:
+        """Predicted computing delay of a task on this server [s]; None before anything is known."""
+        fit = self.fit(self._size_of(task.width, task.height))
+        return None if fit is None else fit.predict_s(task.denoising_steps)
 
     # Life.
 
@@ -173,18 +244,7 @@ class EdgeServer(Questions):
         Raises:
             EdgeError: if the server does not serve, or the engine fails.
         """
-
-        def job() -> None:
-            self._load()
-            self.engine.warm_up(sizes)
-            self._cold = False
-
-        done: Future[None] = Future()
-        with self._changed:
-            self._check_serving()
-            self._jobs.append((job, done))
-            self._changed.notify_all()
-        done.result()
+        self._worker.warm_up(sizes).result()
 
     def profile(
         self, step_counts: Sequence[int] = (1, 2, 4, 8), size: tuple[int, int] | None = None, repeats: int = 1
@@ -192,8 +252,8 @@ class EdgeServer(Questions):
         """Measure the delay model: images of several step counts, one after the other, behind the tasks that wait.
 
         Args:
-            step_counts: At least three different numbers of denoising steps; all are raised alike if the model needs
-                more steps than the fewest of them.
+            step_counts: At least three different numbers of denoising steps; all are raised by the same number if the
+                model needs more steps than the fewest of them.
             size: Width and height [pixel]; None: the engine's default.
             repeats: Images per step count.
 
@@ -201,13 +261,13 @@ class EdgeServer(Questions):
             ConfigurationError: for fewer than three different step counts.
             EdgeError: if an image fails.
         """
-        if len(set(step_counts)) < LEAST_STEP_COUNTS:
-            raise ConfigurationError(f"profile needs at least {LEAST_STEP_COUNTS} step counts, got {list(step_counts)}")
-        if self._cold:
+        if len(set(step_counts)) < MIN_STEP_COUNTS:
+            raise ConfigurationError(f"profile needs at least {MIN_STEP_COUNTS} step counts, got {list(step_counts)}")
+        if self._worker.engine.is_cold:
             self.warm_up(None if size is None else [size])
         width, height = size or (None, None)
-        more = max(0, self.engine.describe().least_steps - min(step_counts))
-        steps = [n + more for _ in range(repeats) for n in step_counts]
+        raised = max(0, self.engine.describe().min_steps - min(step_counts))
+        steps = [n + raised for _ in range(repeats) for n in step_counts]
         tasks = (ImageTask(f"profile-{uuid.uuid4().hex}", "a grey cat", n, width, height) for n in steps)
         return fit_delay(steps, [self.generate(task).record.computing_s for task in tasks])
 
@@ -220,11 +280,12 @@ class EdgeServer(Questions):
         Returns:
             Whether everything was delivered in time. The server stays in state ``draining``; ``close`` ends it.
         """
-        with self._changed:
-            if self._state in ("starting", "ready", "recovering"):
-                self._state = "draining"
-                self._changed.notify_all()
-            return self._changed.wait_for(lambda: not self._is_busy(), timeout_s)
+        worker = self._worker
+        with worker.changed:
+            if worker.state in ("starting", "ready", "recovering"):
+                worker.state = "draining"
+                worker.changed.notify_all()
+            return worker.changed.wait_for(lambda: not worker.is_busy(), timeout_s)
 
     def close(self, timeout_s: float = 10.0) -> None:
         """End the server: waiting and running tasks fail with ``ServerUnavailable``. May be called twice.
@@ -232,56 +293,63 @@ class EdgeServer(Questions):
         Args:
             timeout_s: Longest wait for the running image's next step [wall seconds].
         """
-        self._shut_down(timeout_s)
+        self._worker.close(timeout_s)
 
     # Inside.
 
-    def _is_busy(self) -> bool:
-        return bool(self._queue or self._running or self._sending or self._delivering)
-
     def _enqueue(self, task: ImageTask) -> QueuedTask:
         self._check_size(task)
-        with self._changed:
-            self._check_serving()
-            if self._queue.find(task.task_id) or (self._running and self._running.task.task_id == task.task_id):
+        worker = self._worker
+        with worker.changed:
+            worker.check_serving()
+            if worker.queue.find(task.task_id) or (worker.running and worker.running.task.task_id == task.task_id):
                 raise InvalidRequest(f"task_id {task.task_id} is already on {self.name}; give each task its own")
-            if len(self._queue) + (self._running is not None) > self.queue_limit:
+            if len(worker.queue) + (worker.running is not None) > self.queue_limit:
                 raise QueueFull(f"{self.name} has {self.queue_limit} tasks waiting, its limit; send to another server")
-            upload_s = 0.0
-            if task.station != self.home_station:
-                upload_s = link_delay_s(task.upload_mbit, self.link_rate_mbit_per_s)
+            away = task.station != self.home_station
+            upload_s = link_delay_s(task.upload_mbit, self.link_rate_mbit_per_s) if away else 0.0
             now_s = self.clock.now_s()
             entry = QueuedTask(task, now_s, now_s + upload_s, next(self._orders))
             entry.predicted_delay_s = self._predicted_delay_s(task, upload_s)
-            entry.met_cold_server = not self._loaded
-            self._queue.put(entry)
-            self._changed.notify_all()
-        entry.future.add_done_callback(lambda _: self._withdraw(entry))
+            entry.cold_start = not worker.engine.is_loaded
+            worker.queue.put(entry)
+            worker.changed.notify_all()
+        entry.future.add_done_callback(lambda _: worker.withdraw(entry))
         return entry
 
-    def _withdraw(self, entry: QueuedTask) -> None:
-        """Take a task out of the queue whose owner has cancelled its future."""
-        with self._changed:
-            if entry.future.cancelled() and self._queue.find(entry.task.task_id) is entry:
-                self._queue.remove(entry)
-                self._note(entry, TaskCancelled.name)
-
     def _check_size(self, task: ImageTask) -> None:
-        size = self._size_of(task)
+        size = self._size_of(task.width, task.height)
         if self.allowed_sizes is not None and size not in self.allowed_sizes:
             allowed = ", ".join(f"{width}x{height}" for width, height in sorted(self.allowed_sizes))
             raise InvalidRequest(f"{self.name} does not serve size {size[0]}x{size[1]}; ask for one of {allowed}")
         self.engine.check(task)
 
-    def _check_serving(self) -> None:
-        if self._state == "failed":
-            raise ModelLoadFailed(f"{self.name} has no model: {self._reason}")
-        if self._state not in ("starting", "ready"):
-            why = f" ({self._reason})" if self._reason else ""
-            raise ServerUnavailable(f"edge server {self.name} is {self._state}{why}; send the task to another server")
+    def _size_of(self, width: int | None, height: int | None) -> tuple[int, int]:
+        """Width and height [pixel] with the engine's defaults filled in; 0 where even the engine knows none yet."""
+        engine = self.engine.describe()
+        return width or engine.width or 0, height or engine.height or 0
+
+    def _work_queued_s(self) -> float | None:
+        """Time until a task submitted now would start [s]; None before anything is known."""
+        alike = Counter(
+            (entry.task.width, entry.task.height, entry.task.denoising_steps) for entry in self._worker.queue
+        )
+        waiting_s = 0.0
+        for (width, height, steps), number in alike.items():  # few kinds of tasks, however long the queue is
+            fit = self.fit(self._size_of(width, height))
+            if fit is None:
+                return None
+            waiting_s += number * fit.predict_s(steps)
+        running = self._worker.running
+        if running is None:
+            return waiting_s
+        computing_s = self.predict_computing_s(running.task)
+        elapsed_s = self.clock.now_s() - running.started_s if running.started_s else 0.0
+        return None if computing_s is None else waiting_s + max(0.0, computing_s - elapsed_s)
 
     def _predicted_delay_s(self, task: ImageTask, upload_s: float) -> float | None:
         queued_s, computing_s = self._work_queued_s(), self.predict_computing_s(task)
         if queued_s is None or computing_s is None:
             return None
-        return max(upload_s, queued_s) + computing_s + link_delay_s(self._image_mbit, self.link_rate_mbit_per_s)
+        download_s = link_delay_s(self._worker.outbox.image_mbit, self.link_rate_mbit_per_s)
+        return max(upload_s, queued_s) + computing_s + download_s

@@ -1,119 +1,177 @@
-"""The inside of an edge server: one thread that takes tasks from the queue and sees them through to delivery."""
+"""The thread behind an edge server: it takes tasks from the queue, has their images made and delivers them."""
 
 from __future__ import annotations
 
-import gc
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
 
 from lad_rllib.edge.clock import ScaledClock
-from lad_rllib.edge.engines.engine import Engine, EngineOutput
+from lad_rllib.edge.engines.engine import EngineOutput
 from lad_rllib.edge.errors import (
-    DeadlineExceeded,
     EdgeError,
     GenerationFailed,
     ModelLoadFailed,
     ServerUnavailable,
+    TaskCancelled,
     one_line,
 )
-from lad_rllib.edge.failures import failure_kind
+from lad_rllib.edge.failures import named_error
 from lad_rllib.edge.fit import DelayModel
-from lad_rllib.edge.queue import QueuedTask, TaskQueue, link_delay_s
-from lad_rllib.edge.record import TaskRecord, TaskResult
-from lad_rllib.edge.recovery import MAX_FAILURES_IN_ROW, FailureCount, probe, waits_s
-
-REMEMBERED_TASKS = 1000
+from lad_rllib.edge.outbox import Outbox, Outcomes
+from lad_rllib.edge.queue import QueuedTask, TaskQueue
+from lad_rllib.edge.recovery import FailureCount, ManagedEngine, waits_s
 
 
-class ServingLoop:
-    """State and worker thread of a server; :class:`~lad_rllib.edge.server.EdgeServer` is what others use.
+class Worker:
+    """State and thread of a server; :class:`~lad_rllib.edge.server.EdgeServer` is what others use.
 
-    One lock guards all state; the worker holds it only between images. Futures are resolved outside of it, since their
-    callbacks are foreign code. Whatever engines and callbacks raise ends the task that it is about, never the thread.
+    One lock, that of ``changed``, guards all state; the thread holds it only between images. Futures are resolved
+    outside of it, since their callbacks are foreign code. Whatever engines and callbacks raise ends the task that it is
+    about, never the thread.
+
+    Args:
+        name: Name of the server.
+        engine: Makes the images.
+        clock: The server's.
+        link_rate_mbit_per_s: Rate of the emulated link, or None [Mbit/s].
+        load_at_start: Whether to load the model at once.
+        max_failures_in_row: Failures in a row after which the server recovers.
+        restart: Ends the process where it is started again; None: the engine is built anew instead.
+        probe_at_start: Whether to make a probe image before the server is ready.
+
+    Attributes:
+        state: One of :data:`~lad_rllib.edge.status.STATES`, and why (``reason``).
+        queue: Tasks that wait.
+        running: The task whose image is made.
+        outbox: Images on their way to those who asked for them.
+        outcomes: How tasks ended.
+        delays: Computing delays so far.
+        since: Start of the server [s since 1970, wall clock].
     """
 
     def __init__(
         self,
         name: str,
-        engine: Engine,
+        engine: ManagedEngine,
         clock: ScaledClock,
         link_rate_mbit_per_s: float | None,
-        warm_up_sizes: Sequence[tuple[int, int]] | None,
+        *,
         load_at_start: bool,
-        make_engine: Callable[[], Engine] | None = None,
-        max_failures_in_row: int = MAX_FAILURES_IN_ROW,
-        restart: Callable[[], None] | None = None,
-        probe_at_start: bool = False,
+        max_failures_in_row: int,
+        restart: Callable[[], None] | None,
+        probe_at_start: bool,
     ) -> None:
-        self.name = name
-        self.engine = engine
-        self.clock = clock
-        self.link_rate_mbit_per_s = link_rate_mbit_per_s
-        self._warm_up_sizes = warm_up_sizes
-        self._load_at_start = load_at_start
-        self._make_engine, self._restart, self._probe_at_start = make_engine, restart, probe_at_start
+        self.name, self.engine, self.clock = name, engine, clock
+        self.changed = threading.Condition(threading.RLock())
+        self.state, self.reason = "starting" if load_at_start else "ready", ""
+        self.queue = TaskQueue()
+        self.running: QueuedTask | None = None
+        self.outcomes = Outcomes()
+        self.outbox = Outbox(name, clock, link_rate_mbit_per_s, self.changed, self.outcomes, self._fail)
+        self.delays = DelayModel(engine.engine.describe().expected)
+        self.since = time.time()
+        self._restart, self._probe_at_start = restart, probe_at_start
         self._failures = FailureCount(max_failures_in_row)
-        self._changed = threading.Condition(threading.RLock())
-        self._queue = TaskQueue()
-        self._jobs: deque[tuple[Callable[[], None], Future[None]]] = deque()
-        self._running: QueuedTask | None = None
-        self._sending: dict[QueuedTask, tuple[threading.Timer, Callable[[], None]]] = {}
-        self._delivering = 0
-        self._outcomes: OrderedDict[str, str] = OrderedDict()
-        self._delays = DelayModel(engine.describe().expected)
-        self._image_mbit = 0.0  # of the latest image
-        self._state = "starting" if load_at_start else "ready"
-        self._reason = ""
-        self._loaded = False
-        self._cold = True  # no image and no warm-up yet
-        self._served = self._failed = 0
-        self._since = time.time()
-        self._worker = threading.Thread(target=self._work, name=f"edge-server-{name}", daemon=True)
-        self._worker.start()
+        self._warm_ups: deque[tuple[Sequence[tuple[int, int]] | None, Future[None]]] = deque()
+        self.thread = threading.Thread(target=self._run, args=(load_at_start,), name=f"edge-server-{name}", daemon=True)
+        self.thread.start()
 
-    def _work(self) -> None:
-        if self._load_at_start:
+    # What the server calls.
+
+    def check_serving(self) -> None:
+        """Raise ``ModelLoadFailed`` or ``ServerUnavailable`` if new tasks are not taken."""
+        if self.state == "failed":
+            raise ModelLoadFailed(f"{self.name} has no model: {self.reason}")
+        if self.state not in ("starting", "ready"):
+            why = f" ({self.reason})" if self.reason else ""
+            raise ServerUnavailable(f"edge server {self.name} is {self.state}{why}; send the task to another server")
+
+    def is_busy(self) -> bool:
+        """Whether any task has not ended."""
+        return bool(self.queue or self.running or self.outbox.is_busy)
+
+    def withdraw(self, entry: QueuedTask) -> None:
+        """Take a task out of the queue whose owner has cancelled its future."""
+        with self.changed:
+            if entry.future.cancelled() and self.queue.find(entry.task.task_id) is entry:
+                self.queue.remove(entry)
+                self.outcomes.add(entry.task.task_id, TaskCancelled.name)
+
+    def fail_waiting(self, entries: Sequence[QueuedTask], error: EdgeError) -> None:
+        """End tasks that were taken out of the queue, except those whose owner has cancelled the future."""
+        for entry in entries:
+            if entry.future.set_running_or_notify_cancel():
+                self._fail(entry, error)
+
+    def warm_up(self, sizes: Sequence[tuple[int, int]] | None) -> Future[None]:
+        """Have the thread warm up before the tasks that wait."""
+        done: Future[None] = Future()
+        with self.changed:
+            self.check_serving()
+            self._warm_ups.append((sizes, done))
+            self.changed.notify_all()
+        return done
+
+    def close(self, timeout_s: float) -> None:
+        """Stop everything: waiting and running tasks fail, images on their way are delivered at once."""
+        closed = ServerUnavailable(f"edge server {self.name} was closed; send the task to another server")
+        with self.changed:
+            self.state = "closed"
+            waiting = self.queue.clear()
+            warm_ups = [done for _, done in self._warm_ups]
+            self._warm_ups.clear()
+            if self.running is not None and self.running.stop is None:
+                self.running.stop = closed
+            self.changed.notify_all()
+        self.fail_waiting(waiting, closed)
+        for done in warm_ups:
+            done.set_exception(named_error(closed, ServerUnavailable, self.name))
+        self.outbox.close()
+        if threading.current_thread() is not self.thread:
+            self.thread.join(timeout_s)
+
+    # The thread.
+
+    def _run(self, load_at_start: bool) -> None:
+        if load_at_start:
             self._start_up()
         while (step := self._next()) is not None:
             step()
 
     def _next(self) -> Callable[[], None] | None:
         """Wait for something to do; None once the server is closed."""
-        with self._changed:
-            while self._state != "closed":
-                if self._jobs:
-                    return partial(self._do_job, *self._jobs.popleft())
-                wait_s = self._queue.seconds_to_first(self.clock.now_s())
+        with self.changed:
+            while self.state != "closed":
+                if self._warm_ups:
+                    return partial(self._warm_up, *self._warm_ups.popleft())
+                wait_s = self.queue.seconds_to_first(self.clock.now_s())
                 if wait_s == 0.0:
-                    entry = self._queue.pop()
+                    entry = self.queue.pop()
                     if entry.future.set_running_or_notify_cancel():
-                        self._running = entry
+                        self.running = entry
                         return partial(self._serve, entry)
-                    self._note(entry, "cancelled")
+                    self.outcomes.add(entry.task.task_id, TaskCancelled.name)
                     continue
-                self._changed.wait(None if wait_s is None else self.clock.wall_s(wait_s))
+                self.changed.wait(None if wait_s is None else self.clock.wall_s(wait_s))
             return None
 
-    def _do_job(self, job: Callable[[], None], future: Future[None]) -> None:
+    def _warm_up(self, sizes: Sequence[tuple[int, int]] | None, done: Future[None]) -> None:
         try:
-            job()
+            self.engine.warm_up(sizes)
         except BaseException as error:
-            future.set_exception(self._named(error, GenerationFailed))
+            done.set_exception(named_error(error, GenerationFailed, self.name))
         else:
-            future.set_result(None)
+            done.set_result(None)
 
     def _start_up(self) -> None:
         try:
-            self._load()
-            if self._warm_up_sizes is None or self._warm_up_sizes:
-                self.engine.warm_up(self._warm_up_sizes)
-                self._cold = False
+            self.engine.prepare()
             if self._probe_at_start:
-                probe(self.engine)
+                self.engine.probe()
         except BaseException as error:
             if self._probe_at_start:
                 return self._recover(f"it was started again and fails: {one_line(error)}")
@@ -121,248 +179,114 @@ class ServingLoop:
         self._become_ready("starting")
 
     def _become_ready(self, before: str) -> None:
-        with self._changed:
-            if self._state == before:
-                self._state, self._reason = "ready", ""
-            self._changed.notify_all()
+        with self.changed:
+            if self.state == before:
+                self.state, self.reason = "ready", ""
+            self.changed.notify_all()
+
+    def _give_up(self, error: BaseException) -> None:
+        """The model cannot be loaded: serve nothing, and tell everyone who waits."""
+        named = named_error(error, ModelLoadFailed, self.name)
+        with self.changed:
+            if self.state != "closed":
+                self.state, self.reason = "failed", str(named)
+            waiting = self.queue.clear()
+            self.changed.notify_all()
+        self.fail_waiting(waiting, named)
 
     def _recover(self, reason: str, restart: bool = False) -> None:
         """Serve nothing, send away who waits, and go on once a probe image succeeds."""
-        closed = ServerUnavailable(f"edge server {self.name} recovers: {reason}; send the task to another server")
-        with self._changed:
-            if self._state not in ("starting", "ready"):
+        with self.changed:
+            if self.state not in ("starting", "ready"):
                 return
-            self._state, self._reason = "recovering", reason
-            waiting = self._queue.clear()
-            self._changed.notify_all()
-        self._fail_waiting(waiting, closed)
+            self.state, self.reason = "recovering", reason
+            waiting = self.queue.clear()
+            self.changed.notify_all()
+        message = f"edge server {self.name} recovers: {reason}; send the task to another server"
+        self.fail_waiting(waiting, ServerUnavailable(message))
         if restart and self._restart is not None:
             return self._restart()
-        anew = restart or not self._failures.served_since_recovery
+        rebuild = restart or not self._failures.served_since_recovery
         for wait_s in waits_s():
-            if self._is_well(anew):
+            if self._probe_succeeds(rebuild):
                 break
-            anew = True
-            with self._changed:
-                if self._changed.wait_for(lambda: self._state != "recovering", wait_s):
+            rebuild = True
+            with self.changed:
+                if self.changed.wait_for(lambda: self.state != "recovering", wait_s):
                     return
         self._failures.recovered()
         self._become_ready("recovering")
 
-    def _is_well(self, anew: bool) -> bool:
+    def _probe_succeeds(self, rebuild: bool) -> bool:
         """Whether a probe image succeeds, with a new engine if wanted."""
         try:
-            if anew and self._make_engine is not None:
-                self.engine = self._make_engine()
-                self._loaded, self._cold = False, True
-                gc.collect()  # the former engine's memory, before the new one takes some
-            self._load()
-            if self._cold and (self._warm_up_sizes is None or self._warm_up_sizes):
-                self.engine.warm_up(self._warm_up_sizes)
-                self._cold = False
-            probe(self.engine)
+            if rebuild:
+                self.engine.rebuild()
+            self.engine.prepare()
+            self.engine.probe()
         except BaseException as error:
-            with self._changed:
-                self._reason = f"its probe image fails: {one_line(error)}"
+            with self.changed:
+                self.reason = f"its probe image fails: {one_line(error)}"
             return False
         return True
 
-    def _load(self) -> float:
-        """Load the model if that has not happened yet; seconds that it took."""
-        if self._loaded:
-            return 0.0
-        begin_s = self.clock.now_s()
-        self.engine.load()
-        self._loaded = True
-        return self.clock.now_s() - begin_s
-
-    def _give_up(self, error: BaseException) -> None:
-        """The model cannot be loaded: serve nothing, and tell everyone who waits."""
-        named = self._named(error, ModelLoadFailed)
-        with self._changed:
-            if self._state != "closed":
-                self._state, self._reason = "failed", str(named)
-            waiting = self._queue.clear()
-            self._changed.notify_all()
-        self._fail_waiting(waiting, named)
+    # One task.
 
     def _serve(self, entry: QueuedTask) -> None:
-        """See a task through to its delivery or its error."""
+        """Make the task's image and send it, or end the task with its error and see whether the server is at fault."""
         try:
             self._generate(entry)
+            with self.changed:
+                if entry.stop is not None:  # cancelled after its last step
+                    raise entry.stop
+                self.running = None
+                self.outbox.add(entry)
+            self.outbox.send(entry)
         except BaseException as error:
-            if not entry.future.done():  # else a callback of its future raised
-                self._serve_failed(entry, self._named(error, GenerationFailed, entry))
+            named = self._fail(entry, error)
+            reason = self._failures.reason_to_recover(named)
+            if reason:
+                self._recover(reason, restart=named.needs_restart)
 
     def _generate(self, entry: QueuedTask) -> None:
         entry.started_s = entry.progress_s = self.clock.now_s()
-        started = time.time()
-        cold = self._cold
-        self._check(entry)
+        entry.started, is_cold = time.time(), self.engine.is_cold
+        entry.raise_if_unwanted(self.clock.now_s(), self.name)
+        self._load(entry)
+        self.engine.engine.check(entry.task)  # which knows more once the model is loaded
+        output = self.engine.engine.generate(entry.task, partial(self._on_step, entry))
+        if not isinstance(output, EngineOutput):
+            raise GenerationFailed(f"the engine of {self.name} gave {type(output).__name__}, not an EngineOutput")
+        entry.output, entry.finished_s, entry.model = output, self.clock.now_s(), self.engine.engine.describe().model
+        entry.cold_start |= is_cold
+        self._failures.served()
+        self.engine.is_cold = False
+        if not is_cold:
+            size, computing_s = (output.width, output.height), entry.finished_s - entry.started_s
+            self.delays.add(size, entry.task.denoising_steps, computing_s)
+
+    def _load(self, entry: QueuedTask) -> None:
+        if self.engine.is_loaded:
+            return
         try:
-            load_s = self._load()
+            self.engine.load()
         except BaseException as error:
             self._give_up(error)
-            raise self._named(error, ModelLoadFailed, entry) from error
-        self.engine.check(entry.task)
-        output = self.engine.generate(entry.task, partial(self._on_step, entry))
-        self._failures.served()
-        finished_s = self.clock.now_s()
-        self._cold = False
-        if not cold:
-            size = (output.width, output.height)
-            self._delays.add(size, entry.task.denoising_steps, finished_s - entry.started_s)
-        self._send(entry, output, started, finished_s, load_s, cold or entry.met_cold_server)
-
-    def _serve_failed(self, entry: QueuedTask, error: EdgeError) -> None:
-        """End the task, and see whether it is the server that fails."""
-        self._fail(entry, error)
-        reason = self._failures.reason_to_recover(error)
-        if reason:
-            self._recover(reason, restart=error.needs_restart)
+            raise named_error(error, ModelLoadFailed) from error
+        entry.load_s = self.clock.now_s() - entry.started_s
 
     def _on_step(self, entry: QueuedTask, step: int) -> None:
         entry.step, entry.progress_s = step, self.clock.now_s()
-        self._check(entry)
+        entry.raise_if_unwanted(self.clock.now_s(), self.name)
 
-    def _check(self, entry: QueuedTask) -> None:
-        """Raise if the task has been cancelled or its deadline has passed."""
-        if entry.stop is not None:
-            raise entry.stop
-        deadline_s, age_s = entry.task.deadline_s, self.clock.now_s() - entry.submitted_s
-        if deadline_s is not None and age_s > deadline_s:
-            raise DeadlineExceeded(
-                f"task {entry.task.task_id} was {age_s:.3g} s old, beyond its deadline of {deadline_s:g} s, after "
-                f"{entry.step} of {entry.task.denoising_steps} steps on {self.name}; give more time or ask fewer steps"
-            )
-
-    def _send(
-        self, entry: QueuedTask, output: EngineOutput, started: float, finished_s: float, load_s: float, cold: bool
-    ) -> None:
-        """Deliver after the download; the worker goes on with the next task meanwhile."""
-        deliver = partial(self._deliver, entry, output, started, finished_s, load_s, cold)
-        download_s = link_delay_s(output.image_mbit, self.link_rate_mbit_per_s)
-        timer = threading.Timer(self.clock.wall_s(download_s), deliver)
-        timer.daemon = True
-        with self._changed:
-            if entry.stop is not None:  # cancelled after its last step
-                return self._fail(entry, self._named(entry.stop, GenerationFailed, entry))
-            self._image_mbit = output.image_mbit
-            self._running = None
-            at_once = download_s == 0 or self._state == "closed"
-            self._sending[entry] = (timer, deliver)
-            if not at_once:
-                timer.start()
-        if at_once:
-            deliver()
-
-    def _deliver(
-        self, entry: QueuedTask, output: EngineOutput, started: float, finished_s: float, load_s: float, cold: bool
-    ) -> None:
-        with self._changed:
-            if self._sending.pop(entry, None) is None:
-                return  # closing the server has delivered it
-            self._delivering += 1
-        try:
-            record = self._record(entry, output, started, finished_s, load_s, cold)
-        except BaseException as error:
-            with self._changed:
-                self._delivering -= 1
-            return self._fail(entry, self._named(error, GenerationFailed, entry))
-        with self._changed:
-            self._delivering -= 1
-            self._served += 1
-            self._note(entry, "")
-        entry.future.set_result(TaskResult(record, output.png))
-
-    def _record(
-        self, entry: QueuedTask, output: EngineOutput, started: float, finished_s: float, load_s: float, cold: bool
-    ) -> TaskRecord:
-        """The record of a task that is delivered now."""
-        delivered_s = self.clock.now_s()
-        task = entry.task
-        return TaskRecord(
-            task_id=task.task_id,
-            server=self.name,
-            model=self.engine.describe().model,
-            width=output.width,
-            height=output.height,
-            seed=task.seed,
-            steps_asked=task.denoising_steps,
-            steps_done=output.steps_done,
-            denoiser_calls=output.denoiser_calls,
-            dtype=output.dtype,
-            attempt=output.attempt,
-            prompt_tokens_cut=output.prompt_tokens_cut,
-            prompt_cut_by=output.prompt_cut_by,
-            negative_prompt_tokens_cut=output.negative_prompt_tokens_cut,
-            negative_prompt_cut_by=output.negative_prompt_cut_by,
-            safety_check=output.safety_check,
-            cold_start=cold,
-            predicted_delay_s=entry.predicted_delay_s,
-            peak_memory_mib=output.peak_memory_mib,
-            upload_s=entry.arrives_s - entry.submitted_s,
-            waiting_s=entry.started_s - entry.arrives_s,
-            load_s=load_s,
-            encode_s=output.encode_s,
-            denoise_s=output.denoise_s,
-            per_step_s=output.denoise_s / max(1, output.steps_done),
-            decode_s=output.decode_s,
-            png_s=output.png_s,
-            computing_s=finished_s - entry.started_s,
-            download_s=delivered_s - finished_s,
-            total_s=delivered_s - entry.submitted_s,
-            started=started,
-            finished=time.time(),
-        )
-
-    def _fail(self, entry: QueuedTask, error: EdgeError) -> None:
-        with self._changed:
-            if self._running is entry:
-                self._running = None
-            self._sending.pop(entry, None)
-            self._failed += 1
-            self._note(entry, error.name)
-        entry.future.set_exception(error)
-
-    def _fail_waiting(self, entries: Sequence[QueuedTask], error: EdgeError) -> None:
-        for entry in entries:
-            if entry.future.set_running_or_notify_cancel():  # else its owner has cancelled the future
-                self._fail(entry, self._named(error, GenerationFailed, entry))
-
-    def _note(self, entry: QueuedTask, error: str) -> None:
-        """Remember how a task ended: an error's name, or nothing."""
-        self._outcomes[entry.task.task_id] = error
-        self._outcomes.move_to_end(entry.task.task_id)
-        while len(self._outcomes) > REMEMBERED_TASKS:
-            self._outcomes.popitem(last=False)
-        self._changed.notify_all()
-
-    def _named(self, error: BaseException, otherwise: type[EdgeError], entry: QueuedTask | None = None) -> EdgeError:
-        """The error under one of the room's names, with server and task filled in; one object per task."""
-        task_id = entry.task.task_id if entry else None
-        if isinstance(error, EdgeError):
-            return type(error)(str(error), server=self.name, task_id=task_id)
-        named = (failure_kind(error) or otherwise)(one_line(error), server=self.name, task_id=task_id)
-        named.__cause__ = error
+    def _fail(self, entry: QueuedTask, error: BaseException) -> EdgeError:
+        """End a task with an error, which is returned under its name."""
+        named = named_error(error, GenerationFailed, self.name, entry.task.task_id)
+        with self.changed:
+            if self.running is entry:
+                self.running = None
+            self.outcomes.failed += 1
+            self.outcomes.add(entry.task.task_id, named.name)
+            self.changed.notify_all()
+        entry.resolve(named)
         return named
-
-    def _shut_down(self, wait_s: float) -> None:
-        """Stop everything: waiting and running tasks fail, images on their way are delivered at once."""
-        closed = ServerUnavailable(f"edge server {self.name} was closed; send the task to another server")
-        with self._changed:
-            self._state = "closed"
-            waiting, sending = self._queue.clear(), list(self._sending.values())
-            jobs = [future for _, future in self._jobs]
-            self._jobs.clear()
-            if self._running is not None and self._running.stop is None:
-                self._running.stop = closed
-            self._changed.notify_all()
-        self._fail_waiting(waiting, closed)
-        for future in jobs:
-            future.set_exception(self._named(closed, ServerUnavailable))
-        for timer, deliver in sending:
-            timer.cancel()
-            deliver()
-        if threading.current_thread() is not self._worker:
-            self._worker.join(wait_s)

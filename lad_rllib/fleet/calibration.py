@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from lad_rllib.edge import DelayFit, fit_delay
-from lad_rllib.edge.fit import LEAST_STEP_COUNTS
+from lad_rllib.edge.fit import MIN_STEP_COUNTS
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet.fleet import Fleet
 from lad_rllib.fleet.model import FleetModel
@@ -88,8 +88,8 @@ def calibrate(
         ConfigurationError: for fewer than three step counts, or held-out ones that are among them.
         EdgeError: if an image fails.
     """
-    if len(set(step_counts)) < LEAST_STEP_COUNTS:
-        raise ConfigurationError(f"at least {LEAST_STEP_COUNTS} step counts are needed, got {list(step_counts)}")
+    if len(set(step_counts)) < MIN_STEP_COUNTS:
+        raise ConfigurationError(f"at least {MIN_STEP_COUNTS} step counts are needed, got {list(step_counts)}")
     if both := sorted(set(step_counts) & set(held_out)):
         raise ConfigurationError(f"step counts {both} are both to fit to and held out; choose others to hold out")
     order = [*step_counts, *held_out] * repeats

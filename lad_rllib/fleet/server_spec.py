@@ -12,7 +12,6 @@ from pydantic import AfterValidator, Field
 from lad_rllib.declared import Declared, Text, check_keys, declared, plain, shown, suggestion
 from lad_rllib.edge import MEMORY_PROFILES, DeviceProfile, get_profile
 from lad_rllib.edge.engines.diffusers import DTYPES
-from lad_rllib.edge.engines.memory import memory_profile
 from lad_rllib.edge.engines.pipeline import model_folder
 from lad_rllib.edge.engines.profiles import MAX_DURATION_S, Side
 from lad_rllib.edge.server import MAX_QUEUE_LIMIT
@@ -211,7 +210,7 @@ def _check_contradictions(where: str, server: AnyServer) -> None:
         raise ConfigurationError(f"{where}num_cpus 0 without num_gpus or resources reserves nothing; say num_cpus: 0.1")
     if isinstance(server, EmulatedServer):
         return
-    layout = memory_profile(server.memory_profile)
+    layout = MEMORY_PROFILES[server.memory_profile]
     if layout.needs_cuda and server.device == "cpu":
         raise ConfigurationError(f"{where}memory_profile {layout.name} needs a CUDA device, but device is cpu")
     for key, needs in (("memory_profile", layout.needs_cuda), ("device", server.device.startswith("cuda"))):

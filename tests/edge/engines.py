@@ -5,6 +5,11 @@ import threading
 from lad_rllib.edge import EngineDescription, EngineOutput, ImageTask
 
 
+def output(png=b"png", image_mbit=0.8, steps=1, **others):
+    """What an engine gives that measures nothing."""
+    return EngineOutput(png=png, image_mbit=image_mbit, width=64, height=64, steps_done=steps, dtype="none", **others)
+
+
 class SteppedEngine:
     """Does a denoising step for each permit that the test releases; ``free=True`` needs none."""
 
@@ -39,7 +44,7 @@ class SteppedEngine:
         for step in range(1, task.denoising_steps + 1):
             assert self.free or self.permits.acquire(timeout=30)
             on_step(step)
-        return EngineOutput(b"png", 0.8, 64, 64, task.denoising_steps, "none", 0.0, 0.0, 0.0, 0.0)
+        return output(steps=task.denoising_steps)
 
     def wait_until_running(self):
         assert self.started.acquire(timeout=30)

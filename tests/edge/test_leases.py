@@ -5,8 +5,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from lad_rllib.edge import TaskCancelled, leases
-from lad_rllib.edge.actor import EdgeServerActor
 from lad_rllib.edge.leases import Heartbeat
+from lad_rllib.edge.remote import EdgeServerActor
 from tests.edge.engines import SteppedEngine, task
 from tests.service.fleets import until
 

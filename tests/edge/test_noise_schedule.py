@@ -77,7 +77,7 @@ def test_a_number_of_steps_without_a_plan_is_refused_at_the_door_and_says_what_w
         assert server.generate(task("load", steps=4)).record.steps_done == 4
         with pytest.raises(InvalidRequest, match="denoising_steps 3: PNDMScheduler .* ask for at least 4") as caught:
             server.generate(task(steps=3))
-        assert "\n" not in str(caught.value) and server.describe().least_steps == 4
+        assert "\n" not in str(caught.value) and server.describe().min_steps == 4
     lcm = NoiseSchedule(LCMScheduler())
     assert lcm.calls(50) == 50
     with pytest.raises(InvalidRequest, match="denoising_steps 60: LCMScheduler .*ask for another number"):
@@ -86,7 +86,7 @@ def test_a_number_of_steps_without_a_plan_is_refused_at_the_door_and_says_what_w
 
 def test_a_schedule_that_only_its_pipeline_can_plan_takes_any_number():
     schedule = NoiseSchedule(FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True))  # needs the image's size
-    assert (schedule.calls(7), schedule.least_steps()) == (7, 1)
+    assert (schedule.calls(7), schedule.min_steps()) == (7, 1)
 
 
 def test_asking_a_schedule_does_not_disturb_an_image_that_is_being_made(case):

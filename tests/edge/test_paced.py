@@ -9,13 +9,12 @@ from lad_rllib.edge import (
     EdgeServer,
     EmulatedEngine,
     EngineDescription,
-    EngineOutput,
     PacedEngine,
     TaskCancelled,
     embedded_model_path,
 )
 from lad_rllib.errors import ConfigurationError
-from tests.edge.engines import task
+from tests.edge.engines import output, task
 
 ENCODE_S, STEP_S, DECODE_S, PNG_S = 0.02, 0.03, 0.015, 0.005
 
@@ -45,8 +44,12 @@ class BusyEngine:
         decoded_s = time.perf_counter()
         time.sleep(PNG_S)
         png_s = time.perf_counter() - decoded_s
-        return EngineOutput(
-            b"png", 0.8, 64, 64, task.denoising_steps, "none", ENCODE_S, last_s - begin_s, decoded_s - last_s, png_s
+        return output(
+            steps=task.denoising_steps,
+            encode_s=ENCODE_S,
+            denoise_s=last_s - begin_s,
+            decode_s=decoded_s - last_s,
+            png_s=png_s,
         )
 
     def describe(self):
@@ -57,11 +60,11 @@ def test_steps_take_the_pace_the_rest_its_own_time_and_the_parts_add_up():
     pace_s, steps = 0.1, 3
     engine = PacedEngine(BusyEngine(), pace_s)
     begin_s = time.perf_counter()
-    output = engine.generate(task(steps=steps), lambda step: None)
+    image = engine.generate(task(steps=steps), lambda step: None)
     total_s = time.perf_counter() - begin_s
-    assert output.encode_s + output.denoise_s + output.decode_s + output.png_s == pytest.approx(total_s, rel=0.01)
-    assert output.encode_s + output.denoise_s == pytest.approx(steps * pace_s, rel=0.05)
-    assert output.decode_s >= DECODE_S and output.png_s >= PNG_S
+    assert image.encode_s + image.denoise_s + image.decode_s + image.png_s == pytest.approx(total_s, rel=0.01)
+    assert image.encode_s + image.denoise_s == pytest.approx(steps * pace_s, rel=0.05)
+    assert image.decode_s >= DECODE_S and image.png_s >= PNG_S
     assert total_s < 2 * steps * pace_s
 
 

@@ -147,7 +147,7 @@ def test_a_server_closes_while_it_recovers(breakable):
     assert server.submit(task()).exception(10)
     until(lambda: server.status().state == "recovering")
     server.close()
-    assert server.status().state == "closed" and not server._worker.is_alive()
+    assert server.status().state == "closed" and not server._worker.thread.is_alive()
 
 
 def test_a_limit_of_no_failure_at_all_is_refused():

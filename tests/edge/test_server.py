@@ -1,4 +1,4 @@
-"""An edge server in one process: order, limits, deadlines, cancelling, questions, and its end."""
+"""An edge server in one process: order, limits, deadlines, cancelling, status, and its end."""
 
 import sys
 import threading
@@ -13,7 +13,6 @@ from lad_rllib.edge import (
     EdgeServer,
     EmulatedEngine,
     Engine,
-    EngineOutput,
     GenerationFailed,
     ImageTask,
     InvalidRequest,
@@ -26,10 +25,10 @@ from lad_rllib.edge.queue import link_delay_s
 from lad_rllib.edge.task import MAX_TRANSFER_MBIT
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.simulator import delays
-from tests.edge.engines import SteppedEngine, task
+from tests.edge.engines import SteppedEngine, output, task
 
 QUICK_S = 2.0
-"""A question that is answered within this time did not wait for the image, which waits for the test."""
+"""An answer within this time did not wait for the image, which waits for the test."""
 
 
 @pytest.fixture
@@ -48,7 +47,7 @@ def error_of(future):
     return future.exception(timeout=30)
 
 
-def test_engines_keep_to_the_protocol(engine):
+def test_engines_have_the_engine_interface(engine):
     assert isinstance(engine, Engine) and isinstance(EmulatedEngine("h100"), Engine)
 
 
@@ -151,7 +150,7 @@ class OddEngine(SteppedEngine):
         if task.prompt == "exit":
             sys.exit(3)
         if task.prompt == "huge image":
-            return EngineOutput(b"", 1e300, 8, 8, 1, "none", 0.0, 0.0, 0.0, 0.0)
+            return output(image_mbit=1e300)
         return super().generate(task, on_step)
 
 
@@ -221,7 +220,7 @@ def test_a_task_id_is_unique_while_the_task_is_there(server, engine):
     assert server.generate(task("a"))
 
 
-def test_questions_are_answered_while_an_image_is_generated(server, engine):
+def test_status_progress_and_health_are_answered_while_an_image_is_generated(server, engine):
     server.submit(task("running", steps=10))
     server.submit(task("w1", steps=4))
     server.submit(task("w2", steps=5))
@@ -281,7 +280,7 @@ def test_closing_fails_everything_as_unavailable_and_ends_the_thread(engine):
     engine.permit(1)
     assert isinstance(error_of(running), ServerUnavailable) and running.exception().retryable
     closer.join(30)
-    assert not server._worker.is_alive()
+    assert not server._worker.thread.is_alive()
     assert isinstance(error_of(server.submit(task("late"))), ServerUnavailable)
     server.close()
 

@@ -6,7 +6,7 @@ from unittest.mock import patch
 import pytest
 
 from lad_rllib.edge import EdgeServer, ImageTask
-from lad_rllib.edge.actor import edge_server_actor
+from lad_rllib.edge.remote import edge_server_actor
 from lad_rllib.edge.server import MAX_QUEUE_LIMIT
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.scheduling import make_heuristic

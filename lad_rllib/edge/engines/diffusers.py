@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import io
 import time
@@ -10,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from lad_rllib.edge.engines.device import DeviceMemory, find_device
-from lad_rllib.edge.engines.embedding_cache import EmbeddingCache
 from lad_rllib.edge.engines.engine import EngineDescription, EngineOutput, StepCallback
 from lad_rllib.edge.engines.image_watch import ImageWatch
-from lad_rllib.edge.engines.memory import check_memory_profile, memory_profile
+from lad_rllib.edge.engines.memory import memory_profile as find_memory_profile
 from lad_rllib.edge.engines.noise_schedule import NoiseSchedule
 from lad_rllib.edge.engines.pipeline import denoiser_of, load_pipeline
 from lad_rllib.edge.engines.prompt_limits import tokens_cut
@@ -23,7 +23,7 @@ from lad_rllib.edge.task import SIZE_MULTIPLE, ImageTask
 from lad_rllib.errors import ConfigurationError
 
 WARM_UP_STEPS = (2, 4, 8, 20)
-"""Steps that a warm-up tries after the fewest that the noise schedule plans."""
+"""Steps that a warm-up tries after the minimum of the noise schedule."""
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 
@@ -42,7 +42,7 @@ class DiffusersEngine:
         guidance: Guidance scale of tasks that name none; None: the pipeline's default.
         negative_prompt: What images should not show.
         width: Width of tasks that name none [pixel]; None: the model's own.
-        height: Height likewise.
+        height: Height of tasks that name none [pixel]; None: the model's own.
         max_sequence_length: Tokens of T5 for SD3; None: 0 without T5 (its place would only be filled with zeros that
             every step has to process), else the pipeline's default.
         embedding_cache_size: Prompts whose embeddings are kept (SD3 pipelines).
@@ -72,18 +72,18 @@ class DiffusersEngine:
         self.model = str(model)
         self.device = find_device(device)
         self._memory = DeviceMemory(self.device)
-        self.memory_profile = _checked_profile(memory_profile, self.device)
+        self.memory_profile = find_memory_profile(memory_profile, self.device)
         self.dtype = dtype if dtype != "auto" else "float16" if self.device.startswith("cuda") else "float32"
         self.guidance = guidance
         self.negative_prompt = negative_prompt
         self.width, self.height = width, height
         self.max_sequence_length = max_sequence_length
         self.pipeline: Any = None
-        self.embeddings: EmbeddingCache[tuple[Any, Any]] = EmbeddingCache(embedding_cache_size)
+        self.embed = functools.lru_cache(embedding_cache_size)(self._encode)
         self._accepted: frozenset[str] = frozenset()
         self._schedule: NoiseSchedule | None = None
         self._default_tokens: int | None = None
-        self._multiple, self._largest = SIZE_MULTIPLE, 0
+        self._multiple, self._max_side = SIZE_MULTIPLE, 0
 
     def load(self) -> None:
         """Load the pipeline and lay it out.
@@ -98,7 +98,7 @@ class DiffusersEngine:
         )
         call = inspect.signature(pipeline.__call__).parameters
         self._accepted = frozenset(call)
-        self._refuse_what_it_does_not_take()
+        self._refuse_unknown_settings()
         if self.guidance is None and "guidance_scale" in call:
             self.guidance = call["guidance_scale"].default
         if "max_sequence_length" in call:
@@ -111,9 +111,9 @@ class DiffusersEngine:
         if isinstance(side, int):
             self.width, self.height = self.width or side * scale, self.height or side * scale
         self._multiple = max(SIZE_MULTIPLE, scale * patch)
-        self._largest = (getattr(config, "pos_embed_max_size", None) or 0) * scale * patch
+        self._max_side = (getattr(config, "pos_embed_max_size", None) or 0) * scale * patch
 
-    def _refuse_what_it_does_not_take(self) -> None:
+    def _refuse_unknown_settings(self) -> None:
         given = {
             "guidance": ("guidance_scale", self.guidance),
             "negative_prompt": ("negative_prompt", self.negative_prompt or None),
@@ -140,8 +140,8 @@ class DiffusersEngine:
             self._warm_up(width, height)
 
     def _warm_up(self, width: int | None, height: int | None) -> None:
-        least = self.describe().least_steps
-        for steps in [least, *(n for n in WARM_UP_STEPS if n > least)]:
+        min_steps = self.describe().min_steps
+        for steps in [min_steps, *(n for n in WARM_UP_STEPS if n > min_steps)]:
             try:
                 self.generate(ImageTask("warm-up", "warm-up", steps, width, height), lambda step: None)
             except (InvalidRequest, OutOfMemory, DeviceBroken):
@@ -157,8 +157,8 @@ class DiffusersEngine:
         for name, side in (("width", task.width), ("height", task.height)):
             if side is not None and side % self._multiple:
                 raise InvalidRequest(f"{name} must be a multiple of {self._multiple} for this model, got {side}")
-            if side is not None and self._largest and side > self._largest:
-                raise InvalidRequest(f"{name} must be at most {self._largest} for this model, got {side}")
+            if side is not None and self._max_side and side > self._max_side:
+                raise InvalidRequest(f"{name} must be at most {self._max_side} for this model, got {side}")
         if self._schedule is not None:
             self._schedule.calls(task.denoising_steps)
 
@@ -193,9 +193,9 @@ class DiffusersEngine:
         self._memory.reset_peak()
         begin_s = time.perf_counter()
         arguments = self._arguments(task) | self._prompt_arguments(task)
-        most = arguments.get("max_sequence_length", self._default_tokens)
-        cut = tokens_cut(self.pipeline, task.prompt, most)
-        negative_cut = tokens_cut(self.pipeline, self.negative_prompt, most) if self._is_guided(task) else {}
+        limit = arguments.get("max_sequence_length", self._default_tokens)
+        cut = tokens_cut(self.pipeline, task.prompt, limit)
+        negative_cut = tokens_cut(self.pipeline, self.negative_prompt, limit) if self._is_guided(task) else {}
         encoded_s = last_step_s = time.perf_counter()
 
         def after_call(steps_done: int) -> None:
@@ -256,10 +256,10 @@ class DiffusersEngine:
         if not self._is_sd3():
             negative = {"negative_prompt": self.negative_prompt} if self.negative_prompt else {}
             return {"prompt": task.prompt} | (negative if "negative_prompt" in self._accepted else {})
-        embeds, pooled = self.embeddings.get(task.prompt, self._encode)
+        embeds, pooled = self.embed(task.prompt)
         arguments = {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
         if self._is_guided(task):
-            embeds, pooled = self.embeddings.get(self.negative_prompt, self._encode)
+            embeds, pooled = self.embed(self.negative_prompt)
             arguments |= {"negative_prompt_embeds": embeds, "negative_pooled_prompt_embeds": pooled}
         return arguments
 
@@ -295,7 +295,7 @@ class DiffusersEngine:
         """Leave nothing of an image that failed on the device."""
         self.pipeline.maybe_free_model_hooks()
         if not keep_cache:
-            self.embeddings.clear()
+            self.embed.cache_clear()
             self._memory.free()
 
     def describe(self) -> EngineDescription:
@@ -308,14 +308,8 @@ class DiffusersEngine:
             memory_profile=self.memory_profile.name,
             width=self.width,
             height=self.height,
-            least_steps=1 if self._schedule is None else self._schedule.least_steps(),
+            min_steps=1 if self._schedule is None else self._schedule.min_steps(),
         )
-
-
-def _checked_profile(name: str, device: str) -> Any:
-    profile = memory_profile(name)
-    check_memory_profile(profile, device)
-    return profile
 
 
 def flow_match_sigmas(scheduler: Any, denoising_steps: int) -> list[float] | None:
@@ -329,7 +323,7 @@ def flow_match_sigmas(scheduler: Any, denoising_steps: int) -> list[float] | Non
 
 
 def _safety_check(output: Any) -> str:
-    """What the pipeline's safety checker said; one of ``SAFETY_CHECKS``."""
+    """What the pipeline's safety checker said; ``none``, ``passed`` or ``blanked``."""
     flags = getattr(output, "nsfw_content_detected", None) or getattr(output, "nsfw_detected", None)
     if not flags:
         return "none"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from lad_rllib.edge.errors import GenerationFailed
 from lad_rllib.edge.fit import DelayFit
+from lad_rllib.edge.record import ImageRecord
 from lad_rllib.edge.task import MAX_TRANSFER_MBIT, ImageTask
 
 StepCallback = Callable[[int], None]
@@ -15,35 +16,13 @@ StepCallback = Callable[[int], None]
 makes several for a step, so that a number may come twice. Never more than asked. What it raises stops the image."""
 
 
-SAFETY_CHECKS = ("none", "passed", "blanked")
-"""What the model's safety checker said: there is none, the image passed, or it was replaced by a blank one."""
-
-
-@dataclass(frozen=True)
-class EngineOutput:
-    """One image and how long its parts took.
+@dataclass(frozen=True, kw_only=True)
+class EngineOutput(ImageRecord):
+    """One image, what the engine says of it, and how long its parts took.
 
     Attributes:
         png: The image as a PNG file, or None.
         image_mbit: Size of the image that travels back to the user [Mbit].
-        width: Width [pixel].
-        height: Height [pixel].
-        steps_done: Denoising steps done.
-        dtype: Number format of the computation.
-        encode_s: Prompt to embeddings [s].
-        denoise_s: All denoising steps [s].
-        decode_s: Latent image to pixels [s].
-        png_s: Pixels to a PNG file [s].
-        peak_memory_mib: Most memory in use [MiB], or None.
-        attempt: Attempt that succeeded, from 1.
-        denoiser_calls: Calls of the denoiser; some noise schedules make more than the steps asked for.
-        prompt_tokens_cut: Tokens of the prompt beyond the limit of a text encoder, which the image knows nothing of;
-            the most of any encoder.
-        prompt_cut_by: The encoders that cut it, separated by spaces.
-        negative_prompt_tokens_cut: Tokens of the server's negative prompt that were cut; 0 where the guidance
-            makes no use of it.
-        negative_prompt_cut_by: The encoders that cut it.
-        safety_check: One of :data:`SAFETY_CHECKS`.
 
     Raises:
         GenerationFailed: for an image larger than 80000 Mbit, which no link ends to send.
@@ -51,26 +30,14 @@ class EngineOutput:
 
     png: bytes | None
     image_mbit: float
-    width: int
-    height: int
-    steps_done: int
-    dtype: str
-    encode_s: float
-    denoise_s: float
-    decode_s: float
-    png_s: float
-    peak_memory_mib: float | None = None
-    attempt: int = 1
-    denoiser_calls: int = 0
-    prompt_tokens_cut: int = 0
-    prompt_cut_by: str = ""
-    negative_prompt_tokens_cut: int = 0
-    negative_prompt_cut_by: str = ""
-    safety_check: str = "none"
 
     def __post_init__(self) -> None:
         if not 0 <= self.image_mbit <= MAX_TRANSFER_MBIT:
             raise GenerationFailed(f"image_mbit must be 0 to {MAX_TRANSFER_MBIT:g}, the engine says {self.image_mbit}")
+
+    def record(self) -> dict[str, Any]:
+        """The fields of the image's :class:`~lad_rllib.edge.record.ImageRecord`."""
+        return {name: getattr(self, name) for name in ImageRecord.__annotations__}
 
 
 @dataclass(frozen=True)
@@ -84,10 +51,10 @@ class EngineDescription:
         dtype: Number format of the computation.
         memory_profile: How the model is laid out in memory.
         width: Width of an image if the task names none [pixel]; None before a model that decides it is loaded.
-        height: Height likewise.
+        height: Height if the task names none [pixel]; None before a model that decides it is loaded.
         expected: Computing delay before anything is measured, or None.
         note: Where the numbers come from, for people.
-        least_steps: Fewest denoising steps of an image.
+        min_steps: Fewest denoising steps of an image.
     """
 
     kind: str
@@ -99,7 +66,7 @@ class EngineDescription:
     height: int | None
     expected: DelayFit | None = None
     note: str = ""
-    least_steps: int = 1
+    min_steps: int = 1
 
 
 @runtime_checkable

@@ -7,8 +7,8 @@ from typing import Any
 
 from lad_rllib.edge.errors import InvalidRequest, one_line
 
-MOST_LEAST_STEPS = 16
-"""No known schedule needs more steps than this at the least."""
+MAX_MIN_STEPS = 16
+"""The minimum of every known schedule is at most this."""
 
 _PROBE_STEPS = 20
 """A schedule that cannot even plan so many steps by itself is planned by its pipeline; nothing is known beforehand."""
@@ -18,7 +18,7 @@ class NoiseSchedule:
     """A copy of a pipeline's scheduler, to ask without disturbing an image; safe for threads.
 
     Schedules of higher order, and those that warm up (PNDM), call the denoiser more often than the steps asked for, and
-    some need a least number of steps.
+    some need a minimum of steps.
 
     Args:
         scheduler: The diffusers scheduler.
@@ -40,15 +40,15 @@ class NoiseSchedule:
         plan = self._plan(denoising_steps) if self._plans else denoising_steps
         if isinstance(plan, int):
             return plan
-        least = self.least_steps()
-        advice = f"ask for at least {least}" if denoising_steps < least else "ask for another number"
+        minimum = self.min_steps()
+        advice = f"ask for at least {minimum}" if denoising_steps < minimum else "ask for another number"
         raise InvalidRequest(f"denoising_steps {denoising_steps}: {self.name} has no plan for it; {advice} ({plan})")
 
-    def least_steps(self) -> int:
+    def min_steps(self) -> int:
         """Fewest steps that it can plan; 1 if it is not known."""
         if not self._plans:
             return 1
-        return next((n for n in range(1, MOST_LEAST_STEPS + 1) if isinstance(self._plan(n), int)), 1)
+        return next((n for n in range(1, MAX_MIN_STEPS + 1) if isinstance(self._plan(n), int)), 1)
 
     def _plan(self, denoising_steps: int) -> int | str:
         with self._lock:

@@ -14,7 +14,7 @@ def tokens_cut(pipeline: Any, prompt: str, max_sequence_length: int | None) -> d
     Args:
         pipeline: The diffusers pipeline.
         prompt: The prompt.
-        max_sequence_length: Most tokens of the encoders other than CLIP; None: their tokenizers' own limits.
+        max_sequence_length: Maximum of tokens of the encoders other than CLIP; None: their tokenizers' own limits.
 
     Returns:
         Number of tokens by encoder (``text_encoder``, ``text_encoder_2``, ...), only of those that cut any.

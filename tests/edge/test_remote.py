@@ -1,4 +1,4 @@
-"""An edge server as a Ray actor: errors by name, questions during an image, order, and a lost process."""
+"""An edge server as a Ray actor: errors by name, answers during an image, order, and a lost process."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ from lad_rllib.edge import (
     edge_error,
     edge_server_actor,
 )
-from lad_rllib.edge.actor import TURN_WAIT_S, EdgeServerActor
+from lad_rllib.edge.remote import TURN_WAIT_S, EdgeServerActor
 from tests.edge.engines import SteppedEngine, task
 
 pytestmark = [pytest.mark.cluster, pytest.mark.serial]
@@ -73,7 +73,7 @@ def test_tasks_run_in_order_and_a_full_queue_is_told_by_name(start):
     assert [r.task_id for r in sorted(served, key=lambda r: r.started)] == [r.task_id for r in served]
 
 
-def test_questions_are_answered_and_tasks_cancelled_while_an_image_is_generated(start):
+def test_status_is_told_and_tasks_are_cancelled_while_an_image_is_generated(start):
     server = start(partial(EmulatedEngine, BOX), queue_limit=100)
     running = server.submit(task("running", steps=IMAGE_STEPS))
     waiting = [server.submit(task(f"w{i}", steps=IMAGE_STEPS)) for i in range(50)]
@@ -137,7 +137,7 @@ def test_calls_that_overtook_others_wait_for_their_turn_but_not_for_lost_ones(mo
         engine.loading.set()
         assert all(call.result(30).png for call in [*calls, other])
         assert engine.order == ["other", "t0", "t1", "t2", "t3"]
-        monkeypatch.setattr("lad_rllib.edge.actor.TURN_WAIT_S", 0.01)
+        monkeypatch.setattr("lad_rllib.edge.remote.TURN_WAIT_S", 0.01)
         assert actor.serve("client", 9, task("after lost ones")).record.task_id == "after lost ones"
         assert actor.serve("client", 5, task("late")).record.task_id == "late"
     assert actor._turns == {"client": 10, "other": 1}

@@ -149,10 +149,9 @@ def test_embeddings_are_computed_once_per_prompt(tiny_folder):
     engine = loaded(tiny_folder, embedding_cache_size=2)
     for seed in range(3):
         engine.generate(task(seed=seed), ignore)
-    assert (engine.embeddings.misses, engine.embeddings.hits) == (2, 4)  # the prompt and the empty negative prompt
+    assert engine.embed.cache_info()[:2] == (4, 2)  # the prompt and the empty negative prompt
     engine.generate(task(guidance=1.0), ignore)  # no guidance, no negative prompt
-    assert (engine.embeddings.misses, engine.embeddings.hits) == (2, 5)
-    assert len(engine.embeddings) == 2
+    assert engine.embed.cache_info() == (5, 2, 2, 2)  # hits, misses, limit, size
 
 
 def test_no_time_is_spent_on_the_place_of_a_missing_t5(engine):
@@ -278,7 +277,7 @@ def test_a_package_that_is_missing_is_named(monkeypatch):
 
     monkeypatch.setattr(memory, "find_spec", lambda name: None)
     with pytest.raises(ConfigurationError, match="needs the package bitsandbytes; pip install bitsandbytes"):
-        memory.check_memory_profile(memory.memory_profile("nf4_t5"), "cuda")
+        memory.memory_profile("nf4_t5", "cuda")
 
 
 def broken(tiny_folder, tmp_path, kind):
