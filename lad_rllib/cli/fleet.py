@@ -11,7 +11,7 @@ from typing import Any
 
 from lad_rllib.edge import EdgeError, ServerStatus
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.fleet import SHIPPED_FLEETS, DiffusersServer, EmulatedServer, FleetSpec, load_fleet
+from lad_rllib.fleet import SHIPPED_FLEETS, FleetSpec, ServerSpec, load_fleet
 from lad_rllib.runs import cluster
 from lad_rllib.runs.tables import print_json, print_table
 
@@ -69,7 +69,7 @@ def _described(spec: FleetSpec, index: int) -> dict[str, Any]:
     return {
         "server": server.name,
         "kind": server.kind,
-        "engine": _model_of(server),
+        "engine": server.engine_name,
         "num_cpus": server.num_cpus,
         "num_gpus": server.num_gpus,
         "resources": dict(server.resources),
@@ -82,13 +82,6 @@ def _described(spec: FleetSpec, index: int) -> dict[str, Any]:
 
 def _number(value: float | None, digits: int = 6) -> str:
     return "–" if value is None else f"{value:.{digits}g}"
-
-
-def _model_of(server: EmulatedServer | DiffusersServer) -> str:
-    if isinstance(server, EmulatedServer):
-        return server.profile.name
-    slower = f", {server.least_step_s:g} s a step" if server.least_step_s else ""
-    return f"{server.model}, {server.memory_profile}{slower}"
 
 
 def _up(spec: FleetSpec, parsed: argparse.Namespace) -> int:
@@ -137,11 +130,11 @@ def _status_row(server: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _seen(spec: FleetSpec, server: EmulatedServer | DiffusersServer) -> dict[str, Any]:
+def _seen(spec: FleetSpec, server: ServerSpec) -> dict[str, Any]:
     """What a server says of itself; None where it says nothing."""
     from lad_rllib.fleet.fleet import find_shared
 
-    named = {"server": server.name, "engine": _model_of(server)}
+    named = {"server": server.name, "engine": server.engine_name}
     silent = named | dict.fromkeys(field.name for field in fields(ServerStatus) if field.name != "name")
     found = find_shared(spec, server)
     if found is None:
@@ -150,7 +143,7 @@ def _seen(spec: FleetSpec, server: EmulatedServer | DiffusersServer) -> dict[str
         status, health, engine = found.status().to_dict(), found.health(), found.describe()
     except EdgeError as error:
         return silent | {"state": "no answer", "healthy": False, "health": str(error)}
-    if server.kind == "diffusers":
+    if server.in_real_time:
         named["engine"] += f" on {engine.device}, {engine.dtype}"
     del status["name"]
     return named | status | {"healthy": health.healthy, "health": "healthy" if health.healthy else health.reason}
@@ -187,7 +180,7 @@ def _shipped(name: str, running: Mapping[str, int] | None) -> dict[str, Any]:
         "fleet": name,
         "shipped": True,
         "time_scale": spec.time_scale,
-        "servers": Counter(f"{server.kind} {_model_of(server)}" for server in spec.servers),
+        "servers": Counter(f"{server.kind} {server.engine_name}" for server in spec.servers),
         "servers_running": None if running is None else running[name],
     }
 

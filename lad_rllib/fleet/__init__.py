@@ -8,8 +8,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from lad_rllib.fleet.server_spec import DiffusersServer, EmulatedServer, ServerSpec
-from lad_rllib.fleet.spec import FleetSpec, load_fleet
+from lad_rllib.fleet.server_kinds import DiffusersServer, EmulatedServer
+from lad_rllib.fleet.server_spec import SERVER_KINDS, FileKeys, ServerSpec
+from lad_rllib.fleet.spec import FleetSpec, fleet_schema, load_fleet
 from lad_rllib.names import SHIPPED_FLEETS
 
 if TYPE_CHECKING:
@@ -28,10 +29,12 @@ _LATE = {
 }
 
 __all__ = [
+    "SERVER_KINDS",
     "SHIPPED_FLEETS",
     "Calibration",
     "DiffusersServer",
     "EmulatedServer",
+    "FileKeys",
     "Fleet",
     "FleetModel",
     "FleetSpec",
@@ -39,6 +42,7 @@ __all__ = [
     "calibrate",
     "calibration_of_images",
     "compare_schedules",
+    "fleet_schema",
     "load_fleet",
 ]
 

@@ -14,7 +14,7 @@ from lad_rllib.edge.fit import MIN_STEP_COUNTS
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet.fleet import Fleet
 from lad_rllib.fleet.model import FleetModel
-from lad_rllib.fleet.profiling import Server, ask_each, measured_images
+from lad_rllib.fleet.profiling import Server, measure_each, measured_images
 from lad_rllib.fleet.spec import FleetSpec
 
 RESULT_MBIT = 0.8
@@ -76,9 +76,9 @@ def calibrate(
     """Measure every server of a fleet and fit its delay model.
 
     Args:
-        fleet: A running fleet, not busy with anything else.
+        fleet: A running fleet, idle otherwise.
         step_counts: At least three different numbers of denoising steps to fit the lines to.
-        held_out: Other numbers of steps, to judge the lines by.
+        held_out: Other numbers of steps, to measure the lines' errors at.
         repeats: Images for each number of steps on each server.
         typical_steps: Steps at which the simulator's capacities are exact, see
             :func:`~lad_rllib.service.work_model.fit_fleet`.
@@ -106,7 +106,7 @@ def calibrate(
                     report(done, total)
         return seconds
 
-    measured = ask_each(fleet.spec, fleet.servers, measure)
+    measured = measure_each(fleet.spec, fleet.servers, measure)
     images = pd.DataFrame(
         [
             (fleet.spec.servers[index].name, steps, steps in set(held_out), *seconds)

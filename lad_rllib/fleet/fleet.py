@@ -11,9 +11,8 @@ import ray
 
 from lad_rllib.edge import DelayFit, EdgeServer, RemoteEdgeServer, edge_server_actor
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.fleet.engines import make_engine, server_settings, start_here
 from lad_rllib.fleet.placement import Reservation, check_same_description, release, release_shared, reserve
-from lad_rllib.fleet.profiling import ask_each
+from lad_rllib.fleet.profiling import measure_each
 from lad_rllib.fleet.server_spec import ServerSpec
 from lad_rllib.fleet.spec import FleetSpec, load_fleet
 from lad_rllib.fleet.waiting import Report, wait_until_ready
@@ -22,7 +21,7 @@ NAMESPACE = "lad_rllib"
 """Ray namespace of shared fleets; a server's name there is ``fleet/server``."""
 
 CONTROL_TIMEOUT_S = 0.7
-"""Longest wait for an answer to a question [s], so that two missed ones show a dead server within 2 s."""
+"""Longest wait for an answer that needs no image [s], so that two missed ones show a dead server within 2 s."""
 
 PROFILE_STEPS, PROFILE_REPEATS = (1, 4, 8, 16), 3
 """Denoising steps of the images that measure a server, and how many images of each."""
@@ -62,7 +61,7 @@ class Fleet:
 
         Args:
             spec: The fleet, or whatever :func:`load_fleet` takes.
-            in_process: Run the servers in threads of this process, without Ray; what they reserve is not looked at.
+            in_process: Run the servers in threads of this process, without Ray; their reservations are ignored.
             shared: Let the servers outlive this process under names that :meth:`attach` finds.
             timeout_s: Longest wait for models to load and warm up [wall seconds]; that for nodes comes on top and is
                 the fleet's ``placement_timeout_s``.
@@ -80,8 +79,10 @@ class Fleet:
         fleet = cls(spec, [])
         try:
             if in_process:
-                for index in range(len(spec.servers)):
-                    fleet.servers.append(start_here(spec, index))
+                for index, server in enumerate(spec.servers):
+                    make_engine = partial(server.make_engine, spec.time_scale)
+                    settings = _server_settings(spec, index)
+                    fleet.servers.append(EdgeServer(server.name, make_engine(), make_engine=make_engine, **settings))
             else:
                 fleet._start_actors(shared)
             for server in spec.servers:
@@ -95,7 +96,7 @@ class Fleet:
 
     @classmethod
     def attach(cls, spec: FleetSpec | str | Path | Mapping[str, Any]) -> Fleet:
-        """The fleet that somebody started with ``shared=True``; closing what this returns leaves the servers alone.
+        """The fleet that was started elsewhere with ``shared=True``; closing the returned one leaves the servers alone.
 
         Raises:
             ConfigurationError: if Ray is not running, a server of this fleet is not there, or the fleet was started
@@ -144,11 +145,9 @@ class Fleet:
             ConfigurationError: for fewer than three different step counts.
             EdgeError: if an image fails.
         """
-        at_hand = {} if known is None else dict(zip([server.name for server in self.servers], known, strict=True))
-        return ask_each(
-            self.spec,
-            self.servers,
-            lambda server: at_hand.get(server.name) or server.profile(step_counts, size, repeats),
+        fits = {} if known is None else dict(zip([server.name for server in self.servers], known, strict=True))
+        return measure_each(
+            self.spec, self.servers, lambda server: fits.get(server.name) or server.profile(step_counts, size, repeats)
         )
 
     def known_fits(self) -> list[DelayFit | None]:
@@ -164,7 +163,7 @@ class Fleet:
         return [fit if fit is not None and fit.origin in ("fitted", "profile") else None for fit in fits]
 
     def close(self) -> None:
-        """End every server that this object started, and give its room back. May be called twice."""
+        """End every server that this object started, and free what it reserved. May be called twice."""
         servers, self.servers = self.servers, []
         reservations, self._reservations = self._reservations, []
         if not self._is_owner:
@@ -202,16 +201,33 @@ class Fleet:
             try:
                 actor = edge_server_actor(
                     server.name,
-                    partial(make_engine, server, spec.time_scale),
+                    partial(server.make_engine, spec.time_scale),
                     num_cpus=server.num_cpus,
                     num_gpus=server.num_gpus,
                     actor_options=options,
-                    **server_settings(spec, index),
+                    **_server_settings(spec, index),
                 )
-            except ValueError as error:  # what Ray alone can know: a name that somebody took just now, odd numbers
+            except ValueError as error:  # what Ray alone can know: a name taken just now, odd numbers
                 reason = " ".join(str(error).split())
                 raise ConfigurationError(f"fleet {spec.name}, server {server.name}: {reason}") from None
             self.servers.append(RemoteEdgeServer(server.name, actor, CONTROL_TIMEOUT_S))
+
+
+def _server_settings(spec: FleetSpec, index: int) -> dict[str, Any]:
+    """Arguments of :class:`~lad_rllib.edge.EdgeServer` for one server, besides name and engine."""
+    server = spec.servers[index]
+    return {
+        "queue_limit": server.queue_limit,
+        "link_rate_mbit_per_s": server.link_rate_mbit_per_s,
+        "home_station": spec.home_station(index),
+        "allowed_sizes": _pairs(server.allowed_sizes),
+        "warm_up_sizes": _pairs(server.warm_up_sizes),
+        "stall_s": server.stall_s,
+    }
+
+
+def _pairs(sizes: list[list[int]] | None) -> list[tuple[int, int]] | None:
+    return None if sizes is None else [(width, height) for width, height in sizes]
 
 
 def shared_name(spec: FleetSpec, server: ServerSpec) -> str:

@@ -24,7 +24,7 @@ PROMPT_MBIT = (0.016, 0.02)
 
 @dataclass(frozen=True)
 class FleetModel:
-    """What a dispatcher and a simulator take a fleet for.
+    """A fleet as a dispatcher and a simulator see it.
 
     Attributes:
         network: Base stations, capacities and links of the servers.

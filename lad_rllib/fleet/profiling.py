@@ -18,13 +18,13 @@ Server = EdgeServer | RemoteEdgeServer
 Result = TypeVar("Result")
 
 
-def ask_each(spec: FleetSpec, servers: Sequence[Server], measure: Callable[[Server], Result]) -> list[Result]:
-    """Measure every server: emulated ones together, then real ones, those on one node one after the other.
+def measure_each(spec: FleetSpec, servers: Sequence[Server], measure: Callable[[Server], Result]) -> list[Result]:
+    """Measure every server: emulated ones together, then those in real time, on each node one after the other.
 
     Args:
         spec: The fleet.
         servers: Its servers, in their order.
-        measure: What to do with each, from a thread of its own.
+        measure: Called with each, from a thread of its own.
     """
     busy: dict[str, threading.Lock] = defaultdict(threading.Lock)  # of each node
 
@@ -35,7 +35,7 @@ def ask_each(spec: FleetSpec, servers: Sequence[Server], measure: Callable[[Serv
             return measure(servers[index])
 
     indices = range(len(servers))
-    nodes = {index: _node_of(servers[index]) for index in indices if spec.servers[index].kind != "emulated"}
+    nodes = {index: _node_of(servers[index]) for index in indices if spec.servers[index].in_real_time}
     emulated = [index for index in indices if index not in nodes]
     results: dict[int, Result] = {}
     for together in (emulated, list(nodes)):

@@ -6,17 +6,19 @@ import os
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, SerializeAsAny, model_validator
 
 from lad_rllib.declared import Declared, check_keys, declared, plain, shown
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet.server_spec import (
     MAX_SERVERS,
-    AnyServer,
+    SERVER_KINDS,
     Name,
     Positive,
+    ServerSpec,
+    server_schema,
     server_specs,
 )
 from lad_rllib.names import SHIPPED_FLEETS
@@ -28,31 +30,67 @@ _FILE_ENDINGS = (".yaml", ".yml", ".json")
 
 
 class FleetSpec(Declared):
-    """What a fleet is; ``docs/fleets.md`` has the keys of its file as a table.
+    """What a fleet is; :func:`fleet_schema` is the schema of its file."""
 
-    Attributes:
-        name: Name of the fleet, part of its servers' names in a cluster.
-        stations: Base stations B, where tasks arrive.
-        time_scale: Wall seconds per second of the emulated servers; 1 if there is a real pipeline.
-        home_server: Server that stands at each base station (no upload needed), -1 for none; length B.
-        servers: The edge servers, one each.
-        placement: How servers that name no node of their own are spread over the nodes; ``none`` leaves each to Ray
-            by itself.
-        placement_timeout_s: Longest wait for nodes that offer what the servers need [wall seconds].
-    """
+    name: Annotated[Name, Field(description="name of the fleet, part of its servers' names; default: the file's name")]
+    stations: Annotated[
+        int, Field(ge=1, le=MAX_STATIONS, description="base stations, where tasks arrive; default: number of servers")
+    ]
+    time_scale: Annotated[
+        Positive, Field(description="wall seconds per second of emulated servers; 1 beside a real pipeline")
+    ] = 1.0
+    home_server: Annotated[
+        list[Annotated[int, Field(ge=-1)]],
+        Field(description="server (from 0) at each station, whose tasks need no upload; -1: none; default: b at b"),
+    ]
+    servers: Annotated[tuple[SerializeAsAny[ServerSpec], ...], Field(strict=False, description="the edge servers")]
+    placement: Annotated[
+        Literal["pack", "spread", "strict_pack", "strict_spread", "none"],
+        Field(description="how servers that name no node are spread over the nodes; none: Ray places each by itself"),
+    ] = "spread"
+    placement_timeout_s: Annotated[
+        Positive, Field(description="longest wait for nodes that offer what the servers need [wall seconds]")
+    ] = 30.0
 
-    name: Name
-    stations: Annotated[int, Field(ge=1, le=MAX_STATIONS)]
-    time_scale: Positive = 1.0
-    home_server: list[Annotated[int, Field(ge=-1)]]
-    servers: Annotated[tuple[AnyServer, ...], Field(strict=False)]
-    placement: Literal["pack", "spread", "strict_pack", "strict_spread", "none"] = "spread"
-    placement_timeout_s: Positive = 30.0
+    @model_validator(mode="before")
+    @classmethod
+    def _stand_in_order(cls, values: Any) -> Any:
+        """As many stations as servers, and server b at station b, if nothing else is said."""
+        values = dict(values)
+        number = len(values.get("servers") or ())
+        if values.get("stations") is None:
+            values["stations"] = number
+        if values.get("home_server") is None:
+            stations = values["stations"]
+            is_valid = isinstance(stations, int) and stations <= MAX_STATIONS
+            values["home_server"] = [b if b < number else -1 for b in range(stations)] if is_valid else []
+        return values
 
-    @property
-    def has_real_pipelines(self) -> bool:
-        """Whether any server runs a diffusers pipeline."""
-        return any(server.kind == "diffusers" for server in self.servers)
+    @model_validator(mode="after")
+    def _time_agrees(self) -> Self:
+        real = next((server.name for server in self.servers if server.in_real_time), None)
+        if real is not None and self.time_scale != 1:
+            raise ValueError(
+                f"time_scale is {self.time_scale:g}, but server {real} is a real pipeline, which runs in real time; "
+                "say time_scale: 1, or emulate that server"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _each_server_stands_once(self) -> Self:
+        if len(self.home_server) != self.stations:
+            raise ValueError(
+                f"home_server must be a list of {self.stations} servers, one a station, got {shown(self.home_server)}"
+            )
+        seen: set[int] = set()
+        for server in self.home_server:
+            if server >= len(self.servers) or server in seen:
+                raise ValueError(
+                    f"home_server names server {server}, but each of 0 to {len(self.servers) - 1} can stand at one "
+                    "station only; -1 is no server"
+                )
+            seen |= {server} - {-1}
+        return self
 
     def home_station(self, server: int) -> int | None:
         """Base station at which a server stands, or None."""
@@ -101,25 +139,13 @@ def _build(where: str, content: object, default_name: str, folder: Path) -> Flee
         raise ConfigurationError(f"{where} must map keys to values, got {shown(content)}")
     values = {"name": default_name} | plain(content)
     check_keys(f"{where}: ", values, FleetSpec.model_fields)
-    servers = _servers(where, values.get("servers"), folder)
-    if values.get("stations") is None:
-        values["stations"] = len(servers)
-    is_default = values.get("home_server") is None
-    if is_default:
-        values["home_server"] = []
-    spec = declared(FleetSpec, values | {"servers": servers}, f"{where}: ")
-    if is_default:  # server b at station b, none beyond the last server
-        home = [station if station < len(servers) else -1 for station in range(spec.stations)]
-        spec = spec.model_copy(update={"home_server": home})
-    _check_time_scale(where, spec)
-    _check_home_server(where, spec)
-    return spec
+    return declared(FleetSpec, values | {"servers": _servers(where, values.get("servers"), folder)}, f"{where}: ")
 
 
-def _servers(where: str, entries: object, folder: Path) -> list[AnyServer]:
+def _servers(where: str, entries: object, folder: Path) -> list[ServerSpec]:
     if not isinstance(entries, list) or not entries:
         raise ConfigurationError(f"{where}: servers must be a list of at least one server, got {shown(entries)}")
-    servers: list[AnyServer] = []
+    servers: list[ServerSpec] = []
     names: set[str] = set()
     for entry in entries:
         servers += server_specs(where, entry, len(servers), folder)
@@ -132,26 +158,17 @@ def _servers(where: str, entries: object, folder: Path) -> list[AnyServer]:
     return servers
 
 
-def _check_time_scale(where: str, spec: FleetSpec) -> None:
-    real = next((server.name for server in spec.servers if server.kind == "diffusers"), None)
-    if real is not None and spec.time_scale != 1:
-        raise ConfigurationError(
-            f"{where}: time_scale is {spec.time_scale:g}, but server {real} is a real pipeline, which runs in real "
-            "time; say time_scale: 1, or emulate that server"
-        )
-
-
-def _check_home_server(where: str, spec: FleetSpec) -> None:
-    if len(spec.home_server) != spec.stations:
-        raise ConfigurationError(
-            f"{where}: home_server must be a list of {spec.stations} servers, one a station, "
-            f"got {shown(spec.home_server)}"
-        )
-    seen: set[int] = set()
-    for server in spec.home_server:
-        if server >= len(spec.servers) or server in seen:
-            raise ConfigurationError(
-                f"{where}: home_server names server {server}, but each of 0 to {len(spec.servers) - 1} can stand at "
-                "one station only; -1 is no server"
-            )
-        seen |= {server} - {-1}
+def fleet_schema() -> dict[str, Any]:
+    """JSON schema of a fleet file with every server kind that is installed, for editors that complete and check it."""
+    schema = FleetSpec.model_json_schema()
+    definitions: dict[str, Any] = {}
+    for kind in SERVER_KINDS:
+        entry = server_schema(kind)
+        definitions |= entry.pop("$defs", {}) | {kind: entry}
+    servers = schema["properties"]["servers"] | {
+        "items": {"oneOf": [{"$ref": f"#/$defs/{kind}"} for kind in SERVER_KINDS]},
+        "minItems": 1,
+        "maxItems": MAX_SERVERS,
+    }
+    properties = schema["properties"] | {"servers": servers}
+    return schema | {"properties": properties, "required": ["servers"], "$defs": definitions}

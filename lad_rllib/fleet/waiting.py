@@ -35,10 +35,10 @@ def wait_until_ready(
     """
     limit = time.monotonic() + timeout_s
     states = {server.name: "not started" for server in servers}
-    questions = {server.name: _Question(server) for server in servers}
-    while questions:
-        for name, question in list(questions.items()):
-            status = question.answer()
+    polls = {server.name: _StatusPoll(server) for server in servers}
+    while polls:
+        for name, poll in list(polls.items()):
+            status = poll.answer()
             if status is None:
                 continue
             if status.state != states[name]:
@@ -50,16 +50,16 @@ def wait_until_ready(
             if status.state not in ("starting", "recovering", "ready"):
                 raise ServerUnavailable(f"fleet {fleet}, server {name} is {status.state}; start it again", server=name)
             if status.state == "ready":
-                del questions[name]
-        if questions and time.monotonic() > limit:
-            late = ", ".join(f"{name} ({states[name]})" for name in questions)
+                del polls[name]
+        if polls and time.monotonic() > limit:
+            late = ", ".join(f"{name} ({states[name]})" for name in polls)
             raise ServerUnavailable(f"fleet {fleet}: not ready after {timeout_s:g} s: {late}")
-        if questions:
+        if polls:
             time.sleep(ASK_AGAIN_S)
 
 
-class _Question:
-    """One question about a server's status at a time: a process that still starts answers late, so nobody waits."""
+class _StatusPoll:
+    """Asks for a server's status, one call at a time, without waiting: a process that still starts answers late."""
 
     def __init__(self, server: EdgeServer | RemoteEdgeServer) -> None:
         self._server = server

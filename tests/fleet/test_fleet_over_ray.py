@@ -10,7 +10,7 @@ import ray
 from lad_rllib.cli import main
 from lad_rllib.edge import ImageTask, ModelLoadFailed, RemoteEdgeServer
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.fleet import Fleet, load_fleet
+from lad_rllib.fleet import EmulatedServer, Fleet, load_fleet
 from lad_rllib.fleet.fleet import end_shared
 
 pytestmark = [pytest.mark.cluster, pytest.mark.serial]
@@ -119,7 +119,7 @@ def test_a_server_that_cannot_load_its_model_ends_the_whole_start(nothing_is_lef
 
 
 def test_a_server_whose_process_is_lost_for_good_ends_the_start(nothing_is_left, monkeypatch):
-    monkeypatch.setattr("lad_rllib.fleet.fleet.make_engine", lambda server, time_scale: os._exit(1))
+    monkeypatch.setattr(EmulatedServer, "make_engine", property(lambda server: lambda time_scale: os._exit(1)))
     with pytest.raises(Exception, match="a does not answer") as caught:
         Fleet.start(fleet("f7", entry("a", max_restarts=0)), timeout_s=60)
     assert caught.value.name == "server_unavailable"

@@ -49,7 +49,7 @@ def test_every_fleet_file_of_the_package_is_listed():
 
 
 def test_the_documentation_explains_every_key():
-    text = (Path(__file__).parents[2] / "docs" / "fleets.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "how-to" / "fleets.md").read_text(encoding="utf-8")
     first_cells = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
     explained = set(re.findall(r"`(\w+)`", " ".join(first_cells)))
     keys = {"count", "profiles", *load_fleet(one()).to_dict()}
@@ -128,7 +128,7 @@ def test_an_own_profile_needs_its_times_only():
         ({"servers": [{"name": "a"}]}, ["server a", "kind", "None"]),
         ({"servers": ["a"]}, ["server number 0", "'a'"]),
         (one(queue=3), ["server a", "'queue'", "queue_limit"]),
-        (one(least_step_s=2), ["server a", "'least_step_s'", "kind emulated", "profile"]),
+        (one(min_step_s=2), ["server a", "'min_step_s'", "kind emulated", "profile"]),
         (real(profile="h100"), ["server b", "'profile'", "kind diffusers", "memory_profile"]),
         (real(profiles="own.yaml"), ["server b", "'profiles'", "kind diffusers"]),
         (one(profile="h1000"), ["server a", "h1000", "jetson-agx-orin"]),
@@ -142,7 +142,7 @@ def test_an_own_profile_needs_its_times_only():
         (real(memory_profile="model_offload"), ["server b", "model_offload", "num_gpus is 0"]),
         (real(device="cuda"), ["server b", "device cuda", "num_gpus is 0"]),
         (real(dtype="half"), ["server b", "dtype", "float16"]),
-        (real(least_step_s=-0.5), ["server b", "least_step_s", "-0.5"]),
+        (real(min_step_s=-0.5), ["server b", "min_step_s", "-0.5"]),
         (real(width=30), ["server b", "width", "30"]),
         (real(allowed_sizes=[[512]]), ["server b", "allowed_sizes", "[512]"]),
         (real(allowed_sizes=[]), ["server b", "allowed_sizes"]),
