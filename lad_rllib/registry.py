@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
 from typing import Any
+
+import wrapt
 
 FLEET_ENV = "lad_rllib/EdgeFleet-v0"
 LIVE_ENV = "lad_rllib/LiveFleet-v0"
@@ -45,42 +43,12 @@ def register() -> None:
 def register_with_gymnasium() -> None:
     """Register the environments with Gymnasium: now if it is loaded, else as soon as it is.
 
-    Gymnasium takes 0.4 s to load, which the command line's help must not cost.
+    Gymnasium takes 0.4 s to load, which the command line's help must not cost, and has had no entry points for
+    environments since its version 1.0.
     """
-    if "gymnasium" in sys.modules:
-        _add_to_gymnasium()
-    else:
-        sys.meta_path.insert(0, _GymnasiumFinder())
+    wrapt.when_imported("gymnasium")(_add_to_gymnasium)
 
 
-def _add_to_gymnasium() -> None:
-    import gymnasium
-
+def _add_to_gymnasium(gymnasium: Any) -> None:
     for name, (single, vector) in _ENTRY_POINTS.items():
         gymnasium.register(name, entry_point=single, vector_entry_point=vector)
-
-
-class _GymnasiumFinder(MetaPathFinder):
-    """Finds Gymnasium as Python itself does, and registers the environments once it has been loaded."""
-
-    _is_searching = False
-
-    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        if fullname != "gymnasium" or self._is_searching:
-            return None
-        self._is_searching = True
-        try:
-            spec = importlib.util.find_spec(fullname)
-        finally:
-            self._is_searching = False
-        if spec is None or spec.loader is None:
-            return spec
-        load = spec.loader.exec_module
-
-        def load_and_register(module: Any) -> None:
-            load(module)
-            sys.meta_path.remove(self)
-            _add_to_gymnasium()
-
-        spec.loader.exec_module = load_and_register  # type: ignore[method-assign]
-        return spec
