@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Iterator
@@ -59,7 +60,11 @@ def fields_of(group: type[Declared]) -> Iterator[FieldReference]:
 
 def json_schema(group: type[Declared]) -> dict[str, Any]:
     """The group's JSON schema, with every meaning as a description; for editors that complete settings files."""
-    return group.model_json_schema()
+    schema = copy.deepcopy(schema_of(group))
+    schema["description"] = _plain((group.__doc__ or "").split("\n\n")[0])
+    for name, field in group.model_fields.items():
+        schema["properties"][name]["description"] = _plain(field.description or "")
+    return schema
 
 
 def markdown_table(group: type[Declared]) -> str:

@@ -32,6 +32,8 @@ from lad_rllib.simulator.settings import (
     load_spec,
     override_spec,
     resolve_paths,
+    setting_groups,
+    setting_schema,
 )
 from lad_rllib.simulator.task_by_task import TaskByTask
 from lad_rllib.simulator.tasks import Arrivals, stack_arrivals
@@ -76,6 +78,8 @@ __all__ = [
     "read_trace",
     "resolve_paths",
     "sample_trace_path",
+    "setting_groups",
+    "setting_schema",
     "stack_arrivals",
     "tasks_of_slot",
 ]

@@ -1,15 +1,7 @@
 """A setting: the network, the arrivals and the episode length that a scheduler is trained or judged on.
 
-A setting is described by a plain dictionary (it travels in configurations, files and checkpoints):
-
-| key | meaning | default |
-|---|---|---|
-| ``preset`` | named setting that the other keys change, see :data:`PRESETS` | ``paper`` |
-| ``name`` | name in results | the preset's, followed by another source if there is one |
-| ``slots`` | slots T of an episode | 60 (arXiv 2412.18212) |
-| ``slot_s`` | length of a slot [s] | 1 (arXiv 2412.18212); 20 with a trace |
-| ``network`` | group, see :class:`~lad_rllib.simulator.network.NetworkFields` | published draws |
-| ``arrivals`` | group: ``source`` (``uniform``, ``poisson``, ``trace``) and its fields, see there | ``uniform`` |
+A setting is described by a plain dictionary (it travels in configurations, files and checkpoints) with the keys of
+:class:`SettingFields`.
 
 Keys of a group change single fields of the preset's group. With another ``source`` than the preset's, the arrivals keep
 the fields that both sources share: ``uniform`` and ``poisson`` share the tasks' attributes and ``max_tasks``; a request
@@ -29,6 +21,7 @@ from pydantic import Field
 
 from lad_rllib.declared import Declared, declared, plain, shown
 from lad_rllib.errors import ConfigurationError
+from lad_rllib.reference import json_schema
 from lad_rllib.simulator.arrivals import ARRIVALS, ArrivalSource, SyntheticFields, TraceArrivals
 from lad_rllib.simulator.arrivals.trace import SAMPLE
 from lad_rllib.simulator.field_types import Count
@@ -75,7 +68,9 @@ class SettingFields(Declared):
     slot_s: Annotated[float, Field(gt=0, le=1e9)] | None = None
     """Length of a slot [s]; null: 1 (arXiv 2412.18212), and 20 with a trace."""
     network: dict[str, Any] = {}
+    """Group: base stations, edge servers and links."""
     arrivals: dict[str, Any] = {}
+    """Group: ``source``, where tasks come from, and the fields that the source has."""
 
 
 @dataclass(frozen=True)
@@ -227,6 +222,21 @@ def _shared_fields(arrivals: Mapping[str, Any], source: object, new_source: obje
     if not all(one in ARRIVALS and issubclass(ARRIVALS[one], SyntheticFields) for one in (source, new_source)):
         return {}
     return {key: value for key, value in arrivals.items() if key in SyntheticFields.model_fields}
+
+
+def setting_groups() -> dict[str, type[Declared]]:
+    """Every group of a setting with its declaration, for tables: the top level, ``network``, and each source."""
+    sources = {f"arrivals, source: {name}": ARRIVALS[name] for name in ARRIVALS}
+    return {"top level": SettingFields, "network": NetworkFields, **sources}
+
+
+def setting_schema() -> dict[str, Any]:
+    """JSON schema of a settings file, for editors."""
+    schema = json_schema(SettingFields)
+    schema["properties"]["preset"]["enum"] = list(PRESETS)
+    schema["properties"]["network"] = json_schema(NetworkFields)
+    schema["properties"]["arrivals"] = {"anyOf": [json_schema(ARRIVALS[name]) for name in ARRIVALS]}
+    return schema
 
 
 def load_spec(path: str | Path) -> dict[str, Any]:

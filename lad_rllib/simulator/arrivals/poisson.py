@@ -23,6 +23,7 @@ class PoissonFields(SyntheticFields):
     """A Poisson number of tasks, cut to ``max_tasks``; choose that high enough for cuts to be rare."""
 
     source: Literal["poisson"] = "poisson"
+    """Name of this source."""
     mean_tasks: MeanTasks | list[MeanTasks] = 10.0
     """Mean number of tasks of a station in a slot: one number, or a list with one per station."""
 

@@ -142,6 +142,7 @@ class TraceFields(TraceRules, ArrivalFields):
     20 s and are still busy with them when the next slot comes."""
 
     source: Literal["trace"] = "trace"
+    """Name of this source."""
     path: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
     """Request log (``.csv``, ``.csv.gz`` or ``.parquet``), or ``sample`` for the made-up one of the package."""
     part: Annotated[list[Fraction], *PAIR] = [0.0, 1.0]

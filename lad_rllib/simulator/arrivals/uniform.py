@@ -18,6 +18,7 @@ class UniformFields(SyntheticFields):
     """Each station receives a uniform number of tasks, ``min_tasks`` to ``max_tasks``, in each slot (1 to 50)."""
 
     source: Literal["uniform"] = "uniform"
+    """Name of this source."""
     min_tasks: CountOrZero = 1
     """Fewest tasks of one station in one slot."""
 

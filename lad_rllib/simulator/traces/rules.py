@@ -56,7 +56,7 @@ class TraceRules(Declared):
     time_compression: Positive | None = None
     """Seconds of the log per second of service. Not together with ``load``."""
     max_gap_s: Positive | None = 300.0
-    """A longer pause between two requests of the log is shortened to this [s of the log]; None keeps all. Default: more
+    """A longer pause between two requests of the log is shortened to this [s of the log]; null keeps all. Default: more
     than ten mean executions; beyond it the service is idle."""
     station_rule: Literal["balanced", "hash"] = "balanced"
     """How user groups are spread over base stations. ``balanced``: the group with most requests first, each to the
@@ -65,7 +65,7 @@ class TraceRules(Declared):
     station_of_group: dict[str, Annotated[int, Field(ge=0)]] = {}
     """Base station of single groups; the others follow ``station_rule``."""
     reference_capacity_gcycles_per_s: Positive | None = None
-    """Capacity of the machine on which the log's execution times were measured [Gcycle/s]; None takes the mean capacity
+    """Capacity of the machine on which the log's execution times were measured [Gcycle/s]; null takes the mean capacity
     of the network, so that a mean server needs the logged time."""
     work_scale: Positive = 1.0
     """Factor on the work of every task."""
@@ -84,7 +84,7 @@ class TraceRules(Declared):
     result_mbit_per_image: NotNegative = 0.8
     """Size of a result image [Mbit]; mean of the setting of arXiv 2412.18212."""
     max_tasks: Annotated[int, Field(ge=1, le=MAX_TASKS)] | None = None
-    """Most tasks of one station in one slot; further ones wait for the next slot. None: no limit, the padded size is
+    """Most tasks of one station in one slot; further ones wait for the next slot. null: no limit, the padded size is
     the largest count in the log."""
 
     @model_validator(mode="after")
