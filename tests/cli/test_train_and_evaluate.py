@@ -1,5 +1,7 @@
 """The main job from the command line: train, be interrupted, resume, evaluate."""
 
+import contextlib
+import io
 import os
 import signal
 import subprocess
@@ -12,11 +14,12 @@ import pytest
 import yaml
 
 from lad_rllib import names
+from lad_rllib.cli import main
+from tests.cli.fleet_files import ROOT, error_of
 
-ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["--setting", "small", "--seed", "3", "--num-env-runners", "0"]
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("ray_cluster")]
 
 
 @pytest.fixture(scope="module")
@@ -27,24 +30,35 @@ def learning_file(tmp_path_factory):
     return path
 
 
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, str(ROOT / "experiments" / "train.py"), *map(str, arguments)]
+def run(*arguments: object) -> int:
+    """Run a command in this process; returns its exit status."""
+    return main([str(argument) for argument in arguments])
 
 
-def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
+def started(folder: Path, *arguments: object) -> subprocess.Popen[str]:
+    """``lad-rllib train`` in a process and with a Ray of its own, in a folder."""
+    script = "import sys; from lad_rllib.cli import main; sys.exit(main(sys.argv[1:]))"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     environment.pop("RAY_ADDRESS", None)
-    return subprocess.run(arguments, capture_output=True, text=True, cwd=folder, env=environment, check=False)
+    return subprocess.Popen(
+        [sys.executable, "-c", script, "train", *map(str, arguments)],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 @pytest.fixture(scope="module")
-def whole_run(tmp_path_factory, learning_file):
+def whole_run(ray_cluster, tmp_path_factory, learning_file):
     """Eight episodes without interruption."""
-    folder = tmp_path_factory.mktemp("whole")
-    result = run(command(*SMALL, "--config", learning_file, "--episodes", 8, "--output", "run"), folder)
-    assert result.returncode == 0, result.stderr
-    assert "8/8" in result.stdout and "x oracle" in result.stdout and "left" in result.stdout
-    return folder / "run"
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        assert run("train", *SMALL, "--config", learning_file, "--episodes", 8, "--output", folder) == 0
+    assert all(text in output.getvalue() for text in ("8/8", "x oracle", "left"))
+    return folder
 
 
 def delays(folder: Path) -> list[float]:
@@ -66,38 +80,21 @@ def test_a_run_leaves_progress_checkpoint_configuration_and_picture(whole_run):
 
 
 def test_a_killed_run_resumes_and_ends_like_one_that_was_not(whole_run, tmp_path, learning_file):
-    arguments = [*SMALL, "--config", learning_file, "--output", "run", "--checkpoint-every", 2]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
-    process = subprocess.Popen(
-        command(*arguments, "--episodes", 500),
-        cwd=tmp_path,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    arguments = [*SMALL, "--config", learning_file, "--checkpoint-every", 2, "--episodes", 500, "--output", "run"]
+    process = started(tmp_path, *arguments)
     try:
         wait_for_rows(tmp_path / "run" / "progress.csv", 3)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    result = run(command("--resume", "--episodes", 8, "--output", "run"), tmp_path)
-    assert result.returncode == 0, result.stderr
-    killed = delays(tmp_path / "run")
-    assert killed[:8] == delays(whole_run)
+        process.communicate()
+    assert run("train", "--resume", "--episodes", 8, "--output", tmp_path / "run") == 0
+    assert delays(tmp_path / "run")[:8] == delays(whole_run)
     assert pd.read_csv(tmp_path / "run" / "progress.csv")["episodes"].is_monotonic_increasing
 
 
 def test_ctrl_c_saves_everything_and_says_so_in_the_exit_status(tmp_path, learning_file):
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
-    process = subprocess.Popen(
-        command(*SMALL, "--config", learning_file, "--output", "run", "--episodes", 5000, "--checkpoint-every", 4000),
-        cwd=tmp_path,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    arguments = [*SMALL, "--config", learning_file, "--checkpoint-every", 4000, "--episodes", 5000, "--output", "run"]
+    process = started(tmp_path, *arguments)
     wait_for_rows(tmp_path / "run" / "progress.csv", 3)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
@@ -117,15 +114,15 @@ def test_ctrl_c_saves_everything_and_says_so_in_the_exit_status(tmp_path, learni
     ],
 )
 def test_a_baseline_trains_resumes_and_is_judged_under_its_own_name(algorithm, title, tmp_path, learning_file):
-    arguments = [*SMALL, "--algorithm", algorithm, "--config", learning_file, "--output", "run", "--episodes", 2]
-    assert run(command(*arguments), tmp_path).returncode == 0
-    assert run(command("--resume", "--episodes", 3, "--output", "run"), tmp_path).returncode == 0
-    assert len(delays(tmp_path / "run")) == 3
-    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["algorithm"] == algorithm
-    script = [sys.executable, str(ROOT / "experiments" / "evaluate.py"), "--checkpoint", "run/checkpoint"]
-    result = run([*script, "--episodes", "1", "--schedulers", "greedy-oracle"], tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert pd.read_csv(tmp_path / "run" / "evaluation.csv")["scheduler"].tolist() == [title, "greedy-oracle"]
+    output = tmp_path / "run"
+    arguments = [*SMALL, "--algorithm", algorithm, "--config", learning_file, "--output", output]
+    assert run("train", *arguments, "--episodes", 2) == 0
+    assert run("train", "--resume", "--episodes", 3, "--output", output) == 0
+    assert len(delays(output)) == 3
+    assert yaml.safe_load((output / "config.yaml").read_text())["algorithm"] == algorithm
+    judged = ["--checkpoint", output / "checkpoint", "--episodes", 1, "--schedulers", "greedy-oracle"]
+    assert run("evaluate", *judged) == 0
+    assert pd.read_csv(output / "evaluation.csv")["scheduler"].tolist() == [title, "greedy-oracle"]
 
 
 def wait_for_rows(path: Path, rows: int, timeout_s: float = 120.0) -> None:
@@ -139,24 +136,20 @@ def wait_for_rows(path: Path, rows: int, timeout_s: float = 120.0) -> None:
 
 
 def test_evaluation_puts_the_checkpoint_beside_every_heuristic_on_the_same_tasks(whole_run, tmp_path):
-    script = [sys.executable, str(ROOT / "experiments" / "evaluate.py"), "--checkpoint", str(whole_run / "checkpoint")]
-    result = run([*script, "--episodes", "3", "--output", "evaluation"], tmp_path)
-    assert result.returncode == 0, result.stderr
-    table = pd.read_csv(tmp_path / "evaluation" / "evaluation.csv").set_index("scheduler")
+    assert run("evaluate", "--checkpoint", whole_run / "checkpoint", "--episodes", 3, "--output", tmp_path) == 0
+    table = pd.read_csv(tmp_path / "evaluation.csv").set_index("scheduler")
     assert {"LAD-TS", "greedy-oracle", "water-filling", "capacity-proportional", "local-only"} <= set(table.index)
     assert table["tasks"].nunique() == 1
     parts = table[["upload_s", "waiting_s", "computing_s", "download_s"]].sum(axis=1)
     assert (parts - table["mean_s"]).abs().max() < 1e-9
     assert table.loc["greedy-oracle", "over_oracle"] == 1.0
     assert (table["p50_s"] <= table["p95_s"]).all() and (table["p95_s"] <= table["max_s"]).all()
-    servers = pd.read_csv(tmp_path / "evaluation" / "evaluation_servers.csv")
+    servers = pd.read_csv(tmp_path / "evaluation_servers.csv")
     assert servers["utilisation"].between(0, 1 + 1e-9).all()
-    assert (tmp_path / "evaluation" / "evaluation.png").stat().st_size > 10_000
+    assert (tmp_path / "evaluation.png").stat().st_size > 10_000
 
 
-def test_a_checkpoint_of_another_network_size_is_one_line(whole_run, tmp_path):
-    script = [sys.executable, str(ROOT / "experiments" / "evaluate.py"), "--checkpoint", str(whole_run / "checkpoint")]
-    result = run([*script, "--setting", "paper", "--episodes", "1", "--output", "evaluation"], tmp_path)
-    assert result.returncode == 2
-    lines = result.stderr.strip().splitlines()
-    assert len(lines) == 1 and "trained for 4 base stations and 4 edge servers" in lines[0], result.stderr
+def test_a_checkpoint_of_another_network_size_is_one_line(whole_run, tmp_path, capsys):
+    capsys.readouterr()
+    arguments = ["--checkpoint", whole_run / "checkpoint", "--setting", "paper", "--episodes", 1, "--output", tmp_path]
+    assert "trained for 4 base stations and 4 edge servers" in error_of(capsys, "evaluate", *arguments)
