@@ -25,11 +25,12 @@ from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import FleetSpec, load_fleet
 from lad_rllib.names import HEURISTICS, LEARNED  # noqa: E402
 from lad_rllib.runs import live
+from lad_rllib.runs.contact_sheet import save_contact_sheet
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.rows import ResultRows
 from lad_rllib.runs.storage import SharedCopy
 from lad_rllib.runs.tables import print_table
-from lad_rllib.service import LiveRun, image_tasks, read_prompts, save_contact_sheet, serve
+from lad_rllib.service import LiveRun, image_tasks, read_prompts, serve
 from lad_rllib.service.live_run import PARTS
 
 TASKS = (1, 100, 500, 1000)

@@ -19,9 +19,10 @@ from lad_rllib.edge.task import ImageTask
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import load_fleet
 from lad_rllib.runs import live, signals
+from lad_rllib.runs.contact_sheet import save_contact_sheet
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.tables import print_table
-from lad_rllib.service import Delivery, Dispatcher, LiveRun, image_tasks, read_prompts, save_contact_sheet, serve
+from lad_rllib.service import Delivery, Dispatcher, LiveRun, image_tasks, read_prompts, serve
 from lad_rllib.simulator import sizes
 
 

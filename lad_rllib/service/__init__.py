@@ -1,6 +1,5 @@
 """Prompts in, images out: dispatch over edge servers by any scheduler."""
 
-from lad_rllib.service.contact_sheet import save_contact_sheet
 from lad_rllib.service.delivery import Delivery
 from lad_rllib.service.dispatcher import Dispatcher
 from lad_rllib.service.health import HealthWatch
@@ -22,7 +21,6 @@ __all__ = [
     "fit_fleet",
     "image_tasks",
     "read_prompts",
-    "save_contact_sheet",
     "serve",
     "tasks_of_arrivals",
     "tasks_of_episode",

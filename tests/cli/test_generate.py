@@ -11,9 +11,9 @@ from PIL import Image
 from lad_rllib.algorithms.common.policy import LADTSPolicy
 from lad_rllib.cli import main
 from lad_rllib.fleet import FleetModel, load_fleet
+from lad_rllib.runs.contact_sheet import MARGIN, TEXT_HEIGHT, TILE
 from lad_rllib.scheduling import make_heuristic
 from lad_rllib.service import image_tasks, read_prompts
-from lad_rllib.service.contact_sheet import MARGIN, TEXT_HEIGHT, TILE
 from lad_rllib.service.slots import rounds_of, slot_tasks
 from lad_rllib.simulator import build_setting
 from tests.cli.fleet_files import error_of, fleet_file, interrupted, the_line, written

@@ -6,8 +6,9 @@ from PIL import Image
 
 from lad_rllib.edge import DeviceProfile, EdgeServer, EmulatedEngine
 from lad_rllib.errors import ConfigurationError
+from lad_rllib.runs.contact_sheet import save_contact_sheet
 from lad_rllib.scheduling import make_heuristic
-from lad_rllib.service import Dispatcher, image_tasks, read_prompts, save_contact_sheet, serve
+from lad_rllib.service import Dispatcher, image_tasks, read_prompts, serve
 from lad_rllib.service.live_run import PARTS
 from tests.service.fleets import WORK, emulated, network
 

@@ -21,7 +21,9 @@ MARGIN = 8
 LETTERS_PER_LINE = 27
 
 
-def save_contact_sheet(deliveries: Sequence[Delivery], path: str | Path, columns: int = 5, most: int = 100) -> None:
+def save_contact_sheet(
+    deliveries: Sequence[Delivery], path: str | Path, columns: int = 5, max_images: int = 100
+) -> None:
     """Write a PNG with the images in order, enlarged or reduced to one size.
 
     Below each: prompt, server, denoising steps and service delay; instead of one that is missing, its error.
@@ -30,14 +32,14 @@ def save_contact_sheet(deliveries: Sequence[Delivery], path: str | Path, columns
         deliveries: What to show.
         path: File to write.
         columns: Images in a row.
-        most: Images on the page; the first ones are shown.
+        max_images: Images on the page; the first ones are shown.
 
     Raises:
         ConfigurationError: if there is nothing to show.
     """
     from PIL import Image, ImageDraw, ImageFont
 
-    shown = list(deliveries)[:most]
+    shown = list(deliveries)[:max_images]
     if not shown:
         raise ConfigurationError("a contact sheet needs at least one task")
     columns = min(columns, len(shown))
