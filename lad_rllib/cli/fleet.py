@@ -126,7 +126,7 @@ def _status_row(server: Mapping[str, Any]) -> dict[str, str]:
         "step": f"{server['running_step']}/{server['running_steps']}" if runs else "–",
         "served": _number(server["tasks_served"]),
         "failed": _number(server["tasks_failed"]),
-        "health": server["health"],
+        "health": "–" if server["health"] == server["state"] else server["health"],
     }
 
 

@@ -55,9 +55,11 @@ def start_ray(options: Any, num_cpus: int, num_gpus: int = 0) -> None:
         num_gpus: GPUs that a Ray of our own needs.
 
     Raises:
-        ConfigurationError: if there is no such cluster, its nodes do not come in time, or its workers cannot write to
-            the storage.
+        ConfigurationError: if there is no such cluster, its nodes do not come in time, its workers cannot write to the
+            storage, or the number of nodes is negative.
     """
+    if options.wait_nodes < 0:
+        raise ConfigurationError(f"--wait-nodes must be at least 0, got {options.wait_nodes}")
     connect(address_of(options), num_cpus, num_gpus)
     wait_for_nodes(options.wait_nodes, options.wait_timeout)
     if getattr(options, "storage_path", None):

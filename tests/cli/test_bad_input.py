@@ -104,6 +104,11 @@ def test_a_negative_seed_is_refused(tmp_path, capsys):
     assert "--seed must be at least 0 and at most 4294967295, got -1" in message
 
 
+def test_a_negative_number_of_nodes_is_refused(tmp_path, capsys):
+    message = error_of(capsys, "train", "--smoke", "--wait-nodes", "-3", "--output", str(tmp_path))
+    assert "--wait-nodes must be at least 0, got -3" in message
+
+
 def test_ctrl_c_is_one_line_and_its_own_exit_status(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("lad_rllib.cli.evaluate.play", lambda *arguments: signal.raise_signal(signal.SIGINT))
     assert main(["evaluate", "--setting", "small", "--episodes", "1", "--output", str(tmp_path)]) == 130
