@@ -56,8 +56,8 @@ def run_command(run: Callable[[argparse.Namespace], int], parsed: argparse.Names
     """Run a command, with one line on standard error for whatever a user can act on; returns the exit status.
 
     It is 2 for a mistake of the user's or a failing server; 1 for training that has diverged, a disk that is full or
-    read-only, or output that nobody reads any more (``| head``), which needs no words; 130, 143 or 129 for Ctrl-C,
-    SIGTERM or a closed terminal.
+    read-only, an actor or a node of the Ray cluster that was lost, or output that nobody reads (``| head``), which
+    needs no words; 130, 143 or 129 for Ctrl-C, SIGTERM or a closed terminal.
     """
     with signals.handled():
         try:
@@ -92,7 +92,7 @@ def _run(run: Callable[[argparse.Namespace], int], parsed: argparse.Namespace) -
         print(f"lad-rllib {parsed.command}: {error}", file=sys.stderr)
         return 2
     except Exception as error:
-        message = str(error) if isinstance(error, TrainingDiverged) else _write_failure(error, parsed)
+        message = str(error) if isinstance(error, TrainingDiverged) else _write_failure(error, parsed) or _loss(error)
         if message is None:
             raise
         print(f"lad-rllib {parsed.command}: {message}", file=sys.stderr)
@@ -112,6 +112,18 @@ def _write_failure(error: BaseException | None, parsed: argparse.Namespace) -> s
             )
         error = getattr(error, "cause", None) or error.__cause__ or error.__context__  # Ray has its own "cause"
     return None
+
+
+def _loss(error: BaseException) -> str | None:
+    """What to say of an actor or a node of the Ray cluster that was lost; None for others, as of a task that raised."""
+    exceptions = sys.modules.get("ray.exceptions")
+    if exceptions is None or not isinstance(error, exceptions.RayError) or isinstance(error, exceptions.RayTaskError):
+        return None
+    first, *others = str(error).splitlines() or [type(error).__name__]
+    if "creation task" not in first:
+        return f"the Ray cluster lost a process: {first}"
+    reason = next((line for line in others if line and not line[0].isspace()), first)  # after the traceback
+    return f"an actor on the Ray cluster could not be started: {reason}"
 
 
 def show_remarks(logger: str) -> None:
