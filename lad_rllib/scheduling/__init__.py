@@ -5,7 +5,7 @@ from lad_rllib.scheduling.fitted import FITTED, fit_scheduler
 from lad_rllib.scheduling.fitted.priced_greedy import PricedGreedy
 from lad_rllib.scheduling.fitted.size_intervals import SizeIntervals
 from lad_rllib.scheduling.fitted.tabular import TabularPolicy
-from lad_rllib.scheduling.heuristics import HEURISTICS, make_heuristic, possible_heuristics
+from lad_rllib.scheduling.heuristics import HEURISTICS, Heuristic, make_heuristic, possible_heuristics
 from lad_rllib.scheduling.offline_search import local_search, settle
 from lad_rllib.scheduling.quality import schedule_quality
 from lad_rllib.scheduling.rollout import EpisodeRecord, GivenDecisions, play
@@ -16,6 +16,7 @@ __all__ = [
     "FITTED",
     "EpisodeRecord",
     "GivenDecisions",
+    "Heuristic",
     "PricedGreedy",
     "Scheduler",
     "SizeIntervals",

@@ -6,6 +6,7 @@ import argparse
 
 from lad_rllib import names
 from lad_rllib.cli.flags import shared
+from lad_rllib.plugins import installed
 
 SUMMARY = "judge a checkpoint"
 DESCRIPTION = """\
@@ -39,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("FROM", "TO"),
         help="request log: part to evaluate on, as fractions (0.7 1: what training does not see)",
     )
+    heuristics = (*names.HEURISTICS, *installed("lad_rllib.heuristics"))
     run = parser.add_argument_group("run")
     run.add_argument("--episodes", type=int, default=20, help="episodes to play (20; a request log: its first ones)")
     run.add_argument("--seed", type=int, default=1_000_000, help="seed of arrivals and choices (default: 1000000)")
@@ -46,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--schedulers",
         nargs="*",
         metavar="NAME",
-        help=f"heuristics (default: all that differ of {', '.join(names.HEURISTICS)})",
+        help=f"heuristics (default: all that differ of {', '.join(heuristics)})",
     )
     run.add_argument(
         "--greedy-actions", action="store_true", help="take the most probable server instead of drawing one"

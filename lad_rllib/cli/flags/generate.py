@@ -6,6 +6,7 @@ import argparse
 
 from lad_rllib import names
 from lad_rllib.cli.flags import shared
+from lad_rllib.plugins import installed
 
 SUMMARY = "send prompts to a fleet of edge servers and keep the images"
 DESCRIPTION = """\
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     who.add_argument("--checkpoint", metavar="DIR", help="trained policy; trained for this fleet's calibrated setting")
     who.add_argument(
         "--scheduler",
-        choices=(names.LEARNED, *names.HEURISTICS),
+        choices=(names.LEARNED, *names.HEURISTICS, *installed("lad_rllib.heuristics")),
         help=f"who decides (default: {names.LEARNED} with a checkpoint, else greedy-oracle)",
     )
     who.add_argument("--greedy-actions", action="store_true", help="trained policy: its most probable servers")

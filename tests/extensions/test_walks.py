@@ -1,0 +1,92 @@
+"""The walks of docs/how-to/extend.md, run from a package that is installed outside the repository."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lad_rllib.cli import main
+from lad_rllib.scheduling import HEURISTICS, make_heuristic
+from lad_rllib.simulator import ARRIVALS, PENALTIES, build_setting, make_penalty, setting_schema
+
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "extend.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```', re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """Folder into which pip has installed the package that the page's files make up; the files lie beside it."""
+    folder = tmp_path_factory.mktemp("extras")
+    for _, title, text in BLOCK.findall(PAGE):
+        if title:
+            path = folder / title
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    (folder / "edge_extras" / "__init__.py").touch()
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-build-isolation", "--no-deps"]
+    subprocess.run([*pip, "--target", folder / "site", folder], check=True, capture_output=True)
+    return folder / "site"
+
+
+@pytest.fixture
+def installed(site, monkeypatch):
+    """The package on the path, also of processes that a test starts; the page's files in the working folder."""
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.setenv("PYTHONPATH", str(site), prepend=":")
+    monkeypatch.chdir(site.parent)
+    yield
+    for name in [name for name in sys.modules if name.startswith("edge_extras")]:
+        del sys.modules[name]
+
+
+def section(title):
+    return PAGE.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def run(title):
+    """Run every block of a section that is not a file."""
+    for language, name, text in BLOCK.findall(section(title)):
+        if name:
+            continue
+        if language == "python":
+            exec(text, {})
+        for line in text.splitlines() if language == "bash" else ():
+            program, *words = shlex.split(line)
+            assert program == "lad-rllib" and main(words) == 0, line
+
+
+def test_a_source_of_arrivals_plays_from_a_file_and_from_the_command_line(installed):
+    run("A source of arrivals")
+    for folder, setting in (("bursts", "bursts"), ("bursts-of-six", "small-bursts")):
+        table = pd.read_csv(f"results/{folder}/evaluation.csv")
+        assert set(table["scheduler"]) >= {"greedy-oracle", "random"} and table["tasks"].gt(0).all(), setting
+    setting = build_setting({"preset": "paper", "arrivals": {"source": "bursts", "burst_probability": 0.3}})
+    work = setting.arrivals.draw(np.random.default_rng(0), 400).workload_gcycles.sum(axis=(1, 2))
+    assert abs(setting.arrivals.mean_work_per_slot_gcycles() - work.mean()) < 4 * work.std() / np.sqrt(len(work))
+    assert "50 tasks with probability 0.3, else none" in setting.summary()
+    sources = [one["properties"]["source"]["const"] for one in setting_schema()["properties"]["arrivals"]["anyOf"]]
+    assert sources == ["uniform", "poisson", "trace", "bursts"]
+
+
+def test_a_penalty_has_the_slope_of_its_value(installed):
+    run("A penalty")
+    penalty, delay_s = make_penalty("squared", scale_s=4.0), np.linspace(0.1, 20, 50)
+    difference = (penalty.value(delay_s + 1e-6) - penalty.value(delay_s - 1e-6)) / 2e-6
+    np.testing.assert_allclose(penalty.slope(delay_s), difference, rtol=1e-6)
+
+
+def test_a_heuristic_is_compared_and_serves_a_fleet(installed):
+    run("A heuristic")
+    means = pd.read_csv("results/choices/evaluation.csv").set_index("scheduler")["mean_s"]
+    assert means["two-choices"] < means["random"]
+    assert pd.read_csv("results/images/deliveries.csv")["error"].isna().all()
+    assert type(make_heuristic("two-choices")).__module__ == "edge_extras.two_choices"
+
+
+def test_without_the_package_its_names_are_unknown():
+    assert not {"bursts", "squared", "two-choices"} & {*ARRIVALS, *PENALTIES, *HEURISTICS}
