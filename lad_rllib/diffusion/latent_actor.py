@@ -115,11 +115,11 @@ class LatentActionActor(nn.Module):
         """
         latent, noise = self.start_and_noise(latent, noise)
         inputs = [state, latent, noise]
-        tensors = [*inputs, self.denoiser.layers[0][0]]
+        tensors = [*inputs, self.denoiser.weights]
         if self.denoiser.is_narrow and compiled.takes(self.denoiser.kernels, tensors, without_gradient=[state, noise]):
             run = compiled.chain_run(self.kernel_settings)
-            return compiled.evaluate(run, inputs, self.denoiser, latent.shape, differentiable=1)
-        first_weight, first_bias = self.denoiser.layers[0]
+            return compiled.evaluate(run, inputs, self.denoiser.weights, latent.shape, differentiable=1)
+        (first_weight, first_bias), *others = self.denoiser.layers
         split = (self.num_actions, EMBEDDING_SIZE, state.shape[1])
         latent_weight, embedding_weight, state_weight = first_weight.split(split, dim=2)
         # What does not change between steps is computed once: the state's part, and each step's constant.
@@ -127,7 +127,8 @@ class LatentActionActor(nn.Module):
         from_step = torch.matmul(embedding_weight, self.embeddings)  # (G, hidden, I)
         x = latent
         for k, step in enumerate(self.steps):
-            eps = self.denoiser.after_first_layer((from_state + from_step[:, :, k : k + 1]).baddbmm_(latent_weight, x))
+            first = (from_state + from_step[:, :, k : k + 1]).baddbmm_(latent_weight, x)
+            eps = self.denoiser.after_first_layer(first, others)
             if self.softmax_output:
                 eps = torch.softmax(eps, dim=1)
             if self.clip_denoised is None:

@@ -10,12 +10,12 @@ import functools
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lad_rllib.errors import ConfigurationError
@@ -28,20 +28,6 @@ WIDEST = 256
 
 Run = Callable[..., None]
 """Calls a kernel: (packed parameters, *inputs, outputs, and gradients by outputs, parameters, one input) as arrays."""
-
-
-class Packed(Protocol):
-    """Networks whose parameters kernels take, as :class:`~lad_rllib.diffusion.StackedMLP` is."""
-
-    @property
-    def packed_parameters(self) -> Tensor:
-        """All parameters, a row for each network, shape (G, P)."""
-        ...
-
-    @property
-    def flat_parameters(self) -> list[nn.Parameter]:
-        """The same one by one, each (G, ...)."""
-        ...
 
 
 _MISSING = "it is not installed"
@@ -104,7 +90,7 @@ def takes(kernels: Kernels, tensors: Sequence[Tensor], without_gradient: Sequenc
 def evaluate(
     run: Run,
     inputs: Sequence[Tensor],
-    networks: Packed,
+    weights: Tensor,
     shape: Sequence[int],
     differentiable: int | None = None,
 ) -> Tensor:
@@ -113,36 +99,29 @@ def evaluate(
     Args:
         run: Calls the kernel.
         inputs: What it takes besides parameters.
-        networks: The networks.
+        weights: Parameters of the networks, a row for each, shape (G, P).
         shape: Shape of the outputs.
         differentiable: Which of the inputs may have a gradient, too; None for none.
     """
     inputs = [value.contiguous() for value in inputs]
     if torch.is_grad_enabled():
-        weights, parameters = networks.packed_parameters, networks.flat_parameters
-        return _Compiled.apply(run, shape, differentiable, weights, len(inputs), *inputs, *parameters)
-    return _outputs(run, inputs, networks.packed_parameters, shape)
+        return _Compiled.apply(run, shape, differentiable, weights, *inputs)
+    return _outputs(run, inputs, weights, shape)
 
 
 def _outputs(run: Run, inputs: Sequence[Tensor], weights: Tensor, shape: Sequence[int]) -> Tensor:
     out = torch.empty(*shape)
-    run(weights.numpy(), *(value.numpy() for value in inputs), out.numpy(), _NO_BATCH, _NO_PARAMETERS, _NO_BATCH)
+    arrays = (value.detach().numpy() for value in (weights, *inputs))
+    run(*arrays, out.numpy(), _NO_BATCH, _NO_PARAMETERS, _NO_BATCH)
     return out
 
 
 class _Compiled(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        run: Run,
-        shape: Sequence[int],
-        differentiable: int | None,
-        weights: Tensor,
-        num_inputs: int,
-        *tensors: Tensor,
+        ctx: Any, run: Run, shape: Sequence[int], differentiable: int | None, weights: Tensor, *inputs: Tensor
     ) -> Tensor:
-        inputs, parameters = tensors[:num_inputs], tensors[num_inputs:]
-        ctx.run, ctx.shapes, ctx.differentiable = run, [p.shape for p in parameters], differentiable
+        ctx.run, ctx.differentiable = run, differentiable
         ctx.save_for_backward(weights, *inputs)
         return _outputs(run, inputs, weights, shape)
 
@@ -151,16 +130,14 @@ class _Compiled(torch.autograd.Function):
     def backward(ctx: Any, out_gradient: Tensor) -> tuple[Tensor | None, ...]:
         weights, *inputs = ctx.saved_tensors
         gradient = torch.empty_like(weights)
-        arrays = [value.numpy() for value in (weights, *inputs)]
+        arrays = [value.detach().numpy() for value in (weights, *inputs)]
         of_inputs: list[Tensor | None] = [None] * len(inputs)
         of_input = _NO_BATCH
-        if ctx.differentiable is not None and ctx.needs_input_grad[5 + ctx.differentiable]:
+        if ctx.differentiable is not None and ctx.needs_input_grad[4 + ctx.differentiable]:
             wanted = of_inputs[ctx.differentiable] = torch.empty_like(inputs[ctx.differentiable])
             of_input = wanted.numpy()
         ctx.run(*arrays, _NO_BATCH, out_gradient.contiguous().numpy(), gradient.numpy(), of_input)
-        parts = gradient.split([shape[1:].numel() for shape in ctx.shapes], dim=1)
-        gradients = (part.view(shape) for part, shape in zip(parts, ctx.shapes, strict=True))
-        return None, None, None, None, None, *of_inputs, *gradients
+        return None, None, None, gradient, *of_inputs
 
 
 def network_run(sizes: NDArray[np.int64]) -> Run:

@@ -7,6 +7,7 @@ from unittest import mock
 
 import numpy as np
 import torch
+from torch.nn.utils import vector_to_parameters
 
 from lad_rllib.algorithms.common import actors
 from lad_rllib.algorithms.common.latent_memory import LatentMemory
@@ -104,8 +105,7 @@ class RecordedDraws:
         networks = [("actor.denoiser", station, agent.denoiser)]
         networks += [("critics", k * self.num_stations + station, critic) for k, critic in enumerate(agent.critics)]
         for name, row, network in networks:
-            for key, parameter in literal_parameters(name, network):
-                parameter.data.copy_(self.weights[key][row].reshape(parameter.shape))
+            vector_to_parameters(self.weights[f"{name}.weights"][row].clone(), network.parameters())
 
     def chain_noise(self, episode, slot, station, task):
         return with_last_step(self._decision(episode, slot)["noise"][:, station, :, task])
@@ -125,10 +125,3 @@ class RecordedDraws:
 def with_last_step(noise):
     """Noise for the step i = 1, too, which is multiplied by 0."""
     return torch.cat([noise, torch.zeros_like(noise[:1])])
-
-
-def literal_parameters(name, network):
-    """Pairs of a stacked parameter's key and one agent's parameter: ``weight_0``, ``bias_0``, ``weight_1``, ..."""
-    for layer, linear in enumerate(network[::2]):
-        yield f"{name}.weight_{layer}", linear.weight
-        yield f"{name}.bias_{layer}", linear.bias

@@ -70,14 +70,6 @@ def test_two_networks_of_each_agent_count_their_agents_steps(kernels):
     assert moved.tolist() == [True, False, True, True, False, True]
 
 
-def test_parameters_keep_their_values_when_they_move_into_common_storage():
-    parameters = stacked_parameters()
-    before = [p.detach().clone() for p in parameters]
-    AgentwiseAdam(parameters)
-    assert all(torch.equal(a, b) for a, b in zip(parameters, before, strict=True))
-    assert len({p.untyped_storage().data_ptr() for p in parameters}) == 1
-
-
 def test_training_goes_on_from_a_saved_state_as_if_it_had_not_stopped():
     parameters = stacked_parameters()
     optimizer = AgentwiseAdam(parameters, 0.01)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from lad_rllib.algorithms import CONFIGS
 from lad_rllib.algorithms.common.acting import choose_servers
@@ -14,7 +15,6 @@ from lad_rllib.algorithms.lad_ts import LADTSConfig
 from lad_rllib.algorithms.soft_actor_critic.networks import StationNetworks, optimizer_step, update_stations
 from lad_rllib.errors import ConfigurationError
 from tests.algorithms.literal_training import mlp
-from tests.algorithms.recorded_draws import literal_parameters
 
 STATIONS, SERVERS, SAMPLES, HIDDEN = 3, 4, 8, 6
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-6}
@@ -36,18 +36,12 @@ def batch(seed, latents=0):
 def literal(stacked, row):
     """One station's network of a stack, as plain layers."""
     network = mlp(2 + SERVERS, HIDDEN, SERVERS)
-    state = stacked.state_dict()
-    for key, parameter in literal_parameters("", network):
-        parameter.data.copy_(state[key.removeprefix(".")][row].reshape(parameter.shape))
+    vector_to_parameters(stacked.weights.detach()[row].clone(), network.parameters())
     return network
 
 
 def assert_equal(stacked, row, network):
-    state = stacked.state_dict()
-    for key, parameter in literal_parameters("", network):
-        torch.testing.assert_close(
-            state[key.removeprefix(".")][row].reshape(parameter.shape), parameter.data, **TOLERANCE
-        )
+    torch.testing.assert_close(stacked.weights[row], parameters_to_vector(network.parameters()), **TOLERANCE)
 
 
 def of_station(columns, station):

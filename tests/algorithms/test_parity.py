@@ -11,7 +11,8 @@ from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from lad_rllib.algorithms.common.learner import READY
-from lad_rllib.algorithms.lad_ts import LADTSConfig, losses
+from lad_rllib.algorithms.lad_ts import LADTSConfig
+from lad_rllib.algorithms.soft_actor_critic import losses
 from lad_rllib.algorithms.soft_actor_critic.networks import StationNetworks, optimizer_step, update_stations
 from lad_rllib.envs import FleetVectorEnv
 from tests.parity import DATA

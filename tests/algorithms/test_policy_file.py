@@ -176,19 +176,19 @@ def test_a_description_that_is_none_is_one_line(content, copied):
     assert DESCRIPTION in refusal(copied)
 
 
-KEY = "networks.actor.denoiser.weight_1"
+KEY = "networks.actor.denoiser.weights"
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (put(np.zeros((4, 20, 19), np.float32), KEY), "float32[4, 20, 20] is due"),
-        (put(np.zeros((4, 20, 20), np.float64), KEY), "is of float64, weights are float32"),
-        (put(np.zeros((4, 20, 20), np.int64), KEY), "is int64[4, 20, 20]"),
-        (put(np.full((4, 20, 20), np.nan, np.float32), KEY), "not finite"),
-        (put(np.full((4, 20, 20), np.inf, np.float32), KEY), "not finite"),
+        (put(np.zeros((4, 1043), np.float32), KEY), "float32[4, 1044] is due"),
+        (put(np.zeros((4, 1044), np.float64), KEY), "is of float64, weights are float32"),
+        (put(np.zeros((4, 1044), np.int64), KEY), "is int64[4, 1044]"),
+        (put(np.full((4, 1044), np.nan, np.float32), KEY), "not finite"),
+        (put(np.full((4, 1044), np.inf, np.float32), KEY), "not finite"),
         (without(KEY), "is missing in policy.safetensors"),
-        (without("networks.critics.weight_0"), "is missing in policy.safetensors"),
+        (without("networks.critics.weights"), "is missing in policy.safetensors"),
         (put(np.zeros((1, 4, 6, 5), np.float32), "latent.0"), "latent.0 is float32"),
         (put(np.zeros((1, 4, 6, 4), np.float32), "latent.x"), "not a policy that can be used"),
     ],

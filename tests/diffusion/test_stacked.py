@@ -31,9 +31,9 @@ def test_outputs_and_gradients_equal_a_loop_over_agents(sizes):
         expected = network(x[agent].T).T
         torch.testing.assert_close(out[agent], expected)
         expected.square().sum().backward()
-        for (weight, bias), linear in zip(stacked.layers, network[::2], strict=True):
-            torch.testing.assert_close(weight.grad[agent], linear.weight.grad)
-            torch.testing.assert_close(bias.grad[agent, :, 0], linear.bias.grad)
+        for (weight, bias), linear in zip(stacked.split(stacked.weights.grad), network[::2], strict=True):
+            torch.testing.assert_close(weight[agent], linear.weight.grad)
+            torch.testing.assert_close(bias[agent, :, 0], linear.bias.grad)
 
 
 def test_initial_weights_fill_the_range_of_torchs_own_layers():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import compress
 from typing import Any
 
@@ -11,9 +10,6 @@ import torch
 from torch import Tensor
 
 from lad_rllib.kernels.compiled import Kernels, takes
-from lad_rllib.kernels.packing import PackedView, pack
-
-_Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 class AgentwiseAdam(torch.optim.Optimizer):
@@ -22,10 +18,9 @@ class AgentwiseAdam(torch.optim.Optimizer):
     The first axis of each parameter is the agent, or, for k networks of each agent, network by network, k * G long.
     ``torch.optim.Adam`` keeps one step count for a whole tensor, so that an agent that starts later than the others
     would get their bias correction; here the result equals one Adam per agent, whenever each of them started.
-    Parameters are moved into common storage, a row for each network, so that a step is few operations.
 
     Args:
-        params: Parameters with a common first axis.
+        params: Parameters, contiguous.
         lr: Learning rate.
         betas: Decay rates of the running means of gradient and squared gradient.
         eps: Added to the denominator.
@@ -43,9 +38,6 @@ class AgentwiseAdam(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
         self.kernels = kernels
         self._active: Tensor | None = None
-        self._flat = [pack(group["params"]) for group in self.param_groups]
-        self._gradients = [PackedView() for _ in self._flat]
-        self._rows: list[_Rows | None] = [None] * len(self._flat)
 
     def set_active(self, active: Tensor | None) -> None:
         """Agents that take part in the next steps, bool (G,); None for all. The others stay where they are."""
@@ -53,97 +45,70 @@ class AgentwiseAdam(torch.optim.Optimizer):
 
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """Take one step with the gradients in ``.grad``."""
-        for index, group in enumerate(self.param_groups):
-            self.apply_gradients([p.grad for p in group["params"]], index)
+        for group in self.param_groups:
+            self._step_group(group, [p.grad for p in group["params"]])
 
-    @torch.no_grad()
-    def apply_gradients(self, gradients: Sequence[Tensor], index: int = 0) -> None:
-        """Take one step with these gradients, without the hooks and the profiling that torch wraps around ``step``.
+    def apply_gradients(self, gradients: Sequence[Tensor]) -> None:
+        """Take one step of the first group, without the hooks and the profiling that torch wraps around ``step``.
 
         Args:
             gradients: One for each parameter.
-            index: Parameter group.
         """
-        group, flat, rows = self.param_groups[index], self._flat[index], self._rows[index]
-        state = self.state[group["params"][0]]
-        if not state:
-            state.update(
-                # On the CPU, where reading a count never waits for a GPU.
-                step=torch.zeros(len(flat), 1),
-                exp_avg=torch.zeros_like(flat),
-                exp_avg_sq=torch.zeros_like(flat),
-            )
-        if takes(self.kernels, [flat, *gradients]):
-            self._compiled_step(group, flat, self._gradients[index].of(gradients), state)
-            return
-        if rows is None or rows.state is not state:
-            rows = self._rows[index] = _Rows.of(flat, state)
-        gradient = torch.cat([g.reshape(len(flat), -1) for g in gradients], dim=1)
-        if self._active is None:
-            state["step"].add_(1.0)
-            rows.step(group, gradient.unbind())
-        else:
-            active = self._active.cpu().repeat(len(flat) // len(self._active))
-            state["step"].add_(active[:, None])
-            rows.only(active).step(group, gradient[active.to(gradient.device)].unbind())
+        self._step_group(self.param_groups[0], gradients)
 
-    def _compiled_step(self, group: dict[str, Any], flat: Tensor, gradient: Tensor, state: dict[str, Tensor]) -> None:
-        from lad_rllib.kernels.adam import adam_step
-
-        active = torch.ones(1, dtype=torch.bool) if self._active is None else self._active
-        rows = (flat, gradient, state["exp_avg"], state["exp_avg_sq"], state["step"])
+    @torch.no_grad()
+    def _step_group(self, group: dict[str, Any], gradients: Sequence[Tensor]) -> None:
         rates = (float(group["lr"]), *group["betas"], group["eps"])
-        adam_step(*(row.numpy() for row in rows), active.contiguous().numpy(), *rates)
+        for parameter, gradient in zip(group["params"], gradients, strict=True):
+            rows = parameter.detach().view(len(parameter), -1)
+            state = self.state[parameter]
+            if not state:
+                # Counts stay on the CPU, where reading one never waits for a GPU.
+                state["step"] = torch.zeros(len(rows), 1)
+                state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(rows), torch.zeros_like(rows)
+            own = (rows, gradient.reshape(rows.shape), state["exp_avg"], state["exp_avg_sq"], state["step"])
+            if takes(self.kernels, own):
+                from lad_rllib.kernels.adam import adam_step
+
+                active = torch.ones(1, dtype=torch.bool) if self._active is None else self._active
+                adam_step(*(tensor.contiguous().numpy() for tensor in (*own, active)), *rates)
+            else:
+                _torch_step(own, self._active, *rates)
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """Views of one row for each network: what torch's fused Adam takes for parameters with step counts of their own.
+def _torch_step(
+    own: Sequence[Tensor], active: Tensor | None, lr: float, beta_1: float, beta_2: float, eps: float
+) -> None:
+    """One step of torch's fused Adam, in which each row is a parameter with a step count of its own.
 
-    Attributes:
-        state: The state whose rows they are.
-        params: Parameters.
-        means: Running means of the gradient.
-        squares: Running means of the squared gradient.
-        counts: Steps taken, this one included.
+    Args:
+        own: Parameters, gradient, running means of it and of its square, and step counts, a row for each network.
+        active: Agents that take part; None for all.
+        lr: Learning rate.
+        beta_1: Decay rate of the means.
+        beta_2: Decay rate of the squares.
+        eps: Added to the denominator.
     """
-
-    state: dict[str, Tensor]
-    params: _Tensors
-    means: _Tensors
-    squares: _Tensors
-    counts: _Tensors
-
-    @classmethod
-    def of(cls, flat: Tensor, state: dict[str, Tensor]) -> _Rows:
-        return cls(
-            state, flat.unbind(), state["exp_avg"].unbind(), state["exp_avg_sq"].unbind(), state["step"][:, 0].unbind()
-        )
-
-    def only(self, active: Tensor) -> _Rows:
-        """Those of the networks that take part."""
-        keep = active.tolist()
-        return _Rows(
-            self.state, *(list(compress(c, keep)) for c in (self.params, self.means, self.squares, self.counts))
-        )
-
-    def step(self, group: dict[str, Any], gradients: _Tensors) -> None:
-        """Take one step of torch's fused Adam."""
-        if not self.params:
-            return
-        device = self.params[0].device
-        torch._fused_adam_(
-            self.params,
-            gradients,
-            self.means,
-            self.squares,
-            [],
-            self.counts if device.type == "cpu" else [count.to(device) for count in self.counts],
-            lr=group["lr"],
-            beta1=group["betas"][0],
-            beta2=group["betas"][1],
-            eps=group["eps"],
-            weight_decay=0.0,
-            amsgrad=False,
-            maximize=False,
-        )
+    columns: list[tuple[Tensor, ...]] = [tensor.unbind() for tensor in own]
+    if active is not None:
+        keep = active.repeat(len(own[0]) // len(active)).tolist()
+        columns = [tuple(compress(column, keep)) for column in columns]
+    parameters, gradients, means, squares, counts = columns
+    if not parameters:
+        return
+    torch._foreach_add_(counts, 1.0)
+    torch._fused_adam_(
+        parameters,
+        gradients,
+        means,
+        squares,
+        [],
+        [count[0].to(own[0].device) for count in counts],
+        lr=lr,
+        beta1=beta_1,
+        beta2=beta_2,
+        eps=eps,
+        weight_decay=0.0,
+        amsgrad=False,
+        maximize=False,
+    )

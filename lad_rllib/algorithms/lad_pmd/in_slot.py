@@ -104,7 +104,7 @@ def _decide_compiled(
     probabilities, seen, servers = torch.zeros_like(logits), torch.zeros_like(logits), torch.zeros(shape).long()
     given = (tasks, counts, queues, starts.permute(2, 0, 3, 1), torch.full(shape, -1.0) if uniform is None else uniform)
     run_in_order(
-        chain.denoiser.packed_parameters.numpy(),
+        chain.denoiser.weights.detach().numpy(),
         *chain.kernel_settings,
         actor.log_capacity.numpy(),
         waiting_per_work.numpy(),

@@ -5,8 +5,6 @@ Called one by one, and with autograd between them, the kernels of networks this 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -20,7 +18,7 @@ def fits(actor: object, critics: StackedMLP, kernels: compiled.Kernels, batch: d
     if not isinstance(actor, LatentActionActor) or not (actor.denoiser.is_narrow and critics.is_narrow):
         return False
     tensors = [batch[key] for key in ("state", "latent", "next_state", "next_latent", "reward")]
-    return compiled.takes(kernels, [*tensors, actor.denoiser.layers[0][0], critics.layers[0][0]])
+    return compiled.takes(kernels, [*tensors, actor.denoiser.weights, critics.weights])
 
 
 @torch.no_grad()
@@ -47,10 +45,10 @@ def soft_targets(
     start, fresh = actor.start_and_noise(batch["next_latent"], noise)
     target = torch.empty(batch["reward"].shape)
     soft_targets(
-        actor.denoiser.packed_parameters.numpy(),
+        actor.denoiser.weights.detach().numpy(),
         *actor.kernel_settings,
         *(tensor.contiguous().numpy() for tensor in (batch["next_state"], start, fresh)),
-        target_critics.packed_parameters.numpy(),
+        target_critics.weights.detach().numpy(),
         target_critics.sizes,
         temperature.numpy(),
         batch["reward"].contiguous().numpy(),
@@ -61,12 +59,10 @@ def soft_targets(
 
 
 @torch.no_grad()
-def critic_loss_and_gradients(
+def critic_loss_and_gradient(
     critics: StackedMLP, state: Tensor, action: Tensor, target: Tensor
-) -> tuple[Tensor, Sequence[Tensor]]:
-    """Loss (G,) of both critics, see :func:`~.losses.critic_loss`, and its gradients by their parameters.
-
-    The gradients are in the networks' ``gradient_buffer``.
+) -> tuple[Tensor, Tensor]:
+    """Loss (G,) of both critics, see :func:`~.losses.critic_loss`, and its gradient by their parameters (2 G, P).
 
     Args:
         critics: Both critics of all agents.
@@ -76,19 +72,17 @@ def critic_loss_and_gradients(
     """
     from lad_rllib.kernels.updates import critic_gradients
 
-    loss, gradients = torch.empty(len(target)), critics.gradient_buffer
-    given = (state.contiguous(), action.long().contiguous(), target.contiguous(), loss, gradients.flat)
-    critic_gradients(critics.packed_parameters.numpy(), critics.sizes, *(tensor.numpy() for tensor in given))
-    return loss, gradients.views
+    loss, gradient = torch.empty(len(target)), torch.empty_like(critics.weights)
+    given = (state.contiguous(), action.long().contiguous(), target.contiguous(), loss, gradient)
+    critic_gradients(critics.weights.detach().numpy(), critics.sizes, *(tensor.numpy() for tensor in given))
+    return loss, gradient
 
 
 @torch.no_grad()
-def soft_value_and_gradients(
+def soft_value_and_gradient(
     actor: LatentActionActor, state: Tensor, latent: Tensor, noise: Tensor, q_values: Tensor, temperature: Tensor
-) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
-    """Soft values (G, M) and entropies (G, M), and gradients of the values' mean's negative by the actor's parameters.
-
-    The gradients are in the denoiser's ``gradient_buffer``.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Soft values (G, M) and entropies (G, M), and the gradient of minus the mean value by the actor's parameters.
 
     Args:
         actor: Actor of all agents.
@@ -100,10 +94,10 @@ def soft_value_and_gradients(
     """
     from lad_rllib.kernels.updates import actor_gradients
 
-    parameters, gradients = actor.denoiser.packed_parameters, actor.denoiser.gradient_buffer
+    parameters, gradient = actor.denoiser.weights.detach(), torch.empty_like(actor.denoiser.weights)
     start, fresh = actor.start_and_noise(latent, noise)
     agents, _, samples = state.shape
     value, entropy = torch.empty(agents, samples), torch.empty(agents, samples)
-    tensors = (state, start, fresh, q_values, temperature, value, entropy, gradients.flat)
+    tensors = (state, start, fresh, q_values, temperature, value, entropy, gradient)
     actor_gradients(parameters.numpy(), *actor.kernel_settings, *(tensor.contiguous().numpy() for tensor in tensors))
-    return value, entropy, gradients.views
+    return value, entropy, gradient

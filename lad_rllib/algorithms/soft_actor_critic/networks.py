@@ -21,7 +21,6 @@ from lad_rllib.algorithms.common.agentwise_adam import AgentwiseAdam
 from lad_rllib.algorithms.soft_actor_critic import fused_update, losses
 from lad_rllib.diffusion import LatentActionActor, StackedMLP
 from lad_rllib.kernels.compiled import Kernels
-from lad_rllib.kernels.packing import pack
 
 Step = Callable[[str, Sequence[Tensor]], None]
 """Takes one step of the named optimiser (actor, critic or alpha) with gradients of its parameters."""
@@ -149,9 +148,8 @@ def update_stations(
         target = fused_update.soft_targets(
             networks.actor, networks.target_critics, batch, noise_next, temperature, gamma
         )
-        critic_loss, gradients = fused_update.critic_loss_and_gradients(
-            networks.critics, state, batch["action"], target
-        )
+        critic_loss, gradient = fused_update.critic_loss_and_gradient(networks.critics, state, batch["action"], target)
+        gradients: Sequence[Tensor] = [gradient]
     else:
         with torch.no_grad():
             next_logits = networks.actor(batch["next_state"], batch["next_latent"], noise_next)
@@ -165,9 +163,10 @@ def update_stations(
     with torch.no_grad():
         q_values = networks.q_values(networks.critics, state)
     if is_fused:
-        value, entropy, gradients = fused_update.soft_value_and_gradients(
+        value, entropy, gradient = fused_update.soft_value_and_gradient(
             networks.actor, state, batch["latent"], noise_now, q_values, temperature
         )
+        gradients = [gradient]
     else:
         logits = networks.actor(state, batch["latent"], noise_now)
         value, entropy = losses.soft_value_and_entropy(logits, q_values, temperature, networks.kernels)
@@ -177,7 +176,7 @@ def update_stations(
     alpha_loss = losses.temperature_loss(temperature, entropy, target_entropy)
     step("alpha", [alpha_loss])  # of xi on log xi the loss is its own derivative
     with torch.no_grad():
-        pack(networks.target_critics.flat_parameters).lerp_(networks.critics.packed_parameters, tau)
+        networks.target_critics.weights.lerp_(networks.critics.weights, tau)
     return {
         "critic_loss": critic_loss.detach(),
         "actor_loss": -value.detach().mean(-1),
