@@ -24,6 +24,7 @@ class ImageRecord:
         negative_prompt_cut_by: The encoders that cut it.
         safety_check: What the model's safety checker said: ``none`` (there is none), ``passed`` or ``blanked`` (it
             replaced the image by a blank one).
+        settings_ignored: Settings of the task that the model takes none of, separated by spaces.
         peak_memory_mib: Most memory in use [MiB]: of the CUDA device during the task, else of the process since its
             start; None if not measured.
         encode_s: Prompt to embeddings [s].
@@ -43,6 +44,7 @@ class ImageRecord:
     negative_prompt_tokens_cut: int = 0
     negative_prompt_cut_by: str = ""
     safety_check: str = "none"
+    settings_ignored: str = ""
     peak_memory_mib: float | None = None
     encode_s: float = 0.0
     denoise_s: float = 0.0

@@ -62,6 +62,15 @@ def test_a_setting_that_the_pipeline_does_not_take_is_refused(tmp_path, monkeypa
         loaded(folder, guidance=2.0, negative_prompt="fog")
 
 
+def test_a_tasks_setting_that_the_pipeline_does_not_take_is_named_in_the_output(tiny_folder):
+    engine = loaded(tiny_folder)
+    plain, guided = (engine.generate(task(steps=2, guidance=guidance), ignore) for guidance in (None, 5.0))
+    assert plain.settings_ignored == guided.settings_ignored == "" and plain.png != guided.png
+    engine._accepted -= {"guidance_scale"}
+    ignored = engine.generate(task(steps=2, guidance=1.0), ignore)
+    assert ignored.settings_ignored == "guidance" and engine.generate(task(steps=2), ignore).settings_ignored == ""
+
+
 @pytest.fixture
 def server(tiny_folder):
     with EdgeServer("s1", DiffusersEngine(tiny_folder, device="cpu")) as server:

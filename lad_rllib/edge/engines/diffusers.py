@@ -232,7 +232,13 @@ class DiffusersEngine:
             negative_prompt_tokens_cut=max(negative_cut.values(), default=0),
             negative_prompt_cut_by=" ".join(negative_cut),
             safety_check=_safety_check(output),
+            settings_ignored=self._ignored_settings(task),
         )
+
+    def _ignored_settings(self, task: ImageTask) -> str:
+        asked = {"width": task.width, "height": task.height, "guidance_scale": task.guidance}
+        ignored = [name for name, value in asked.items() if value is not None and name not in self._accepted]
+        return " ".join(name.removesuffix("_scale") for name in ignored)
 
     def _arguments(self, task: ImageTask) -> dict[str, Any]:
         """Arguments of the pipeline's call besides prompt and callback."""
