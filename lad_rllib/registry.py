@@ -13,8 +13,8 @@ ALGORITHM = "LADTS"
 
 # Environment -> what makes one network, and what makes several in lockstep; text, so that nothing is imported yet.
 _ENTRY_POINTS = {
-    FLEET_ENV: ("lad_rllib.envs.entry_points:make_fleet", "lad_rllib.envs.entry_points:make_fleets"),
-    LIVE_ENV: ("lad_rllib.envs.entry_points:make_live_fleet", "lad_rllib.envs.entry_points:make_live_fleets"),
+    FLEET_ENV: ("lad_rllib.envs.entry_points:make_fleet", "lad_rllib.envs.fleet_env:FleetVectorEnv"),
+    LIVE_ENV: ("lad_rllib.envs.entry_points:make_live_fleet", "lad_rllib.envs.live_env:LiveFleetVectorEnv"),
     STATION_ENV: ("lad_rllib.envs.entry_points:refuse_stations", None),
 }
 

@@ -1,4 +1,4 @@
-"""RLlib callback that plays yardstick schedulers on the very arrivals that were just learned from."""
+"""RLlib callbacks: yardstick schedulers on the arrivals of the episode that just ended, and stations' delays."""
 
 from __future__ import annotations
 
@@ -23,6 +23,29 @@ class YardstickCallback(RLlibCallback):
     def on_episode_end(self, *, env_runner: Any, env: Any, env_index: int, metrics_logger: Any, **kwargs: Any) -> None:
         """Play the yardsticks on the arrivals of the episode that just ended."""
         log_yardsticks(metrics_logger, env_runner.mean_delay_s[env_index], env, env_index)
+
+
+class StationCallback(RLlibCallback):
+    """Logs service delays under the names that LAD-TS uses, and keeps arrivals fresh in every episode.
+
+    At the end of each episode of a :class:`~lad_rllib.envs.station_env.StationMultiAgentEnv`:
+    ``env_runners/mean_service_delay_s`` [s], and beside it what
+    :class:`YardstickCallback` logs.
+    """
+
+    def on_episode_end(self, *, env: Any, env_index: int, metrics_logger: Any, **kwargs: Any) -> None:
+        """Log the delays of the episode that just ended."""
+        station_env = env.envs[env_index].unwrapped
+        metrics_logger.log_value(names.MEAN_DELAY, station_env.mean_delay_s, reduce="mean")
+        log_yardsticks(metrics_logger, station_env.mean_delay_s, station_env)
+
+    def on_sample_end(self, *, env_runner: Any, **kwargs: Any) -> None:
+        """Keep the runner from seeding its environments again.
+
+        With ``batch_mode="complete_episodes"`` and a seed, RLlib 2.60 seeds the environments at every ``sample()``: all
+        training iterations would play the very same arrivals.
+        """
+        env_runner._needs_initial_reset = False
 
 
 def log_yardsticks(metrics_logger: Any, own_s: float, env: Any, env_index: int = 0) -> None:

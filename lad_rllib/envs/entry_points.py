@@ -1,4 +1,4 @@
-"""What ``gymnasium.make`` and ``gymnasium.make_vec`` call: one network, or several in lockstep."""
+"""What ``gymnasium.make`` calls: one network, where the vector environments have several in lockstep."""
 
 from __future__ import annotations
 
@@ -17,10 +17,14 @@ Observation = dict[str, NDArray[Any]]
 
 
 class SingleFleetEnv(gym.Env[Observation, NDArray[np.integer]]):
-    """One edge network without the axis E of :class:`FleetBaseEnv`; spaces, rewards and ends are those of that one.
+    """One edge network: the environment of :class:`FleetVectorEnv` or :class:`LiveFleetVectorEnv` without the axis E.
+
+    Action, observation, reward, start and end are those of that environment; its card has them.
 
     Args:
         fleet: Vector environment with one network.
+
+    Version history: v0, first release.
     """
 
     def __init__(self, fleet: FleetBaseEnv) -> None:
@@ -66,19 +70,9 @@ def make_fleet(**config: Any) -> SingleFleetEnv:
     return SingleFleetEnv(FleetVectorEnv(config))
 
 
-def make_fleets(num_envs: int = 1, **config: Any) -> FleetVectorEnv:
-    """``num_envs`` simulated networks in lockstep; keywords are the keys of :class:`FleetVectorEnv`'s config."""
-    return FleetVectorEnv(config | {"num_envs": num_envs})
-
-
 def make_live_fleet(**config: Any) -> SingleFleetEnv:
     """One fleet of real edge servers; keywords are the keys of :class:`LiveFleetVectorEnv`'s config."""
     return SingleFleetEnv(LiveFleetVectorEnv(config))
-
-
-def make_live_fleets(num_envs: int = 1, **config: Any) -> LiveFleetVectorEnv:
-    """The same as a vector environment, which holds one fleet: ``num_envs`` must be 1."""
-    return LiveFleetVectorEnv(config | {"num_envs": num_envs})
 
 
 def refuse_stations(**config: Any) -> NoReturn:

@@ -37,7 +37,7 @@ def read_env_config(group: type[Group], config: Mapping[str, Any] | None) -> tup
     """The checked configuration, its setting, and the factor from each queue [Gcycle] to its observation, shape (A,).
 
     Raises:
-        ConfigurationError: for an unknown key or a value that is none, and as :func:`read_setting`.
+        ConfigurationError: for an unknown key or a wrong value, and as :func:`read_setting`.
     """
     settings = declared(group, config or {}, "env_config: ")
     setting = read_setting(settings.setting)

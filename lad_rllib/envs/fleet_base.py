@@ -17,11 +17,12 @@ from lad_rllib.simulator import Arrivals, PlayedEpisodes, SlotTasks, make_penalt
 
 
 class FleetBaseEnv(VectorEnv):
-    """E episodes in lockstep in which one step decides all tasks of one slot; where they are served, subclasses know.
+    """E episodes in lockstep in which one step decides all tasks of one slot; subclasses say where these are served.
 
     Args:
         config: See the subclasses.
         group: What ``config`` may hold.
+        fields: Further fields of ``config``.
 
     Attributes:
         settings: What ``config`` says, defaults filled in.
@@ -29,8 +30,12 @@ class FleetBaseEnv(VectorEnv):
 
     metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
 
-    def __init__(self, config: Mapping[str, Any] | None, group: type[FleetEnvConfig] = FleetEnvConfig) -> None:
-        self.settings, self.setting, self._queue_scale = read_env_config(group, config)
+    def __init__(
+        self, config: Mapping[str, Any] | None, group: type[FleetEnvConfig] = FleetEnvConfig, **fields: Any
+    ) -> None:
+        self.settings, self.setting, self._queue_scale = read_env_config(
+            group, {**(config or {}), **fields} if fields else config
+        )
         network, arrivals = self.setting.network, self.setting.arrivals
         self.num_envs = self.settings.num_envs
         self._capacities = network.capacity_gcycles_per_s.astype(np.float32)
@@ -77,7 +82,7 @@ class FleetBaseEnv(VectorEnv):
             names.SLOT_LENGTH: np.tile(self._slot_length, (self.num_envs, 1)),
         }
 
-    def _checked(self, actions: NDArray[np.integer]) -> NDArray[np.integer]:
+    def _actions(self, actions: NDArray[np.integer]) -> NDArray[np.integer]:
         """The actions as an array (E, B, N); one of another shape would be stretched to it.
 
         Raises:
@@ -120,7 +125,7 @@ class FleetBaseEnv(VectorEnv):
             workload_gcycles=self.arrivals.workload_gcycles[:, slots],
             result_mbit=self.arrivals.result_mbit[:, slots],
             action=np.stack(actions, axis=1).astype(np.int64),
-            # What is left after the last slot delays nobody who was counted.
+            # Work left after the last slot delays none of these tasks.
             queue_gcycles=np.stack([*queues, np.zeros_like(queues[0])], axis=1),
         )
         loss = make_penalty(**penalty) if penalty else None

@@ -35,12 +35,13 @@ class FleetVectorEnv(FleetBaseEnv):
         config: ``setting``: name of a preset or a settings dictionary (see
             :func:`lad_rllib.simulator.build_setting`); ``queue_unit``: ``"gcycles"`` (paper), ``"seconds"`` or
             ``"slots"``; ``num_envs``: networks in lockstep E.
+        fields: The same as keywords, as ``gymnasium.make_vec`` gives them.
 
     Version history: v0, first release.
     """
 
-    def __init__(self, config: Mapping[str, Any] | None = None) -> None:
-        super().__init__(config)
+    def __init__(self, config: Mapping[str, Any] | None = None, **fields: Any) -> None:
+        super().__init__(config, **fields)
         self.simulator: EdgeSimulator
 
     def reset(
@@ -63,7 +64,7 @@ class FleetVectorEnv(FleetBaseEnv):
         if self._needs_reset:
             observation, infos = self.reset()
             return observation, np.zeros(self.num_envs), never, never, infos
-        actions, queues = self._checked(actions), self.simulator.queue_gcycles
+        actions, queues = self._actions(actions), self.simulator.queue_gcycles
         delay = self.simulator.step(actions).total_s
         self._record(actions, queues)
         self._needs_reset = self.simulator.slot == self.setting.num_slots - 1

@@ -36,18 +36,29 @@ class LiveEnvConfig(FleetEnvConfig):
 class LiveFleetVectorEnv(FleetBaseEnv):
     """The environment of :class:`~lad_rllib.envs.fleet_env.FleetVectorEnv` with real tasks on real servers.
 
-    Observations, actions and names are the same; a policy moves from one to the other. What differs:
+    Action: ``MultiDiscrete``, shape (B, N): the edge server of each task; ignored where there is no task.
+
+    | observation | shape | unit |
+    |---|---|---|
+    | ``tasks`` | (B, N, 2) | input size [Mbit], workload [Gcycle]; 0 where there is no task |
+    | ``task_counts`` | (B,) | tasks that arrived in this slot |
+    | ``queues`` | (A,) | work queued at slot start [Gcycle], or its waiting time [s] or [slots] (``queue_unit``) |
+    | ``capacities`` | (A,) | computing capacity, always the same [Gcycle/s] |
+    | ``slot_length`` | (1,) | length of a slot, always the same [s] |
+
+    A policy moves from the simulated environment to this one. What differs:
 
     - A slot lasts ``slot_s`` of the setting, in the fleet's seconds (an emulated fleet may be faster than the wall
       clock). If the decisions of a slot come after its end, it lasts longer (``infos["slot_overrun_s"]``).
     - A task's delay is known when its image is there: ``infos["reported_delays"]``, rows (slot, station, index, delay
       [s]), instead of ``task_delays_s``. The last step of an episode waits for all images. A task that ends in an error
       counts ``failure_delay_s`` (``infos["failed_tasks"]`` says how many did).
-    - ``queues`` is a prediction, from what was sent and what came back, at the servers' measured speeds; with a shared
-      fleet what the servers say, since others use them, too.
+    - ``queues`` is predicted from the tasks sent and the images received, at the servers' measured speeds; with a
+      shared fleet the servers tell it, since others use them, too.
 
     Reward: minus the sum of the delays that were reported in the step [s].
-    Start: an idle fleet (a shared one: as it is). End: as in the simulator.
+    Start: an idle fleet (a shared one: as it is). End: truncated when the setting's last slot is reached, as in the
+    simulator.
 
     Args:
         config: ``fleet``: name, file or mapping, see :func:`~lad_rllib.fleet.load_fleet` (``"digits"``).
@@ -57,21 +68,21 @@ class LiveFleetVectorEnv(FleetBaseEnv):
             servers in threads of this process instead of Ray actors (false). ``prompts``: list, or text file (the
             package's). ``failure_delay_s`` [s] (the length of an episode). ``num_envs``: must be 1; use more
             env runners.
+        fields: The same as keywords, as ``gymnasium.make_vec`` gives them.
 
     Version history: v0, first release.
     """
 
-    def __init__(self, config: Mapping[str, Any] | None = None) -> None:
-        super().__init__(config, LiveEnvConfig)
+    def __init__(self, config: Mapping[str, Any] | None = None, **fields: Any) -> None:
+        super().__init__(config, LiveEnvConfig, **fields)
         assert isinstance(self.settings, LiveEnvConfig)
-        settings = self.settings
+        self._live_settings = settings = self.settings
         if self.num_envs != 1:
             raise ConfigurationError(
                 f"a live environment is one fleet in wall time, but num_envs is {self.num_envs}; use more env runners "
                 "instead of more environments in each"
             )
-        self._sharing, self._in_process = settings.sharing, settings.in_process
-        if self._in_process and self._sharing == "shared":
+        if settings.in_process and settings.sharing == "shared":
             raise ConfigurationError(
                 "in_process and sharing 'shared' contradict each other: a shared fleet has processes of its own; leave "
                 "one of them out"
@@ -87,7 +98,7 @@ class LiveFleetVectorEnv(FleetBaseEnv):
         self._fleet: Fleet | None = None
         self._dispatcher: Dispatcher
         self._live: LiveSlots
-        self._questions: ThreadPoolExecutor | None = None
+        self._pollers: ThreadPoolExecutor | None = None
 
     def reset(
         self, *, seed: int | list[int] | None = None, options: dict[str, Any] | None = None
@@ -107,12 +118,12 @@ class LiveFleetVectorEnv(FleetBaseEnv):
     def step(
         self, actions: NDArray[np.integer]
     ) -> tuple[dict[str, NDArray[Any]], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
-        """Hand in the slot's tasks for the servers that ``actions`` (1, B, N) names, and wait for the slot's end."""
+        """Submit the slot's tasks to the servers that ``actions`` (1, B, N) names, and wait for the slot's end."""
         never = np.zeros(1, dtype=bool)
         if self._needs_reset:
             observation, infos = self.reset()
             return observation, np.zeros(1), never, never, infos
-        actions = self._checked(actions)
+        actions = self._actions(actions)
         self._live.send(self.arrivals.episodes(0), self._slot, actions[0])
         self._record(actions, self._queue_gcycles)
         end = self._slot_begin + self._slot_wall_s
@@ -139,12 +150,12 @@ class LiveFleetVectorEnv(FleetBaseEnv):
         )
 
     def _start(self) -> None:
-        if self._sharing == "shared":
+        if self._live_settings.sharing == "shared":
             self._fleet = Fleet.attach(self._fleet_spec)
-            self._questions = ThreadPoolExecutor(len(self._fleet.servers), thread_name_prefix="queues")
+            self._pollers = ThreadPoolExecutor(len(self._fleet.servers), thread_name_prefix="queues")
         else:
             try:
-                self._fleet = Fleet.start(self._fleet_spec, in_process=self._in_process)
+                self._fleet = Fleet.start(self._fleet_spec, in_process=self._live_settings.in_process)
             except EdgeError as error:  # of a server that cannot load its model, or is lost at once
                 raise ConfigurationError(str(error)) from error
         self._dispatcher = Dispatcher(
@@ -163,10 +174,10 @@ class LiveFleetVectorEnv(FleetBaseEnv):
     def _queue_s(self) -> NDArray[np.float64]:
         """Time until a task sent now would start on each server [s], shape (A,)."""
         predicted = self._dispatcher.queue_s
-        if self._questions is None:
+        if self._pollers is None:
             return predicted
         assert self._fleet is not None
-        for index, told in enumerate(self._questions.map(_told_queue_s, self._fleet.servers)):
+        for index, told in enumerate(self._pollers.map(_queue_as_told_s, self._fleet.servers)):
             if told is not None:
                 predicted[index] = told
         return predicted
@@ -177,11 +188,11 @@ class LiveFleetVectorEnv(FleetBaseEnv):
         if fleet is not None:
             self._dispatcher.close()
             fleet.close()
-        if getattr(self, "_questions", None) is not None:
-            self._questions.shutdown(wait=False)  # type: ignore[union-attr]
+        if getattr(self, "_pollers", None) is not None:
+            self._pollers.shutdown(wait=False)  # type: ignore[union-attr]
 
 
-def _told_queue_s(server: Any) -> float | None:
+def _queue_as_told_s(server: Any) -> float | None:
     """What a server says of its queue [s]; None if it does not answer or knows nothing yet."""
     try:
         waiting_s: float | None = server.status().work_queued_s

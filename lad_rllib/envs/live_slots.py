@@ -1,4 +1,4 @@
-"""The tasks of an episode on a real fleet: handed in slot by slot, their ends gathered as they come."""
+"""The tasks of an episode on a real fleet: submitted slot by slot, their ends gathered as they come."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Place = tuple[int, int, int]
 
 
 class LiveSlots:
-    """Turns arrivals into image tasks, hands them in, and tells what became of them.
+    """Turns arrivals into image tasks, submits them, and reports how they ended.
 
     Args:
         dispatcher: Sends them to servers.
@@ -37,7 +37,7 @@ class LiveSlots:
         self._ended: queue.SimpleQueue[Future[Delivery]] = queue.SimpleQueue()
 
     def send(self, arrivals: Arrivals, slot: int, action: NDArray[np.integer]) -> None:
-        """Hand in the tasks of a slot.
+        """Submit the tasks of a slot.
 
         Args:
             arrivals: Arrivals of one episode, without the leading axis.
@@ -53,7 +53,7 @@ class LiveSlots:
             future.add_done_callback(self._ended.put)
 
     def gather(self, until: float | None) -> tuple[NDArray[np.float32], int]:
-        """Wait, and tell which tasks ended meanwhile.
+        """Wait, and return the tasks that ended meanwhile.
 
         Args:
             until: Moment of ``time.perf_counter()`` until which to wait; None: until no task is open.
