@@ -16,7 +16,7 @@ class ScaledClock:
 
     Args:
         time_scale: Wall seconds per second of the server: 1 is real time, 0.01 a hundred times faster. Below some
-            0.001 the machine's own delays (about 0.1 ms for waking a thread) outweigh what is emulated.
+            0.001 the machine's own delays (about 0.1 ms for waking a thread) outweigh the emulated ones.
 
     Raises:
         ConfigurationError: for a scale that is not positive and finite.
@@ -28,7 +28,7 @@ class ScaledClock:
         self.time_scale = time_scale
 
     def now_s(self) -> float:
-        """Time of the server [s]; only differences mean something."""
+        """Time of the server [s], from an arbitrary origin."""
         return time.perf_counter() / self.time_scale
 
     def wall_s(self, seconds: float) -> float:

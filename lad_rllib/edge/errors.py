@@ -17,7 +17,7 @@ class EdgeError(Exception):
         task_id: The task, where one is known.
 
     Attributes:
-        name: Name of the kind of error, the same in every process and in answers to users.
+        name: Name of the kind of error, the same in every process and in every answer to a user.
         retryable: Whether the same task may succeed if it is sent again as it is, here later or to another server.
         needs_restart: Whether the server cannot heal by itself: all later tasks fail, too, until its process (or, in
             this process, its engine) starts again. Memory that ran out heals; a lost device does not.
@@ -66,7 +66,7 @@ class DeadlineExceeded(EdgeError):
 
 
 class TaskCancelled(EdgeError):
-    """Somebody cancelled the task."""
+    """The task was cancelled."""
 
     name = "cancelled"
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 MIN_STEP_COUNTS = 3
-"""A line through fewer different step counts leaves no residual to judge it by."""
+"""A line through fewer different step counts leaves no residual."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class DelayFit:
         overhead_s: Delay of an image besides its steps: encoding, decoding, PNG [s].
         per_step_s: Delay of one denoising step [s].
         residual_sd_s: Standard deviation of the measurements around the line [s]; 0 if nothing was measured.
-        largest_residual_s: Greatest distance of a measurement from the line [s].
+        max_residual_s: Maximum distance of a measurement from the line [s].
         num_points: Measurements.
         step_counts: Different numbers of steps among them, ascending.
         origin: ``fitted`` (least squares over at least three step counts), ``proportional`` (fewer: no overhead
@@ -30,7 +30,7 @@ class DelayFit:
     overhead_s: float
     per_step_s: float
     residual_sd_s: float = 0.0
-    largest_residual_s: float = 0.0
+    max_residual_s: float = 0.0
     num_points: int = 0
     step_counts: tuple[int, ...] = ()
     origin: str = "profile"
@@ -71,7 +71,7 @@ def fit_delay(denoising_steps: Sequence[int], computing_s: Sequence[float]) -> D
         overhead_s=float(intercept),
         per_step_s=float(slope),
         residual_sd_s=float(np.sqrt((residuals**2).sum() / freedom)),
-        largest_residual_s=float(np.abs(residuals).max()),
+        max_residual_s=float(np.abs(residuals).max()),
         num_points=len(seconds),
         step_counts=counts,
         origin="fitted",

@@ -1,6 +1,6 @@
-"""Who waits for a server's images: tasks of a client that has gone are cancelled, so that they hold up nobody.
+"""Leases: tasks of a client that fell silent are cancelled, so that they do not delay those of others.
 
-A client says that it is there while it waits. Ray itself goes on with the calls of a driver that was killed.
+A client sends heartbeats while it waits for images. Ray itself goes on with the calls of a driver that was killed.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 LEASE_S = 30.0
-"""A client that was not heard of for so long has gone [s, wall clock]."""
+"""A client that is silent for so long is gone [s, wall clock]."""
 
 BEAT_S = 3.0
-"""Time between two words of a client that waits [s, wall clock]."""
+"""Time between two heartbeats of a client that waits [s, wall clock]."""
 
 
 class Leases:
@@ -33,13 +33,13 @@ class Leases:
         self._watch: threading.Thread | None = None
 
     def beat(self, client: str) -> None:
-        """A client is there."""
+        """A client is alive."""
         with self._changed:
             self._heard[client] = time.monotonic()
 
     @contextmanager
     def hold(self, client: str, task_id: str) -> Iterator[None]:
-        """A client waits for a task meanwhile."""
+        """Hold a task for a client that waits for it inside."""
         now, key = time.monotonic(), (client, task_id)
         with self._changed:
             self._heard.setdefault(client, now)
@@ -55,7 +55,7 @@ class Leases:
                 self._changed.notify_all()
 
     def _look(self) -> None:
-        """Cancel what nobody waits for, until nothing is held."""
+        """Cancel the tasks of clients that are gone, until nothing is held."""
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: not self._tasks, self._lease_s / 4)
@@ -68,7 +68,7 @@ class Leases:
 
     def _gone(self) -> list[str]:
         now = time.monotonic()
-        grace_s = min(self._lease_s, 2 * BEAT_S)  # the first word may come after the first task
+        grace_s = min(self._lease_s, 2 * BEAT_S)  # the first heartbeat may come after the first task
         return [
             task_id
             for (client, task_id), since in self._tasks.items()
@@ -77,7 +77,7 @@ class Leases:
 
 
 class Heartbeat:
-    """Says, while a client waits for images, that it is there; one thread for all clients of a process."""
+    """Sends heartbeats while clients wait for images; one thread for all clients of a process."""
 
     def __init__(self) -> None:
         self._waiting: dict[object, tuple[int, Callable[[], object]]] = {}
@@ -96,7 +96,7 @@ class Heartbeat:
             beat()
 
     def end(self, client: object) -> None:
-        """It waits for one image less."""
+        """A client waits for one image fewer."""
         with self._changed:
             number, beat = self._waiting.pop(client)
             if number > 1:

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from lad_rllib.edge.clock import ScaledClock
+from lad_rllib.edge.engines.engine import EngineOutput
 from lad_rllib.edge.queue import QueuedTask, link_delay_s
 from lad_rllib.edge.record import TaskRecord, TaskResult
 
@@ -79,23 +80,23 @@ class Outbox:
         """Whether a task's image is on its way."""
         return any(entry.task.task_id == task_id for entry in self._timers)
 
-    def add(self, entry: QueuedTask) -> None:
-        """Take a task whose image is made; the lock is held."""
-        assert entry.output is not None
-        self.image_mbit = entry.output.image_mbit
-        self._timers[entry] = None
+    def send(self, entry: QueuedTask, output: EngineOutput) -> None:
+        """Deliver a task's image after its download, for which the caller does not wait.
 
-    def send(self, entry: QueuedTask) -> None:
-        """Deliver a task that was added, after its download; the caller does not wait for that."""
-        download_s = link_delay_s(self.image_mbit, self._link_rate)
+        Raises:
+            EdgeError: if the task was cancelled after its last step.
+        """
+        download_s = link_delay_s(output.image_mbit, self._link_rate)
         with self._changed:
-            is_late = download_s > 0 and not self._is_closed
-            if is_late:
+            if entry.stop is not None:
+                raise entry.stop
+            entry.output, self.image_mbit, timer = output, output.image_mbit, None
+            if download_s > 0 and not self._is_closed:
                 timer = threading.Timer(self._clock.wall_s(download_s), self._deliver, [entry])
                 timer.daemon = True
-                self._timers[entry] = timer
                 timer.start()
-        if not is_late:
+            self._timers[entry] = timer
+        if timer is None:
             self._deliver(entry)
 
     def close(self) -> None:

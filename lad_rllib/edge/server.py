@@ -1,4 +1,4 @@
-"""An edge server: a bounded queue in front of one image engine, which tells at any time how it stands."""
+"""An edge server: a bounded queue in front of one image engine, which tells at any time its state."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class EdgeServer:
     # Tasks.
 
     def submit(self, task: ImageTask) -> Future[TaskResult]:
-        """Hand in a task; never waits and never raises.
+        """Submit a task; never waits and never raises.
 
         Returns:
             Future of the result. It fails with one of the named :class:`~lad_rllib.edge.errors.EdgeError`; a task that
@@ -139,7 +139,7 @@ class EdgeServer:
             return refused
 
     def generate(self, task: ImageTask) -> TaskResult:
-        """Hand in a task and wait for its image.
+        """Submit a task and wait for its image.
 
         Raises:
             EdgeError: one of its kinds, see :mod:`lad_rllib.edge.errors`.
@@ -165,7 +165,7 @@ class EdgeServer:
         worker.fail_waiting([entry], error)
         return True
 
-    # How it stands; none of these waits for an image.
+    # State; none of these waits for an image.
 
     def status(self) -> ServerStatus:
         """The server at this moment: state, queue, running task, counts and delay model."""
@@ -272,7 +272,7 @@ class EdgeServer:
         return fit_delay(steps, [self.generate(task).record.computing_s for task in tasks])
 
     def drain(self, timeout_s: float | None = None) -> bool:
-        """Refuse new tasks, finish those that are here, and return when all are delivered.
+        """Refuse new tasks, finish those that are queued, and return when all are delivered.
 
         Args:
             timeout_s: Longest wait [wall seconds]; None: as long as it takes.

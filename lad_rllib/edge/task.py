@@ -68,7 +68,7 @@ class ImageTask:
         prompt: What to draw.
         denoising_steps: Denoising steps of the image model ``z`` (the quality demand), 1 to 1000.
         width: Width [pixel], a multiple of 8 up to 16384; None takes the server's.
-        height: Height [pixel], likewise.
+        height: Height [pixel]; the same.
         seed: The same seed, prompt, size and steps give the same image on every server with the same model and dtype.
         guidance: Guidance scale, 0 to 1000; None takes the server's. Above 1 a denoising step costs twice as much.
         deadline_s: Seconds after submission after which the image is useless, up to 1e9; None: no deadline.

@@ -37,16 +37,12 @@ class Worker:
         name: Name of the server.
         engine: Makes the images.
         clock: The server's.
-        link_rate_mbit_per_s: Rate of the emulated link, or None [Mbit/s].
-        load_at_start: Whether to load the model at once.
-        max_failures_in_row: Failures in a row after which the server recovers.
-        restart: Ends the process where it is started again; None: the engine is built anew instead.
-        probe_at_start: Whether to make a probe image before the server is ready.
+        link_rate_mbit_per_s: As for ``EdgeServer``, and so are the others.
 
     Attributes:
-        state: One of :data:`~lad_rllib.edge.status.STATES`, and why (``reason``).
+        changed: The condition whose lock guards the state.
+        state: One of :data:`~lad_rllib.edge.status.STATES`; ``reason`` says why.
         queue: Tasks that wait.
-        running: The task whose image is made.
         outbox: Images on their way to those who asked for them.
         outcomes: How tasks ended.
         delays: Computing delays so far.
@@ -69,7 +65,7 @@ class Worker:
         self.changed = threading.Condition(threading.RLock())
         self.state, self.reason = "starting" if load_at_start else "ready", ""
         self.queue = TaskQueue()
-        self.running: QueuedTask | None = None
+        self._current: QueuedTask | None = None
         self.outcomes = Outcomes()
         self.outbox = Outbox(name, clock, link_rate_mbit_per_s, self.changed, self.outcomes, self._fail)
         self.delays = DelayModel(engine.engine.describe().expected)
@@ -81,6 +77,11 @@ class Worker:
         self.thread.start()
 
     # What the server calls.
+
+    @property
+    def running(self) -> QueuedTask | None:
+        """The task whose image is being made."""
+        return self._current if self._current is not None and self._current.output is None else None
 
     def check_serving(self) -> None:
         """Raise ``ModelLoadFailed`` or ``ServerUnavailable`` if new tasks are not taken."""
@@ -152,7 +153,7 @@ class Worker:
                 if wait_s == 0.0:
                     entry = self.queue.pop()
                     if entry.future.set_running_or_notify_cancel():
-                        self.running = entry
+                        self._current = entry
                         return partial(self._serve, entry)
                     self.outcomes.add(entry.task.task_id, TaskCancelled.name)
                     continue
@@ -235,35 +236,29 @@ class Worker:
     def _serve(self, entry: QueuedTask) -> None:
         """Make the task's image and send it, or end the task with its error and see whether the server is at fault."""
         try:
-            self._generate(entry)
-            with self.changed:
-                if entry.stop is not None:  # cancelled after its last step
-                    raise entry.stop
-                self.running = None
-                self.outbox.add(entry)
-            self.outbox.send(entry)
+            self.outbox.send(entry, self._generate(entry))
         except BaseException as error:
             named = self._fail(entry, error)
             reason = self._failures.reason_to_recover(named)
             if reason:
                 self._recover(reason, restart=named.needs_restart)
 
-    def _generate(self, entry: QueuedTask) -> None:
+    def _generate(self, entry: QueuedTask) -> EngineOutput:
         entry.started_s = entry.progress_s = self.clock.now_s()
         entry.started, is_cold = time.time(), self.engine.is_cold
         entry.raise_if_unwanted(self.clock.now_s(), self.name)
         self._load(entry)
-        self.engine.engine.check(entry.task)  # which knows more once the model is loaded
         output = self.engine.engine.generate(entry.task, partial(self._on_step, entry))
         if not isinstance(output, EngineOutput):
             raise GenerationFailed(f"the engine of {self.name} gave {type(output).__name__}, not an EngineOutput")
-        entry.output, entry.finished_s, entry.model = output, self.clock.now_s(), self.engine.engine.describe().model
+        entry.finished_s, entry.model = self.clock.now_s(), self.engine.engine.describe().model
         entry.cold_start |= is_cold
         self._failures.served()
         self.engine.is_cold = False
         if not is_cold:
             size, computing_s = (output.width, output.height), entry.finished_s - entry.started_s
             self.delays.add(size, entry.task.denoising_steps, computing_s)
+        return output
 
     def _load(self, entry: QueuedTask) -> None:
         if self.engine.is_loaded:
@@ -283,8 +278,8 @@ class Worker:
         """End a task with an error, which is returned under its name."""
         named = named_error(error, GenerationFailed, self.name, entry.task.task_id)
         with self.changed:
-            if self.running is entry:
-                self.running = None
+            if self._current is entry:
+                self._current = None
             self.outcomes.failed += 1
             self.outcomes.add(entry.task.task_id, named.name)
             self.changed.notify_all()

@@ -53,7 +53,7 @@ class Calibration:
                     "overhead_s": fit.overhead_s,
                     "per_step_s": fit.per_step_s,
                     "residual_sd_s": fit.residual_sd_s,
-                    "largest_residual_s": fit.largest_residual_s,
+                    "max_residual_s": fit.max_residual_s,
                     "images": fit.num_points,
                     "held_out_images": len(held_out),
                     "median_error": float(_relative_error(held_out, "predicted_s").median()),

@@ -13,7 +13,7 @@ def test_a_known_line_with_noise_is_recovered_with_its_residuals():
     assert fit.overhead_s == pytest.approx(0.7, abs=0.01)  # some five standard errors
     assert fit.per_step_s == pytest.approx(0.05, abs=4e-4)
     assert fit.residual_sd_s == pytest.approx(0.02, rel=0.1)
-    assert fit.largest_residual_s > 2 * fit.residual_sd_s
+    assert fit.max_residual_s > 2 * fit.residual_sd_s
     assert fit.origin == "fitted" and fit.num_points == 400
 
 

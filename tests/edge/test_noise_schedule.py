@@ -93,8 +93,8 @@ def test_asking_a_schedule_does_not_disturb_an_image_that_is_being_made(case):
     engine = DiffusersEngine(case[0], device="cpu")
     engine.load()
     alone = engine.generate(task(steps=6), lambda step: None).png
-    questions = threading.Thread(target=lambda: [engine.check(task(steps=n)) for n in range(4, 30)])
-    questions.start()
+    others = threading.Thread(target=lambda: [engine.check(task(steps=n)) for n in range(4, 30)])
+    others.start()
     beside = engine.generate(task(steps=6), lambda step: None).png
-    questions.join()
+    others.join()
     assert alone == beside

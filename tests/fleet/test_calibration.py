@@ -34,7 +34,7 @@ def test_held_out_images_take_what_the_line_and_the_simulator_say(calibration):
 def test_the_table_has_a_row_for_each_server_with_line_residuals_errors_and_capacity(calibration):
     table = calibration.table().set_index("server")
     assert table.index.tolist() == ["s0", "s1"]
-    assert (table["residual_sd_s"] > 0).all() and (table["largest_residual_s"] >= table["residual_sd_s"]).all()
+    assert (table["residual_sd_s"] > 0).all() and (table["max_residual_s"] >= table["residual_sd_s"]).all()
     held_out = calibration.images[calibration.images["held_out"]]
     for column, told in (("predicted_s", "median_error"), ("simulated_s", "median_error_simulator")):
         error = (held_out[column] / held_out["computing_s"] - 1.0).abs().groupby(held_out["server"]).median()

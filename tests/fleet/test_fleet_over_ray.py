@@ -44,7 +44,7 @@ def wait_for(condition, limit_s=60):
 
 
 def reserved_cpus():
-    """CPUs that somebody has reserved."""
+    """CPUs that are reserved."""
     return ray.cluster_resources()["CPU"] - ray.available_resources().get("CPU", 0.0)
 
 
@@ -154,7 +154,7 @@ def test_a_shared_fleet_of_which_a_server_is_lost_can_still_be_ended(nothing_is_
 
 
 def attach_error(spec):
-    """Why nobody can attach, or nothing."""
+    """Why attaching fails, or None."""
     try:
         Fleet.attach(spec)
     except ConfigurationError as error:

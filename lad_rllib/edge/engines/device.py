@@ -26,7 +26,7 @@ def find_device(device: str) -> str:
 
 
 class DeviceMemory:
-    """Peak memory and waiting, for CUDA devices by torch, for others by the operating system.
+    """Peak memory and synchronisation: CUDA devices by torch, others by the operating system.
 
     Args:
         device: torch device.
@@ -68,7 +68,7 @@ class DeviceMemory:
         return False
 
     def free(self) -> None:
-        """Give back what nothing uses any more."""
+        """Free unused memory."""
         gc.collect()
         if self._is_cuda:
             import torch

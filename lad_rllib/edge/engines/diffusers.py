@@ -258,7 +258,7 @@ class DiffusersEngine:
         return {name: value for name, value in arguments.items() if name in self._accepted and value is not None}
 
     def _prompt_arguments(self, task: ImageTask) -> dict[str, Any]:
-        """The prompt, as embeddings from the cache where the pipeline is known well enough."""
+        """The prompt; for pipelines of SD3 as embeddings from the cache."""
         if not self._is_sd3():
             negative = {"negative_prompt": self.negative_prompt} if self.negative_prompt else {}
             return {"prompt": task.prompt} | (negative if "negative_prompt" in self._accepted else {})

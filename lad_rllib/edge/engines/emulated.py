@@ -1,4 +1,4 @@
-"""An engine that takes as long as a device would, without the device: a service-time model and a made-up image."""
+"""An engine that takes as long as a device would: a service-time model and a made-up image."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ class EmulatedEngine:
             self._clock.sleep_until(self._clock.now_s() + self.profile.cold_start_s)
 
     def warm_up(self, sizes: Sequence[tuple[int, int]] | None = None) -> None:
-        """Only what is real: the first picture loads the drawing library."""
+        """Load the drawing library, which the first picture would do otherwise."""
         if self._make_png:
             draw_png(ImageTask("warm-up", "warm-up", 1), 8, 8)
 
     def check(self, task: ImageTask) -> None:
-        """Every task that exists can be emulated."""
+        """Every task can be emulated."""
 
     def generate(self, task: ImageTask, on_step: StepCallback) -> EngineOutput:
         """Sleep as long as the image would take; ``on_step`` may raise to stop it."""
@@ -113,20 +113,20 @@ class EmulatedEngine:
         )
 
 
-def draw_png(task: ImageTask, width: int, height: int, most_pixels: int = 64) -> bytes:
+def draw_png(task: ImageTask, width: int, height: int, max_pixels: int = 64) -> bytes:
     """A small picture of coloured stripes, the same for the same prompt, seed and steps.
 
     Args:
         task: Whose picture.
         width: Width asked for [pixel].
         height: Height asked for [pixel].
-        most_pixels: Longer sides are drawn with so many pixels, since nobody looks at them [pixel].
+        max_pixels: Longer sides are drawn with so many pixels, to save time [pixel].
     """
     from PIL import Image
 
     digest = hashlib.sha256(f"{task.prompt}\n{task.seed}\n{task.denoising_steps}".encode()).digest()
     stripes = np.frombuffer(digest[:24], np.uint8).reshape(8, 3)
-    size = (min(width, most_pixels), min(height, most_pixels))
+    size = (min(width, max_pixels), min(height, max_pixels))
     buffer = io.BytesIO()
     Image.fromarray(stripes[None]).resize(size, Image.Resampling.NEAREST).save(buffer, "PNG")
     return buffer.getvalue()

@@ -93,7 +93,11 @@ class Engine(Protocol):
         ...
 
     def generate(self, task: ImageTask, on_step: StepCallback) -> EngineOutput:
-        """Make the task's image; ``on_step`` is called after each denoising step."""
+        """Make the task's image; ``on_step`` is called after each denoising step.
+
+        Raises:
+            InvalidRequest: if ``check``, which may have known less before ``load``, would refuse the task now.
+        """
         ...
 
     def describe(self) -> EngineDescription:

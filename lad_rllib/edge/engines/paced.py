@@ -15,9 +15,9 @@ class PacedEngine:
     """Emulates a device that takes at least ``step_s`` for a denoising step: the same images, later.
 
     The end of step ``k`` waits until ``k * step_s`` after the image's beginning. While it waits the core is free for
-    others, and what the machine lost to them before is made up for: servers paced well below the machine's speed keep
-    their speed beside one another. The parts of a record still add up, and an image can be stopped at each step. What
-    comes after the last step, loading and warming up are not paced.
+    others, and a later step makes up for time that the machine lost to them: servers paced far below the machine's
+    speed keep their speed beside one another. The parts of a record still add up, and an image can be stopped at each
+    step. Loading, warming up and what follows the last step are not paced.
 
     Args:
         engine: The engine that makes the images.

@@ -19,7 +19,7 @@ MAX_DURATION_S = 1e6
 """Longest overhead, step or cold start [s]: eleven days."""
 
 MAX_JITTER = 100.0
-"""Largest coefficient of variation."""
+"""Maximum of the coefficient of variation."""
 
 Side = Annotated[int, Field(ge=SIZE_MULTIPLE, le=MAX_SIDE, multiple_of=SIZE_MULTIPLE)]
 """Width or height of an image [pixel]."""
@@ -39,7 +39,7 @@ class DeviceProfile(Declared):
         jitter: Coefficient of variation of the computing delay (standard deviation over mean); 0: none.
         cold_start_s: Loading the model [s].
         width: Width of the image that the numbers hold for [pixel], and default size of the emulated server.
-        height: Height likewise.
+        height: Its height [pixel].
         result_mbit: Size of the finished image [Mbit]; default: mean of the setting of arXiv 2412.18212.
 
     Raises:
