@@ -104,7 +104,7 @@ def settle(
             record = play(GivenDecisions(action[episode : episode + 1]), network, single, own_rng, slots)
             scale_s = scale_s or record.mean_delay_s
             if scale_s:
-                logits -= rate / scale_s * marginal_costs_s(record.played)[mask]
+                logits -= rate / scale_s * marginal_costs_s(record)[mask]
             if progress is not None:
                 progress(episode * iterations + iteration + 1)
     return play(GivenDecisions(action), network, arrivals, rng, slots)

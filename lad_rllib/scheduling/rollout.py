@@ -16,30 +16,17 @@ from lad_rllib.simulator.tasks import Arrivals
 
 
 @dataclass(frozen=True)
-class EpisodeRecord:
-    """What happened to every task of E episodes over the T slots played.
+class EpisodeRecord(PlayedEpisodes):
+    """E episodes of T slots as they were played, with the delay of every task.
 
     Attributes:
-        mask: True where there was a task, shape (E, T, B, N).
-        action: Server of each task, shape (E, T, B, N).
         upload_s, waiting_s, computing_s, download_s: Parts of the service delay [s], shape (E, T, B, N).
-        workload_gcycles: Work of each task [Gcycle], shape (E, T, B, N).
-        task_mbit, result_mbit: Input and result size of each task [Mbit], shape (E, T, B, N).
-        queue_gcycles: Slot-start queues, one more than slots [Gcycle], shape (E, T + 1, A).
-        network: The network it was played on.
     """
 
-    mask: NDArray[np.bool_]
-    action: NDArray[np.int64]
     upload_s: NDArray[np.float64]
     waiting_s: NDArray[np.float64]
     computing_s: NDArray[np.float64]
     download_s: NDArray[np.float64]
-    workload_gcycles: NDArray[np.float64]
-    task_mbit: NDArray[np.float64]
-    result_mbit: NDArray[np.float64]
-    queue_gcycles: NDArray[np.float64]
-    network: EdgeNetwork
 
     @property
     def delay_s(self) -> NDArray[np.float64]:
@@ -72,19 +59,6 @@ class EpisodeRecord:
         sent = np.stack([(self.workload_gcycles * (self.action == a)).sum(axis=(1, 2, 3)) for a in servers], axis=1)
         could = self.network.capacity_gcycles_per_s * self.network.slot_s * self.mask.shape[1]
         return ((sent - self.queue_gcycles[:, -1]) / could).mean(axis=0)
-
-    @property
-    def played(self) -> PlayedEpisodes:
-        """What :func:`~lad_rllib.simulator.marginal_cost.marginal_costs_s` needs to know of these episodes."""
-        return PlayedEpisodes(
-            network=self.network,
-            mask=self.mask,
-            task_mbit=self.task_mbit,
-            workload_gcycles=self.workload_gcycles,
-            result_mbit=self.result_mbit,
-            action=self.action,
-            queue_gcycles=self.queue_gcycles,
-        )
 
 
 class GivenDecisions:
@@ -137,16 +111,14 @@ def play(
         queues.append(simulator.queue_gcycles)
         if progress is not None:
             progress(slot + 1)
+    names = ("upload_s", "waiting_s", "computing_s", "download_s")
     return EpisodeRecord(
-        mask=arrivals.mask[:, :slots],
-        action=np.stack(actions, axis=1),
-        upload_s=np.stack([p.upload_s for p in parts], axis=1),
-        waiting_s=np.stack([p.waiting_s for p in parts], axis=1),
-        computing_s=np.stack([p.computing_s for p in parts], axis=1),
-        download_s=np.stack([p.download_s for p in parts], axis=1),
-        workload_gcycles=arrivals.workload_gcycles[:, :slots],
-        task_mbit=arrivals.task_mbit[:, :slots],
-        result_mbit=arrivals.result_mbit[:, :slots],
-        queue_gcycles=np.stack(queues, axis=1),
         network=network,
+        mask=arrivals.mask[:, :slots],
+        task_mbit=arrivals.task_mbit[:, :slots],
+        workload_gcycles=arrivals.workload_gcycles[:, :slots],
+        result_mbit=arrivals.result_mbit[:, :slots],
+        action=np.stack(actions, axis=1),
+        queue_gcycles=np.stack(queues, axis=1),
+        **{name: np.stack([getattr(part, name) for part in parts], axis=1) for name in names},
     )

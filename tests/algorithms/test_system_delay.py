@@ -97,7 +97,7 @@ def test_costs_of_a_sample_are_the_marginal_costs_of_the_played_episode():
             return action[:, tasks.slot]
 
     record = play(Same(), setting.network, arrivals, np.random.default_rng(0), slots)
-    expected = marginal_costs_s(record.played, discount=0.9)
+    expected = marginal_costs_s(record, discount=0.9)
     for slot, sample in enumerate(samples):
         np.testing.assert_allclose(sample.cost, expected[:, slot], rtol=1e-5)
     assert slots == setting.num_slots - 1

@@ -135,7 +135,7 @@ def test_the_search_ends_where_no_single_move_is_a_gain(seed):
     start = play(make_heuristic("random"), network, arrivals, np.random.default_rng(0))
     found = local_search(network, arrivals, start, np.random.default_rng(1), rounds=100)
     assert (found.episode_mean_delay_s <= start.episode_mean_delay_s + 1e-12).all()
-    cost = marginal_costs_s(found.played)
+    cost = marginal_costs_s(found)
     own = np.take_along_axis(cost, np.maximum(found.action, 0)[..., None], axis=-1)
     assert (cost - own)[found.mask].min() > -1e-7
 

@@ -169,7 +169,7 @@ def test_a_step_of_mirror_descent_moves_every_row_against_its_mean_cost():
     network, arrivals = setting().network, test_arrivals(1)
     table = TabularPolicy(network, 25, np.empty(0))  # one class, so that rows are slots
     record = play(table, network, arrivals, np.random.default_rng(0))
-    cost, before = marginal_costs_s(record.played), table.probabilities
+    cost, before = marginal_costs_s(record), table.probabilities
     table.learn(record, cost, rate=0.01)
     for slot in (0, 7, 24):
         mask = record.mask[0, slot]

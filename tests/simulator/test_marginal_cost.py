@@ -47,7 +47,7 @@ def some_tasks(record, count):
 @pytest.mark.parametrize(("stations", "servers"), [(2, 5), (4, 3), (3, 1)])
 def test_a_cost_difference_is_how_the_sum_of_all_delays_changes_if_the_task_moves(load, stations, servers):
     arrivals, record = played(1, load, stations, servers, episodes=2)
-    cost = marginal_costs_s(record.played)
+    cost = marginal_costs_s(record)
     assert cost.shape == (*record.mask.shape, servers)
     for task in some_tasks(record, 12):
         before = np.nansum(played_with(arrivals, record, task, record.action[task]))
@@ -61,7 +61,7 @@ def test_a_cost_difference_is_how_the_sum_of_all_delays_changes_if_the_task_move
 @pytest.mark.parametrize("load", LOADS)
 def test_the_cost_on_the_own_server_is_what_all_are_spared_without_the_task(load):
     arrivals, record = played(2, load, episodes=2)
-    cost = marginal_costs_s(record.played)
+    cost = marginal_costs_s(record)
     for task in some_tasks(record, 20):
         # A task without work, as if it had not come; its own delay is left out of the sum.
         light = replace(arrivals, denoising_steps=np.where(_is(task, arrivals), 0.0, arrivals.denoising_steps))
@@ -88,17 +88,17 @@ def test_the_loads_of_these_tests_are_what_they_are_called():
 
 def test_the_horizon_counts_the_tasks_behind_in_that_many_later_slots():
     arrivals, record = played(3, "overload")
-    whole = marginal_costs_s(record.played)
+    whole = marginal_costs_s(record)
     last = arrivals.num_slots - 1
-    np.testing.assert_array_equal(marginal_costs_s(record.played, horizon_slots=last), whole)
+    np.testing.assert_array_equal(marginal_costs_s(record, horizon_slots=last), whole)
     for task in some_tasks(record, 10):
         for horizon in (0, 1, 3):
-            cost = marginal_costs_s(record.played, horizon_slots=horizon)[task]
+            cost = marginal_costs_s(record, horizon_slots=horizon)[task]
             counted = slice(0, task[1] + horizon + 1)
             sums = [np.nansum(played_with(arrivals, record, task, a)[counted]) for a in range(len(cost))]
             np.testing.assert_allclose(cost - cost[0], np.subtract(sums, sums[0]), rtol=1e-9, atol=1e-9 * sums[0])
     with pytest.raises(ValueError, match="horizon_slots must be at least 0, got -1"):
-        marginal_costs_s(record.played, horizon_slots=-1)
+        marginal_costs_s(record, horizon_slots=-1)
 
 
 class Squared:
@@ -116,7 +116,7 @@ def test_with_a_penalty_the_tasks_behind_count_with_the_slope_of_their_loss(load
     arrivals, record = played(4, load)
     rng = np.random.default_rng(0)
     weight = rng.uniform(0.5, 2.0, record.mask.shape)
-    cost = marginal_costs_s(record.played, Squared(), weight)
+    cost = marginal_costs_s(record, Squared(), weight)
     base = record.delay_s
     for task in some_tasks(record, 10):
         for server in range(record.network.num_servers):
@@ -136,17 +136,17 @@ def test_the_first_order_of_a_penalty_is_the_derivative_of_the_sum_of_losses():
         changed = np.where(_is(task, arrivals), small, arrivals.denoising_steps)
         light = replace(arrivals, denoising_steps=changed)  # so light that second-order effects vanish
         base = play(GivenActions(record.action), record.network, light, RNG)
-        cost = marginal_costs_s(base.played, Squared())
+        cost = marginal_costs_s(base, Squared())
         sums = [np.nansum(played_with(light, base, task, a) ** 2) for a in range(record.network.num_servers)]
         np.testing.assert_allclose(cost[task] - cost[task][0], np.subtract(sums, sums[0]), rtol=1e-5, atol=1e-5)
 
 
 def test_padding_has_no_cost_and_no_influence():
     arrivals, record = played(6, "below capacity")
-    cost = marginal_costs_s(record.played)
+    cost = marginal_costs_s(record)
     assert (cost[~record.mask] == 0).all() and (cost[record.mask] > 0).all()
     holes = replace(
-        record.played,
+        record,
         task_mbit=np.where(record.mask, record.task_mbit, np.nan),
         workload_gcycles=np.where(record.mask, record.workload_gcycles, np.nan),
     )

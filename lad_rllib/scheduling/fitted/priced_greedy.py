@@ -91,7 +91,7 @@ class PricedGreedy(GreedyOracle):
         sent = (record.action[0][..., None] == servers).sum(axis=(1, 2))
         count = mask.sum(axis=(1, 2))[:, None]
         share = np.where(count > 0, sent / np.maximum(count, 1), self.slot_share)
-        later_s = (marginal_costs_s(record.played) - marginal_costs_s(record.played, horizon_slots=0))[0]
+        later_s = (marginal_costs_s(record) - marginal_costs_s(record, horizon_slots=0))[0]
         work = record.workload_gcycles[0]
         per_gcycle = later_s / np.where(work > 0, work, 1.0)[..., None]
         delayed_tasks = per_gcycle * record.network.capacity_gcycles_per_s

@@ -99,7 +99,7 @@ class TabularPolicy:
             if first_loss is None and record.mask.any():
                 first_loss = max(float(loss.value(record.delay_s[record.mask]).mean()), _MIN_LOSS)
             if first_loss is not None:
-                policy.learn(record, marginal_costs_s(record.played, penalty), rate / first_loss)
+                policy.learn(record, marginal_costs_s(record, penalty), rate / first_loss)
             if progress is not None:
                 progress(episode + 1)
         return policy
