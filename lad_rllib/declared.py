@@ -1,7 +1,7 @@
 """Settings that are declared once: types, bounds, units and defaults stand at the field, errors are one line.
 
-Types are checked before bounds and never guessed: a text is no number and ``true`` is no 1. NumPy's numbers and paths
-are taken for what they are.
+Types are checked before bounds and never guessed: a text is not a number and ``true`` is not 1. NumPy's numbers and
+paths are converted.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ Group = TypeVar("Group", bound=Declared)
 
 def _not_empty(text: str) -> str:
     if not text.strip():
-        raise ValueError("must be a text that is not empty")
+        raise ValueError("must be a non-empty text")
     return text
 
 
 Text = Annotated[str, AfterValidator(_not_empty)]
-"""A text that is not empty."""
+"""A non-empty text."""
 
 
 def plain(value: Any) -> Any:
@@ -80,7 +80,7 @@ def declared(group: type[Group], values: object, where: str = "") -> Group:
     Args:
         group: What is declared.
         values: Values by field.
-        where: What stands before each field in an error, such as ``"arrivals."`` or ``"fleet a, server b: "``.
+        where: Prefix of each field in errors, such as ``"arrivals."`` or ``"fleet a, server b: "``.
 
     Raises:
         ConfigurationError: names the first field that does not fit, its value, and what is valid.
@@ -109,7 +109,7 @@ def check_some(group: type[Declared], values: Mapping[str, Any], where: str = ""
 
 
 def check_keys(where: str, keys: Iterable[Any], valid: Collection[str]) -> None:
-    """Refuse the first unknown key, with what was probably meant.
+    """Refuse the first unknown key and suggest the closest valid one.
 
     Raises:
         ConfigurationError: naming it.
@@ -120,7 +120,7 @@ def check_keys(where: str, keys: Iterable[Any], valid: Collection[str]) -> None:
 
 
 def suggestion(key: object, valid: Iterable[str]) -> str:
-    """What was probably meant, or all that is valid."""
+    """The closest valid key, or all valid ones."""
     valid = sorted(valid)
     close = difflib.get_close_matches(str(key), valid, n=1)
     return f"did you mean {close[0]!r}?" if close else f"valid: {', '.join(valid) or 'none'}"
@@ -187,10 +187,7 @@ def _unknown(name: str, key: object, valid: Iterable[str]) -> str:
 
 
 def _one_line(group: type[Declared], error: ValidationError, where: str, fields: Collection[str] | None = None) -> str:
-    """What is wrong with the first field, of ``fields`` if given, that does not fit.
-
-    Of several forms that a value may have, the one that fits furthest is told.
-    """
+    """The first error, of ``fields`` if given, in words; of several forms of a value, that of the best match."""
     errors = error.errors(include_url=False, include_context=False)
     if fields is not None:
         errors = [one for one in errors if one["loc"] and one["loc"][0] in fields]
@@ -227,7 +224,7 @@ def schema_of(group: type[Declared]) -> dict[str, Any]:
 
 
 def _place(schema: dict[str, Any], loc: Iterable[int | str]) -> tuple[list[int | str], dict[str, Any]]:
-    """Path and schema of a value; pydantic's names for a union's forms, which its places contain, are left out."""
+    """Path and schema of a value, without the names that pydantic gives to the forms of a union."""
     path: list[int | str] = []
     here = schema
     for part in loc:

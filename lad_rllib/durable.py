@@ -136,7 +136,7 @@ def _name(file: Path, folder: Path) -> str:
 def _open(file: Path) -> BufferedReader:
     """Open a regular file to read; a device or a pipe, of which there may be no end, raises OSError."""
     if not stat.S_ISREG(file.stat().st_mode):
-        raise OSError(errno.EINVAL, "it is no regular file")
+        raise OSError(errno.EINVAL, "it is not a regular file")
     return file.open("rb")
 
 

@@ -1,4 +1,4 @@
-"""YAML and JSON files that people write, read with limits: nothing in them can run code, hang or eat memory."""
+"""YAML and JSON files that people write, read with limits: nothing in them can run code, hang or exhaust memory."""
 
 from __future__ import annotations
 
@@ -50,18 +50,18 @@ def read_text(path: str | Path, what: str = "file") -> str:
     """The text of a file in UTF-8, with or without a byte-order mark.
 
     Raises:
-        ConfigurationError: in one line, if it is missing, no regular file, too large, or no such text.
+        ConfigurationError: in one line, if it is missing, not a regular file, too large, or not UTF-8.
     """
     file = Path(os.path.expanduser(path))
     try:
         problem = _obstacle(file)
         text = "" if problem else file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        problem = f"no UTF-8 text at byte {error.start}; save it so"
+        problem = f"it is not UTF-8 at byte {error.start}; save it as UTF-8"
     except (OSError, ValueError) as error:
         problem = getattr(error, "strerror", None) or str(error)
     if not problem and "\0" in text:
-        problem = "it holds NUL bytes, so it is no text"
+        problem = "it holds NUL bytes, so it is not text"
     if problem:
         name = str(path) if len(str(path)) <= MAX_PATH and str(path).isprintable() else shown(str(path))
         raise ConfigurationError(f"cannot read {what} {name}: {problem}")
@@ -69,10 +69,10 @@ def read_text(path: str | Path, what: str = "file") -> str:
 
 
 def _obstacle(file: Path) -> str:
-    """Why a file is not even opened; empty if it may be."""
+    """Why a file must not be opened; empty if it may."""
     status = file.stat()
     if not stat.S_ISREG(status.st_mode):
-        return f"it is {'a folder' if stat.S_ISDIR(status.st_mode) else 'no regular file'}; name a file"
+        return f"it is {'a folder' if stat.S_ISDIR(status.st_mode) else 'not a regular file'}; name a file"
     if status.st_size > MAX_BYTES:
         return f"it has {status.st_size:,} bytes, at most {MAX_BYTES:,} are read"
     return ""
@@ -124,14 +124,14 @@ def _written_out(node: yaml.Node, known: dict[int, int]) -> int:
         total += sum(_written_out(key, known) + _written_out(value, known) for key, value in node.value)
     if total > MAX_VALUES:
         raise yaml.constructor.ConstructorError(
-            None, None, f"its aliases stand for more than {MAX_VALUES:,} values", node.start_mark
+            None, None, f"its aliases expand to more than {MAX_VALUES:,} values", node.start_mark
         )
     known[id(node)] = total
     return total
 
 
 def _check_depth(value: Any, left: int) -> None:
-    """Refuse what is nested so deeply that those who use it might come to the end of Python's stack."""
+    """Refuse nesting so deep that code which walks through the value might exhaust Python's stack."""
     if isinstance(value, (dict, list)):
         if left == 0:
             raise RecursionError
@@ -148,7 +148,7 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _place(error: yaml.YAMLError) -> str:
-    """What is wrong and where, without the lines of the file that PyYAML would quote."""
+    """The problem and its place, without the lines of the file that PyYAML would quote."""
     problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "no YAML"
     mark = getattr(error, "problem_mark", None)
     where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark is not None else ""

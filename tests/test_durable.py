@@ -99,11 +99,11 @@ def test_a_damaged_seal_is_one_line(folder, content):
 def test_devices_and_pipes_in_a_strangers_folder_are_refused_without_reading_them(folder):
     (folder / "one").unlink()
     os.mkfifo(folder / "one")
-    with pytest.raises(ConfigurationError, match="one is damaged: it is no regular file"):
+    with pytest.raises(ConfigurationError, match="one is damaged: it is not a regular file"):
         durable.check_seal(folder)
     (folder / durable.SEAL).unlink()
     (folder / durable.SEAL).symlink_to("/dev/zero")
-    with pytest.raises(ConfigurationError, match=f"{durable.SEAL} cannot be read: it is no regular file"):
+    with pytest.raises(ConfigurationError, match=f"{durable.SEAL} cannot be read: it is not a regular file"):
         durable.check_seal(folder)
 
 

@@ -1,4 +1,4 @@
-"""How good any schedule can be: a lower bound of the mean delay that no scheduler beats, whatever it knows."""
+"""A lower bound of the mean delay that no scheduler beats, whatever it knows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FloatArray = NDArray[np.float64]
 def lower_bound_s(network: EdgeNetwork, arrivals: Arrivals, num_slots: int | None = None) -> FloatArray:
     """Lower bound of the mean service delay of each episode, for any schedule of the given arrivals.
 
-    The greater of two bounds (docs/bounds.md has the argument in full):
+    The greater of two bounds (the documentation's page on bounds has the argument in full):
 
     1. *One machine.* A task that runs contiguously at rate ``f`` is ready ``w / (2 f)`` after its mean busy time (the
        mean of the times at which its work is done). All servers together do at most what one preemptive machine of
@@ -54,7 +54,7 @@ def lower_bound_s(network: EdgeNetwork, arrivals: Arrivals, num_slots: int | Non
 def _tasks_of_slot(
     network: EdgeNetwork, arrivals: Arrivals, episode: int, slot: int
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Workloads, least way plus half the computing delay, and least way of a slot's tasks; each of shape (K,)."""
+    """Workloads, least transmission plus half the computing delay, least transmission of a slot's tasks; (K,) each."""
     where = (episode, slot)
     mask = arrivals.mask[where]
     tasks = (arrivals.task_mbit[where], arrivals.workload_gcycles[where], arrivals.result_mbit[where])

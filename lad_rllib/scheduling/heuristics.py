@@ -107,7 +107,7 @@ def _one_after_another(
     """Servers with the least ``own + waiting``, task by task; each task lengthens the wait for those after it.
 
     Args:
-        own_s: What counts of a task itself [s], shape (K, A).
+        own_s: Part of the cost that does not depend on the queue [s], shape (K, A).
         computing_s: Computing delays [s], shape (K, A).
         waiting_s: Waiting times before the first task [s], shape (A,).
     """
@@ -185,8 +185,8 @@ class CapacityProportional(Heuristic):
 class LeastLoadedExact(Heuristic):
     """Each task in turn goes to the server that would be idle first, what was sent earlier in the slot included.
 
-    What a load balancer with exact knowledge of all queues does: it does not herd, but it looks neither at how long the
-    task would take there nor at its way. Among equally loaded servers the fastest. Order as in ``GreedyOracle``.
+    What a load balancer with exact knowledge of all queues does: it does not herd, but it ignores how long the task
+    itself would compute and travel. Among equally loaded servers the fastest. Order as in ``GreedyOracle``.
     """
 
     def decide(self, tasks: SlotTasks, rng: np.random.Generator) -> IntArray:

@@ -1,7 +1,7 @@
-"""How good a schedule can be that knows everything: offline search, an upper bound of the optimum.
+"""Offline search with full knowledge of the episodes: an upper bound of the least possible mean delay.
 
 :func:`settle` finds the large structure (which servers are left to which tasks), :func:`local_search` then moves single
-tasks until none is a gain. Together, from the paper's setting: about 20 s of computing for an episode.
+tasks until no move helps. Together they take about 20 s for an episode of the paper's setting.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def local_search(
     Args:
         network: Where the tasks run.
         arrivals: Arrivals of E episodes, those that ``record`` was played on.
-        record: The schedule to start from; what it leads to depends on it.
+        record: The schedule to start from; the result depends on it.
         rng: Order of the slots.
         rounds: Most visits of each task.
         progress: Called with the number of rounds done so far, over all episodes.
@@ -71,7 +71,7 @@ def settle(
     learning_rate: tuple[float, float] = (0.25, 0.03),
     progress: Callable[[int], None] | None = None,
 ) -> EpisodeRecord:
-    """Decisions that settle while the same episodes are played again and again.
+    """Find decisions by playing the same episodes again and again until they settle.
 
     Policy mirror descent on a table with a row of logits for each single task (see
     :class:`~lad_rllib.scheduling.fitted.tabular.TabularPolicy`): all decisions are drawn, each task learns what it
@@ -111,7 +111,7 @@ def settle(
 
 
 class _Search:
-    """One episode under change: decisions and queues, which a move brings up to date without playing it again.
+    """One episode under search: a move updates decisions and queues without playing the episode again.
 
     Attributes:
         action: Server of each task, one array (K,) for each slot.
@@ -171,7 +171,7 @@ class _Search:
         return added, work[:, None] * count.sum(axis=0) - hinge_sums(work, least_queue, count)
 
     def _idle_since(self, slot: int, servers: NDArray[np.int64] | int) -> FloatArray:
-        """Work that each server could have done more from this slot to the start of each later one and the end."""
+        """Capacity that each server left unused from this slot to the start of each later one and the end [Gcycle]."""
         spare = self._capacity[servers] * self._slot_s - self._queue[slot:-1, servers] - self._sent[slot:, servers]
         return np.cumsum(np.maximum(spare, 0.0), axis=0)
 

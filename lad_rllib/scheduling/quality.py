@@ -1,4 +1,4 @@
-"""The quality of a schedule in numbers: not the mean alone, since a better mean may be paid for by a few tasks."""
+"""Quality of a schedule in numbers: not the mean alone, since a few tasks may pay for a better mean."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FloatArray = NDArray[np.float64]
 
 
 def schedule_quality(record: EpisodeRecord, deadline_s: float | None = None, size_classes: int = 3) -> dict[str, float]:
-    """What the tasks of played episodes got.
+    """Delays and fairness of the tasks of played episodes.
 
     Args:
         record: The episodes, taken together.

@@ -62,7 +62,7 @@ class EpisodeRecord(PlayedEpisodes):
 
 
 class GivenDecisions:
-    """A scheduler that repeats decisions made before.
+    """A scheduler that replays given decisions.
 
     Args:
         action: Server of each task of E episodes, shape (E, T, B, N).
@@ -72,9 +72,9 @@ class GivenDecisions:
         self._action = action
 
     def reset(self, num_episodes: int) -> None:
-        """Nothing to forget; refuses another number of episodes than it has decisions for."""
+        """Refuse another number of episodes than there are decisions for."""
         if num_episodes != len(self._action):
-            raise ValueError(f"decisions for {len(self._action)} episodes cannot be repeated in {num_episodes}")
+            raise ValueError(f"decisions for {len(self._action)} episodes cannot be replayed in {num_episodes}")
 
     def decide(self, tasks: SlotTasks, rng: np.random.Generator) -> NDArray[np.int64]:
         """See :class:`~lad_rllib.scheduling.scheduler.Scheduler`."""
@@ -92,7 +92,7 @@ def play(
     """Let a scheduler serve the arrivals of E episodes.
 
     Args:
-        scheduler: Who decides.
+        scheduler: The scheduler.
         network: Where the tasks run.
         arrivals: Arrivals of E episodes with the leading axis E.
         rng: Randomness of the scheduler's decisions.

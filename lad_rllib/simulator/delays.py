@@ -1,7 +1,7 @@
 """Service delay of a text-to-image task, part by part, and the queue of an edge server.
 
-Every other piece of the project that needs one of these quantities calls the function here.
-All functions broadcast over NumPy arrays and work in the precision of their arguments.
+The rest of the project calls these functions rather than repeating a formula. They broadcast over NumPy arrays and work
+in the precision of their arguments.
 
 Source: the system model of arXiv 2412.18212 (service delay = transmission + waiting + computing).
 """
@@ -83,7 +83,7 @@ def next_queue_gcycles(
     capacity_gcycles_per_s: ArrayLike,
     slot_s: float,
 ) -> FloatArray:
-    """Queue at the start of the next slot: what was there, plus what came, less what one slot can do.
+    """Queue at the start of the next slot: the old queue plus the work sent, less what one slot can do; at least 0.
 
     >>> next_queue_gcycles([10.0, 1.0], [5.0, 0.0], [10.0, 10.0], 1.0).tolist()
     [5.0, 0.0]

@@ -26,8 +26,7 @@ class SlotTasks:
         task_mbit: Input size [Mbit], shape (E, B, N).
         workload_gcycles: Work, 0 where there is no task [Gcycle], shape (E, B, N).
         result_mbit: Result size [Mbit], shape (E, B, N).
-        revealed: The same slot with the work and queues that will turn out, where those above are what is expected.
-            For oracles only: nobody knows it yet.
+        revealed: The same slot with the true work and queues, where those above are estimates. For oracles only.
     """
 
     slot: int
@@ -55,7 +54,7 @@ def tasks_of_slot(
         arrivals: Arrivals of E episodes.
         slot: Index of the slot.
         queue_gcycles: Work queued at each server, shape (E, A) [Gcycle].
-        seen_queue_gcycles: The same as far as it can be told, where arrivals do not show their work; None: it is seen.
+        seen_queue_gcycles: The same as schedulers see it, where arrivals do not show their work; None: as it is.
     """
     revealed = SlotTasks(
         slot=slot,
@@ -95,7 +94,7 @@ class SlotDelays:
 class EdgeSimulator:
     """Plays arrivals slot by slot: offloading decisions in, service delays and queues out.
 
-    E episodes run in lockstep and do not touch each other: the result equals E single runs.
+    E episodes run in lockstep and do not affect each other: the result equals E single runs.
 
     Args:
         network: The edge network.

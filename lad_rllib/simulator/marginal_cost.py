@@ -1,4 +1,4 @@
-"""What a task really costs on each server: its own delay, and the delay that it adds to all tasks behind it.
+"""Marginal cost of a task on each server: its own delay, and the delay that it adds to all tasks behind it.
 
 Servers are first-in-first-out, so a task sent elsewhere changes two servers only: on the one it leaves, those behind
 it wait less; on the one it joins, they wait longer; in both cases until that server's queue has run empty. Both changes
@@ -135,13 +135,13 @@ def hinge_sums(values: FloatArray, corners: FloatArray, weights: FloatArray) -> 
 
 
 class _Slot:
-    """The K tasks of one slot in the order in which they are served, with what they mean to each other.
+    """The K tasks of one slot in the order in which they are served, with the delays that they cause one another.
 
     Attributes:
-        mask: Where they stand among the padded tasks, shape (B, N).
+        mask: Their places among the padded tasks, shape (B, N).
         work: Work of each task [Gcycle], shape (K,).
         sent_to: True at each task's server, shape (K, A).
-        idle_gcycles: What each server could have done more in this slot [Gcycle], shape (A,).
+        idle_gcycles: Capacity that each server left unused in this slot [Gcycle], shape (A,).
         own_delay_s: Delay of each task at every server, behind those before it [s], shape (K, A).
         own_loss: Loss of that delay, shape (K, A).
         slope_behind: Slopes of the losses of the tasks behind each task, added up by server, shape (K, A).

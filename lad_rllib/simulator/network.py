@@ -182,7 +182,7 @@ class NetworkFields(Declared):
     home_server: list[ServerIndex] | None = None
     """Edge server at each base station, -1 for none; null: server ``b`` at station ``b``."""
     seed: Seed | None = None
-    """Seed of the ranges that name none themselves; null is 0. Another seed is another network."""
+    """Seed of the ranges without a seed of their own; null is 0. Another seed is another network."""
 
     @model_validator(mode="after")
     def _seed_has_effect(self) -> Self:

@@ -1,4 +1,4 @@
-"""Queues as a dispatcher sees them that does not know how much work its tasks are."""
+"""Queues as seen by a dispatcher that does not know the work of its tasks."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 
 class SeenQueues:
-    """What each first-in-first-out server seems to have queued, if every task is taken for the work that it shows.
+    """Queue of each first-in-first-out server if every task is counted at the work that it shows.
 
     A dispatcher sees which tasks a server has finished and for how long the present one has run, but not how much
     work is left in it. So the seen queue is the shown work of all unfinished tasks, less what the server has done of
-    the present one since it began; a task that outlasts its shown work counts as nothing until it ends.
+    the present one since it began; a task that outlasts its shown work counts as 0 until it ends.
 
     Args:
         episodes: Episodes in lockstep E.

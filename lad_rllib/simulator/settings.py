@@ -1,4 +1,4 @@
-"""A setting: the network, the arrivals and the episode length that a scheduler is trained or judged on.
+"""A setting: the network, the arrivals and the episode length that a scheduler is trained or evaluated on.
 
 A setting is described by a plain dictionary (it travels in configurations, files and checkpoints) with the keys of
 :class:`SettingFields`.
@@ -32,7 +32,7 @@ from lad_rllib.text_files import read_structured
 PRESETS: dict[str, dict[str, Any]] = {
     # Published draws of arXiv 2412.18212: load 1.24, queues grow over an episode.
     "paper": {"slots": 60, "network": {}, "arrivals": {"source": "uniform"}},
-    # Another network and other tasks of the same distributions; network.seed chooses the network.
+    # The same distributions with other draws; network.seed chooses the network.
     "paper-random": {
         "slots": 60,
         "network": {"capacity_gcycles_per_s": {"range": [10, 50]}, "link_rate_mbit_per_s": {"range": [400, 500]}},
@@ -75,7 +75,7 @@ class SettingFields(Declared):
 
 @dataclass(frozen=True)
 class Setting:
-    """What a scheduler is trained or judged on.
+    """What a scheduler is trained or evaluated on.
 
     Attributes:
         name: Name in results.

@@ -1,6 +1,6 @@
-"""How much memory a request would take, so that what cannot fit is refused before memory is taken.
+"""Memory that a request needs, so that one that cannot fit is refused before any memory is taken.
 
-All sizes are lower bounds: the arrays that cannot be done without. Axes: E episodes, T slots, B base stations, A edge
+All sizes are lower bounds: the arrays that are needed in any case. Axes: E episodes, T slots, B base stations, A edge
 servers, N tasks of one station in one slot.
 """
 
@@ -76,7 +76,7 @@ class Learner:
 def training_bytes(
     learner: Learner, *, episodes: int, slots: int, stations: int, servers: int, tasks: int
 ) -> dict[str, int]:
-    """What training takes in one process that plays E episodes in lockstep, part by part [byte]."""
+    """Memory of training in one process that plays E episodes in lockstep, by part [byte]."""
     entries = episodes * stations * tasks
     state, latent = 2 + servers, learner.latent_size
     widths = (state + latent, *learner.hidden_sizes, servers)
@@ -96,15 +96,15 @@ def training_bytes(
 
 
 def check_fits(what: str, needed: int | Mapping[str, int], remedy: str) -> None:
-    """Refuse what this machine has not enough memory for.
+    """Refuse a request that needs more memory than this machine has.
 
     Args:
-        what: What is asked for.
-        needed: What it takes [byte], maybe part by part; the largest part is named.
-        remedy: What to lower.
+        what: The request, in words.
+        needed: Memory that it takes [byte], maybe by part; the largest part is named.
+        remedy: What to lower, in words.
 
     Raises:
-        ConfigurationError: says what it would take and what there is.
+        ConfigurationError: says how much it would take and how much there is.
     """
     parts = {"": needed} if isinstance(needed, int) else needed
     total, available = sum(parts.values()), machine_bytes()

@@ -29,8 +29,8 @@ class Arrivals:
         density_gcycles_per_step: Computing density ``rho`` [Gcycle/step], shape (T, B, N).
         result_mbit: Result size [Mbit], shape (T, B, N).
         overhead_steps: What every image costs besides its steps, in denoising steps.
-        shown_workload_gcycles: What schedulers take each task's work for [Gcycle], 0 where there is no task, shape
-            (T, B, N); None: they know the work beforehand.
+        shown_workload_gcycles: Each task's work as schedulers see it [Gcycle], 0 where there is no task, shape
+            (T, B, N); None: as it is.
 
     Values at ``n >= task_counts`` have no meaning. Attributes may be broadcast views; do not write to them.
     """

@@ -49,7 +49,7 @@ def test_an_own_file_of_profiles_is_read(tmp_path):
         ),
         (GOOD.replace("1,", "'1',"), "overhead_s must be a number .*leave the quotes out"),
         (GOOD.replace("measured", "guess"), "origin must be one of"),
-        (GOOD.replace("my lab", "''"), "source must be a text that is not empty"),
+        (GOOD.replace("my lab", "''"), "source must be a non-empty text"),
         (GOOD.replace("source", "width: 100, source"), "width must be a whole number .* a multiple of 8"),
         ("box: 3\n", "device number 1 must be a name and a group"),
         (f"{GOOD}3: {{}}\n", "device number 2 must be a name and a group"),

@@ -170,5 +170,5 @@ def test_given_decisions_are_repeated_for_as_many_episodes_as_there_are():
     record = play(make_heuristic("random"), network, arrivals, np.random.default_rng(0))
     again = play(GivenDecisions(record.action), network, arrivals, np.random.default_rng(1))
     np.testing.assert_array_equal(again.delay_s, record.delay_s)
-    with pytest.raises(ValueError, match="decisions for 2 episodes cannot be repeated in 1"):
+    with pytest.raises(ValueError, match="decisions for 2 episodes cannot be replayed in 1"):
         play(GivenDecisions(record.action), network, arrivals.episodes(slice(1)), np.random.default_rng(1))

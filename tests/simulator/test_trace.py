@@ -297,7 +297,7 @@ def test_rules_that_cannot_be_followed_are_refused(rules, expected):
 
 
 def test_what_does_not_fit_the_log_is_refused(log, sample):
-    with pytest.raises(ConfigurationError, match="'G7', which is no groupId"):
+    with pytest.raises(ConfigurationError, match="'G7', which is not a groupId"):
         TraceArrivals.from_file(log, NETWORK, TraceRules(station_of_group={"G7": 0}))
     with pytest.raises(ConfigurationError, match="station 2; stations are 0..1"):
         TraceArrivals.from_file(log, NETWORK, TraceRules(station_of_group={"G0": 2}))

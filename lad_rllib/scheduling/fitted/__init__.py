@@ -1,6 +1,6 @@
 """Schedulers that are fitted to training arrivals and beat the greedy oracle in the mean, by name.
 
-They look at the delay of all tasks rather than at each task's own; docs/bounds.md compares them.
+They minimise the delay of all tasks rather than each task's own.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ class PricedGreedy(GreedyOracle):
 
     A Gcycle sent to server ``a`` in slot ``t`` delays the tasks behind it: in the slot, the part ``slot_share[t, a]``
     of those still to be decided, and in later slots as many as ``later_tasks[t, c, a]`` for a task of size class ``c``.
-    Both come from episodes played before under the prices of then, so that in the end the prices are those of the
-    schedule that they lead to (self-consistent). Like the oracle it knows what was sent earlier in the slot.
+    Both are learned from episodes played under earlier prices, so that in the end the prices are those of the schedule
+    that they produce (self-consistent). Like the oracle it knows what was sent earlier in the slot.
 
     Args:
         network: Where the tasks run.
@@ -65,7 +65,7 @@ class PricedGreedy(GreedyOracle):
         step: tuple[float, float] = (0.2, 0.01),
         progress: Callable[[int], None] | None = None,
     ) -> PricedGreedy:
-        """Play with the present prices, see what they should have been, move towards that, and again.
+        """Repeat: play with the present prices, compute what they should have been, and move towards that.
 
         Args:
             network: Where the tasks run.

@@ -1,4 +1,4 @@
-"""Size-interval assignment: tasks of like workload share servers, so that small ones do not wait for large ones.
+"""Size-interval assignment: tasks of similar workload share servers, so that small ones do not wait for large ones.
 
 Source: the policy SITA of M. Harchol-Balter, M. E. Crovella and C. D. Murta, "On choosing a task assignment policy for
 a distributed server system", J. Parallel and Distributed Computing 59 (1999); here with several unequal servers for a

@@ -1,4 +1,4 @@
-"""Tables by slot and size of the task: how workloads are divided into classes, and means of what was played."""
+"""Tables by slot and task size: classes of workload, and means over played tasks."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The simplest learner of the whole's delay: a table of server probabilities by slot and size of the task.
+"""The simplest learner of total delay: a table of server probabilities by slot and task size.
 
-A yardstick of what can be learned without in-slot knowledge: it sees the slot and the task's workload, no queue.
+A yardstick of what can be learned without in-slot knowledge: it sees the slot and the task's workload, but no queue.
 """
 
 from __future__ import annotations

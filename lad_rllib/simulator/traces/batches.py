@@ -1,7 +1,7 @@
-"""Request log files as batches of the columns that are needed, within limits that are checked before memory is taken.
+"""Request log files as batches of the needed columns, within limits that are checked before memory is taken.
 
-A file of any size is read piece by piece, so that memory holds a few megabytes of it at a time. Files may come from
-strangers: what is too large is refused with one line that names the limit.
+A file of any size is read piece by piece, so that memory holds a few megabytes of it at a time. A file may be hostile:
+one that is too large is refused with one line that names the limit.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def read_batches(path: Path, columns: list[str]) -> Iterator[Any]:
 
 @contextmanager
 def one_line(path: Path) -> Iterator[None]:
-    """Turn what a damaged file raises into a ``ConfigurationError`` of one line that names the file."""
+    """Turn the errors of a damaged file into a ``ConfigurationError`` of one line that names the file."""
     import pyarrow as pa
 
     try:
@@ -109,7 +109,7 @@ def _parquet_batches(path: Path, columns: list[str]) -> Iterator[Any]:
 
 
 def _check_parquet_sizes(path: Path, metadata: Any, columns: list[str]) -> None:
-    """Refuse by the file's own account of its content, before any of it is read."""
+    """Refuse a file by its metadata, before any of its content is read."""
     if metadata.num_rows > MAX_ROWS:
         raise ConfigurationError(
             f"trace file {path} has {metadata.num_rows:,} rows, more than the limit of {MAX_ROWS:,}; split it"
@@ -150,7 +150,7 @@ def _csv_batches(path: Path, columns: list[str]) -> Iterator[Any]:
 
 
 def _without_end(path: Path, batches: Iterator[Any]) -> Iterator[Any]:
-    """All rows but the last, which must be the one put there: an open quotation mark would have swallowed it."""
+    """All rows but the last, which must be the added one: an open quotation mark would have swallowed it."""
     held = None
     for batch in batches:
         if held is not None:
@@ -166,12 +166,12 @@ def _open_csv(path: Path) -> BinaryIO:
 
 
 class _Counted:
-    """A file that is read up to the limit and followed by a last row.
+    """A file that is read up to the limit, with a row added at its end.
 
     Args:
         path: Its name in errors.
-        file: What is read.
-        last_row: What follows.
+        file: The file.
+        last_row: The row to add.
     """
 
     closed = False
@@ -198,4 +198,4 @@ class _Counted:
         return False
 
     def close(self) -> None:
-        """Whoever opened the file closes it."""
+        """Left to the code that opened the file."""

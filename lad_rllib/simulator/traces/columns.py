@@ -1,4 +1,4 @@
-"""Columns of a request log as arrays, by what they mean and whatever they are stored as.
+"""Columns of a request log as arrays, by meaning and from any type that they may be stored as.
 
 | meaning | stored as |
 |---|---|
@@ -42,10 +42,10 @@ class Labels:
 
 
 def labels(column: Any, where: str) -> Labels:
-    """Labels as text; an identifier stays what it is, whatever else the column holds.
+    """Labels as text; an identifier keeps its digits, whatever else the column holds.
 
     Raises:
-        ConfigurationError: for values that are no labels, too long, or no longer told apart.
+        ConfigurationError: for values that cannot be labels, are too long, or can no longer be told apart.
     """
     index, texts = _texts(column, where)
     kept = np.array([bool(text) for text in texts], dtype=bool)
@@ -95,7 +95,7 @@ def times(column: Any, where: str) -> tuple[NDArray[np.int64], NDArray[np.bool_]
         raise ConfigurationError(f"{where} is stored as {kind}; it needs timestamps or ISO 8601 text")
     index, texts = _texts(column, where)
     is_missing = np.array([text.strip().lower() in NO_NUMBER for text in texts] + [True])
-    dated = [text if text[:1].isdigit() else None for text in texts] + [None]  # "now" is no time of a log
+    dated = [text if text[:1].isdigit() else None for text in texts] + [None]  # "now" is not a time of a log
     parsed = pd.to_datetime(pd.Series(dated, dtype=object), utc=True, errors="coerce", format="ISO8601")
     time_us = parsed.dt.tz_localize(None).to_numpy("datetime64[us]").astype(np.int64)
     is_there = parsed.notna().to_numpy(bool) & _is_of_a_log(time_us)
@@ -135,14 +135,14 @@ def _texts(column: Any, where: str) -> tuple[NDArray[np.int64], list[str]]:
 
 
 def _whole(values: Any, where: str) -> Any:
-    """Identifiers that were stored as floats (a table with a missing one often is), as the whole numbers they were."""
+    """Identifiers stored as floats (as they often are in a table with a missing one), as whole numbers again."""
     import pyarrow as pa
 
     number = values.to_numpy(zero_copy_only=False)
     present = number[~np.isnan(number)]
     if ((present != np.floor(present)) | (np.abs(present) >= _MAX_EXACT_FLOAT)).any():
         raise ConfigurationError(
-            f"{where} is stored as {values.type} with values that are no exact whole numbers, which cannot tell "
+            f"{where} is stored as {values.type} with values that are not exact whole numbers, which cannot tell "
             "labels apart; store it as text"
         )
     whole = np.where(np.isnan(number), 0, number).astype(np.int64)

@@ -90,7 +90,7 @@ def read_trace(path: str | Path, rules: TraceRules = DEFAULT_RULES) -> TraceRequ
 
 
 class _Batch:
-    """The K rows of a batch as arrays, and what is against using each."""
+    """The K rows of a batch as arrays, and why each is not used, if it is not."""
 
     def __init__(self, path: Path, batch: Any, rules: TraceRules) -> None:
         def column(name: str) -> tuple[Any, str]:
@@ -141,7 +141,7 @@ class _Batch:
 
 
 class _Reader:
-    """Takes the batches of a log in order, and keeps what is used of each."""
+    """Collects the used rows of a log, batch by batch."""
 
     def __init__(self, path: Path, rules: TraceRules) -> None:
         self.path, self._rules = path, rules
@@ -188,7 +188,7 @@ class _Reader:
         return np.array([*known, -1], dtype=np.int64)[column.index]
 
     def requests(self) -> TraceRequests:
-        """What was kept, in order of creation; rows of one time stay in the order of the file."""
+        """The used rows in order of creation; rows of one time stay in the order of the file."""
         if not any(len(columns[0]) for columns in self._kept):
             account = ", ".join(f"{text}: {count}" for text, count in self._ordered_reasons()) or "it has a header only"
             raise ConfigurationError(f"trace file {self.path} has no usable rows ({account})")

@@ -1,4 +1,4 @@
-"""Rules that turn the rows of a request log into tasks; ``docs/traces.md`` gives the reasons.
+"""Rules that turn the rows of a request log into tasks; the documentation on request logs gives the reasons.
 
 The columns are those of the public trace GenTD26 (Alibaba ``clusterdata``, folder ``cluster-trace-v2026-GenAI``).
 """
@@ -70,7 +70,7 @@ class TraceRules(Declared):
     work_scale: Positive = 1.0
     """Factor on the work of every task."""
     work_shown: Literal["known", "mean"] = "known"
-    """What schedulers are told of a task's work. ``known``: the logged execution time, which no service knows before
+    """What schedulers know of a task's work. ``known``: the logged execution time, which no service knows before
     the run. ``mean``: the mean of the log for every task; queues are seen accordingly
     (:class:`~lad_rllib.simulator.seen_queues.SeenQueues`)."""
     bytes_per_character: NotNegative = 3.0

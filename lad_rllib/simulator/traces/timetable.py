@@ -34,9 +34,13 @@ class TraceTimetable:
         station: Base station of each task, shape (K,).
         index: Task index within station and slot, shape (K,).
         task_mbit, denoising_steps, density_gcycles_per_step, result_mbit: Properties of each task, shape (K,).
-        shown_workload_gcycles: What schedulers take every task's work for [Gcycle]; None: they know it.
+        shown_workload_gcycles: Every task's work as schedulers see it [Gcycle]; None: as it is.
         requests: The log that it was made from.
-        span_s, idle_cut_s, idle_gaps, time_compression, tasks_moved: See :class:`TraceReport`.
+        span_s: Time from first to last used request after pauses were shortened [s of the log].
+        idle_cut_s: Time taken out of pauses [s of the log].
+        idle_gaps: Pauses that were shortened.
+        time_compression: Seconds of the log per second of service.
+        tasks_moved: Tasks that start in a later slot than they were created in, because of the user's ``max_tasks``.
     """
 
     network: EdgeNetwork
@@ -179,7 +183,7 @@ def _stations(requests: TraceRequests, num_stations: int, rules: TraceRules) -> 
     groups = set(requests.groups) if given else set()
     for group, station in given.items():
         if group not in groups:
-            raise ConfigurationError(f"station_of_group names {group!r}, which is no groupId of {requests.path}")
+            raise ConfigurationError(f"station_of_group names {group!r}, which is not a groupId of {requests.path}")
         if not 0 <= station < num_stations:
             raise ConfigurationError(
                 f"station_of_group puts {group!r} at station {station}; stations are 0..{num_stations - 1}"
