@@ -140,7 +140,7 @@ def _why(error: BaseException, printed: str = "") -> str:
 
 
 def _guarded(config: dict[str, Any]) -> list[tuple[str, str]]:
-    """All mistakes; a file of a shape that nobody expected does not spoil the answer for the others."""
+    """All mistakes; a file of an unexpected shape does not hide the mistakes of the others."""
     try:
         return list(mistakes_of(config))
     except (AttributeError, KeyError, TypeError, ValueError) as error:

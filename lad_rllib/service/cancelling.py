@@ -1,4 +1,4 @@
-"""Tells servers to drop tasks, from threads of its own: a call may block, or fail."""
+"""Tells servers to drop tasks, from separate threads: a call may block, or fail."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Canceller:
             self._pool.submit(self._cancel, attempt, time.monotonic() + RETRY_FOR_S if retry else 0.0)
 
     def cancel_all(self, attempts: Iterable[Attempt], timeout_s: float) -> None:
-        """Have servers drop attempts, wait for their answers for at most so long [s, wall clock], and close."""
+        """Have servers drop attempts, wait at most ``timeout_s`` for their answers [s, wall clock], and close."""
         wait([self._pool.submit(self._cancel, attempt, 0.0) for attempt in attempts], timeout_s)
         self._pool.shutdown(wait=False, cancel_futures=True)
 

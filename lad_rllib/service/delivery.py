@@ -1,4 +1,4 @@
-"""What a user of the dispatcher gets for a task: an image, or the name of what went wrong."""
+"""What a user of the dispatcher gets for a task: an image, or a named error."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Delivery:
     Attributes:
         task: The task.
         slot: Decision round in which its server was chosen, counted from 0.
-        server: Edge server that answered last; empty if none was asked.
+        server: Edge server that answered last; empty if the task was sent to none.
         attempts: Servers that it was sent to: 2 if it was retried.
         service_delay_s: From the hand-over to the dispatcher until the image was there [s].
         record: How the server served it; None if it failed.

@@ -30,9 +30,9 @@ from lad_rllib.service.slots import checked_decision, rounds_of, slot_tasks
 
 
 class DispatchLoop:
-    """Chooses servers, sends tasks, and takes answers, so that every task ends exactly once. Has no thread of its own.
+    """Chooses servers, sends tasks, and takes answers, so that every task ends exactly once.
 
-    All calls come from one thread. What a server, a scheduler or a callback raises ends the tasks that it was about,
+    It has no thread; all calls come from one. What a server, a scheduler or a callback raises ends the tasks concerned,
     never the loop. Scheduler, seed, slots_per_episode and patience_s are those of
     :class:`~lad_rllib.service.dispatcher.Dispatcher`.
 
@@ -76,8 +76,8 @@ class DispatchLoop:
             if entries[0].named is not None:
                 self._send_round(entries, [entry.named for entry in entries if entry.named is not None])
                 return
-            tasks, most = [entry.task for entry in entries], getattr(self._scheduler, "num_tasks", None)
-            for places in rounds_of(tasks, self._fleet.network.num_stations, most):
+            tasks, per_station = [entry.task for entry in entries], getattr(self._scheduler, "num_tasks", None)
+            for places in rounds_of(tasks, self._fleet.network.num_stations, per_station):
                 self._decide_round([entries[position] for position, _, _ in places], tasks, places)
         except BaseException as error:
             for entry in entries:
@@ -314,7 +314,7 @@ class DispatchLoop:
             self._is_over(entry)
 
     def end_all(self, timeout_s: float) -> None:
-        """End every task, and have the servers drop theirs; waits for them for at most so long [s, wall clock]."""
+        """End every task, and have the servers drop theirs; wait at most ``timeout_s`` for them [s, wall clock]."""
         at_servers = [attempt for load in self._loads for attempt in load.work_s]
         for entry in list(self._in_flight.values()):
             self._end(entry, error=ServerUnavailable("the dispatcher was closed before the task ended"))

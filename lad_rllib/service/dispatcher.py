@@ -53,9 +53,9 @@ class Dispatcher:
         servers: The edge servers, in the order of the network's.
         network: The fleet in the simulator's units (:func:`~lad_rllib.service.work_model.fit_fleet`).
         work: Work of a task in the same units.
-        scheduler: Chooses servers. One that has ``num_tasks`` decides for at most so many tasks per station at a time.
-            It decides for a made-up slot first, so that no task waits for what it loads or compiles. None: whoever
-            hands in tasks names their servers.
+        scheduler: Chooses servers. One that has ``num_tasks`` decides for at most that many per station at a time. It
+            decides for a made-up slot first, so that no task waits for what it loads or compiles. None: the caller
+            names the server of each task.
         seed: Seed of the scheduler's randomness; None draws one.
         time_scale: Wall seconds per second of the fleet, as its servers have it.
         slots_per_episode: Number the slots modulo this, for policies that remember by slot; None: number on.
@@ -123,7 +123,7 @@ class Dispatcher:
             Its ``cancel`` cancels the task.
 
         Raises:
-            ConfigurationError: for servers that do not fit the tasks or the fleet, or if nobody chooses them.
+            ConfigurationError: for servers that do not fit the tasks or the fleet, or if nothing chooses them.
         """
         if servers is None and self.scheduler is None:
             raise ConfigurationError("the dispatcher has no scheduler; give it one, or name a server for each task")
@@ -218,7 +218,7 @@ class Dispatcher:
                 f"(task {task.task_id})"
             )
         elif task.task_id in self._in_flight:
-            problem = f"task_id {task.task_id} is already in flight; give each its own"
+            problem = f"task_id {task.task_id} is already in flight; give each another one"
         else:
             self._in_flight[task.task_id] = entry
             return True

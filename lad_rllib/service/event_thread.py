@@ -59,7 +59,7 @@ class EventThread(threading.Thread):
         return answer.result(timeout_s)
 
     def close(self, timeout_s: float) -> None:
-        """End after the calls that were posted before; wait at most so long for that [s, wall clock]."""
+        """End after the calls that were posted before; wait at most ``timeout_s`` for that [s, wall clock]."""
         self.post(setattr, self, "_is_closed", True)
         if threading.current_thread() is not self:
             self.join(timeout_s)

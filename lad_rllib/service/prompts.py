@@ -15,7 +15,7 @@ from lad_rllib.errors import ConfigurationError
 from lad_rllib.simulator import Arrivals
 
 MAX_PROMPT_FILE_BYTES = 64_000_000
-"""Some five times all captions of COCO; more is no file of prompts."""
+"""About five times all captions of COCO; nobody has a longer list of prompts."""
 
 BYTE_ORDER_MARK = "\ufeff"
 
@@ -96,13 +96,13 @@ def image_tasks(
     Returns:
         Tasks; the image's seed is the number of the task.
     """
-    least, most = denoising_steps
-    if not 1 <= least <= most <= MAX_DENOISING_STEPS:
+    low, high = denoising_steps
+    if not 1 <= low <= high <= MAX_DENOISING_STEPS:
         raise ConfigurationError(
-            f"denoising steps must be a range within 1 to {MAX_DENOISING_STEPS}, got {least} to {most}"
+            f"denoising steps must be a range within 1 to {MAX_DENOISING_STEPS}, got {low} to {high}"
         )
     stations = rng.integers(num_stations, size=number).tolist()
-    steps = rng.integers(least, most, size=number, endpoint=True).tolist()
+    steps = rng.integers(low, high, size=number, endpoint=True).tolist()
     width, height = size or (None, None)
     return [
         ImageTask(

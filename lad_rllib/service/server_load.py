@@ -23,14 +23,14 @@ WINDOW, MIN_IMAGES = 16, 4
 """Latest images that tell how fast a server is at present, and how many are needed."""
 
 DRIFT_FACTOR = 1.5
-"""A server that takes so many times as long as expected, or as short, has drifted: a warning names it, and schedulers
-see its measured speed instead of the calibrated one."""
+"""A server that takes more than this times the expected delay, or less than its inverse, has drifted: a warning names
+it, and schedulers see its measured speed instead of the calibrated one."""
 
 WARN_AGAIN_S = 60.0
 """Time between two warnings about a server that drifts [s, wall clock]."""
 
 MAX_ATTEMPTS_PER_SERVER = 2
-"""A task is sent at most so many times the number of servers, however often they are started again."""
+"""A task is sent at most this many times the number of servers, however often they are started again."""
 
 _LOG = logging.getLogger("lad_rllib.service")
 
@@ -100,7 +100,7 @@ class ServerLoad:
         return self.is_up and (self.room is None or len(self.work_s) < self.room)
 
     def sent(self, attempt: Attempt, computing_s: float, now_s: float) -> None:
-        """A task was sent that will take the server so long."""
+        """A task was sent, whose computing will take ``computing_s``."""
         if not self.work_s:
             self.head_since_s = now_s
         self.work_s[attempt] = computing_s
@@ -214,7 +214,7 @@ class FleetLoad:
         return replace(self.network, capacity_gcycles_per_s=self.network.capacity_gcycles_per_s / over)
 
     def measure(self, task: ImageTask, server: int, record: TaskRecord) -> None:
-        """Learn from an image how fast its server is at present, and warn if that is not what was expected."""
+        """Learn from an image how fast its server is at present, and warn if it has drifted."""
         if record.cold_start:
             return
         load = self.servers[server]

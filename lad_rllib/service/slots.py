@@ -21,7 +21,7 @@ _LOG = logging.getLogger("lad_rllib.service")
 def rounds_of(
     tasks: Sequence[ImageTask], num_stations: int, max_per_station: int | None
 ) -> list[list[tuple[int, int, int]]]:
-    """Split tasks into decision rounds with at most so many tasks of one station.
+    """Split tasks into decision rounds with at most ``max_per_station`` tasks of one station.
 
     Returns:
         For each round, ``(position in tasks, station, index at the station)`` of each of its tasks.
@@ -78,21 +78,20 @@ def slot_tasks(
 def warm_up(scheduler: Scheduler, network: EdgeNetwork, work: WorkModel) -> None:
     """Let a scheduler decide for a made-up slot, so that the first task does not wait for what it loads or compiles.
 
-    The slot is as large as those that the scheduler is asked about at most. Its randomness is its own, and the
-    scheduler is reset afterwards: later decisions are the same as without.
+    The slot is as large as the largest that the scheduler gets. It has randomness of its own, and the scheduler is
+    reset afterwards, so later decisions are the same as without.
 
     Args:
-        scheduler: The scheduler. If it fails, so will the tasks that it is asked about, by name.
+        scheduler: The scheduler. If it fails here, it will fail for real tasks, too, and they end with its error.
         network: The fleet in the simulator's units.
         work: Work of a task.
 
     Raises:
-        ConfigurationError: if the scheduler is not made for the fleet.
+        ConfigurationError: if the scheduler was made for another fleet.
     """
-    most = getattr(scheduler, "num_tasks", 1)
-    stations = network.num_stations
-    tasks = [ImageTask(f"warm-up-{i}", "warm-up", 1, station=i % stations) for i in range(most * stations)]
-    [places] = rounds_of(tasks, stations, most)
+    stations, per_station = network.num_stations, getattr(scheduler, "num_tasks", 1)
+    tasks = [ImageTask(f"warm-up-{i}", "warm-up", 1, station=i % stations) for i in range(per_station * stations)]
+    [places] = rounds_of(tasks, stations, per_station)
     observed = slot_tasks(tasks, places, 0, network, work, np.zeros(network.num_servers))
     scheduler.reset(1)
     try:

@@ -13,7 +13,7 @@ from lad_rllib.simulator.delays import workload_gcycles
 
 REFERENCE_DENSITY = 0.2
 """Computing density that stands for one denoising step [Gcycle]: the mean of the setting of arXiv 2412.18212. Only the
-ratio of density to capacity means something; this choice keeps a fleet's numbers in the range that policies know."""
+ratio of density to capacity matters; this value keeps a fleet's numbers in the range that policies were trained on."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class WorkModel:
 
     Attributes:
         density_gcycles_per_step: Computing density ``rho`` [Gcycle per denoising step].
-        overhead_steps: What an image costs besides its steps (encoding, decoding), in denoising steps.
+        overhead_steps: Work of an image besides its steps (encoding, decoding), in denoising steps.
         result_mbit: Size of an image that travels back [Mbit].
     """
 
@@ -31,7 +31,7 @@ class WorkModel:
     result_mbit: float = 0.8
 
     def workload_gcycles(self, denoising_steps: float) -> float:
-        """Work of an image with so many denoising steps [Gcycle].
+        """Work of an image [Gcycle].
 
         >>> WorkModel(0.5, overhead_steps=2.0).workload_gcycles(8)
         5.0

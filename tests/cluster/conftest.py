@@ -13,7 +13,7 @@ from tests.cluster.fleets import NODES, real_fleet
 
 NODE = {"num_cpus": 4, "object_store_memory": 100_000_000}  # CPUs are logical
 END_S = 30.0
-"""Processes have so long to end after the cluster was shut down [s]."""
+"""Longest time that processes take to end after the cluster was shut down [s]."""
 
 
 @pytest.fixture(scope="package")

@@ -90,11 +90,11 @@ def test_tasks_of_a_server_whose_model_folder_cannot_be_read_go_to_another_one(p
     try:
         until(lambda: ray.get(actor.status.remote(), timeout=60).state == "failed")
         servers = [RemoteEdgeServer("unreadable", actor, CONTROL_TIMEOUT_S), *pair.servers]
-        asks_nobody = {"health_period_s": None}  # so that the tasks find out
-        with Dispatcher(servers, network([1] * 3, 3), WORK, None, **asks_nobody) as dispatcher:
+        unwatched = {"health_period_s": None}  # so that the tasks find out
+        with Dispatcher(servers, network([1] * 3, 3), WORK, None, **unwatched) as dispatcher:
             rescued = dispatcher.run([task(f"t{i}", 1) for i in range(3)], 60, servers=[0] * 3)
             assert dispatcher.servers_up == [False, True, True]
-        with Dispatcher(servers[:1], network([1], 3), WORK, None, **asks_nobody) as dispatcher:
+        with Dispatcher(servers[:1], network([1], 3), WORK, None, **unwatched) as dispatcher:
             lost = dispatcher.run([task("alone", 1)], 60, servers=[0])[0]
     finally:
         ray.kill(actor)

@@ -70,7 +70,7 @@ AWS_PLANTS = {
         "",
         "cannot be played through, its shape is unexpected: TypeError",
     ),
-    "a key that is in nobody's hands": (
+    "a key that no machine has": (
         "  ssh_user: ubuntu",
         "  ssh_user: ubuntu\n  ssh_private_key: /dev/null",
         "provider",

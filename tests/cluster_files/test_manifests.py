@@ -93,7 +93,7 @@ def test_options_of_a_script_that_is_none_of_our_commands_are_noted(tmp_path):
     assert "options of experiments/calibrate.py were not checked" in notes
 
 
-def test_a_manifest_of_a_shape_that_nobody_expected_is_a_mistake_and_not_a_traceback(tmp_path):
+def test_a_manifest_of_an_unexpected_shape_is_a_mistake_and_not_a_traceback(tmp_path):
     path = tmp_path / "job.yaml"
     path.write_text("apiVersion: ray.io/v1\nkind: RayJob\nspec: [1]\n")
     assert [text for _, text in mistakes(path)] == [
@@ -118,7 +118,7 @@ def test_kubernetes_own_objects_are_checked(tmp_path, old, new, place, text):
     assert any(place in where and text in what for where, what in found), found
 
 
-def test_a_kind_that_nobody_knows_is_noted(tmp_path):
+def test_an_unknown_kind_is_noted(tmp_path):
     path = planted(
         tmp_path, "kuberay/storage-pvc.yaml", ("kind: PersistentVolumeClaim", "kind: PersistentVolumeClaims")
     )

@@ -17,7 +17,7 @@ STATIONS = 3
 
 
 def network(capacities, stations=STATIONS):
-    """Servers that do so many denoising steps a second."""
+    """Servers with these capacities in denoising steps a second."""
     return EdgeNetwork(stations, np.array(capacities, float), np.full(len(capacities), 1e9))
 
 
@@ -89,7 +89,7 @@ class Wrapped:
             future.set_result(answer.result())
 
     def restart(self):
-        """The server starts again so quickly that nobody sees it gone, and never answers what it had."""
+        """The server starts again so quickly that no health check sees it down, and never answers what it had."""
         self.since += 1
 
     def release(self):
@@ -99,7 +99,7 @@ class Wrapped:
             self.give(future, answer)
 
     def cancel(self, task_id):
-        """As the server; so many times before it knows the task."""
+        """As the server, but first as if it did not know the task, ``deaf`` times."""
         self.deaf -= 1
         return self.deaf < 0 and self.inner.cancel(task_id)
 
@@ -114,7 +114,7 @@ class Wrapped:
 
 @contextlib.contextmanager
 def dispatched(speeds, scheduler="random", **settings):
-    """A dispatcher over wrapped emulated servers with so many steps a second."""
+    """A dispatcher over wrapped emulated servers with these speeds in denoising steps a second."""
     with contextlib.ExitStack() as stack:
         servers = [Wrapped(stack.enter_context(emulated(f"s{i}", speed))) for i, speed in enumerate(speeds)]
         chosen = make_heuristic(scheduler) if isinstance(scheduler, str) else scheduler

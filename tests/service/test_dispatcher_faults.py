@@ -135,9 +135,9 @@ def test_tasks_of_a_server_without_a_model_go_to_another_one_and_end_by_that_nam
         broken = stack.enter_context(EdgeServer("s0", SteppedEngine(load_error=OSError("no weights"))))
         until(lambda: broken.status().state == "failed")
         servers = [broken, stack.enter_context(emulated("s1", 1000))]
-        ask_none = {"health_period_s": None}
-        dispatcher = stack.enter_context(Dispatcher(servers, network([10, 10]), WORK, Fixed(0), **ask_none))
-        alone = stack.enter_context(Dispatcher([broken], network([10]), WORK, Fixed(0), **ask_none))
+        unwatched = {"health_period_s": None}
+        dispatcher = stack.enter_context(Dispatcher(servers, network([10, 10]), WORK, Fixed(0), **unwatched))
+        alone = stack.enter_context(Dispatcher([broken], network([10]), WORK, Fixed(0), **unwatched))
         rescued = dispatcher.run(tasks(3), timeout_s=60)
         assert dispatcher.servers_up == [False, True]
         lost = alone.run(tasks(1), timeout_s=60)[0]
