@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from lad_rllib.cli import main
+from lad_rllib.fleet.server_spec import SERVER_KINDS
 from lad_rllib.scheduling import HEURISTICS, make_heuristic
 from lad_rllib.simulator import ARRIVALS, PENALTIES, build_setting, make_penalty, setting_schema
 
@@ -88,5 +90,16 @@ def test_a_heuristic_is_compared_and_serves_a_fleet(installed):
     assert type(make_heuristic("two-choices")).__module__ == "edge_extras.two_choices"
 
 
+def test_a_server_kind_serves_a_fleet_beside_others(installed):
+    run("A kind of edge servers")
+    deliveries = pd.read_csv("results/dots/deliveries.csv")
+    assert deliveries["error"].isna().all()
+    assert set(deliveries["server"]) == {"dots-0-0", "dots-0-1", "slow"}
+    painted = deliveries[deliveries["server"].str.startswith("dots")]
+    image = Image.open(f"results/dots/images/{painted['task_id'].iloc[0]}.png")
+    assert image.size == (32, 32)
+
+
 def test_without_the_package_its_names_are_unknown():
-    assert not {"bursts", "squared", "two-choices"} & {*ARRIVALS, *PENALTIES, *HEURISTICS}
+    names = {"bursts", "squared", "two-choices", "dots"}
+    assert not names & {*ARRIVALS, *PENALTIES, *HEURISTICS, *SERVER_KINDS}
