@@ -272,8 +272,8 @@ def describe(table: pd.DataFrame, runs: CaseRuns) -> str:
         f"{runs.stem.removeprefix('beyond_')}",
         "",
         "Mean over seeds ± sd, on fresh arrivals that all schedulers had. The lower bound is one of the mean delay of",
-        "any schedule (docs/bounds.md). Fairness is Jain's index of the slowdowns; small, middle and large are the",
-        "mean delays of thirds of the tasks by workload.",
+        "any schedule (docs/explanation/bounds.md). Fairness is Jain's index of the slowdowns; small, middle and large",
+        "are the mean delays of thirds of the tasks by workload.",
     ]
     header = (
         "scheduler",

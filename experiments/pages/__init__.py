@@ -1,0 +1,77 @@
+"""The tables of results on the pages, made from the CSV files that experiments and benchmarks left.
+
+    python -m experiments.pages            writes them into the pages again, after a file has changed
+
+A page says where a table belongs, and the script fills what is between:
+
+    <!-- results: methods -->
+    <!-- end of results -->
+
+So every number of a table has one source; a test compares all pages with the files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from experiments.pages import learning, measured
+from experiments.pages.reading import ROOT, Table
+
+BLOCK = re.compile(r"(<!-- results: ([\w-]+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
+TABLES: dict[str, Callable[[], Table]] = {
+    "readme": partial(learning.budgets, ("100 episodes",), brief=True),
+    "budgets": learning.budgets,
+    "tails": partial(learning.studies, "tails", "bound"),
+    "loads": partial(learning.studies, "loads", "tasks of a station in a slot"),
+    "views": partial(learning.studies, "views", "what is known"),
+    "horizons": partial(learning.studies, "horizons", "episodes"),
+    "lad-pmd-parts": learning.parts_of_lad_pmd,
+    "methods": learning.methods,
+    "first-episodes": learning.first_episodes,
+    "lad-ts-parts": learning.parts_of_lad_ts,
+    **{f"sweep-{name}": partial(learning.sweep, name) for name in learning.SWEEPS},
+    "sweeps": learning.sweeps_won,
+    "trace": learning.trace,
+    "trace-work-unknown": learning.work_unknown,
+    "tuned": learning.tuned,
+    "learners": learning.learners,
+    "live": measured.live,
+    "prototype-jetson": partial(measured.prototype, "jetson"),
+    "prototype-digits": partial(measured.prototype, "digits"),
+    "yardsticks": measured.yardsticks,
+    "yardsticks-by-load": measured.yardsticks_by_load,
+    "embedded-model-quality": measured.embedded_quality,
+    "speed": measured.speed,
+    **{f"dispatch-{name}": partial(measured.dispatch, name) for name in ("latency", "throughput", "resources")},
+    "scaling": measured.scaling,
+}
+"""Every table by the name that pages call it."""
+
+
+def markdown(name: str) -> str:
+    """A table as Markdown."""
+    header, rows = TABLES[name]()
+    lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
+
+
+def filled(text: str) -> str:
+    """A page with its tables as the files have them."""
+    return BLOCK.sub(lambda block: f"{block[1]}{markdown(block[2])}{block[3]}", text)
+
+
+def pages() -> list[Path]:
+    """Pages that may hold tables."""
+    return [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")), *sorted(ROOT.glob("lad_rllib/**/README.md"))]
+
+
+def main() -> None:
+    """Fill every page."""
+    for page in pages():
+        before = page.read_text(encoding="utf-8")
+        if (after := filled(before)) != before:
+            page.write_text(after, encoding="utf-8")
+            print(f"written: {page.relative_to(ROOT)}")

@@ -1,0 +1,235 @@
+"""Tables of what was learned in the simulator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from experiments.pages.reading import BOUND, METHODS, NO_SPREAD, ORACLE, PROPORTIONAL, SCHEDULERS, Table, read, shown
+
+OURS = {"dispatcher": "**LAD-PMD, one dispatcher**", "lad-pmd": "**LAD-PMD**"}
+
+
+def is_learned(scheduler: str) -> bool:
+    """Whether a row of ``beyond_*`` is the policy that was trained, not a heuristic or the bound."""
+    return scheduler not in (ORACLE, "water-filling", PROPORTIONAL, BOUND)
+
+
+def budgets(names: Sequence[str] = (), *, brief: bool = False) -> Table:
+    """Every budget of training beside the heuristics, which are the same for all."""
+    table = read("beyond_budgets_summary")
+    learned = table[table["scheduler"].map(is_learned)]
+    learned = learned[learned["study"].isin(names or learned["study"])]
+    others = table[~table["scheduler"].map(is_learned)].drop_duplicates("scheduler")
+    others = others[others["scheduler"] != "water-filling"] if brief else others
+    header = ["scheduler", "mean, s", "over greedy oracle", "p95 over oracle's", "max, s"]
+    full = [*header[:3], "p50, s", *header[3:4], "p99 over oracle's", "max, s", "small / middle / large tasks, s"]
+
+    def row(one: pd.Series) -> list[str]:
+        trained = is_learned(one["scheduler"])
+        name = f"**LAD-PMD, {one['study']}**" if trained else SCHEDULERS.get(one["scheduler"], one["scheduler"])
+        cells = {
+            "scheduler": name,
+            "mean, s": shown(one["mean_s"], 2, one["mean_s_sd"] if trained else NO_SPREAD),
+            "over greedy oracle": shown(one["over_oracle"], 3, one["over_oracle_sd"] if trained else NO_SPREAD),
+            "p50, s": shown(one["p50_s"], 2),
+            "p95 over oracle's": shown(one["p95_over_oracle"], 2, one["p95_over_oracle_sd"] if trained else NO_SPREAD),
+            "p99 over oracle's": shown(one["p99_over_oracle"], 2, one["p99_over_oracle_sd"] if trained else NO_SPREAD),
+            "max, s": shown(one["max_s"], 0),
+            "small / middle / large tasks, s": ""
+            if pd.isna(one["class1_s"])
+            else " / ".join(shown(one[f"class{size}_s"], 1) for size in (1, 2, 3)),
+        }
+        return [cells[column] for column in (header if brief else full)]
+
+    rows = pd.concat([learned, others])
+    return (header if brief else full), [row(one) for _, one in rows.iterrows()]
+
+
+def studies(part: str, what: str) -> Table:
+    """One row for each case of a part of ``beyond``: the trained policy, with oracle and bound beside it."""
+    header = [what, "mean, s", "over greedy oracle", "p95 over oracle's", "p99 over oracle's", "seeds"]
+    header += ["greedy oracle, s", "water-filling over oracle", "lower bound over oracle"]
+    table = read(f"beyond_{part}_summary")
+    rows = []
+    for study, cases in table.groupby("study", sort=False):
+        (one,) = (row for _, row in cases.iterrows() if is_learned(row["scheduler"]))
+        others = cases.set_index("scheduler")
+        digits = 2 if others.loc[ORACLE, "mean_s"] > 1 else 3
+        rows.append(
+            [
+                str(study),
+                shown(one["mean_s"], digits, one["mean_s_sd"]),
+                *(
+                    shown(one[key], 3, one[f"{key}_sd"])
+                    for key in ("over_oracle", "p95_over_oracle", "p99_over_oracle")
+                ),
+                f"{one['seeds']:.0f}",
+                shown(others.loc[ORACLE, "mean_s"], digits),
+                *(shown(others.loc[name, "over_oracle"], 3) for name in ("water-filling", BOUND)),
+            ]
+        )
+    return header, rows
+
+
+def parts_of_lad_pmd() -> Table:
+    """Each setting of LAD-PMD changed by itself."""
+    table = read("beyond_ablations_summary")
+    learned = table[table["scheduler"].map(is_learned)].sort_values("over_oracle", kind="stable")
+    rows = [
+        [one["study"], shown(one["over_oracle"], 3), shown(one["p95_over_oracle"], 2)] for _, one in learned.iterrows()
+    ]
+    return ["changed", "mean over greedy oracle", "p95 over oracle's"], rows
+
+
+def methods() -> Table:
+    """Final delays and convergence of the paper's learned methods, beside the paper's."""
+    header = ["method", "final delay, s", "paper's", "over greedy oracle", "paper's", "over capacity-proportional"]
+    header += ["converged at episode", "paper's"]
+    table = read("methods_summary").set_index("case")
+    rows = [
+        [
+            title,
+            shown(table.loc[name, "delay_s"], 2, table.loc[name, "delay_sd_s"]),
+            f"{table.loc[name, 'paper_delay_s']:.1f}",
+            shown(table.loc[name, "over_oracle"], 3, table.loc[name, "over_oracle_sd"]),
+            f"{table.loc[name, 'paper_over_oracle']:.2f}",
+            shown(table.loc[name, "over_proportional"], 3, table.loc[name, "over_proportional_sd"]),
+            shown(table.loc[name, "converged_at"], 0, table.loc[name, "converged_at_sd"]),
+            f"{table.loc[name, 'paper_converged_at']:.0f}",
+        ]
+        for name, title in METHODS.items()
+    ]
+    return header, rows
+
+
+def first_episodes() -> Table:
+    """The first hundred episodes of LAD-TS, beside the published code's."""
+    header = ["episodes", "LAD-TS, s", "greedy oracle, s", "water-filling, s", "capacity-proportional, s", "ratio"]
+    rows = [
+        [
+            one["episodes"].replace("-", "–"),
+            shown(one["mean_service_delay_s"], 2, one["mean_service_delay_sd_s"]),
+            *(shown(one[f"{name}_delay_s"], 2) for name in ("greedy_oracle", "water_filling", "capacity_proportional")),
+            shown(one["delay_over_oracle"], 3, one["delay_over_oracle_sd"]),
+            shown(one["published_code_over_oracle"], 2),
+        ]
+        for _, one in read("methods_first_episodes").iterrows()
+    ]
+    return [*header, "published code's, one run"], rows
+
+
+def parts_of_lad_ts() -> Table:
+    """Each part of LAD-TS changed by itself, from both readings of the paper."""
+    rows = [
+        [
+            f"`{one['base']}`",
+            "as it is" if one["changed"] == "nothing" else f"`{one['values']}`",
+            shown(one["delay_s"], 2, one["delay_sd_s"]),
+            shown(one["over_oracle"], 3, one["over_oracle_sd"]),
+            shown(one["over_proportional"], 3, one["over_proportional_sd"]),
+        ]
+        for _, one in read("ablations_summary").iterrows()
+    ]
+    return ["preset", "changed", "delay, s", "over greedy oracle", "over capacity-proportional"], rows
+
+
+def sweep(name: str) -> Table:
+    """Every method's delay over the greedy oracle's, for each value of one quantity."""
+    table = read("sweeps_summary")
+    table = table[table["sweep"] == name]
+    ratios = table.pivot(index="value", columns="method", values="over_oracle")
+    titles = [title for key, title in METHODS.items() if key in ratios]
+    rows = []
+    for value in table["value"].drop_duplicates():
+        oracle_s = table.loc[table["value"] == value, "greedy_oracle_delay_s"].iloc[0]
+        cells = [shown(ratios.loc[value, key], 3) for key in METHODS if key in ratios]
+        rows.append([f"{value:g}", shown(oracle_s, 2), *cells])
+    return [SWEEPS[name], "greedy oracle, s", *titles], rows
+
+
+def sweeps_won() -> Table:
+    """At how many points of each sweep LAD-TS has the least delay of the learned methods."""
+    rows = []
+    for name, points in read("sweeps_summary").groupby("sweep", sort=False):
+        best = points.pivot(index="value", columns="method", values="over_oracle").idxmin(axis=1)
+        rows.append([SWEEPS[str(name)], f"{(best == 'lad-ts').sum()} of {len(best)}"])
+    return ["sweep", "LAD-TS has the least delay at"], rows
+
+
+SWEEPS = {
+    "steps": "denoising steps of the policy",
+    "temperature": "temperature at the start",
+    "tasks": "most tasks of a station in a slot",
+    "servers": "edge servers (= base stations)",
+    "capacity": "largest capacity, Gcycle/s",
+    "quality": "most denoising steps of a task",
+}
+
+
+def trace() -> Table:
+    """Schedulers on the unseen part of a request log, at three loads."""
+    table = read("trace_summary")
+    loads = sorted(table["load"].unique())
+    names = table[table["load"] == loads[0]].sort_values("over_oracle")["scheduler"]
+    rows = []
+    for name in names:
+        cells = table[table["scheduler"] == name].set_index("load")
+        ratios = [shown(cells.loc[load, "over_oracle"], 3, cells.loc[load, "over_oracle_sd"]) for load in loads]
+        rows.append([{**METHODS, **OURS, **SCHEDULERS}.get(name, name), *ratios])
+    return ["scheduler", *(f"load {load:g}" for load in loads)], rows
+
+
+def work_unknown() -> Table:
+    """What not knowing the work costs two simple rules."""
+    table = read("trace_work_unknown")
+    header = [
+        f"load {load:g} ({windows} windows)"
+        for load, windows in table[["load", "windows"]].drop_duplicates().to_numpy().tolist()
+    ]
+    header = [name.replace(".0 windows", " windows") for name in header]
+    rows = [
+        [name, *(f"{one['over_oracle']:.3f} ({one['low']:.3f} to {one['high']:.3f})" for _, one in cases.iterrows())]
+        for name, cases in table.groupby("scheduler", sort=False)
+    ]
+    return ["work unknown", *header], rows
+
+
+def tuned() -> Table:
+    """The configuration that a search found, beside the defaults, with fresh seeds."""
+    table = read("tune_paper/confirmation").groupby("configuration", sort=False)
+    rows = [
+        [
+            str(name),
+            shown(runs["mean_service_delay_s"].mean(), 2, runs["mean_service_delay_s"].std()),
+            shown(runs["delay_over_oracle"].mean(), 3, runs["delay_over_oracle"].std()),
+        ]
+        for name, runs in table
+    ]
+    return ["", "mean delay, s", "over greedy oracle"], rows
+
+
+def learners() -> Table:
+    """Whether two learners and two runners learn as well as one process."""
+    table = read("learners")
+    names = ["one process", "2 learners, 2 runners, slot by slot", "2 learners, 2 runners, an episode at a time"]
+    rows = []
+    for first in (21, 31, 41, 51):
+        window = table[table["episodes"].between(first, first + 9)]
+        cells = [f"{first}–{first + 9}"]
+        for name in names:
+            means = (
+                window[window["training"] == name]
+                .groupby("seed")[["mean_service_delay_s", "greedy_oracle_delay_s"]]
+                .mean()
+            )
+            ratio = means["mean_service_delay_s"] / means["greedy_oracle_delay_s"]
+            cells.append(shown(ratio.mean(), 3, ratio.std()))
+        rows.append(cells)
+    return [
+        "episodes",
+        names[0],
+        "2 learners, 2 runners, new weights after every slot",
+        "after every episode (default)",
+    ], rows

@@ -1,0 +1,201 @@
+"""Tables of what was measured on fleets and clocks, and of schedulers without learning."""
+
+from __future__ import annotations
+
+from experiments.pages.reading import (
+    BENCHMARKS,
+    BOUND,
+    NO_SPREAD,
+    ORACLE,
+    PROPORTIONAL,
+    SCHEDULERS,
+    Table,
+    read,
+    shown,
+    significant,
+)
+
+
+def live() -> Table:
+    """Schedulers on an emulated fleet, by measured delays."""
+    table = read("live_evaluation")
+    best = table[table["scheduler"] == "least-loaded-exact"].set_index("seed")["mean_s"]
+    table["ratio"] = table["mean_s"] / table["seed"].map(best)
+    means = table.groupby("scheduler").agg(
+        mean=("mean_s", "mean"),
+        sd=("mean_s", "std"),
+        p95=("p95_s", "mean"),
+        failed=("failed", "sum"),
+        ratio=("ratio", "mean"),
+        ratio_sd=("ratio", "std"),
+    )
+    rows = [
+        [
+            name,
+            shown(one["mean"], 1, one["sd"]),
+            shown(one["p95"], 1),
+            shown(one["ratio"], 3, one["ratio_sd"]),
+            f"{one['failed']:.0f}",
+        ]
+        for name, one in means.sort_values("mean").iterrows()
+    ]
+    return ["scheduler", "mean delay, s", "p95, s", "mean over least-loaded-exact's", "failed tasks"], rows
+
+
+def prototype(fleet: str) -> Table:
+    """Time until all of so many tasks, handed in at once, had their images."""
+    totals = read(f"prototype_{fleet}").pivot(index="scheduler", columns="tasks", values="total_s")
+    middle = totals.columns[min(1, len(totals.columns) - 1)]
+    rows = [
+        [PROTOTYPE.get(name, name), *(f"{value:.1f}" for value in one)]
+        for name, one in totals.sort_values(middle).iterrows()
+    ]
+    return ["scheduler", *(f"{tasks:,} task{'s' * (tasks > 1)}" for tasks in totals.columns)], rows
+
+
+PROTOTYPE = {
+    "lad-ts": "LAD-TS",
+    ORACLE: "greedy oracle on estimated queues",
+    "least-loaded": "least-loaded at the start of the slot",
+}
+
+
+def yardsticks() -> Table:
+    """Heuristics, fitted schedulers, offline search and the bound on the paper's setting."""
+    table = read("yardsticks")
+    table = table[table["max_tasks"] == 50]
+    means = table.groupby("scheduler", sort=False).mean(numeric_only=True)
+    oracle_s = means.loc[ORACLE, "mean_s"]
+    header = ["scheduler", "sees", "mean", "÷ oracle", "p50", "p95", "p99", "max", "fairness"]
+    rows = []
+    for name, sees in SEES.items():
+        one = means.loc[name]
+        cells = [shown(one["mean_s"], 2), shown(one["mean_s"] / oracle_s, 3), shown(one["p50_s"], 2)]
+        cells += [*(shown(one[key], 1) for key in ("p95_s", "p99_s", "max_s")), shown(one["fairness"], 3)]
+        rows.append([SCHEDULERS.get(name, name), sees, *cells])
+    return header, rows
+
+
+SEES = {
+    ORACLE: "queues in the slot",
+    "least-loaded-exact": "queues in the slot",
+    "water-filling": "queues at slot start",
+    PROPORTIONAL: "nothing",
+    "least-loaded": "queues at slot start",
+    "round-robin": "nothing",
+    "random": "nothing",
+    "local-only": "nothing",
+    "two-size-classes": "queues at slot start",
+    "three-size-classes": "queues at slot start",
+    "tabular": "slot and own size",
+    "priced-greedy": "queues in the slot",
+    "offline search": "everything",
+    BOUND: "",
+}
+
+
+def yardsticks_by_load() -> Table:
+    """Mean delay over the greedy oracle's by load, of what is fitted with one seed."""
+    table = read("yardsticks")
+    table = table[table["seed"] == 0]
+    names = ["priced-greedy", "tabular", "three-size-classes", "offline search", BOUND]
+    rows = []
+    for _, cases in table.groupby("max_tasks"):
+        means = cases.set_index("scheduler")["mean_s"]
+        oracle_s = means[ORACLE]
+        rows.append(
+            [
+                f"{cases['load'].iloc[0]:.2f}",
+                significant(oracle_s),
+                *(shown(means[name] / oracle_s, 3) for name in names),
+            ]
+        )
+    return ["load", "greedy oracle, s", *names], rows
+
+
+def embedded_quality() -> Table:
+    """Quality of the embedded model's pictures by denoising steps."""
+    table = read("embedded_model_quality")
+    generated, held_out = table[table["pictures"] == "generated"], table[table["pictures"] != "generated"].iloc[0]
+    rows = [
+        [title, *(shown(value, digits) for value in generated[key]), shown(held_out[key], digits) or "–"]
+        for title, key, digits in (
+            ("Fréchet distance", "frechet_distance", 2),
+            ("PSNR to 100 steps, dB", "psnr_to_100_steps_db", 1),
+            ("digit read right", "digit_read_share", 3),
+            ("digit read right, new wording", "digit_read_share_new_wording", 3),
+            ("colour right", "colour_read_share", 3),
+            ("colour right, new wording", "colour_read_share_new_wording", 3),
+        )
+    ]
+    steps = [f"{value:.0f}" for value in generated["denoising_steps"]]
+    return ["denoising steps", *steps, "real, held out"], rows
+
+
+def speed() -> Table:
+    """Time of an episode by each path."""
+    table = read("speed", BENCHMARKS)
+    cells = table[table["table"] == "paths"].pivot(index="row", columns="figure", values="value")
+    cpu_s = cells["CPU s/episode"].astype(float)
+    ours = next(name for name in cells.index if "LADTS.train()" in name)
+    rows = [
+        [
+            f"**{PATHS[name[:3]]}**" if name == ours else PATHS[name[:3]],
+            significant(cpu_s[name]),
+            significant(cpu_s[name] / cpu_s[ours]),
+        ]
+        for name in cells.index
+    ]
+    return ["path", "CPU s per episode", "over `LADTS.train()`"], rows
+
+
+PATHS = {
+    "(a)": "literal loop over tasks and stations (extrapolated)",
+    "(b)": "the same batched, without RLlib",
+    "(c)": "`LADTS.train()`",
+    "(d)": "RLlib's own SAC, 20 policies (extrapolated)",
+}
+
+
+def dispatch(table: str) -> Table:
+    """A table of the benchmark of dispatch."""
+    cells = read("dispatch", BENCHMARKS)
+    cells = cells[cells["table"] == table]
+    figures = list(cells["figure"].drop_duplicates())
+    by = ["servers", "path"] if table == "throughput" else ["path"] if table == "latency" else ["servers"]
+    rows = []
+    for key, group in cells.groupby(by, sort=False):
+        values = group.set_index("figure")["value"].astype(float)
+        rows.append([*(f"{part}" for part in key), *(significant(values.get(name, NO_SPREAD)) for name in figures)])
+    return [*by, *figures], rows
+
+
+def scaling() -> Table:
+    """Speed of training against runners, environments, learners, servers and stations."""
+    table = read("scaling", BENCHMARKS)
+    rows = []
+    for _, one in table.iterrows():
+        name = f"{AXES[one['axis']]}: {one['label']}"
+        if one["status"] != "measured":
+            rows.append([name, one["status"], *[""] * 6])
+            continue
+        spread = f"{one['speed_up']:.2f} ({one['speed_up_min']:.2f} to {one['speed_up_max']:.2f})"
+        rows.append(
+            [
+                *(name, significant(one["episodes_per_s"]), spread, significant(one["linear"])),
+                *(significant(one["efficiency"]), significant(one["updates_per_s"])),
+                *(f"{one['updating_share']:.0%}", f"{one['sharing_share']:.0%}"),
+            ]
+        )
+    header = ["changed", "episodes/s", "speed-up", "linear", "efficiency", "updates/s"]
+    return [*header, "time in updates", "in sharing weights"], rows
+
+
+AXES = {
+    "env-runners": "environment runners",
+    "envs": "environments per runner",
+    "learners": "learners",
+    "servers": "edge servers",
+    "stations": "base stations",
+    "device": "device of the learner",
+}
