@@ -15,7 +15,7 @@ IN_PARALLEL := -n 2 --dist loadfile
 WITH_CLUSTERS := -n 3 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-extended check lint bench bench-dispatch bench-scaling check-cluster cluster-test cluster-test-s3 format fuzz clean
+.PHONY: help venv demo test test-extended check lint docs build bench bench-dispatch bench-scaling check-cluster cluster-test cluster-test-s3 format fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,12 @@ lint: $(STAMP) ## format, lint and types only
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+docs: $(STAMP) ## the documentation's site, strictly, into build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+build: $(STAMP) ## wheel and source distribution into dist
+	$(BIN)/python -m build --no-isolation
+
 fuzz: $(STAMP) ## every damaged copy of every file of settings and fleets, not a sample as in 'make test'
 	LAD_RLLIB_FUZZ_CASES=1000000 $(BIN)/pytest -q tests/*/test_*_fuzz.py
 
@@ -104,5 +110,5 @@ format: $(STAMP) ## rewrite the code in the project's format
 	$(BIN)/ruff format .
 
 clean: ## remove .venv, results of the demo and caches
-	rm -rf $(VENV) results/demo build *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) results/demo build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,7 +1,7 @@
 """All methods on a request log: trained on its first part, judged on a later one, at several loads.
 
     python experiments/trace.py                                       the small made-up log of the package
-    python experiments/trace.py --log requests.csv --episodes 200     a recorded one (docs/traces.md says in which form)
+    python experiments/trace.py --log requests.csv --episodes 200     a recorded one (docs/reference/request-log.md)
 
 At each load the log's time is compressed to it. Every method is trained on windows of the first 70 % of the log and
 then plays all windows of the rest with its most recent weights, beside the greedy oracle and every heuristic on the
