@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from functools import partial
 
 import numpy as np
 
@@ -71,41 +72,42 @@ class DispatchLoop:
     # A slot's tasks.
 
     def dispatch(self, entries: Sequence[InFlightTask]) -> None:
-        """Send the tasks of a slot to the servers that they name; else have the scheduler decide, round by round."""
+        """Send the tasks of a slot to the servers that they name, or that the scheduler chooses round by round."""
         try:
-            if entries[0].named is not None:
-                self._send_round(entries, [entry.named for entry in entries if entry.named is not None])
-                return
-            tasks, per_station = [entry.task for entry in entries], getattr(self._scheduler, "num_tasks", None)
-            for places in rounds_of(tasks, self._fleet.network.num_stations, per_station):
-                self._decide_round([entries[position] for position, _, _ in places], tasks, places)
+            for together, servers in self._rounds(entries):
+                for entry, server in zip(together, servers, strict=True):
+                    entry.slot = self._slot
+                    self._place(entry, server)
+                self._slot += 1
         except BaseException as error:
             for entry in entries:
                 if entry.attempt is None and entry not in self._held and not entry.future.done():
                     self._end(entry, error=GenerationFailed(f"the dispatcher failed: {one_line(error)}"))
             raise
 
-    def _decide_round(
-        self, entries: list[InFlightTask], tasks: list[ImageTask], places: list[tuple[int, int, int]]
-    ) -> None:
-        """Let the scheduler choose a server for each task of a round, and send them."""
+    def _rounds(self, entries: Sequence[InFlightTask]) -> Iterator[tuple[Sequence[InFlightTask], list[int]]]:
+        """The tasks of each decision round with their servers; each is decided when those before have been sent."""
+        if entries[0].named is not None:
+            yield entries, [entry.named for entry in entries if entry.named is not None]
+            return
+        tasks, per_station = [entry.task for entry in entries], getattr(self._scheduler, "num_tasks", None)
+        for places in rounds_of(tasks, self._fleet.network.num_stations, per_station):
+            together = [entries[position] for position, _, _ in places]
+            try:
+                servers = self._decide(tasks, places)
+            except BaseException as error:  # foreign code
+                for entry in together:
+                    self._end(entry, error=GenerationFailed(f"the scheduler failed: {one_line(error)}"))
+            else:
+                yield together, servers
+
+    def _decide(self, tasks: list[ImageTask], places: list[tuple[int, int, int]]) -> list[int]:
+        """The scheduler's server for each task of a round."""
         assert self._scheduler is not None  # else tasks name their servers
         slot = self._slot if self._slots_per_episode is None else self._slot % self._slots_per_episode
-        try:
-            network, queue_s = self._fleet.measured_network(), self._fleet.queue_s()
-            observed = slot_tasks(tasks, places, slot, network, self._fleet.work, queue_s)
-            chosen = checked_decision(self._scheduler.decide(observed, self._rng), places, observed)
-        except BaseException as error:  # foreign code
-            for entry in entries:
-                self._end(entry, error=GenerationFailed(f"the scheduler failed: {one_line(error)}"))
-        else:
-            self._send_round(entries, chosen)
-
-    def _send_round(self, entries: Sequence[InFlightTask], servers: Sequence[int]) -> None:
-        for entry, server in zip(entries, servers, strict=True):
-            entry.slot = self._slot
-            self._place(entry, server)
-        self._slot += 1
+        network, queue_s = self._fleet.measured_network(), self._fleet.queue_s()
+        observed = slot_tasks(tasks, places, slot, network, self._fleet.work, queue_s)
+        return checked_decision(self._scheduler.decide(observed, self._rng), places, observed)
 
     # One task.
 
@@ -155,16 +157,13 @@ class DispatchLoop:
         entry.tried.add(server)
         now_s = self._fleet.now_s()
         self._loads[server].sent(attempt, self._fleet.computing_s(entry.task, server), now_s)
-
-        def forward(answer: Future[TaskResult]) -> None:
-            self._post(self.on_answer, attempt, answer)
-
+        answered = partial(self._post, self.on_answer, attempt)
         try:
-            self._servers[server].submit(entry.task_to_send(now_s)).add_done_callback(forward)
+            self._servers[server].submit(entry.task_to_send(now_s)).add_done_callback(answered)
         except BaseException as error:  # foreign code
             raised: Future[TaskResult] = Future()
             raised.set_exception(error)
-            forward(raised)
+            answered(raised)
 
     # Answers.
 
