@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, WithJsonSchema, model_validator
+from pydantic import Field, model_validator
 
 from lad_rllib.declared import Text
 from lad_rllib.edge import (
@@ -31,17 +31,11 @@ EMBEDDED = "embedded"
 MAX_SEED = 2**62
 
 
-def _profile_in_file() -> dict[str, Any]:
-    """Schema of a device profile in a fleet file: a name, or a mapping whose times alone are needed."""
-    mapping = DeviceProfile.model_json_schema()
-    mapping["required"] = ["overhead_s", "per_step_s"]
-    return {"anyOf": [{"type": "string"}, mapping], "description": "name of a device profile, or its fields"}
-
-
 class EmulatedKeys(FileKeys):
     """Keys of an emulated server's entry that no single server keeps."""
 
-    profiles: Annotated[Text | None, Field(description="file that profile is a name in; null: the shipped one")] = None
+    profiles: Text | None = None
+    """File that ``profile`` is a name in; null: the shipped one."""
 
 
 class EmulatedServer(ServerSpec):
@@ -51,15 +45,16 @@ class EmulatedServer(ServerSpec):
     file_keys: ClassVar[type[FileKeys]] = EmulatedKeys
 
     kind: Literal["emulated"] = "emulated"
-    num_cpus: Amount = 0.1  # it sleeps nearly all the time
-    profile: Annotated[
-        DeviceProfile,
-        Field(description="service times of the device"),
-        WithJsonSchema(_profile_in_file(), mode="validation"),
-    ]
-    seed: Annotated[int, Field(ge=0, le=MAX_SEED, description="seed of the jitter; default: position")] = 0
-    cold_start: Annotated[bool, Field(description="whether loading takes the profile's cold_start_s")] = False
-    make_png: Annotated[bool, Field(description="whether to draw a picture")] = True
+    num_cpus: Amount = 0.1
+    """CPUs that Ray reserves; it sleeps nearly all the time."""
+    profile: DeviceProfile
+    """Service times of the device; in a file the name of a profile, or a mapping of its fields."""
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 0
+    """Seed of the jitter; by default the position, and with a count the next ones."""
+    cold_start: bool = False
+    """Whether loading takes the profile's ``cold_start_s``."""
+    make_png: bool = True
+    """Whether to draw a picture."""
 
     @classmethod
     def from_file(cls, values: dict[str, Any], keys: Any, position: int, folder: Path) -> dict[str, Any]:
@@ -88,6 +83,14 @@ class EmulatedServer(ServerSpec):
         """The device."""
         return self.profile.name
 
+    @classmethod
+    def file_schema(cls) -> dict[str, Any]:
+        """The schema, in which a profile is a name, or a mapping whose times alone are needed."""
+        schema = super().file_schema()
+        profile = schema["properties"]["profile"] | {"required": ["overhead_s", "per_step_s"]}
+        schema["properties"]["profile"] = {"anyOf": [{"type": "string"}, profile]}
+        return schema
+
     def numbered(self, index: int) -> Self:
         """One of several, with a seed of its own."""
         return super().numbered(index).model_copy(update={"seed": self.seed + index})
@@ -97,30 +100,28 @@ class DiffusersServer(ServerSpec):
     """A pipeline of diffusers, maybe paced to a slower device."""
 
     kind: Literal["diffusers"] = "diffusers"
-    num_cpus: Amount = 1.0  # it computes on a core, or feeds a GPU
-    model: Annotated[Text, Field(description="embedded, the folder of a pipeline, or a name of the hub")] = EMBEDDED
-    dtype: Annotated[Literal[DTYPES], Field(description="number format")] = "auto"  # type: ignore[valid-type]
-    device: Annotated[Text, Field(description="torch device; auto: CUDA where there is one")] = "auto"
-    memory_profile: Annotated[
-        Literal[tuple(MEMORY_PROFILES)],  # type: ignore[valid-type]
-        Field(description="how the pipeline is laid out in memory"),
-    ] = "full"
-    guidance: Annotated[
-        Annotated[float, Field(ge=0, le=MAX_GUIDANCE)] | None,
-        Field(description="guidance scale of tasks that name none; null: the pipeline's"),
-    ] = None
-    negative_prompt: Annotated[str, Field(description="what images should not show")] = ""
-    width: Annotated[Side | None, Field(description="width of tasks that name none [pixel]; null: the model's")] = None
-    height: Annotated[Side | None, Field(description="height of tasks that name none [pixel]; null: the model's")] = (
-        None
-    )
-    max_sequence_length: Annotated[
-        Annotated[int, Field(ge=0, le=2**16)] | None,
-        Field(description="tokens of T5; null: 0 without T5, else the pipeline's"),
-    ] = None
-    min_step_s: Annotated[
-        float, Field(ge=0, le=MAX_DURATION_S, description="emulates a slower device: minimum time of a step [s]")
-    ] = 0.0
+    num_cpus: Amount = 1.0
+    """CPUs that Ray reserves; it computes on a core, or feeds a GPU."""
+    model: Text = EMBEDDED
+    """``embedded``, the folder of a pipeline, or a name of the Hugging Face hub."""
+    dtype: Literal[DTYPES] = "auto"  # type: ignore[valid-type]
+    """Number format; ``auto``: float16 on CUDA, else float32."""
+    device: Text = "auto"
+    """torch device; ``auto``: CUDA where there is one."""
+    memory_profile: Literal[tuple(MEMORY_PROFILES)] = "full"  # type: ignore[valid-type]
+    """How the pipeline is laid out in memory."""
+    guidance: Annotated[float, Field(ge=0, le=MAX_GUIDANCE)] | None = None
+    """Guidance scale of tasks that name none; null: the pipeline's."""
+    negative_prompt: str = ""
+    """What images should not show."""
+    width: Side | None = None
+    """Width of tasks that name none [pixel]; null: the model's."""
+    height: Side | None = None
+    """Height of tasks that name none [pixel]; null: the model's."""
+    max_sequence_length: Annotated[int, Field(ge=0, le=2**16)] | None = None
+    """Tokens of T5; null: 0 without T5, else the pipeline's."""
+    min_step_s: Annotated[float, Field(ge=0, le=MAX_DURATION_S)] = 0.0
+    """Minimum time of a denoising step [s], to emulate a slower device; 0: none."""
 
     @model_validator(mode="after")
     def _has_the_device_it_needs(self) -> Self:

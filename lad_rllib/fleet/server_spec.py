@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, Field, create_model, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from lad_rllib.declared import Declared, Text, check_keys, declared, plain, shown, suggestion
 from lad_rllib.edge.engines.engine import Engine
@@ -20,6 +20,7 @@ from lad_rllib.edge.engines.profiles import Side
 from lad_rllib.edge.server import MAX_QUEUE_LIMIT
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.plugins import Registry
+from lad_rllib.reference import json_schema
 
 MAX_SERVERS = 1000
 """Servers of a fleet; each is a process of its own, of at least 134 MB."""
@@ -49,51 +50,42 @@ Size = Annotated[list[Side], Field(min_length=2, max_length=2)]
 class FileKeys(Declared):
     """Keys of a fleet file's entry that no single server keeps."""
 
-    count: Annotated[int, Field(ge=1, le=MAX_SERVERS, description="so many servers of this kind")] = 1
+    count: Annotated[int, Field(ge=1, le=MAX_SERVERS)] = 1
+    """So many servers of this kind."""
 
 
 class ServerSpec(Declared):
-    """What every edge server has.
-
-    Attributes:
-        in_real_time: Whether its images take real time; an emulated server follows the fleet's ``time_scale``.
-        file_keys: Keys of an entry of this kind in a fleet file besides the fields.
-    """
+    """What every edge server has."""
 
     in_real_time: ClassVar[bool] = True
+    """Whether its images take real time; an emulated server follows the fleet's ``time_scale``."""
     file_keys: ClassVar[type[FileKeys]] = FileKeys
+    """Keys of an entry of this kind in a fleet file, besides the fields."""
 
-    name: Annotated[Name, Field(description="unique name; with a count, name-0, name-1, …")]
-    kind: Annotated[str, Field(description="kind of the server")]
-    num_cpus: Annotated[Amount, Field(description="CPUs that Ray reserves, fractions honoured")] = 1.0
-    num_gpus: Annotated[Amount, Field(description="GPUs that Ray reserves; a fraction limits no memory")] = 0.0
-    resources: Annotated[
-        dict[Text, Positive],
-        AfterValidator(_no_core),
-        Field(description="custom resources that pin it to a node that has them"),
-    ] = {}
-    labels: Annotated[
-        dict[Text, str],
-        Field(description="node labels and their value, or Ray's selector (!x, in(x, y)), that pin it to a node"),
-    ] = {}
-    link_rate_mbit_per_s: Annotated[
-        Positive | None, Field(description="rate of its emulated link [Mbit/s]; null: none is emulated")
-    ] = None
-    queue_limit: Annotated[
-        int, Field(ge=1, le=MAX_QUEUE_LIMIT, description="tasks that may wait beside the running one")
-    ] = 64
-    max_restarts: Annotated[
-        int, Field(ge=-1, le=2**31 - 1, description="how often Ray starts a lost process again; -1: always")
-    ] = 1
-    stall_s: Annotated[Positive, Field(description="unhealthy if the running task did no step for so long [s]")] = 300.0
-    allowed_sizes: Annotated[
-        Annotated[list[Size], Field(min_length=1)] | None,
-        Field(description="sizes (width, height) that are served [pixel]; null: all that the engine can"),
-    ] = None
-    warm_up_sizes: Annotated[
-        list[Size] | None,
-        Field(description="sizes that run once before it is ready [pixel]; null: the default size; []: none"),
-    ] = None
+    name: Name
+    """Unique name; with a count, ``name-0``, ``name-1``, …; by default kind and position."""
+    kind: str
+    """Kind of the server."""
+    num_cpus: Amount = 1.0
+    """CPUs that Ray reserves; fractions are honoured."""
+    num_gpus: Amount = 0.0
+    """GPUs that Ray reserves; a fraction limits no memory."""
+    resources: Annotated[dict[Text, Positive], AfterValidator(_no_core)] = {}
+    """Custom resources that pin it to a node that has them."""
+    labels: dict[Text, str] = {}
+    """Node labels with their value, or Ray's selector (``!x``, ``in(x, y)``), that pin it to a node."""
+    link_rate_mbit_per_s: Positive | None = None
+    """Rate of its emulated link [Mbit/s]; null: no link is emulated."""
+    queue_limit: Annotated[int, Field(ge=1, le=MAX_QUEUE_LIMIT)] = 64
+    """Tasks that may wait beside the running one."""
+    max_restarts: Annotated[int, Field(ge=-1, le=2**31 - 1)] = 1
+    """How often Ray starts a lost process again; -1: always."""
+    stall_s: Positive = 300.0
+    """Unhealthy if the running task did no step for so long [s]."""
+    allowed_sizes: Annotated[list[Size], Field(min_length=1)] | None = None
+    """Sizes (width, height) that are served [pixel]; null: all that the engine can."""
+    warm_up_sizes: list[Size] | None = None
+    """Sizes that run once before it is ready [pixel]; null: the engine's default size; ``[]``: none."""
 
     @model_validator(mode="after")
     def _reserves_something(self) -> Self:
@@ -136,6 +128,14 @@ class ServerSpec(Declared):
     def is_pinned(self) -> bool:
         """Whether resources or labels of its own decide where it runs."""
         return bool(self.resources or self.labels)
+
+    @classmethod
+    def file_schema(cls) -> dict[str, Any]:
+        """JSON schema of an entry of this kind in a fleet file."""
+        schema = json_schema(cls)
+        schema["properties"] |= json_schema(cls.file_keys)["properties"]
+        schema["required"] = ["kind", *(key for key in schema["required"] if key not in ("kind", "name"))]
+        return schema
 
     def numbered(self, index: int) -> Self:
         """One of several servers that an entry with a count describes."""
@@ -199,14 +199,3 @@ def _kind(where: str, entry: Mapping[Any, Any]) -> type[ServerSpec]:
         if key not in (keys := {*kind.model_fields, *kind.file_keys.model_fields}):
             raise ConfigurationError(f"{where}key {shown(key)} is not of kind {name}; {suggestion(key, keys)}")
     return kind
-
-
-def server_schema(kind: str) -> dict[str, Any]:
-    """JSON schema of an entry of a fleet file of this kind, for editors."""
-    model = SERVER_KINDS[kind]
-    keys = {key: (field.annotation, field) for key, field in model.file_keys.model_fields.items()}
-    schema = create_model(model.__name__, __base__=model, **keys).model_json_schema()  # type: ignore[call-overload]
-    schema["properties"]["kind"] = {"const": kind, "description": "kind of the server"}
-    schema["required"] = ["kind", *(key for key in schema.get("required", []) if key not in ("kind", "name"))]
-    entry: dict[str, Any] = schema
-    return entry

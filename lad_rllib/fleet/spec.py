@@ -18,10 +18,10 @@ from lad_rllib.fleet.server_spec import (
     Name,
     Positive,
     ServerSpec,
-    server_schema,
     server_specs,
 )
 from lad_rllib.names import SHIPPED_FLEETS
+from lad_rllib.reference import json_schema
 from lad_rllib.text_files import read_structured
 
 MAX_STATIONS = 10_000
@@ -32,25 +32,20 @@ _FILE_ENDINGS = (".yaml", ".yml", ".json")
 class FleetSpec(Declared):
     """What a fleet is; :func:`fleet_schema` is the schema of its file."""
 
-    name: Annotated[Name, Field(description="name of the fleet, part of its servers' names; default: the file's name")]
-    stations: Annotated[
-        int, Field(ge=1, le=MAX_STATIONS, description="base stations, where tasks arrive; default: number of servers")
-    ]
-    time_scale: Annotated[
-        Positive, Field(description="wall seconds per second of emulated servers; 1 beside a real pipeline")
-    ] = 1.0
-    home_server: Annotated[
-        list[Annotated[int, Field(ge=-1)]],
-        Field(description="server (from 0) at each station, whose tasks need no upload; -1: none; default: b at b"),
-    ]
-    servers: Annotated[tuple[SerializeAsAny[ServerSpec], ...], Field(strict=False, description="the edge servers")]
-    placement: Annotated[
-        Literal["pack", "spread", "strict_pack", "strict_spread", "none"],
-        Field(description="how servers that name no node are spread over the nodes; none: Ray places each by itself"),
-    ] = "spread"
-    placement_timeout_s: Annotated[
-        Positive, Field(description="longest wait for nodes that offer what the servers need [wall seconds]")
-    ] = 30.0
+    name: Name
+    """Name of the fleet, part of its servers' names in a cluster; by default the file's name."""
+    stations: Annotated[int, Field(ge=1, le=MAX_STATIONS)]
+    """Base stations, where tasks arrive; by default as many as servers."""
+    time_scale: Positive = 1.0
+    """Wall seconds per second of emulated servers; 1 if a server works in real time."""
+    home_server: list[Annotated[int, Field(ge=-1)]]
+    """Server (from 0) at each station, whose tasks need no upload; -1: none; by default server b at station b."""
+    servers: Annotated[tuple[SerializeAsAny[ServerSpec], ...], Field(strict=False)]
+    """The edge servers."""
+    placement: Literal["pack", "spread", "strict_pack", "strict_spread", "none"] = "spread"
+    """How servers that name no node of their own are spread over the nodes; ``none``: Ray places each by itself."""
+    placement_timeout_s: Positive = 30.0
+    """Longest wait for nodes that offer what the servers need [wall seconds]."""
 
     @model_validator(mode="before")
     @classmethod
@@ -160,15 +155,11 @@ def _servers(where: str, entries: object, folder: Path) -> list[ServerSpec]:
 
 def fleet_schema() -> dict[str, Any]:
     """JSON schema of a fleet file with every server kind that is installed, for editors that complete and check it."""
-    schema = FleetSpec.model_json_schema()
-    definitions: dict[str, Any] = {}
-    for kind in SERVER_KINDS:
-        entry = server_schema(kind)
-        definitions |= entry.pop("$defs", {}) | {kind: entry}
-    servers = schema["properties"]["servers"] | {
-        "items": {"oneOf": [{"$ref": f"#/$defs/{kind}"} for kind in SERVER_KINDS]},
+    schema = json_schema(FleetSpec)
+    schema["required"] = ["servers"]
+    schema["properties"]["servers"] |= {
+        "items": {"oneOf": [SERVER_KINDS[kind].file_schema() for kind in SERVER_KINDS]},
         "minItems": 1,
         "maxItems": MAX_SERVERS,
     }
-    properties = schema["properties"] | {"servers": servers}
-    return schema | {"properties": properties, "required": ["servers"], "$defs": definitions}
+    return schema

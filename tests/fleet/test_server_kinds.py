@@ -98,4 +98,5 @@ def test_the_schema_refuses_what_reading_the_file_refuses(change):
 def test_the_schema_knows_the_kinds_of_other_packages(installed, fleet_file):
     schema = fleet_schema()
     jsonschema.Draft202012Validator(schema).validate(yaml.safe_load(fleet_file.read_text()))
-    assert schema["$defs"]["waves"]["properties"]["side"]["description"] == "width and height of images [pixel]"
+    waves = schema["properties"]["servers"]["items"]["oneOf"][-1]["properties"]
+    assert waves["side"]["description"] == "Width and height of images [pixel]."

@@ -28,34 +28,28 @@ _Duration = Annotated[float, Field(ge=0, le=MAX_DURATION_S)]
 
 
 class DeviceProfile(Declared):
-    """How long a device takes for an image.
-
-    Attributes:
-        name: Name of the device.
-        overhead_s: Computing delay of an image besides its denoising steps [s].
-        per_step_s: Computing delay of one denoising step [s].
-        origin: ``measured`` or ``assumption``.
-        source: Where the numbers come from, in words.
-        jitter: Coefficient of variation of the computing delay (standard deviation over mean); 0: none.
-        cold_start_s: Loading the model [s].
-        width: Width of the image that the numbers hold for [pixel], and default size of the emulated server.
-        height: Its height [pixel].
-        result_mbit: Size of the finished image [Mbit]; default: mean of the setting of arXiv 2412.18212.
-
-    Raises:
-        ConfigurationError: for a number that cannot be, or no source.
-    """
+    """How long a device takes for an image."""
 
     name: Text
+    """Name of the device."""
     overhead_s: _Duration
+    """Computing delay of an image besides its denoising steps [s]."""
     per_step_s: Annotated[float, Field(gt=0, le=MAX_DURATION_S)]
+    """Computing delay of one denoising step [s]."""
     origin: Literal["measured", "assumption"]
+    """Whether the numbers were ``measured`` or are an ``assumption``."""
     source: Text
+    """Where the numbers come from, in words."""
     jitter: Annotated[float, Field(ge=0, le=MAX_JITTER)] = 0.0
+    """Coefficient of variation of the computing delay (standard deviation over mean); 0: none."""
     cold_start_s: _Duration = 0.0
+    """Loading the model [s]."""
     width: Side = 512
+    """Width of the image that the numbers hold for [pixel], and default of the emulated server."""
     height: Side = 512
+    """Height of that image [pixel]."""
     result_mbit: Annotated[float, Field(ge=0, le=MAX_TRANSFER_MBIT)] = 0.8
+    """Size of the finished image [Mbit]; default: mean of the setting of arXiv 2412.18212."""
 
     @property
     def expected(self) -> DelayFit:

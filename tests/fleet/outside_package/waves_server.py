@@ -60,7 +60,8 @@ class WavesServer(ServerSpec):
     """A painter of waves."""
 
     kind: Literal["waves"] = "waves"
-    side: Annotated[int, Field(ge=8, le=512, multiple_of=8, description="width and height of images [pixel]")] = 64
+    side: Annotated[int, Field(ge=8, le=512, multiple_of=8)] = 64
+    """Width and height of images [pixel]."""
 
     def make_engine(self, time_scale):
         return WavesEngine(self.side)
