@@ -126,7 +126,7 @@ def run(parsed: argparse.Namespace) -> int:
             if parsed.keep_images:
                 _keep_images(result, output / "images" / f"{name}-{number}")
             if number == max(numbers) and name == names[0]:
-                save_contact_sheet(result.deliveries, output / "contact_sheet.png", columns=10, most=60)
+                save_contact_sheet(result.deliveries, output / "contact_sheet.png", columns=10, max_images=60)
     frame = rows.frame
     _print(frame, numbers, spec.name)
     plot(frame, output / "prototype.png", spec.name)
@@ -138,10 +138,16 @@ def run(parsed: argparse.Namespace) -> int:
 
 def _all_schedulers(spec: FleetSpec, checkpoint: str | None) -> list[str]:
     """All that can decide for the fleet, the learned one first."""
-    names = [*([LEARNED] if checkpoint else []), *WITHOUT_LEARNING]
-    if -1 in spec.home_server:
-        names.remove("local-only")
-        print("local-only left out: not every base station has an edge server", file=sys.stderr)
+    from lad_rllib.scheduling import HEURISTICS
+
+    names = [LEARNED] if checkpoint else []
+    for name in WITHOUT_LEARNING:
+        try:
+            HEURISTICS[name].check_stations(spec.home_server)
+        except ConfigurationError as error:
+            print(f"left out: {error}", file=sys.stderr)
+        else:
+            names.append(name)
     return names
 
 

@@ -16,7 +16,7 @@ from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import Fleet, FleetModel, FleetSpec, load_fleet
 from lad_rllib.fleet.fleet import PROFILE_REPEATS, PROFILE_STEPS
 from lad_rllib.runs import cluster
-from lad_rllib.scheduling import Scheduler, make_heuristic
+from lad_rllib.scheduling import HEURISTICS, Scheduler, make_heuristic
 from lad_rllib.service import Dispatcher
 from lad_rllib.simulator import Setting
 
@@ -84,11 +84,11 @@ class Decider:
         """
         if self.setting is not None:
             FleetModel.from_setting(self.setting).check_fleet(spec)
-        if self.name == "local-only" and -1 in spec.home_server:
-            raise ConfigurationError(
-                f"local-only needs an edge server at every base station; station {spec.home_server.index(-1)} of fleet "
-                f"{spec.name} has none"
-            )
+        if self.name in HEURISTICS:
+            try:
+                HEURISTICS[self.name].check_stations(spec.home_server)
+            except ConfigurationError as error:
+                raise ConfigurationError(f"fleet {spec.name}: {error}") from None
 
     def dispatcher(self, fleet: Fleet, model: FleetModel, seed: int) -> Dispatcher:
         """A dispatcher that lets it decide for a fleet."""

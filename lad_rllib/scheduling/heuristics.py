@@ -7,6 +7,8 @@ naming the class in its entry-point group ``lad_rllib.heuristics``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -33,6 +35,17 @@ class Heuristic:
     def decide(self, tasks: SlotTasks, rng: np.random.Generator) -> IntArray:
         """See :class:`~lad_rllib.scheduling.scheduler.Scheduler`."""
         raise NotImplementedError
+
+    @classmethod
+    def check_stations(cls, home_server: Sequence[int] | NDArray[np.integer]) -> None:
+        """Refuse base stations that it cannot decide for.
+
+        Args:
+            home_server: Server at each base station, -1 for none, length B.
+
+        Raises:
+            ConfigurationError: naming the station.
+        """
 
     @classmethod
     def suits(cls, network: EdgeNetwork, arrivals: Arrivals) -> bool:
@@ -250,12 +263,16 @@ class LocalOnly(Heuristic):
 
     def decide(self, tasks: SlotTasks, rng: np.random.Generator) -> IntArray:
         """See :class:`~lad_rllib.scheduling.scheduler.Scheduler`."""
-        home = tasks.network.home_server
-        if home.min() < 0:
+        self.check_stations(tasks.network.home_server)
+        return np.broadcast_to(tasks.network.home_server[:, None], tasks.mask.shape).copy()
+
+    @classmethod
+    def check_stations(cls, home_server: Sequence[int] | NDArray[np.integer]) -> None:
+        """See :class:`Heuristic`."""
+        if min(home_server) < 0:
             raise ConfigurationError(
-                f"local-only needs an edge server at every base station; station {int(home.argmin())} has none"
+                f"local-only needs an edge server at every base station; station {int(np.argmin(home_server))} has none"
             )
-        return np.broadcast_to(home[:, None], tasks.mask.shape).copy()
 
     @classmethod
     def suits(cls, network: EdgeNetwork, arrivals: Arrivals) -> bool:

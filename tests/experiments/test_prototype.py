@@ -69,7 +69,8 @@ def test_a_number_of_tasks_that_is_given_twice_is_run_once(prototype, tmp_path):
 def test_local_only_is_left_out_where_a_station_has_no_server(prototype, tmp_path, capsys):
     assert prototype("--tasks", 1) == 0
     assert "local-only" not in set(results(tmp_path)["scheduler"]) and len(results(tmp_path)) == 5
-    assert the_line(capsys.readouterr().err) == "local-only left out: not every base station has an edge server"
+    told = the_line(capsys.readouterr().err)
+    assert told == "left out: local-only needs an edge server at every base station; station 2 has none"
     assert prototype("--tasks", 1, stations=2) == 0
     assert "local-only" in set(results(tmp_path)["scheduler"])
 
@@ -128,7 +129,10 @@ def test_a_trained_policy_is_compared_first(prototype, trained_on_fleet, tmp_pat
         (["--steps", 0, 3], "denoising steps must be a range within 1 to 1000, got 0 to 3"),
         (["--seed", -1], "--seed must be at least 0 and at most 4294967295, got -1"),
         (["--schedulers", "lad-ts"], "scheduler lad-ts needs --checkpoint"),
-        (["--schedulers", "local-only"], "station 2 of fleet two has none"),
+        (
+            ["--schedulers", "local-only"],
+            "fleet two: local-only needs an edge server at every base station; station 2 has none",
+        ),
         (["--shared-fleet"], "--shared-fleet and --in-process contradict each other"),
         (["--prompts", "nowhere.txt"], "cannot read prompts from nowhere.txt"),
         (["--schedulers", "lad-ts", "--checkpoint", "nowhere"], "there is no checkpoint nowhere"),
