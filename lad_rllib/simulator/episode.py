@@ -91,6 +91,39 @@ class SlotDelays:
         return self.upload_s + self.waiting_s + self.computing_s + self.download_s
 
 
+def slot_delays(tasks: SlotTasks, action: NDArray[np.integer]) -> tuple[SlotDelays, NDArray[np.float64]]:
+    """Delays of a slot's tasks on their servers, and the work that each server is sent.
+
+    Args:
+        tasks: The slot, with the true work and queues.
+        action: Server of each task, shape (E, B, N); any server where there is no task.
+
+    Returns:
+        The delays, and the work sent [Gcycle], shape (E, A).
+
+    Raises:
+        IndexError: if a task is sent to a server that does not exist.
+    """
+    network, mask = tasks.network, tasks.mask
+    least, greatest, servers = action.min(), action.max(), network.num_servers
+    if least < 0 or greatest >= servers:
+        raise IndexError(f"a task was sent to server {greatest if least >= 0 else least}; servers are 0..{servers - 1}")
+    work, flat = tasks.workload_gcycles, action.reshape(len(mask), -1)
+    before, sent = delays.work_before_in_slot_gcycles(work.reshape(len(mask), -1), flat, servers)
+    queue = np.take_along_axis(tasks.queue_gcycles, flat, axis=1)
+    capacity, link_rate = network.capacity_gcycles_per_s[action], network.link_rate_mbit_per_s[action]
+    waiting = delays.waiting_delay_s(queue.reshape(mask.shape), before.reshape(mask.shape), capacity)
+    upload = delays.upload_delay_s(tasks.task_mbit, link_rate, action == network.home_server[:, None])
+    download = delays.download_delay_s(tasks.result_mbit, link_rate)
+    result = SlotDelays(
+        upload_s=np.where(mask, upload, 0.0),
+        waiting_s=np.where(mask, waiting, 0.0),
+        computing_s=delays.computing_delay_s(work, capacity),
+        download_s=np.where(mask, download, 0.0),
+    )
+    return result, sent
+
+
 class EdgeSimulator:
     """Plays arrivals slot by slot: offloading decisions in, service delays and queues out.
 
@@ -113,7 +146,6 @@ class EdgeSimulator:
         self.slot = 0
         self.queue_gcycles = np.zeros((arrivals.task_counts.shape[0], network.num_servers))
         self._seen = SeenQueues(*self.queue_gcycles.shape) if arrivals.shown_workload_gcycles is not None else None
-        self._is_home = network.home_server[:, None]
 
     @property
     def tasks(self) -> SlotTasks:
@@ -137,36 +169,15 @@ class EdgeSimulator:
         Raises:
             IndexError: if a task is sent to a server that does not exist.
         """
-        shown, network = self.tasks, self.network
+        shown = self.tasks
         tasks = shown.revealed or shown
-        mask = tasks.mask
-        action = np.where(mask, action, 0)
-        if action.min() < 0 or action.max() >= network.num_servers:
-            raise IndexError(
-                f"a task was sent to server {action.max() if action.min() >= 0 else action.min()}; "
-                f"servers are 0..{network.num_servers - 1}"
-            )
-        episodes = len(mask)
-        before, sent = delays.work_before_in_slot_gcycles(
-            tasks.workload_gcycles.reshape(episodes, -1), action.reshape(episodes, -1), network.num_servers
-        )
-        capacity = network.capacity_gcycles_per_s[action]
-        link_rate = network.link_rate_mbit_per_s[action]
-        queue = np.take_along_axis(self.queue_gcycles, action.reshape(episodes, -1), axis=1)
-        waiting = delays.waiting_delay_s(queue.reshape(mask.shape), before.reshape(mask.shape), capacity)
-        upload = delays.upload_delay_s(tasks.task_mbit, link_rate, action == self._is_home)
-        download = delays.download_delay_s(tasks.result_mbit, link_rate)
-        result = SlotDelays(
-            upload_s=np.where(mask, upload, 0.0),
-            waiting_s=np.where(mask, waiting, 0.0),
-            computing_s=delays.computing_delay_s(tasks.workload_gcycles, capacity),
-            download_s=np.where(mask, download, 0.0),
-        )
+        action = np.where(tasks.mask, action, 0)
+        result, sent = slot_delays(tasks, action)
         if self._seen is not None:
-            done = network.capacity_gcycles_per_s * network.slot_s
-            self._seen.advance(mask, action, tasks.workload_gcycles, shown.workload_gcycles, done)
+            done = self.network.capacity_gcycles_per_s * self.network.slot_s
+            self._seen.advance(tasks.mask, action, tasks.workload_gcycles, shown.workload_gcycles, done)
         self.queue_gcycles = delays.next_queue_gcycles(
-            self.queue_gcycles, sent, network.capacity_gcycles_per_s, network.slot_s
+            self.queue_gcycles, sent, self.network.capacity_gcycles_per_s, self.network.slot_s
         )
         self.slot += 1
         return result
