@@ -18,6 +18,9 @@ from lad_rllib.edge.engines.noise_schedule import NoiseSchedule
 from tests.edge.engines import task
 from tests.edge.tiny_pipeline import make_tiny_unet_pipeline
 
+# diffusers asks numpy for arrays in the old way, 50,000 times.
+pytestmark = pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")
+
 CALLS = {
     "euler": (EulerDiscreteScheduler, {}, lambda steps: steps),
     "multistep": (DPMSolverMultistepScheduler, {}, lambda steps: steps),
