@@ -9,10 +9,9 @@ STAMP := $(VENV)/.installed
 export OMP_NUM_THREADS := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-# Several test processes, each with whole files and, if these need one, a Ray cluster of its own. Tests with a cluster
-# mostly wait for other processes: three of them keep two cores busy.
-IN_PARALLEL := -n 2 --dist loadfile
-WITH_CLUSTERS := -n 3 --dist loadfile
+# Several test processes, each with whole files and, if these need one, a Ray cluster of its own. Tests often wait for
+# other processes, or for a server: three of them keep two cores busy.
+IN_PARALLEL := -n 3 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-extended check lint docs build bench bench-dispatch bench-scaling check-cluster cluster-test cluster-test-s3 format fuzz clean
@@ -52,7 +51,7 @@ demo: $(STAMP) ## train two policies on the paper's setting, compare, then send 
 
 test: lint $(VENV)/aws-check/.installed ## format, lint, types and all tests
 	$(BIN)/pytest -q $(IN_PARALLEL) -m "not cluster and not lab and not extended"
-	$(BIN)/pytest -q $(WITH_CLUSTERS) -m "cluster and not serial and not lab and not extended"
+	$(BIN)/pytest -q $(IN_PARALLEL) -m "cluster and not serial and not lab and not extended"
 	$(BIN)/pytest -q -m "serial and not lab and not extended"
 
 test-extended: $(STAMP) ## the slower tests that 'make test' leaves out
