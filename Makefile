@@ -33,7 +33,7 @@ demo: $(STAMP) ## train two policies on the paper's setting, compare, then send 
 	@echo "The paper's method: each base station learns from the delays of its own tasks."
 	$(BIN)/python experiments/train.py --episodes 40 --seed 1 --output results/demo --overwrite
 	@echo; echo "LAD-TS for the delay of all tasks: what beats the greedy oracle."
-	$(BIN)/python experiments/train.py --objective system_delay --episodes 20 --seed 1 --output results/demo/system \
+	$(BIN)/python experiments/train.py --algorithm lad-pmd --episodes 20 --seed 1 --output results/demo/system \
 		--overwrite
 	@echo; echo "Both policies, the oracle and heuristics on the same fresh arrivals."
 	$(BIN)/python experiments/evaluate.py --checkpoint results/demo/checkpoint results/demo/system/checkpoint

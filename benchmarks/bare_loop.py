@@ -12,7 +12,8 @@ from lad_rllib import names
 from lad_rllib.algorithms.common.acting import choose_servers, fleet_states
 from lad_rllib.algorithms.common.latent_memory import LatentMemory
 from lad_rllib.algorithms.common.replay_buffer import FleetReplayBuffer, SlotSample
-from lad_rllib.algorithms.soft_actor_critic.networks import StationNetworks, optimizer_step, update_stations
+from lad_rllib.algorithms.lad_ts.networks import LADTSNetworks
+from lad_rllib.algorithms.soft_actor_critic.networks import optimizer_step, update_stations
 from lad_rllib.envs import FleetVectorEnv
 
 BATCH, LEARNING_STARTS, CAPACITY = 64, 300, 1000
@@ -25,10 +26,10 @@ class BareLoop:
         self.env = FleetVectorEnv({"setting": setting})
         network, tasks = self.env.setting.network, self.env.setting.arrivals.max_tasks
         stations, servers = network.num_stations, network.num_servers
-        self.networks = StationNetworks(stations, servers, seed=seed)
-        self.optimizers = self.networks.optimizers(1e-4, 1e-3, 3e-4)
+        self.networks = LADTSNetworks(stations, servers, seed=seed)
+        self.optimizers = self.networks.optimizers(actor_lr=1e-4, critic_lr=1e-3, alpha_lr=3e-4)
         self.buffer = FleetReplayBuffer(stations, servers, CAPACITY, latent_after_acting=True, zero_next_queues=True)
-        self.memory = LatentMemory("station_slot_task", (1, stations, tasks, servers), seed=[[seed]])
+        self.memory = LatentMemory("station_slot_task", (1, stations, tasks, servers), seeds=[[seed]])
         self.rng = np.random.default_rng(seed)
         self.generator = torch.Generator().manual_seed(seed)
         self.seed: int | None = seed

@@ -43,14 +43,14 @@ class Training:
     def __init__(self, point: Point, slots: int = 60) -> None:
         self._episodes_of_call = max(point.env_runners, 1) * point.envs
         self._slots_of_episode = slots - 1  # the last one is seen, but not decided
-        self._spent_s = {"_update": 0.0, "_share_weights": 0.0}
+        self._spent_s = {"_update": 0.0, "share": 0.0}
         self._updates = 0
         self.algorithm = configuration(point, slots).build_algo()
         self.algorithm.train()
         while self.algorithm.replay_buffer.size.min() <= self.algorithm.config.learning_starts:
             self.algorithm.train()
-        for method in self._spent_s:
-            setattr(self.algorithm, method, self._timed(method, getattr(self.algorithm, method)))
+        for owner, method in ((self.algorithm, "_update"), (self.algorithm.weights, "share")):
+            setattr(owner, method, self._timed(method, getattr(owner, method)))
 
     def _timed(self, name: str, method: Callable[[], None]) -> Callable[[], None]:
         def timed() -> None:
@@ -70,7 +70,7 @@ class Training:
         return Run(
             wall_s=time.perf_counter() - begin,
             updating_s=self._spent_s["_update"] - before["_update"],
-            sharing_s=self._spent_s["_share_weights"] - before["_share_weights"],
+            sharing_s=self._spent_s["share"] - before["share"],
             episodes=calls * self._episodes_of_call,
             slots=calls * self._episodes_of_call * self._slots_of_episode,
             updates=self._updates - updates,

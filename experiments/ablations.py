@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from experiments.comparison import pictures, tables  # noqa: E402
 from experiments.comparison.runs import Case, CaseRuns, add_run_arguments  # noqa: E402
 from lad_rllib import names  # noqa: E402
-from lad_rllib.algorithms.common.config import PRESETS  # noqa: E402
+from lad_rllib.algorithms.lad_ts import PRESETS  # noqa: E402
 from lad_rllib.cli import flags  # noqa: E402
 from lad_rllib.cli.main import run_command  # noqa: E402
 from lad_rllib.errors import ConfigurationError  # noqa: E402
@@ -41,9 +41,10 @@ CHANGED = (
     "target_entropy",
     "clip_denoised",
 )
-VARIANTS = ("latent_start", *CHANGED)
+LATENT_START = "latent_start"
+VARIANTS = (LATENT_START, *CHANGED)
 MEANINGS = {
-    "latent_start": "where the chain starts",
+    LATENT_START: "where the chain starts",
     "latent_content": "what the latent memory stores",
     "latent_index": "what it is indexed by",
     "denoiser_output": "noise predictor's last layer",
@@ -68,7 +69,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         episodes=2,
         checkpoint_every=1,
         bases=["published_code"],
-        variants=["latent_start", "latent_content"],
+        variants=[LATENT_START, "latent_content"],
     )
     parsed = parser.parse_args(arguments)
     parsed.command = "ablations"
@@ -76,9 +77,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def change(base: str, setting: str) -> dict[str, Any]:
-    """The other value of a setting, and what it needs besides."""
-    if setting == "latent_start":
-        return {"latent_start": "noise"}
+    """The other value of a setting, and what it needs besides; D2SAC-TS is LAD-TS that starts from noise."""
+    if setting == LATENT_START:
+        return {}
     other = next(preset for preset in PRESETS if preset != base)
     values = {setting: PRESETS[other][setting]}
     if values.get("latent_content") == "logits":
@@ -98,11 +99,12 @@ def cases_of(bases: list[str], variants: list[str]) -> list[Case]:
             setting: change(base, setting) for setting in variants if (base, setting) != ("paper", "clip_denoised")
         }
         for setting, values in changes.items():
-            told = ", ".join(f"{key}={value}" for key, value in values.items())
+            method = "d2sac-ts" if setting == LATENT_START else "lad-ts"
+            told = "latent_start=noise" if setting == LATENT_START else ", ".join(f"{k}={v}" for k, v in values.items())
             cases.append(
                 Case(
                     f"{base}: {told}" if told else base,
-                    "lad-ts",
+                    method,
                     training={"preset": base, **values},
                     columns={"base": base, "changed": setting, "values": told},
                 )

@@ -1,12 +1,12 @@
-"""LAD-TS that learns for everybody, beside the greedy oracle that the paper calls optimal, and a bound.
+"""LAD-PMD, which optimises the delay of all tasks, beside the greedy oracle that the paper calls optimal, and a bound.
 
     python experiments/beyond.py                            all parts, 5 seeds, on the paper's setting
     python experiments/beyond.py --parts budgets --seeds 2  one of them
 
 Parts: `budgets` (60, 100 and 200 episodes of training), `horizons` (longer episodes, and one without a known end),
 `tails` (a bound on a percentile of the delays, that of the greedy oracle), `ablations` (one setting changed at a
-time), `loads` (fewer tasks), `views` (decisions that know of earlier ones in the slot). Every policy is trained with
-objective "system_delay" and then plays 20 fresh episodes beside the greedy oracle and the best heuristics on the same
+time), `loads` (fewer tasks), `views` (decisions that know of earlier ones in the slot). Every policy is trained by
+LAD-PMD and then plays 20 fresh episodes beside the greedy oracle and the best heuristics on the same
 arrivals. Left are, in --output, for each part: every training episode; mean, percentiles, fairness and delay by size
 of task of every scheduler (CSV); their mean +- sd over seeds (CSV and Markdown); and a picture.
 """
@@ -33,7 +33,7 @@ from lad_rllib.errors import ConfigurationError  # noqa: E402
 from lad_rllib.scheduling import EpisodeRecord, lower_bound_s, make_heuristic, play  # noqa: E402
 from lad_rllib.simulator import Setting  # noqa: E402
 
-TITLE = "LAD-TS, system delay"
+TITLE = "LAD-PMD"
 BESIDE = ("greedy-oracle", "water-filling", "capacity-proportional")
 EVALUATION_SEED, BOUND_SEED = 1_000_000, 2_000_000
 FIRST_SLOTS = 60
@@ -82,7 +82,7 @@ class Study:
         name: Its name.
         part: What it is part of.
         episodes: Episodes of training.
-        training: Arguments of ``training()`` besides the objective.
+        training: Arguments of ``training()``.
         setting: Changes to the command line's setting.
         counted_slots: Only the delays of the first slots count, though the episode goes on; None: all do.
         percentile: Bounded by the greedy oracle's on other arrivals; None for no bound.
@@ -197,8 +197,8 @@ def part_runs(parsed: argparse.Namespace, part: str, episodes: int, studies: lis
     cases = [
         Case(
             study.name,
-            "lad-ts",
-            training={"objective": "system_delay", **study.training},
+            "lad-pmd",
+            training=study.training,
             setting=study.setting,
             columns={"study": study.name},
         )

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from lad_rllib import names
-from lad_rllib.algorithms.common.policy import LADTSPolicy
+from lad_rllib.algorithms.common.policy import FleetPolicy
 from lad_rllib.algorithms.lad_ts import LADTS, LADTSConfig
 from lad_rllib.cli import flags
 from lad_rllib.cli import options as shared
@@ -162,7 +162,7 @@ def algorithm_config(setting: Setting, seed: int) -> LADTSConfig:
     return config.callbacks(YardstickCallback).debugging(seed=seed, log_level="ERROR")
 
 
-def train_simulated(setting: Setting, seed: int, parsed: argparse.Namespace) -> LADTSPolicy:
+def train_simulated(setting: Setting, seed: int, parsed: argparse.Namespace) -> FleetPolicy:
     """A policy from the calibrated simulator; it has seen no server."""
     algorithm = algorithm_config(setting, seed).build_algo()
     try:
@@ -202,10 +202,10 @@ def _node(runner: Any) -> str:
     return ray.get_runtime_context().get_node_id()
 
 
-def policy_of(algorithm: LADTS) -> LADTSPolicy:
+def policy_of(algorithm: LADTS) -> FleetPolicy:
     """The policy as it would be used from a checkpoint."""
     with tempfile.TemporaryDirectory() as folder:
-        return LADTSPolicy.from_checkpoint(algorithm.save_to_path(folder))
+        return FleetPolicy.from_checkpoint(algorithm.save_to_path(folder))
 
 
 def evaluate(

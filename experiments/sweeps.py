@@ -25,7 +25,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from experiments.comparison import pictures, tables  # noqa: E402
-from experiments.comparison.runs import Case, CaseRuns, add_methods_argument, add_run_arguments  # noqa: E402
+from experiments.comparison.runs import METHODS, Case, CaseRuns, add_methods_argument, add_run_arguments  # noqa: E402
 from lad_rllib import names  # noqa: E402
 from lad_rllib.algorithms import CONFIGS  # noqa: E402
 from lad_rllib.cli import flags  # noqa: E402
@@ -54,7 +54,7 @@ class Sweep:
 
     def fits(self, method: str) -> bool:
         """Whether the method has what is swept."""
-        return not CONFIGS[method].without & set(self.training(self.points[0]))
+        return CONFIGS[method].hyperparameters.model_fields.keys() >= self.training(self.points[0]).keys()
 
 
 SWEEPS = {
@@ -91,7 +91,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_run_arguments(parser, output="results/sweeps", seeds=2, episodes=60)
-    add_methods_argument(parser, list(names.ALGORITHMS))
+    add_methods_argument(parser, list(METHODS))
     parser.add_argument("--sweeps", nargs="+", choices=tuple(SWEEPS), default=list(SWEEPS), metavar="NAME")
     parser.add_argument(
         "--points", nargs="+", metavar="SWEEP=VALUE", help="these points only, of the sweeps that are named"

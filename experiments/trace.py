@@ -53,8 +53,8 @@ FOR_ALL = {
     SYSTEM_DELAY: {},
     DISPATCHER: {"in_slot_view": "all", "prior_queue_weight": 2.0},
 }
-"""LAD-TS optimising the delay of all tasks: decisions at slot start, or one after the other."""
-TITLES = {**names.ALGORITHMS, SYSTEM_DELAY: "LAD-TS, system delay", DISPATCHER: "LAD-TS, system delay, one dispatcher"}
+"""LAD-PMD, which optimises the delay of all tasks: decisions at slot start, or one after the other."""
+TITLES = {**names.ALGORITHMS, SYSTEM_DELAY: "LAD-PMD", DISPATCHER: "LAD-PMD, one dispatcher"}
 """What learns, and how it is called."""
 EVALUATION_SEED = 1_000_000
 ORACLE = "greedy-oracle"
@@ -111,11 +111,11 @@ def run(parsed: argparse.Namespace) -> int:
 
 def cases_of(loads: list[float], works: list[str], methods: list[str], episodes: int) -> list[Case]:
     """Each method at each load, told the work of requests or not."""
-    system = {"objective": "system_delay", "step_size_iterations": episodes, "draws": "coordinated"}
+    system = {"step_size_iterations": episodes, "draws": "coordinated"}
     return [
         Case(
             f"{method} at load {load:g}, work {work}",
-            "lad-ts" if method in FOR_ALL else method,
+            "lad-pmd" if method in FOR_ALL else method,
             training=system | FOR_ALL[method] if method in FOR_ALL else {},
             setting={"arrivals": {"load": load, "work_shown": work}},
             columns={"method": method, "load": load, "work": work},

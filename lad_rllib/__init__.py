@@ -15,14 +15,16 @@ if TYPE_CHECKING:
     from lad_rllib.algorithms import (
         D2SACTS,
         DQNTS,
+        LADPMD,
         LADTS,
         SACTS,
         D2SACTSConfig,
         DQNTSConfig,
+        LADPMDConfig,
         LADTSConfig,
         SACTSConfig,
     )
-    from lad_rllib.algorithms.common.policy import LADTSPolicy
+    from lad_rllib.algorithms.common.policy import FleetPolicy
     from lad_rllib.edge import (
         DiffusersEngine,
         EdgeError,
@@ -66,6 +68,7 @@ __all__ = [
     "D2SACTS",
     "DQNTS",
     "HEURISTICS",
+    "LADPMD",
     "LADTS",
     "SACTS",
     "ConfigurationError",
@@ -79,11 +82,12 @@ __all__ = [
     "EdgeServer",
     "EmulatedEngine",
     "Fleet",
+    "FleetPolicy",
     "FleetSpec",
     "FleetVectorEnv",
     "ImageTask",
+    "LADPMDConfig",
     "LADTSConfig",
-    "LADTSPolicy",
     "LiveFleetVectorEnv",
     "RemoteEdgeServer",
     "SACTSConfig",
@@ -112,10 +116,10 @@ __all__ = [
 
 _NAMES_OF_ROOM = {
     "algorithms": (
-        *("D2SACTS", "DQNTS", "LADTS", "SACTS"),
-        *("D2SACTSConfig", "DQNTSConfig", "LADTSConfig", "SACTSConfig"),
+        *("D2SACTS", "DQNTS", "LADPMD", "LADTS", "SACTS"),
+        *("D2SACTSConfig", "DQNTSConfig", "LADPMDConfig", "LADTSConfig", "SACTSConfig"),
     ),
-    "algorithms.common.policy": ("LADTSPolicy",),
+    "algorithms.common.policy": ("FleetPolicy",),
     "edge": (
         *("DiffusersEngine", "EdgeError", "EdgeServer", "EmulatedEngine", "ImageTask", "RemoteEdgeServer"),
         *("TaskRecord", "TaskResult", "edge_server_actor"),

@@ -40,7 +40,13 @@ YARDSTICKS = {
 }
 
 # Algorithms on the command line and in text.
-ALGORITHMS = {"lad-ts": "LAD-TS", "d2sac-ts": "D2SAC-TS", "sac-ts": "SAC-TS", "dqn-ts": "DQN-TS"}
+ALGORITHMS = {
+    "lad-ts": "LAD-TS",
+    "lad-pmd": "LAD-PMD",
+    "d2sac-ts": "D2SAC-TS",
+    "sac-ts": "SAC-TS",
+    "dqn-ts": "DQN-TS",
+}
 DEFAULT_ALGORITHM = "lad-ts"
 
 # What the command line lets its users choose; each room's own table has exactly these.

@@ -20,7 +20,7 @@ _ENTRY_POINTS = {
 
 
 def register() -> None:
-    """Register the algorithms ``LADTS``, ``D2SACTS``, ``SACTS`` and ``DQNTS``, and the environments, with Ray.
+    """Register all algorithms by the names of their classes, such as ``LADTS`` and ``LADPMD``, and the environments.
 
     ``lad_rllib/EdgeFleet-v0`` is the simulator, ``lad_rllib/LiveFleet-v0`` the same over real edge servers, and
     ``lad_rllib/EdgeStations-v0`` the same problem with one agent per base station, for RLlib's other algorithms.
@@ -30,13 +30,14 @@ def register() -> None:
     """
     from ray.tune import register_env, register_trainable
 
-    from lad_rllib.algorithms import D2SACTS, DQNTS, LADTS, SACTS
+    from lad_rllib.algorithms import CONFIGS
     from lad_rllib.envs import FleetVectorEnv, LiveFleetVectorEnv, StationMultiAgentEnv
 
     register_env(FLEET_ENV, FleetVectorEnv)
     register_env(LIVE_ENV, LiveFleetVectorEnv)
     register_env(STATION_ENV, StationMultiAgentEnv)
-    for algorithm in (LADTS, D2SACTS, SACTS, DQNTS):
+    for name in CONFIGS:
+        algorithm = CONFIGS[name]().algo_class
         register_trainable(algorithm.__name__, algorithm)
 
 

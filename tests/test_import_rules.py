@@ -27,6 +27,16 @@ ROOMS = {
 }
 LEAVES = {"names", "errors", "declared", "durable", "plugins", "reference", "text_files"}
 COMMAND_LINE = "cli"
+# Folder of an algorithm -> others that it may import: siblings know the shared base and nothing of one another.
+ALGORITHMS = {
+    "common": {"registry"},
+    "soft_actor_critic": {"common"},
+    "lad_ts": {"common", "soft_actor_critic"},
+    "d2sac_ts": {"common", "soft_actor_critic"},
+    "sac_ts": {"common", "soft_actor_critic"},
+    "lad_pmd": {"common"},
+    "dqn_ts": {"common"},
+}
 
 # Room -> packages that it must not import, besides those forbidden to all.
 FORBIDDEN = {
@@ -75,6 +85,10 @@ def broken_rules(path, source):
             broken.add(f"{path}: {room} must not import {top}")
         elif top == "lad_rllib" and target in rooms - {room} - ROOMS.get(room, set()):
             broken.add(f"{path}: {room} must not import {top}.{target}")
+        elif room == "algorithms" and len(path.parts) > 3 and rest.startswith("algorithms."):
+            own, other = path.parts[2], rest.split(".")[1]
+            if other != own and other not in ALGORITHMS[own]:
+                broken.add(f"{path}: {own} must not import {other}")
     return sorted(broken)
 
 
@@ -123,6 +137,20 @@ def test_a_planted_violation_is_found(path, source, imported):
 )
 def test_imports_that_the_rules_allow_are_left_alone(path, source):
     assert broken_rules(Path("lad_rllib", path), source) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "rule"),
+    [
+        ("common/config.py", "from lad_rllib.algorithms.lad_ts import LADTSConfig", "common must not import lad_ts"),
+        ("common/learner.py", "from ..soft_actor_critic import losses", "common must not import soft_actor_critic"),
+        ("lad_pmd/learner.py", "import lad_rllib.algorithms.lad_ts.networks", "lad_pmd must not import lad_ts"),
+        ("dqn_ts/algorithm.py", "from lad_rllib.algorithms import sac_ts", "dqn_ts must not import sac_ts"),
+    ],
+)
+def test_an_algorithm_that_knows_its_sibling_is_found(path, source, rule):
+    path = Path("lad_rllib/algorithms", path)
+    assert broken_rules(path, source) == [f"{path}: {rule}"]
 
 
 def test_a_room_without_rules_is_found():

@@ -20,10 +20,11 @@ from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.storage import SharedCopy
 from lad_rllib.simulator import Setting, build_setting, override_spec
 
-OWN_DELAY = "own_delay"
 CHECKPOINTS = 10
 """Iterations between two checkpoints of a run."""
-EPISODE_S = {"lad-ts": 0.80, "d2sac-ts": 0.86, "sac-ts": 0.45, "dqn-ts": 0.25}
+METHODS = tuple(name for name in names.ALGORITHMS if name != "lad-pmd")
+"""The paper's algorithms, which learn from each task's own delay."""
+EPISODE_S = {"lad-ts": 0.80, "lad-pmd": 0.80, "d2sac-ts": 0.86, "sac-ts": 0.45, "dqn-ts": 0.25}
 """CPU time of an episode of the paper's setting on one core of a machine of the year 2025 or so [s]."""
 
 
@@ -64,7 +65,7 @@ def add_run_arguments(parser: argparse.ArgumentParser, *, output: str, seeds: in
 
 
 def add_methods_argument(
-    parser: argparse.ArgumentParser, default: list[str], choices: tuple[str, ...] = tuple(names.ALGORITHMS)
+    parser: argparse.ArgumentParser, default: list[str], choices: tuple[str, ...] = METHODS
 ) -> None:
     """``--methods``."""
     parser.add_argument(
@@ -81,20 +82,15 @@ def shared_configuration(parsed: argparse.Namespace, cases: list[Case]) -> dict[
     """What all cases take from the command line.
 
     Raises:
-        ConfigurationError: for another objective than the own delay, if cases do not say themselves what they learn
-            for; and for a unit of the queues that a case cannot have.
+        ConfigurationError: for a unit of the queues that a case cannot have.
     """
+    from lad_rllib.algorithms import CONFIGS
+
     configuration = run_configuration.resolve(parsed)
-    objective = configuration["training"].get("objective", OWN_DELAY)
-    if objective != OWN_DELAY and any("objective" not in case.training for case in cases):
-        raise ConfigurationError(
-            f"{parsed.command}.py compares methods on their own delay, got objective {objective}; "
-            "experiments/beyond.py learns for the delay of all"
-        )
     for case in cases:
-        if case.training.get("objective", OWN_DELAY) != OWN_DELAY and parsed.queue_unit not in ("auto", "slots"):
+        if (needed := CONFIGS[case.method].queue_unit) and parsed.queue_unit not in ("auto", needed):
             raise ConfigurationError(
-                f"--queue-unit {parsed.queue_unit} does not go with {case.name!r}, which needs slots; leave one out"
+                f"--queue-unit {parsed.queue_unit} does not go with {case.name!r}, which needs {needed}; leave one out"
             )
     return configuration
 
@@ -111,13 +107,14 @@ def case_config(configuration: Mapping[str, Any], case: Case) -> Any:
     """
     from lad_rllib.algorithms import CONFIGS
 
-    without = CONFIGS[case.method].without
-    training = {key: value for key, value in configuration["training"].items() if key not in without}
+    config = CONFIGS[case.method]
+    known = config.hyperparameters.model_fields
+    training = {key: value for key, value in configuration["training"].items() if key in known}
     training |= case.training
     setting = case_setting(configuration, case).spec
     changes = {"algorithm": case.method, "training": training, "setting": setting}
-    if training.get("objective", OWN_DELAY) != OWN_DELAY:
-        changes["queue_unit"] = "slots"
+    if config.queue_unit is not None:
+        changes["queue_unit"] = config.queue_unit
     return run_configuration.algorithm_config(configuration | changes)
 
 
@@ -154,7 +151,7 @@ class CaseRuns:
             stations = setting.network.num_stations / base.network.num_stations * setting.num_slots / base.num_slots
             tasks = setting.arrivals.max_tasks / base.arrivals.max_tasks
             steps = {**self.configuration["training"], **case.training}.get("policy_denoising_steps", 5)
-            chain = 0.4 + 0.6 * steps / 5 if case.method in ("lad-ts", "d2sac-ts") else 1.0
+            chain = 0.4 + 0.6 * steps / 5 if case.method in ("lad-ts", "lad-pmd", "d2sac-ts") else 1.0
             total += EPISODE_S[case.method] * stations * (0.5 + 0.5 * tasks) * chain
         return total * self.parsed.seeds * self.parsed.episodes
 
@@ -202,11 +199,11 @@ class CaseRuns:
 
     def trained(self, case: str, seed: int) -> Any:
         """The policy of a run's last checkpoint."""
-        from lad_rllib.algorithms.common.policy import LADTSPolicy
+        from lad_rllib.algorithms.common.policy import FleetPolicy
 
         outcome = next(o for o in self.outcomes if (o.config["case"]["name"], o.config["seeds"]) == (case, seed))
         with outcome.checkpoint.as_directory() as folder:
-            return LADTSPolicy.from_checkpoint(Path(folder) / "seed_0")
+            return FleetPolicy.from_checkpoint(Path(folder) / "seed_0")
 
     def _curves(self, episodes: pd.DataFrame) -> pd.DataFrame:
         of_trial = {outcome.trial: outcome.config for outcome in self.outcomes}

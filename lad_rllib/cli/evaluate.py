@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from lad_rllib.algorithms.common.policy_file import SavedPolicy
 
 LOWER_BOUND = "lower bound"
-OBJECTIVES = {"own_delay": "own delay (paper)", "system_delay": "system delay"}
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -56,12 +55,12 @@ def run(parsed: argparse.Namespace) -> int:
     schedulers: dict[str, Scheduler] = {}
     spec = None
     if parsed.checkpoint:
-        from lad_rllib.algorithms.common.policy import LADTSPolicy
+        from lad_rllib.algorithms.common.policy import FleetPolicy
         from lad_rllib.runs.run_folder import newest_policy
 
         saved = [newest_policy(path) for path in parsed.checkpoint]
         for name, policy in zip(policy_names(saved), saved, strict=True):
-            schedulers[name] = LADTSPolicy.of_saved(policy, explore=not parsed.greedy_actions)
+            schedulers[name] = FleetPolicy.of_saved(policy, explore=not parsed.greedy_actions)
         spec = _setting_of_policy(saved[0].setting, parsed)
     schedulers |= {name: make_heuristic(name) for name in parsed.schedulers or ()}
     if not schedulers and parsed.schedulers is not None:
@@ -118,12 +117,8 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 def policy_names(saved: Sequence[SavedPolicy]) -> list[str]:
-    """Names of policies in a comparison: their titles, with objective and number as far as they need them."""
-    titles = [policy.title for policy in saved]
-    names = [
-        title if titles.count(title) == 1 else f"{title}, {OBJECTIVES[policy.meaning['objective']]}"
-        for title, policy in zip(titles, saved, strict=True)
-    ]
+    """Names of policies in a comparison: their titles, numbered where they are the same."""
+    names = [policy.title for policy in saved]
     return [name if names.count(name) == 1 else f"{name}, {names[: k + 1].count(name)}" for k, name in enumerate(names)]
 
 

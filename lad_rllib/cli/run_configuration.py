@@ -25,7 +25,6 @@ WHOLE_LOG = (0.0, 1.0)
 DEFAULT_KERNELS = "auto"
 TRAINING_KEYS = (
     "preset",
-    "objective",
     "in_slot_view",
     "policy_denoising_steps",
     "initial_alpha",
@@ -50,12 +49,13 @@ def resolve(parsed: argparse.Namespace) -> dict[str, Any]:
     _check_scale(parsed, setting)
     training = read_training_file(parsed.config) if parsed.config else {}
     training |= {key: getattr(parsed, key) for key in TRAINING_KEYS if getattr(parsed, key) is not None}
+    algorithm = getattr(parsed, "algorithm", names.DEFAULT_ALGORITHM)
     return {
-        "algorithm": getattr(parsed, "algorithm", names.DEFAULT_ALGORITHM),
+        "algorithm": algorithm,
         "setting": setting.spec,
         "training": training,
         "kernels": training.get("kernels", DEFAULT_KERNELS),
-        "queue_unit": queue_unit(parsed.queue_unit, setting, training),
+        "queue_unit": queue_unit(parsed.queue_unit, setting, algorithm),
         "live": _live(parsed),
         "init_from": str(Path(os.path.expanduser(parsed.init_from)).resolve()) if parsed.init_from else None,
         "episodes": parsed.episodes,
@@ -98,17 +98,8 @@ def check_memory(config: Any, setting: Setting) -> None:
         ConfigurationError: says what it would take.
     """
     stations, servers = setting.network.num_stations, setting.network.num_servers
-    costs = config.learns_from_costs
-    learner = sizes.Learner(
-        hidden_sizes=config.hidden_sizes,
-        agents=1 if costs and config.shared_actor else stations,
-        latent_size=config.latent_size(servers),
-        latent_by_slot=config.latent_index == "station_slot_task",
-        replay_capacity=0 if costs else config.replay_capacity,
-        batch=0 if costs else config.train_batch_size_per_learner,
-    )
     parts = sizes.training_bytes(
-        learner,
+        config.memory_use(stations, servers),
         episodes=config.num_envs_per_env_runner,
         slots=setting.num_slots,
         stations=stations,
@@ -184,12 +175,14 @@ def check_device(configuration: dict[str, Any], parsed: argparse.Namespace) -> N
             )
 
 
-def queue_unit(wish: str, setting: Setting, training: dict[str, Any]) -> str:
-    """What ``--queue-unit`` means for a setting and hyperparameters."""
+def queue_unit(wish: str, setting: Setting, algorithm: str) -> str:
+    """What ``--queue-unit`` means for a setting and an algorithm."""
+    from lad_rllib.algorithms import CONFIGS
+
     if wish != "auto":
         return wish
-    if training.get("objective", "own_delay") != "own_delay":
-        return "slots"
+    if (needed := CONFIGS[algorithm].queue_unit) is not None:
+        return needed
     return "seconds" if isinstance(setting.arrivals, TraceArrivals) else "gcycles"
 
 
@@ -198,14 +191,12 @@ def read_training_file(path: str) -> dict[str, Any]:
     values = read_structured(path, "--config")
     values = values.get("training", values) if isinstance(values, dict) else values
     if not isinstance(values, dict):
-        raise ConfigurationError(
-            f"--config {path} must hold names and values of LADTSConfig.training(), got {shown(values)}"
-        )
+        raise ConfigurationError(f"--config {path} must hold hyperparameters and their values, got {shown(values)}")
     return values
 
 
 def algorithm_config(configuration: dict[str, Any]) -> Any:
-    """The checked :class:`~lad_rllib.algorithms.lad_ts.LADTSConfig`, or a baseline's, of a resolved configuration.
+    """The checked configuration of an algorithm, of a resolved configuration of the run.
 
     Raises:
         ConfigurationError: for hyperparameters that do not exist or cannot be.

@@ -88,13 +88,12 @@ def _describe(parsed: argparse.Namespace) -> dict[str, Any]:
     if not 0 <= parsed.confirm_seeds <= MAX_CONFIRM_SEEDS:
         raise ConfigurationError(f"--confirm-seeds must be 0 to {MAX_CONFIRM_SEEDS}, got {parsed.confirm_seeds}")
     configuration = run_configuration.resolve(parsed)
-    objective = configuration["training"].get("objective", "own_delay")
-    space = read_space(parsed.space, objective).only(parsed.parameters)
+    space = read_space(parsed.space, configuration["algorithm"]).only(parsed.parameters)
     given = [key for key in configuration["training"] if key in space.ranges]
     if given:
         print(f"not searched, since a value is given: {', '.join(given)}", file=sys.stderr)
     settings = CONFIGS[configuration["algorithm"]]
-    unknown = [key for key in space.ranges if key in settings.without]
+    unknown = [key for key in space.ranges if key not in settings.hyperparameters.model_fields]
     if unknown:
         print(f"not searched, since {settings.title} has none: {', '.join(unknown)}", file=sys.stderr)
     space = space.without([*given, *unknown])

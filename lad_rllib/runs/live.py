@@ -69,11 +69,11 @@ class Decider:
             raise ConfigurationError(
                 f"scheduler {names.LEARNED} needs --checkpoint, a folder that 'lad-rllib train' wrote"
             )
-        from lad_rllib.algorithms.common.policy import LADTSPolicy
+        from lad_rllib.algorithms.common.policy import FleetPolicy
         from lad_rllib.runs.run_folder import newest_policy
 
         saved = newest_policy(checkpoint)
-        self.scheduler, self.title = LADTSPolicy.of_saved(saved, explore), saved.title
+        self.scheduler, self.title = FleetPolicy.of_saved(saved, explore), saved.title
         self.setting = read_setting(saved.setting)
 
     def check_fleet(self, spec: FleetSpec) -> None:

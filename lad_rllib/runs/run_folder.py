@@ -196,9 +196,9 @@ class RunFolder:
 
     def title(self, configuration: dict[str, Any]) -> str:
         """Title of the learning curve."""
-        preset = configuration["training"].get("preset", "published_code")
-        algorithm = names.ALGORITHMS[configuration.get("algorithm", "lad-ts")]
-        return f"{algorithm} ({preset}) on {configuration['setting']['name']}, seed {configuration['seed']}"
+        name, preset = configuration["algorithm"], configuration["training"].get("preset")
+        algorithm = names.ALGORITHMS.get(name, name) + (f" ({preset})" if preset else "")
+        return f"{algorithm} on {configuration['setting']['name']}, seed {configuration['seed']}"
 
     def closing_words(self, *, interrupted: bool) -> str:
         """What was reached, and what to do next."""

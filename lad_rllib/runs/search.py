@@ -30,7 +30,7 @@ class SearchPlan:
 
     Attributes:
         name: Name of the experiment.
-        algorithm: :class:`~lad_rllib.algorithms.lad_ts.LADTSConfig` that all trials share.
+        algorithm: Configuration that all trials share.
         space: What is searched.
         trials: Configurations to try; a grid has as many as it has points, and ignores it.
         episodes: Most episodes of a trial.

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field, model_validator
 
+from lad_rllib import names
 from lad_rllib.declared import Declared, check_some, declared, shown
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.text_files import read_structured
@@ -69,7 +70,7 @@ class SearchSpace:
     """What is searched.
 
     Attributes:
-        ranges: Hyperparameter of ``LADTSConfig.training()``, and kind and values of what it may be.
+        ranges: Hyperparameter of the algorithm, and kind and values of what it may be.
         fixed: Hyperparameters that are the same in every trial.
     """
 
@@ -144,19 +145,20 @@ class SearchSpace:
         return mutable
 
 
-def read_space(path: str | Path | None = None, objective: str = "own_delay") -> SearchSpace:
+def read_space(path: str | Path | None = None, algorithm: str = names.DEFAULT_ALGORITHM) -> SearchSpace:
     """Read a search space.
 
     Args:
-        path: YAML or JSON file, see ``lad_rllib/data/search_space.yaml``; None: that one, or with a system objective
-            ``search_space_system.yaml`` beside it.
-        objective: What is learned for.
+        path: YAML or JSON file, see ``lad_rllib/data/search_space.yaml``; None: that one, or the
+            algorithm's own beside it, such as ``search_space_lad-pmd.yaml``.
+        algorithm: What is tuned.
 
     Raises:
         ConfigurationError: if it cannot be read, or a range is none.
     """
-    default = "search_space.yaml" if objective == "own_delay" else "search_space_system.yaml"
-    file = Path(str(resources.files("lad_rllib").joinpath("data", default))) if path is None else Path(path)
+    data = Path(str(resources.files("lad_rllib").joinpath("data")))
+    own = data / f"search_space_{algorithm}.yaml"
+    file = Path(path) if path is not None else own if own.is_file() else data / "search_space.yaml"
     content = read_structured(file, "search space")
     where = f"search space {file}: "
     if not isinstance(content, Mapping) or not content:

@@ -27,9 +27,9 @@ class TuningTrial(tune.Trainable):
 
     Its configuration is a dictionary with
 
-    - ``algorithm``: the :class:`~lad_rllib.algorithms.lad_ts.LADTSConfig` that all trials share, with
+    - ``algorithm``: the configuration that all trials share, with
       :class:`~lad_rllib.envs.YardstickCallback`; or ``case``: a name and such an ``algorithm``,
-    - ``training``: the trial's own arguments of ``LADTSConfig.training()``,
+    - ``training``: the trial's own arguments of its ``training()``,
     - ``seeds``: one seed, or a list.
 
     It reports ``delay_over_oracle`` (:data:`SCORE`), ``mean_service_delay_s`` and ``oracle_delay_s`` [s] as means of

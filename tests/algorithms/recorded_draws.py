@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch.nn.utils import vector_to_parameters
 
-from lad_rllib.algorithms.common import actors
+from lad_rllib.algorithms.common import networks as networks_module
 from lad_rllib.algorithms.common.latent_memory import LatentMemory
 from lad_rllib.algorithms.common.replay_buffer import FleetReplayBuffer, SlotSample
 from lad_rllib.algorithms.lad_ts import LADTS
-from lad_rllib.algorithms.soft_actor_critic.networks import StationNetworks
+from lad_rllib.algorithms.lad_ts.networks import LADTSNetworks
 from lad_rllib.envs import FleetVectorEnv
 from lad_rllib.simulator import Arrivals
 
@@ -34,7 +34,7 @@ class RecordedDraws:
         self.num_stations = self.actor_networks.num_stations
         memory = algo.env_runner.latent_memory
         slots = algo.env_runner.env.unwrapped.setting.num_slots if algo.config.latent_index != "station_task" else 1
-        untouched = LatentMemory(algo.config.latent_index, memory._shape, memory._seed)
+        untouched = LatentMemory(algo.config.latent_index, memory._shape, seeds=memory._seeds)
         self._latents = np.stack([untouched.read(slot)[0].numpy() for slot in range(slots)])
         self._arrivals: list[Arrivals] = []
         self._decisions: list[dict] = []  # noise (I - 1, B, A, N) and uniform numbers (B, N) of each slot played
@@ -46,8 +46,8 @@ class RecordedDraws:
         """Watch where the program draws."""
         reset, add = FleetVectorEnv.reset, FleetReplayBuffer.add
         draw_noise, choose_servers, choose = (
-            StationNetworks.draw_noise,
-            actors.choose_servers,
+            LADTSNetworks.draw_noise,
+            networks_module.choose_servers,
             FleetReplayBuffer._choose,
         )
 
@@ -84,8 +84,8 @@ class RecordedDraws:
         with (
             mock.patch.object(FleetVectorEnv, "reset", recorded_reset),
             mock.patch.object(FleetReplayBuffer, "add", recorded_add),
-            mock.patch.object(StationNetworks, "draw_noise", recorded_noise),
-            mock.patch.object(actors, "choose_servers", recorded_servers),
+            mock.patch.object(LADTSNetworks, "draw_noise", recorded_noise),
+            mock.patch.object(networks_module, "choose_servers", recorded_servers),
             mock.patch.object(FleetReplayBuffer, "_choose", recorded_choice),
         ):
             yield

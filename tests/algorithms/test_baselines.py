@@ -10,15 +10,18 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from lad_rllib.algorithms import CONFIGS
 from lad_rllib.algorithms.common.acting import choose_servers
+from lad_rllib.algorithms.d2sac_ts import D2SACTSNetworks
 from lad_rllib.algorithms.dqn_ts.networks import QNetworks, update_q_networks
 from lad_rllib.algorithms.lad_ts import LADTSConfig
-from lad_rllib.algorithms.soft_actor_critic.networks import StationNetworks, optimizer_step, update_stations
+from lad_rllib.algorithms.lad_ts.networks import LADTSNetworks
+from lad_rllib.algorithms.sac_ts import SACTSNetworks
+from lad_rllib.algorithms.soft_actor_critic.networks import optimizer_step, update_stations
 from lad_rllib.errors import ConfigurationError
 from tests.algorithms.literal_training import mlp
 
 STATIONS, SERVERS, SAMPLES, HIDDEN = 3, 4, 8, 6
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-6}
-BASELINES = [name for name in CONFIGS if name != "lad-ts"]
+BASELINES = ["d2sac-ts", "sac-ts", "dqn-ts"]
 UPDATE = {"gamma": 0.9, "tau": 0.1, "target_entropy": 0.7}
 RATES = {"actor_lr": 1e-2, "critic_lr": 2e-2, "alpha_lr": 3e-2}
 
@@ -52,8 +55,8 @@ def of_station(columns, station):
 @pytest.mark.parametrize("output", ["softmax", "linear"])
 def test_d2sac_acts_and_learns_as_lad_ts_that_is_given_gaussian_latents(output):
     sizes = {"hidden_sizes": (HIDDEN, HIDDEN), "denoiser_output": output, "seed": 1}
-    ours = StationNetworks(STATIONS, SERVERS, latent_start="noise", **sizes)
-    lad = StationNetworks(STATIONS, SERVERS, **sizes)
+    ours = D2SACTSNetworks(STATIONS, SERVERS, **sizes)
+    lad = LADTSNetworks(STATIONS, SERVERS, **sizes)
     assert (ours.latent_size, lad.latent_size) == (0, SERVERS)
     for update in range(3):
         noise = [ours.draw_noise(SAMPLES, torch.Generator().manual_seed(10 * update + k)) for k in range(2)]
@@ -72,7 +75,7 @@ def test_d2sac_acts_and_learns_as_lad_ts_that_is_given_gaussian_latents(output):
 
 
 def test_an_update_of_sac_is_a_loop_over_stations():
-    networks = StationNetworks(STATIONS, SERVERS, hidden_sizes=(HIDDEN, HIDDEN), actor="mlp", seed=2)
+    networks = SACTSNetworks(STATIONS, SERVERS, hidden_sizes=(HIDDEN, HIDDEN), seed=2)
     before = copy.deepcopy(networks)
     step = optimizer_step(networks.optimizers(**RATES))
     agents = [LiteralSAC(before, station) for station in range(STATIONS)]
@@ -138,7 +141,7 @@ def test_updates_of_dqn_are_a_loop_over_stations_that_copies_each_target_after_i
     own = [literal(networks.actor.network, station) for station in range(STATIONS)]
     targets = copy.deepcopy(own)
     optimizers = [torch.optim.Adam(network.parameters(), 1e-2) for network in own]
-    stacked = networks.optimizers(0.0, 1e-2, 0.0)
+    stacked = networks.optimizers(critic_lr=1e-2)
     counts = [0] * STATIONS
     for update in range(7):
         # The middle station starts three updates later than the others, if it is not ready at first.
@@ -183,12 +186,18 @@ def test_dqn_takes_the_best_server_but_for_a_uniform_choice_with_probability_eps
 
 @pytest.mark.parametrize("name", BASELINES)
 def test_all_share_environment_replay_and_pace_and_differ_in_what_the_paper_says(name):
-    lad, config = LADTSConfig(), CONFIGS[name]()
-    changed = {key for key, value in vars(config).items() if key in vars(lad) and value != vars(lad)[key]}
-    expected = {"d2sac-ts": {"latent_start"}, "sac-ts": {"actor"}, "dqn-ts": {"actor", "critic_lr"}}[name]
-    assert changed - {"algo_class"} == expected
+    lad, config = vars(LADTSConfig()), vars(CONFIGS[name]())
+    classes = {"algo_class"}
+    changed = {key for key, value in config.items() if key in lad and value != lad[key]} - classes
+    assert changed == ({"critic_lr"} if name == "dqn-ts" else set())
+    latent = {"latent_index", "latent_content", "replay_latent"}
+    diffusion = {"policy_denoising_steps", "beta_min", "beta_max", "denoiser_output", "clip_denoised"}
+    actors = {"tau", "initial_alpha", "target_entropy", "actor_lr", "alpha_lr"}
+    absent = {"d2sac-ts": latent, "sac-ts": latent | diffusion, "dqn-ts": latent | diffusion | actors}[name]
+    assert lad.keys() - config.keys() == absent
+    assert config.keys() - lad.keys() == ({"epsilon", "target_update_period"} if name == "dqn-ts" else set())
     if name == "dqn-ts":
-        assert (config.epsilon, config.critic_lr, config.target_update_period) == (0.01, 1e-4, 200)
+        assert (config["epsilon"], config["critic_lr"], config["target_update_period"]) == (0.01, 1e-4, 200)
 
 
 @pytest.mark.parametrize(
@@ -199,21 +208,25 @@ def test_all_share_environment_replay_and_pace_and_differ_in_what_the_paper_says
         ("dqn-ts", {"policy_denoising_steps": 3}),
         ("dqn-ts", {"target_entropy": 0.5}),
         ("dqn-ts", {"actor_lr": 1e-3}),
+        ("lad-ts", {"step_size": 1.0}),
+        ("lad-pmd", {"replay_capacity": 500}),
+        *((name, {"penalty": {"name": "tail"}}) for name in ("lad-ts", *BASELINES)),
     ],
 )
-def test_settings_that_an_algorithm_does_not_have_are_refused_in_one_line(name, values):
-    key = next(iter(values))
-    with pytest.raises(ConfigurationError, match=f"-TS has no {key}, got .*; leave it out"):
-        CONFIGS[name]().training(**values).validate()
-    with pytest.raises(ConfigurationError, match=f"-TS has no {key}"):
-        CONFIGS[name]().update_from_dict(values).validate()
+def test_settings_that_an_algorithm_does_not_have_are_unknown_keys(name, values):
+    key, config = next(iter(values)), CONFIGS[name]()
+    with pytest.raises(ConfigurationError, match=f"^{config.title} has no setting '{key}'; (did you mean|valid:)"):
+        config.training(**values)
+    with pytest.raises(ConfigurationError, match=f"^{config.title} has no setting '{key}'; (did you mean|valid:)"):
+        config.update_from_dict(values)
 
 
 @pytest.mark.parametrize("name", BASELINES)
 def test_a_preset_sets_of_its_group_what_an_algorithm_has(name):
     config = CONFIGS[name]().training(preset="paper")
     config.validate()
-    assert config.target_entropy == ("auto" if name != "dqn-ts" else -1.0)
+    assert config.replay_next_queues == "actual"
+    assert getattr(config, "target_entropy", None) == (None if name == "dqn-ts" else "auto")
 
 
 @pytest.mark.parametrize("values", [{"epsilon": 1.0}, {"epsilon": -0.1}, {"target_update_period": 0}])
@@ -223,5 +236,5 @@ def test_values_of_dqn_that_cannot_be_are_refused(values):
 
 
 def test_no_latent_is_remembered_or_replayed_where_none_is_used():
-    assert [CONFIGS[name]().latent_size(9) for name in CONFIGS] == [9, 0, 0, 0]
+    assert [CONFIGS[name]().latent_size(9) for name in ("lad-ts", *BASELINES)] == [9, 0, 0, 0]
     assert np.prod(batch(0)["latent"].shape) == 0

@@ -6,14 +6,14 @@ from ray import tune
 
 import lad_rllib
 from lad_rllib.algorithms import CONFIGS
-from lad_rllib.algorithms.common.policy import LADTSPolicy
+from lad_rllib.algorithms.common.policy import FleetPolicy
 from lad_rllib.envs import FleetVectorEnv
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.scheduling import play
 from lad_rllib.simulator import build_setting, stack_arrivals
 from tests.algorithms.small import actor_weights, assert_same, curve, learner_state
 
-BASELINES = [name for name in CONFIGS if name != "lad-ts"]
+BASELINES = ["d2sac-ts", "sac-ts", "dqn-ts"]
 PACE = {"learning_starts": 20, "train_batch_size_per_learner": 8, "replay_capacity": 200}
 # One of three servers is far quicker than the others, and never full: it is the best for every task.
 ONE_IS_BEST = {
@@ -30,8 +30,11 @@ FAST = {
 
 
 def config_of(name, seed=3, setting="small", **training):
-    config = CONFIGS[name]().environment(FleetVectorEnv, env_config={"setting": setting, "queue_unit": "seconds"})
-    return config.training(**PACE | training).debugging(seed=seed)
+    config = CONFIGS[name]()
+    unit = config.queue_unit or "seconds"
+    config.environment(FleetVectorEnv, env_config={"setting": setting, "queue_unit": unit})
+    pace = {key: value for key, value in PACE.items() if key in config.hyperparameters.model_fields}
+    return config.training(**pace | training).debugging(seed=seed)
 
 
 @pytest.mark.usefixtures("no_cluster")
@@ -82,8 +85,8 @@ def test_the_policy_of_a_checkpoint_decides_without_rllib(name, tmp_path):
     algo = config_of(name).build_algo()
     curve(algo, 2)
     algo.save_to_path(str(tmp_path))
-    policy = LADTSPolicy.from_checkpoint(tmp_path)
-    assert (policy.title, policy.queue_unit) == (type(algo.config).title, "seconds")
+    policy = FleetPolicy.from_checkpoint(tmp_path)
+    assert (policy.title, policy.queue_unit) == (algo.config.title, algo.config.env_config["queue_unit"])
     weights = np.concatenate([p.detach().numpy().ravel() for p in policy.networks.actor.parameters()])
     np.testing.assert_array_equal(weights, actor_weights(algo.env_runner))
     setting = build_setting({"preset": "small"})

@@ -10,9 +10,8 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
 from lad_rllib.algorithms import DQNTSConfig
-from lad_rllib.algorithms.common.config import PRESETS
 from lad_rllib.algorithms.common.learner import clip_by_station
-from lad_rllib.algorithms.lad_ts import LADTSConfig, LADTSTorchRLModule
+from lad_rllib.algorithms.lad_ts import PRESETS, LADTSConfig, LADTSTorchRLModule
 from lad_rllib.envs import FleetVectorEnv, StationMultiAgentEnv
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.registry import FLEET_ENV, LIVE_ENV, STATION_ENV
@@ -142,10 +141,10 @@ def test_a_preset_sets_its_group_and_what_stands_beside_it_wins():
 
 
 def test_unknown_keys_are_refused():
-    with pytest.raises(TypeError, match="actor_learning_rate"):
-        LADTSConfig().training(actor_learning_rate=1e-3)
+    with pytest.raises(ConfigurationError, match="LAD-TS has no setting 'actor_rl'; did you mean 'actor_lr'?"):
+        LADTSConfig().training(actor_rl=1e-3)
     for unknown in ("actor_learning_rate", "training", "_no_such_key"):
-        with pytest.raises(ConfigurationError, match=f"unknown configuration key '{unknown}' for LAD-TS"):
+        with pytest.raises(ConfigurationError, match=f"LAD-TS has no setting '{unknown}'; "):
             LADTSConfig().update_from_dict({unknown: 1})
     known = {"num_workers": 0, "train_batch_size_per_learner": 32, "framework": "torch"}
     assert LADTSConfig().update_from_dict(known).train_batch_size_per_learner == 32
@@ -212,7 +211,7 @@ def test_settings_of_rllib_that_do_not_go_together_with_lad_ts_are_refused():
     refused = {
         "framework must be 'torch', got 'tf2'": lambda c: c.framework("tf2"),
         "one agent": lambda c: c.multi_agent(policies={"p0", "p1"}),
-        "LADTSEnvRunner": lambda c: c.env_runners(env_runner_cls=SingleAgentEnvRunner),
+        "FleetEnvRunner": lambda c: c.env_runners(env_runner_cls=SingleAgentEnvRunner),
         "connectors": lambda c: c.env_runners(
             env_to_module_connector=lambda env, spaces, device: FlattenObservations()
         ),

@@ -6,18 +6,19 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 from lad_rllib.algorithms import CONFIGS
 from lad_rllib.algorithms.common import rllib_keys
-from lad_rllib.algorithms.common.hyperparameters import Hyperparameters
 from lad_rllib.algorithms.lad_ts import LADTSConfig
 from lad_rllib.envs import FleetVectorEnv
 from lad_rllib.errors import ConfigurationError
 
+SETTINGS = sorted({key: name for name in CONFIGS for key in CONFIGS[name].hyperparameters.model_fields}.items())
 
-@pytest.mark.parametrize("key", sorted(set(Hyperparameters.model_fields) - {"preset", "objective"}))
+
+@pytest.mark.parametrize(("key", "name"), [(key, name) for key, name in SETTINGS if key != "preset"])
 @pytest.mark.parametrize("value", ["1e-4", float("nan"), float("inf"), object(), {"a": 1}, [[0, 1], [0, 2]], True])
-def test_a_value_of_another_type_is_refused_in_one_line_that_names_it(key, value):
+def test_a_value_of_another_type_is_refused_in_one_line_that_names_it(key, name, value):
     if (key, value) in [("shared_actor", True)] or (key == "penalty" and isinstance(value, dict)):
         return
-    config = LADTSConfig()
+    config = CONFIGS[name]()
     setattr(config, key, value)
     with pytest.raises(ConfigurationError, match=rf"^{key}(\[\d+\])* must be ") as error:
         config.validate()
@@ -26,12 +27,12 @@ def test_a_value_of_another_type_is_refused_in_one_line_that_names_it(key, value
 
 @pytest.mark.parametrize("name", sorted(CONFIGS))
 def test_numbers_of_numpy_and_whole_floats_are_numbers(name):
-    config = CONFIGS[name]().training(
-        critic_lr=np.float32(1e-3), replay_capacity=np.int64(2000), learning_starts=300.0, hidden_sizes=np.array([8, 8])
-    )
+    rate = "actor_lr" if name == "lad-pmd" else "critic_lr"
+    values = {rate: np.float32(1e-3), "train_batch_size_per_learner": np.int64(32), "torch_threads": 2.0}
+    config = CONFIGS[name]().training(**values, hidden_sizes=np.array([8, 8]))
     config.validate()
-    assert (config.replay_capacity, config.learning_starts, config.hidden_sizes) == (2000, 300, (8, 8))
-    assert type(config.critic_lr) is float and type(config.learning_starts) is int
+    assert (config.train_batch_size_per_learner, config.torch_threads, config.hidden_sizes) == (32, 2, (8, 8))
+    assert type(getattr(config, rate)) is float and type(config.torch_threads) is int
 
 
 @pytest.mark.parametrize(

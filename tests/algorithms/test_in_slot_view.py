@@ -6,14 +6,14 @@ import torch
 from ray.rllib.core.columns import Columns
 
 from lad_rllib import names
-from lad_rllib.algorithms.common.policy import LADTSPolicy
-from lad_rllib.algorithms.lad_pmd import SystemNetworks
+from lad_rllib.algorithms.common.policy import FleetPolicy
+from lad_rllib.algorithms.lad_pmd import LADPMDNetworks
 from lad_rllib.envs import FleetVectorEnv
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.scheduling import make_heuristic, play
 from lad_rllib.simulator import build_setting, stack_arrivals
 from tests.algorithms.small import curve
-from tests.algorithms.test_system_delay import OVERLOADED, config_of
+from tests.algorithms.test_lad_pmd import OVERLOADED, config_of
 
 VIEWS = ("own", "all")
 
@@ -63,7 +63,7 @@ def test_every_task_sees_what_was_sent_before_it_and_decides_on_that(view, laten
 def test_the_compiled_kernel_decides_as_torch_does(view, shared, latent_start, network, explore):
     sizes = {"hidden_sizes": (16, 9), "num_tasks": 6, "latent_start": latent_start, "in_slot_view": view, **network}
     sizes |= {"shared_actor": shared}
-    of_torch, compiled = (SystemNetworks(5, 7, seed=0, kernels=k, **sizes) for k in ("torch", "compiled"))
+    of_torch, compiled = (LADPMDNetworks(5, 7, seed=0, kernels=k, **sizes) for k in ("torch", "compiled"))
     generator = torch.Generator().manual_seed(1)
     for parameter in of_torch.actor.parameters():
         parameter.data.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
@@ -82,7 +82,7 @@ def test_the_compiled_kernel_decides_as_torch_does(view, shared, latent_start, n
     queues = torch.rand(3, 7, generator=generator)
     with torch.no_grad():
         one, other = (
-            networks.decide(networks.actor, tasks, counts, queues, latent, latent, uniform)
+            networks.decide(tasks, counts, queues, latent, latent, uniform, evaluated=False)
             for networks in (of_torch, compiled)
         )
     assert torch.equal(one.servers[mask], other.servers[mask]) and one.servers[mask].unique().numel() > 1
@@ -117,7 +117,7 @@ def test_a_dispatcher_sees_each_tasks_waiting_time():
 def test_the_policy_of_a_checkpoint_and_rllibs_forward_decide_alike(view, tmp_path):
     algo = config_of(in_slot_view=view).build_algo()
     curve(algo, 2)
-    policy = LADTSPolicy.from_checkpoint(algo.save_to_path(tmp_path / "checkpoint"), explore=False)
+    policy = FleetPolicy.from_checkpoint(algo.save_to_path(tmp_path / "checkpoint"), explore=False)
     setting = build_setting({"preset": "small"})
     arrivals = stack_arrivals([setting.arrivals.draw(np.random.default_rng(seed), 8) for seed in range(3)])
     record = play(policy, setting.network, arrivals, np.random.default_rng(0), 7)
@@ -147,7 +147,7 @@ def test_a_dispatchers_view_keeps_a_strong_prior_from_herding(tmp_path):
         algo = config_of(OVERLOADED, in_slot_view=view, prior_queue_weight=8.0).build_algo()
         checkpoint = algo.save_to_path(tmp_path / view)
         algo.stop()
-        return mean_delay_s(LADTSPolicy.from_checkpoint(checkpoint))
+        return mean_delay_s(FleetPolicy.from_checkpoint(checkpoint))
 
     with_slot_start, with_own, with_all = (untrained(view) for view in ("none", "own", "all"))
     assert with_all < 1.1 * mean_delay_s(make_heuristic("greedy-oracle"))
@@ -162,7 +162,7 @@ def test_on_another_network_queues_grow_as_its_servers_say(tmp_path):
     other = {"preset": "small", "slot_s": 2.0, "network": {"capacity_gcycles_per_s": [40.0, 30.0, 20.0, 10.0]}}
     expected = torch.tensor([1 / 80, 1 / 60, 1 / 40, 1 / 20])
 
-    policy = LADTSPolicy.from_checkpoint(checkpoint)
+    policy = FleetPolicy.from_checkpoint(checkpoint)
     assert not torch.allclose(policy.networks.waiting_per_work, expected)
     setting = build_setting(other)
     arrivals = stack_arrivals([setting.arrivals.draw(np.random.default_rng(0), 3)])
@@ -184,7 +184,7 @@ def test_on_another_network_queues_grow_as_its_servers_say(tmp_path):
 
 
 def test_tasks_with_gaps_between_them_are_refused_in_one_line():
-    policy = LADTSPolicy(SystemNetworks(2, 3, seed=0, in_slot_view="all"), 4, queue_unit="slots")
+    policy = FleetPolicy(LADPMDNetworks(2, 3, seed=0, in_slot_view="all"), 4, queue_unit="slots")
     mask = np.array([[[True, False, True, False], [True, True, False, False]]])
     with pytest.raises(ConfigurationError, match="must come first in their row of the mask, without gaps"):
         policy.servers(np.ones((1, 2, 4, 2)), mask, np.zeros((1, 3)), 0, np.random.default_rng(0))
@@ -193,6 +193,6 @@ def test_tasks_with_gaps_between_them_are_refused_in_one_line():
 def test_an_environment_that_does_not_tell_its_slots_length_is_refused_in_one_line():
     space = FleetVectorEnv({"setting": "small"}).single_observation_space
     incomplete = {key: value for key, value in space.items() if key != names.SLOT_LENGTH}
-    SystemNetworks.of_spaces(incomplete)
+    LADPMDNetworks.of_spaces(incomplete)
     with pytest.raises(ConfigurationError, match="in_slot_view 'own' needs 'slot_length' in the observation space"):
-        SystemNetworks.of_spaces(incomplete, in_slot_view="own")
+        LADPMDNetworks.of_spaces(incomplete, in_slot_view="own")

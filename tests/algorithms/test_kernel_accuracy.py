@@ -5,7 +5,9 @@ import copy
 import pytest
 import torch
 
-from lad_rllib.algorithms.soft_actor_critic.networks import StationNetworks, update_stations
+from lad_rllib.algorithms.d2sac_ts import D2SACTSNetworks
+from lad_rllib.algorithms.lad_ts.networks import LADTSNetworks
+from lad_rllib.algorithms.soft_actor_critic.networks import update_stations
 
 STATIONS, SERVERS, SAMPLES, STEPS = 4, 20, 64, 5
 
@@ -25,12 +27,12 @@ def gradients(networks, batch, noises, kernels):
     return found
 
 
-@pytest.mark.parametrize("latent_start", ["memory", "noise"])
+@pytest.mark.parametrize("networks_class", [LADTSNetworks, D2SACTSNetworks])
 @pytest.mark.parametrize("samples", [7, 64, 100])
 @pytest.mark.parametrize(
     "chain", [{}, {"denoiser_output": "linear", "clip_denoised": 2.0, "policy_denoising_steps": 1}]
 )
-def test_a_fused_update_equals_one_by_autograd(latent_start, samples, chain):
+def test_a_fused_update_equals_one_by_autograd(networks_class, samples, chain):
     generator = torch.Generator().manual_seed(2)
     batch = {name: torch.rand(3, 7, samples, generator=generator) for name in ("state", "next_state")}
     batch |= {name: torch.rand(3, 5, samples, generator=generator) for name in ("latent", "next_latent")}
@@ -39,7 +41,7 @@ def test_a_fused_update_equals_one_by_autograd(latent_start, samples, chain):
     noises = [torch.randn(5, 3, 5, samples, generator=generator) for _ in range(2)]
     updates = []
     for kernels in ("torch", "compiled"):
-        networks, found = StationNetworks(3, 5, seed=4, latent_start=latent_start, kernels=kernels, **chain), {}
+        networks, found = networks_class(3, 5, seed=4, kernels=kernels, **chain), {}
         diagnostics = update_stations(
             networks, batch, *noises, found.__setitem__, gamma=0.9, tau=0.1, target_entropy=-1.0
         )
@@ -51,7 +53,7 @@ def test_a_fused_update_equals_one_by_autograd(latent_start, samples, chain):
 @pytest.mark.parametrize(("output", "limit"), [("softmax", None), ("linear", 3.0)])
 def test_gradients_are_as_near_to_double_precision_as_those_of_torch(scale, output, limit):
     generator = torch.Generator().manual_seed(5)
-    networks = StationNetworks(STATIONS, SERVERS, seed=1, denoiser_output=output, clip_denoised=limit)
+    networks = LADTSNetworks(STATIONS, SERVERS, seed=1, denoiser_output=output, clip_denoised=limit)
 
     def uniform(size):
         return torch.rand((STATIONS, size, SAMPLES), generator=generator)

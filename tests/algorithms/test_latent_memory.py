@@ -24,7 +24,7 @@ from tests.algorithms.small import (
 
 def memory(index="station_slot_task", environments=2, tasks=3, seed=0):
     """Memory of two stations and four servers."""
-    return LatentMemory(index, (environments, 2, tasks, 4), [[seed, e] for e in range(environments)])
+    return LatentMemory(index, (environments, 2, tasks, 4), seeds=[[seed, e] for e in range(environments)])
 
 
 def write_everywhere(target, slot, value):
@@ -33,7 +33,7 @@ def write_everywhere(target, slot, value):
 
 
 def test_every_entry_starts_as_standard_normal_noise_of_its_own():
-    one = LatentMemory("station_slot_task", (2, 10, 50, 20), [[0, 0], [0, 1]])
+    one = LatentMemory("station_slot_task", (2, 10, 50, 20), seeds=[[0, 0], [0, 1]])
     noise = torch.stack([one.read(0), one.read(1)])
     assert abs(float(noise.mean())) < 0.01 and abs(float(noise.std()) - 1) < 0.01
     assert not torch.equal(noise[0], noise[1]) and not torch.equal(noise[0, 0], noise[0, 1])
@@ -94,7 +94,7 @@ def test_slots_beyond_the_saved_ones_start_from_noise_task_indices_as_the_last_o
 
 
 def test_numbers_of_learned_starts_stay_those_of_the_task_indices():
-    one, wider = (LatentMemory("station_task", (1, 2, tasks, 1), None, is_number=True) for tasks in (3, 5))
+    one, wider = (LatentMemory("station_task", (1, 2, tasks, 1), "index") for tasks in (3, 5))
     one.read(0)
     wider.set_state(one.get_state())
     assert wider.read(0)[0, 1, :, 0].tolist() == [0, 1, 2, 3, 4]
@@ -107,7 +107,7 @@ def test_a_memory_of_another_network_or_index_is_refused():
     one = memory()
     one.read(0)
     with pytest.raises(ValueError, match=r"\(2, 4\), here \(3, 4\)"):
-        LatentMemory("station_slot_task", (2, 3, 3, 4), [[0, 0], [0, 1]]).set_state(one.get_state())
+        LatentMemory("station_slot_task", (2, 3, 3, 4), seeds=[[0, 0], [0, 1]]).set_state(one.get_state())
 
 
 @pytest.mark.usefixtures("no_cluster")
@@ -116,7 +116,10 @@ def test_the_memory_lives_on_from_episode_to_episode():
     curve(algo, 1)
     first = algo.env_runner.latent_memory.get_state()["latents"]
     read, seen = algo.env_runner.latent_memory.read, {}
-    algo.env_runner.latent_memory.read = lambda slot: (seen.setdefault(slot, read(slot).numpy().copy()), read(slot))[1]
+    algo.env_runner.latent_memory.read = lambda slot, *n: (
+        seen.setdefault(slot, read(slot).numpy().copy()),
+        read(slot),
+    )[1]
     curve(algo, 1)
     assert_same({slot: seen[slot] for slot in range(NUM_SLOTS)}, {slot: first[slot] for slot in range(NUM_SLOTS)})
 

@@ -12,8 +12,9 @@ from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from lad_rllib.algorithms.common.learner import READY
 from lad_rllib.algorithms.lad_ts import LADTSConfig
+from lad_rllib.algorithms.lad_ts.networks import LADTSNetworks
 from lad_rllib.algorithms.soft_actor_critic import losses
-from lad_rllib.algorithms.soft_actor_critic.networks import StationNetworks, optimizer_step, update_stations
+from lad_rllib.algorithms.soft_actor_critic.networks import optimizer_step, update_stations
 from lad_rllib.envs import FleetVectorEnv
 from tests.parity import DATA
 
@@ -109,7 +110,7 @@ def update(networks, station, ready=None, rates=RATES, change_gradients=lambda n
 
 
 def test_the_actor_puts_out_the_published_probabilities(kernels):
-    networks = StationNetworks(3, SERVERS, seed=0, kernels=kernels)
+    networks = LADTSNetworks(3, SERVERS, seed=0, kernels=kernels)
     load_published(networks, 1)
     batch = columns(3, 1)
     with torch.no_grad():
@@ -119,7 +120,7 @@ def test_the_actor_puts_out_the_published_probabilities(kernels):
 
 @pytest.mark.parametrize(("num_stations", "station"), [(1, 0), (3, 0), (3, 1), (3, 2)])
 def test_one_update_gives_the_published_parameters_whatever_the_other_stations_hold(num_stations, station, kernels):
-    networks = StationNetworks(num_stations, SERVERS, seed=0, kernels=kernels)
+    networks = LADTSNetworks(num_stations, SERVERS, seed=0, kernels=kernels)
     load_published(networks, station)
     update(networks, station)
     assert_published_after(networks, station)
@@ -142,7 +143,7 @@ def swap_critics(name, gradients):
     ids=["tau", "actor_lr", "critic_lr", "alpha_lr", "swapped_critics", "sign_of_the_temperature_step"],
 )
 def test_an_update_with_a_wrong_setting_does_not_pass_as_the_published_one(wrong, where, kernels):
-    networks = StationNetworks(1, SERVERS, seed=0, kernels=kernels)
+    networks = LADTSNetworks(1, SERVERS, seed=0, kernels=kernels)
     load_published(networks, 0)
     update(networks, 0, **wrong)
     with pytest.raises(AssertionError, match=where):
@@ -155,7 +156,7 @@ def test_an_entropy_term_of_the_wrong_sign_does_not_pass_as_the_published_one(fu
     monkeypatch.setattr(
         losses, function, lambda logits, q, temperature, kernels: right(logits, q, -temperature, kernels)
     )
-    networks = StationNetworks(1, SERVERS, seed=0, kernels="torch")
+    networks = LADTSNetworks(1, SERVERS, seed=0, kernels="torch")
     load_published(networks, 0)
     update(networks, 0)
     with pytest.raises(AssertionError, match=where):
@@ -164,7 +165,7 @@ def test_an_entropy_term_of_the_wrong_sign_does_not_pass_as_the_published_one(fu
 
 @pytest.mark.parametrize("ready", [[False, True, False], [True, True, False]])
 def test_stations_that_are_not_ready_change_nothing_and_are_not_changed(ready, kernels):
-    networks = StationNetworks(3, SERVERS, seed=0, kernels=kernels)
+    networks = LADTSNetworks(3, SERVERS, seed=0, kernels=kernels)
     load_published(networks, 1)
     before = [{name: value.clone() for name, value in parameters_of(networks, b).items()} for b in range(3)]
     update(networks, 1, torch.tensor(ready))
@@ -194,7 +195,7 @@ def test_the_learner_gives_the_published_parameters(ready, kernels):
 
 
 def test_the_critics_loss_is_the_published_one(kernels):
-    networks = StationNetworks(1, SERVERS, seed=0, kernels=kernels)
+    networks = LADTSNetworks(1, SERVERS, seed=0, kernels=kernels)
     load_published(networks, 0)
     for name, value in parameters_of(networks, 0).items():
         if name.startswith("critic_1"):  # only the second critic's loss was published: now both critics are that one

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from lad_rllib.algorithms.common.latent_memory import LatentMemory, for_tasks
-from lad_rllib.algorithms.common.policy import LADTSPolicy
-from lad_rllib.algorithms.lad_pmd import SystemNetworks
-from lad_rllib.algorithms.soft_actor_critic.networks import StationNetworks
+from lad_rllib.algorithms.common.policy import FleetPolicy
+from lad_rllib.algorithms.lad_pmd import LADPMDNetworks
+from lad_rllib.algorithms.lad_ts.networks import LADTSNetworks
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.scheduling import Scheduler, play
 from lad_rllib.service import WorkModel
@@ -22,9 +22,9 @@ NETWORK = {"stations": 3, "capacity_gcycles_per_s": [10, 20, 30, 40, 50], "link_
 SETTING = build_setting({"preset": "small", "network": NETWORK})
 
 
-def policy(**changes) -> LADTSPolicy:
-    networks = StationNetworks(3, 5, hidden_sizes=(8, 8), inference_only=True, seed=1)
-    return LADTSPolicy(networks, SETTING.arrivals.max_tasks, **changes)
+def policy(**changes) -> FleetPolicy:
+    networks = LADTSNetworks(3, 5, hidden_sizes=(8, 8), inference_only=True, seed=1)
+    return FleetPolicy(networks, SETTING.arrivals.max_tasks, **changes)
 
 
 def arrivals(episodes: int):
@@ -61,7 +61,7 @@ def test_a_decision_is_one_pass_of_the_actor_from_what_is_remembered():
     inputs, rng = np.random.default_rng(0), np.random.default_rng(3)
     tasks, queues = inputs.random((1, 3, 6, 2)), inputs.random((1, 5)) * 9
     mask = np.ones((1, 3, 6), dtype=bool)
-    start = LatentMemory("station_slot_task", (1, 3, 6, 5), [[0, 0]]).read(0)[0]
+    start = LatentMemory("station_slot_task", (1, 3, 6, 5), seeds=[[0, 0]]).read(0)[0]
     expected = np.empty((3, 6), dtype=int)
     noise = torch.from_numpy(np.random.default_rng(3).standard_normal((4, 3, 5, 6), dtype=np.float32))
     for station in range(3):
@@ -94,7 +94,7 @@ def test_a_checkpoint_decides_with_the_preset_it_was_trained_with(tmp_path):
     algo = small_config(preset="paper", clip_denoised=2.0).build_algo()
     curve(algo, 1)
     algo.save_to_path(str(tmp_path))
-    loaded = LADTSPolicy.from_checkpoint(tmp_path)
+    loaded = FleetPolicy.from_checkpoint(tmp_path)
     loaded.reset(1)
     rng = np.random.default_rng(0)
     loaded.servers(rng.random((1, 4, 6, 2)), np.ones((1, 4, 6), bool), rng.random((1, 4)) * 50, 0, rng)
@@ -125,26 +125,26 @@ def test_another_network_is_refused_in_one_line():
 
 SYSTEM = {
     f"{start}, {view}": partial(
-        SystemNetworks, hidden_sizes=(8,), latent_start=start, in_slot_view=view, num_tasks=6, kernels=kernels
+        LADPMDNetworks, hidden_sizes=(8,), latent_start=start, in_slot_view=view, num_tasks=6, kernels=kernels
     )
     for start in ("zero", "memory", "learned")
     for view, kernels in [("none", "auto"), ("all", "torch"), ("all", "auto")]
 }
 
 
-@pytest.mark.parametrize("networks", [partial(StationNetworks, hidden_sizes=(8,)), *SYSTEM.values()])
+@pytest.mark.parametrize("networks", [partial(LADTSNetworks, hidden_sizes=(8,)), *SYSTEM.values()])
 @pytest.mark.parametrize("index", ["station_slot_task", "station_task"])
 def test_a_slot_may_have_more_tasks_than_any_in_training(networks, index):
     """Six in training, nine now: the last three start from what was remembered of the sixth."""
     networks = networks(3, 5, seed=1)
     for parameter in networks.parameters():  # or else networks with a prior decide as the prior
         parameter.data.uniform_(-0.5, 0.5, generator=torch.Generator().manual_seed(2))
-    wide, narrow = (LADTSPolicy(networks, tasks, latent_index=index, explore=False) for tasks in (9, 6))
+    wide, narrow = (FleetPolicy(networks, tasks, latent_index=index, explore=False) for tasks in (9, 6))
     inputs = np.random.default_rng(0)
     tasks, queues, mask = inputs.random((1, 3, 9, 2)), inputs.random((1, 5)), np.ones((1, 3, 9), bool)
     narrow.reset(1), wide.reset(1)
     before = narrow._memory.read(0).clone()
-    if networks.latent_is_number:
+    if networks.first_latent == "index":
         for actor in networks.actors():  # nine starts: three more like the sixth
             starts = torch.from_numpy(for_tasks(actor.starts.detach().numpy(), 9, axis=1))
             actor.starts = torch.nn.Parameter(starts)

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from lad_rllib import durable
 from lad_rllib.algorithms import CONFIGS
-from lad_rllib.algorithms.common.policy import LADTSPolicy
+from lad_rllib.algorithms.common.policy import FleetPolicy
 from lad_rllib.algorithms.common.policy_file import DESCRIPTION, WEIGHTS, read_policy
 from lad_rllib.cli import main
 from lad_rllib.envs import FleetVectorEnv
@@ -70,14 +70,14 @@ def rewrite(folder, change=lambda description: None, arrays=lambda arrays: None)
 
 def refusal(path):
     with pytest.raises(ConfigurationError) as error:
-        LADTSPolicy.from_checkpoint(path)
+        FleetPolicy.from_checkpoint(path)
     assert "\n" not in str(error.value) and len(str(error.value)) < 600
     return str(error.value)
 
 
 @pytest.mark.parametrize(
     ("name", "training"),
-    [*((name, {}) for name in CONFIGS), ("lad-ts", {"objective": "system_delay", "latent_start": "learned"})],
+    [*((name, {}) for name in CONFIGS), ("lad-pmd", {"latent_start": "learned"})],
 )
 def test_it_holds_every_weight_and_the_latent_memory_of_every_algorithm(name, training, no_cluster, tmp_path):
     config = CONFIGS[name]().environment(FleetVectorEnv, env_config={"setting": "small"}).training(**training)
@@ -86,7 +86,7 @@ def test_it_holds_every_weight_and_the_latent_memory_of_every_algorithm(name, tr
     saved = read_policy(algo.save_to_path(tmp_path / "checkpoint"))
     there = {key.removeprefix("weights."): v for key, v in learner_state(algo).items() if key.startswith("weights.")}
     assert_same(dict(saved.weights), there)
-    assert_same(saved.latent_state["latents"], algo.first_latent_memory()["latents"])
+    assert_same(saved.latent_state["latents"], algo.rollouts.first_latent_memory()["latents"])
     assert saved.title == algo.config.title
     algo.stop()
 
@@ -95,7 +95,7 @@ def test_a_policy_alone_without_the_rest_of_the_checkpoint_decides_the_same(chec
     rng = np.random.default_rng(0)
     tasks, mask, queues = rng.random((1, 4, 6, 2)), np.ones((1, 4, 6), bool), rng.random((1, 4)) * 50
     chosen = [
-        LADTSPolicy.from_checkpoint(path).servers(tasks, mask, queues, 0, np.random.default_rng(1))
+        FleetPolicy.from_checkpoint(path).servers(tasks, mask, queues, 0, np.random.default_rng(1))
         for path in (checkpoint, copied)
     ]
     np.testing.assert_array_equal(*chosen)
@@ -104,7 +104,7 @@ def test_a_policy_alone_without_the_rest_of_the_checkpoint_decides_the_same(chec
 def test_planted_pickles_are_run_by_no_command_that_serves_or_shares(checkpoint, tmp_path, no_cluster):
     planted = Path(shutil.copytree(checkpoint, tmp_path / "checkpoint"))
     plant_bombs(planted, tmp_path / "trace")
-    LADTSPolicy.from_checkpoint(planted)
+    FleetPolicy.from_checkpoint(planted)
     small_config().build_algo().start_from(planted)
     arguments = ["--checkpoint", str(planted), "--episodes", "1", "--schedulers", "greedy-oracle"]
     assert main(["evaluate", *arguments, "--output", str(tmp_path / "evaluated")]) == 0
@@ -148,19 +148,21 @@ def put(value, *path):
     ("change", "message"),
     [
         (put(2, "format_version"), "format_version"),
-        (put("os.system", "networks"), "networks"),
-        (put("QNetworks", "networks"), "unexpected keyword argument"),
-        (put(["a"], "arguments", "hidden_sizes"), "arguments.hidden_sizes.0"),
-        (put([10**6, 10**6], "arguments", "hidden_sizes"), "weights"),
-        (put([20, 21], "arguments", "hidden_sizes"), "is due"),
-        (put(10**9, "arguments", "policy_denoising_steps"), "arguments.policy_denoising_steps"),
-        (put(True, "arguments", "beta_min"), "arguments.beta_min"),
+        (put("os.system", "algorithm"), "unknown algorithm 'os.system'; choose from lad-ts"),
+        (put("dqn-ts", "algorithm"), "unknown key 'hyperparameters.policy_denoising_steps'"),
+        (without("hyperparameters"), "hyperparameters"),
+        (put(["a"], "hyperparameters", "hidden_sizes"), "hyperparameters.hidden_sizes[0]"),
+        (put([10**6, 10**6], "hyperparameters", "hidden_sizes"), "hyperparameters.hidden_sizes[0]"),
+        (put([60_000, 60_000], "hyperparameters", "hidden_sizes"), "weights"),
+        (put([20, 21], "hyperparameters", "hidden_sizes"), "is due"),
+        (put(10**9, "hyperparameters", "policy_denoising_steps"), "hyperparameters.policy_denoising_steps"),
+        (put(True, "hyperparameters", "beta_min"), "hyperparameters.beta_min"),
         (put(10**5, "fleet", "max_tasks"), "is due"),
         (put(10**9, "fleet", "servers"), "fleet.servers"),
         (put([1.0], "fleet", "capacities_gcycles_per_s"), "1 capacities of 4 servers"),
-        (put("hours", "acting", "queue_unit"), "acting.queue_unit"),
-        (put("station_task", "acting", "latent_index"), "indexed in another way"),
-        (put("\x1b[31mLAD", "title"), "title"),
+        (put("hours", "queue_unit"), "queue_unit"),
+        (put("station_task", "hyperparameters", "latent_index"), "indexed in another way"),
+        (put("\x1b[31mLAD", "algorithm"), "algorithm"),
         (put(1, "surprise"), "surprise"),
         (without("weights"), "weights"),
     ],

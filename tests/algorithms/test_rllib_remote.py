@@ -82,7 +82,7 @@ def test_training_survives_the_loss_of_one_and_of_all_runners(two_runners):
         add(sample)
 
     algo.replay_buffer.add = add_and_kill
-    remembered = algo._runner_states[1]
+    remembered = algo.rollouts.states[1]
     result = algo.train()
     algo.replay_buffer.add = add
     assert np.isfinite(delay(result)) and result["env_runners"]["num_episodes"] == 1

@@ -6,12 +6,12 @@ import torch
 from ray.rllib.core import COMPONENT_RL_MODULE
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
-from lad_rllib.algorithms.common.env_runner import LADTSEnvRunner
+from lad_rllib.algorithms.common.env_runner import FleetEnvRunner
 from lad_rllib.envs import FleetVectorEnv
 from tests.algorithms.small import NUM_SLOTS, SERVERS, STATIONS, TASKS, curve, small_config
 
 
-def runner_of(config, cls=LADTSEnvRunner):
+def runner_of(config, cls=FleetEnvRunner):
     return cls(config=config)
 
 
@@ -50,7 +50,7 @@ def test_sample_and_collect_play_the_same_slots():
 
 def test_the_same_seed_plays_the_same_and_another_runner_plays_other_arrivals():
     def first_tasks(**kwargs):
-        runner = LADTSEnvRunner(config=small_config(), **kwargs)
+        runner = FleetEnvRunner(config=small_config(), **kwargs)
         return runner.sample(num_episodes=1)[0].get_observations(0)["tasks"]
 
     np.testing.assert_array_equal(first_tasks(worker_index=1), first_tasks(worker_index=1))

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from lad_rllib.algorithms.lad_pmd import LADPMDConfig
+from lad_rllib.envs import FleetVectorEnv
 from lad_rllib.errors import ConfigurationError
 from tests.algorithms.small import actor_weights, assert_same, curve, learner_state, small_config
 
@@ -41,13 +43,14 @@ def test_a_checkpoint_of_another_shape_is_refused_in_one_line(trained, no_cluste
 
 
 def test_a_run_with_more_tasks_starts_further_ones_as_the_last_one(tmp_path, no_cluster):
-    learned = {"objective": "system_delay", "latent_start": "learned"}
-    first = small_config(**learned).build_algo()
+    def config():
+        config = LADPMDConfig().environment(FleetVectorEnv, env_config={"setting": "small"})
+        return config.training(train_batch_size_per_learner=8, latent_start="learned").debugging(seed=3)
+
+    first = config().build_algo()
     curve(first, 1)
     path = first.save_to_path(tmp_path / "checkpoint")
-    wider = small_config(**learned).environment(
-        env_config={"setting": {"preset": "small", "arrivals": {"max_tasks": 9}}}
-    )
+    wider = config().environment(env_config={"setting": {"preset": "small", "arrivals": {"max_tasks": 9}}})
     algo = wider.build_algo()
     algo.start_from(path)
     (there,), (here,) = (

@@ -80,14 +80,8 @@ def test_an_option_without_effect_is_refused(option, tmp_path, capsys):
 
 def test_policies_side_by_side_are_named_by_what_tells_them_apart():
     def names(*policies):
-        return policy_names([SimpleNamespace(title=t, meaning={"objective": f"{o}_delay"}) for t, o in policies])
+        return policy_names([SimpleNamespace(title=title) for title in policies])
 
-    own, system, other = ("LAD-TS", "own"), ("LAD-TS", "system"), ("SAC-TS", "own")
-    assert names(own) == names(system) == ["LAD-TS"]
-    assert names(own, other) == ["LAD-TS", "SAC-TS"]
-    assert names(own, system, other) == ["LAD-TS, own delay (paper)", "LAD-TS, system delay", "SAC-TS"]
-    assert names(own, system, own) == [
-        "LAD-TS, own delay (paper), 1",
-        "LAD-TS, system delay",
-        "LAD-TS, own delay (paper), 2",
-    ]
+    assert names("LAD-TS") == ["LAD-TS"]
+    assert names("LAD-TS", "LAD-PMD") == ["LAD-TS", "LAD-PMD"]
+    assert names("LAD-TS", "LAD-PMD", "LAD-TS") == ["LAD-TS, 1", "LAD-PMD", "LAD-TS, 2"]

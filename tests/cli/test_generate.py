@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from lad_rllib.algorithms.common.policy import LADTSPolicy
+from lad_rllib.algorithms.common.policy import FleetPolicy
 from lad_rllib.cli import main
 from lad_rllib.fleet import FleetModel, load_fleet
 from lad_rllib.runs.contact_sheet import MARGIN, TEXT_HEIGHT, TILE
@@ -186,7 +186,7 @@ def choices(policy, seed, number=5):
 @pytest.mark.cluster
 def test_with_a_checkpoint_the_learned_policy_decides(generate, trained_on_fleet, tmp_path, capsys):
     checkpoint = trained_on_fleet / "checkpoint"
-    policy, oracle = LADTSPolicy.from_checkpoint(checkpoint, explore=False), make_heuristic("greedy-oracle")
+    policy, oracle = FleetPolicy.from_checkpoint(checkpoint, explore=False), make_heuristic("greedy-oracle")
     seed = next(seed for seed in range(100) if choices(policy, seed) not in (None, choices(oracle, seed)))
     assert generate("--checkpoint", checkpoint, "--greedy-actions", "--tasks", 5, "--seed", seed) == 0
     assert deliveries(tmp_path)["server"].tolist() == choices(policy, seed)

@@ -69,9 +69,9 @@ def test_every_choice_of_a_hyperparameter_and_queue_unit_is_accepted():
     setting = build_setting({"preset": "small"})
     for action in COMMAND_PARSERS["train"]._actions:
         for value in offered(action) if action.dest in TRAINING_KEYS else ():
-            views = {"objective": "system_delay"} if action.dest == "in_slot_view" else {}
-            CONFIGS["lad-ts"]().training(**views, **{action.dest: value})
-    assert {queue_unit(wish, setting, {}) for wish in offered(option("train", "--queue-unit"))} == {
+            algorithm = "lad-pmd" if action.dest == "in_slot_view" else "lad-ts"
+            CONFIGS[algorithm]().training(**{action.dest: value})
+    assert {queue_unit(wish, setting, "lad-ts") for wish in offered(option("train", "--queue-unit"))} == {
         *("gcycles", "seconds", "slots")
     }
 

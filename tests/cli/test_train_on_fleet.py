@@ -172,7 +172,7 @@ def test_a_mistake_is_one_line(arguments, message, on_fleet, tmp_path, capsys):
 @pytest.mark.parametrize("view", ["none", "all"])
 def test_it_learns_for_everybody_from_what_a_fleet_recorded(view, train, on_fleet, tmp_path):
     run = tmp_path / "run"
-    for_all = ["--objective", "system_delay", "--in-slot-view", view]
+    for_all = ["--algorithm", "lad-pmd", "--in-slot-view", view]
     assert train(*on_fleet, *for_all, "--episodes", "2", "--output", run) == 0
     assert configuration(run)["queue_unit"] == "slots"
     assert len(progress(run)) == 2

@@ -83,18 +83,15 @@ def test_a_baseline_is_searched_over_what_it_has(ray_cluster, small, tmp_path, c
 
 
 @pytest.mark.cluster
-@pytest.mark.parametrize("way", ["--objective", pytest.param("--config", marks=pytest.mark.extended)])
-def test_the_delay_of_all_is_searched_over_what_it_has(ray_cluster, tmp_path, capsys, way):
-    values = tmp_path / "system.yaml"
-    values.write_text("training: {objective: system_delay}")
-    chosen = ["--objective", "system_delay"] if way == "--objective" else ["--config", str(values)]
+def test_the_delay_of_all_is_searched_over_what_it_has(ray_cluster, tmp_path, capsys):
+    chosen = ["--algorithm", "lad-pmd"]
     names = ["--parameters", "gamma", "step_size", "momentum", "--trials", "2", "--episodes", "2"]
     output = tmp_path / "search"
     assert main(["tune", "--smoke", *chosen, *names, "--output", str(output)]) == 0
     trials = pd.read_csv(output / "trials.csv")
     assert trials["status"].tolist() == ["done"] * 2 and trials["gamma"].between(0.8, 1.0).all()
     best = yaml.safe_load((output / "best.yaml").read_text())["training"]
-    assert set(best) == {"objective", "gamma", "step_size", "momentum"} and best["objective"] == "system_delay"
+    assert set(best) == {"gamma", "step_size", "momentum"}
     assert main(["tune", "--smoke", *chosen, "--parameters", "tau", "--output", str(tmp_path / "other")]) == 2
     assert "the search space has no tau; it has actor_lr, gamma, step_size" in capsys.readouterr().err
 

@@ -132,16 +132,11 @@ def test_a_ratio_over_windows_has_the_interval_that_its_windows_allow():
     assert alone[interval].isna().all(axis=None)
 
 
-@pytest.mark.parametrize("experiment", [learning, sweeps, ablations, trace])
-@pytest.mark.parametrize("way", ["--objective", "--config"])
-def test_methods_that_learn_for_their_own_delay_take_no_other_objective(tmp_path, capsys, experiment, way):
-    values = tmp_path / "system.yaml"
-    values.write_text("objective: system_delay\n")
-    arguments = ["--smoke", "--output", str(tmp_path), way, "system_delay" if way == "--objective" else str(values)]
-    assert run_command(experiment.run, experiment.parse(arguments)) == 2
-    (line,) = capsys.readouterr().err.strip().splitlines()
-    name = experiment.__name__.split(".")[-1]
-    assert f"{name}.py compares methods on their own delay" in line and "beyond.py learns for the delay of all" in line
+@pytest.mark.parametrize("experiment", [learning, sweeps])
+def test_methods_that_learn_for_their_own_delay_are_not_compared_with_one_for_all(tmp_path, capsys, experiment):
+    with pytest.raises(SystemExit):
+        experiment.parse(["--smoke", "--output", str(tmp_path), "--methods", "lad-pmd"])
+    assert "invalid choice: 'lad-pmd'" in capsys.readouterr().err
 
 
 def test_a_case_for_the_delay_of_all_has_queues_in_slots_or_is_refused(tmp_path, capsys):
@@ -157,7 +152,7 @@ def test_a_case_for_the_delay_of_all_has_queues_in_slots_or_is_refused(tmp_path,
         assert [config.env_config["queue_unit"] for config in configs] == [own, "slots", "slots"]
     assert (configs[1].step_size_iterations, configs[1].draws, configs[1].gamma) == (40, "coordinated", 0.99)
     assert (configs[2].step_size_iterations, configs[2].in_slot_view, configs[2].gamma) == (40, "all", 0.99)
-    assert (configs[0].objective, configs[0].draws) == ("own_delay", "independent")
+    assert (configs[0].title, configs[1].title, configs[0].draws) == ("LAD-TS", "LAD-PMD", "independent")
 
 
 def test_an_estimate_is_printed_without_training(tmp_path, capsys):

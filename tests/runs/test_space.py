@@ -3,6 +3,7 @@
 import pytest
 import yaml
 
+from lad_rllib.algorithms import CONFIGS
 from lad_rllib.algorithms.lad_ts import LADTSConfig
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.runs.search_space import MUTABLE, read_space
@@ -14,15 +15,15 @@ def space_of(tmp_path, **content):
     return read_space(file)
 
 
-@pytest.mark.parametrize("objective", ["own_delay", "system_delay"])
-def test_every_value_of_a_default_space_is_one_that_the_algorithm_takes(objective):
-    space = read_space(objective=objective)
-    assert set(space.ranges) <= set(vars(LADTSConfig())) and len(space.ranges) >= 5
+@pytest.mark.parametrize("algorithm", ["lad-ts", "lad-pmd"])
+def test_every_value_of_a_default_space_is_one_that_the_algorithm_takes(algorithm):
+    config, space = CONFIGS[algorithm], read_space(algorithm=algorithm)
+    assert set(space.ranges) <= set(config.hyperparameters.model_fields) and len(space.ranges) >= 5
     drawn = [(name, domain.sample()) for name, domain in space.domains().items() for _ in range(20)]
     ends = [(name, point) for name, grid in space.grid(2).items() for point in grid["grid_search"]]
     for name, value in drawn + ends:
-        LADTSConfig().training(objective=objective, **{name: value}).validate()
-    defaults = LADTSConfig().training(objective=objective)
+        config().training(**{name: value}).validate()
+    defaults = config()
     for name, (kind, values) in space.ranges.items():  # the default is within reach
         default = getattr(defaults, name)
         assert default in values if kind == "choice" else values[0] <= default <= values[1]
@@ -54,7 +55,7 @@ def test_a_grid_has_the_ends_of_every_range(tmp_path):
 
 
 def test_population_based_training_changes_only_what_a_checkpoint_can_bear():
-    for space in (read_space(), read_space(objective="system_delay")):
+    for space in (read_space(), read_space(algorithm="lad-pmd")):
         fixed = {"initial_alpha", "policy_denoising_steps", "prior_queue_weight"}  # built into the networks
         assert set(space.mutations()) == set(space.ranges) - fixed
         assert set(space.mutations()) <= set(MUTABLE)
@@ -92,7 +93,7 @@ def test_a_range_that_is_none_is_named(tmp_path, value, message):
             {"gamma": {"uniform": [0.5, 1.5]}},
             "search space: gamma must be a number .* at most 1, got 1.5",
         ),
-        ({"actor": {"choice": ["mlp", "unet"]}}, "search space: actor must be one of diffusion, mlp, got 'unet'"),
+        ({"draws": {"choice": ["stratified", "even"]}}, "search space: draws must be one of .*, got 'even'"),
         (
             {"gamma": {"uniform": [0, 1]}, "tau": "0.1"},
             "search space: tau must be a number above 0 .*leave the quotes out",

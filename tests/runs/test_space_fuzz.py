@@ -8,7 +8,7 @@ SPACE = {
     "actor_lr": {"loguniform": [1e-4, 1e-2]},
     "gamma": {"uniform": [0.5, 0.9]},
     "policy_denoising_steps": {"randint": [2, 8]},
-    "actor": {"choice": ["diffusion", "mlp"]},
+    "draws": {"choice": ["independent", "stratified"]},
     "tau": 0.01,
     "hidden_sizes": [20, 20],
 }

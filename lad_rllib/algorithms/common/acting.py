@@ -1,12 +1,19 @@
-"""From a slot's observation to servers: states, logits, random numbers, choices."""
+"""From a slot's observation to servers: the one way that env runners, deployed policies and RLModules act."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+
+from lad_rllib.algorithms.common.latent_memory import LatentMemory
+
+if TYPE_CHECKING:
+    from lad_rllib.algorithms.common.networks import ActingNetworks
 
 GOLDEN_RATIO = (math.sqrt(5.0) - 1.0) / 2.0
 
@@ -26,6 +33,57 @@ class Decision:
     logits: Tensor
     probabilities: Tensor
     queues: Tensor
+
+
+@dataclass(frozen=True)
+class Acting:
+    """Decides for all base stations, with networks, a latent memory and the way that servers are drawn.
+
+    Attributes:
+        networks: Networks that decide.
+        memory: Latent memory, which each decision renews.
+        draws: See :func:`draw_uniform`.
+    """
+
+    networks: ActingNetworks
+    memory: LatentMemory
+    draws: str
+
+    @torch.no_grad()
+    def decide(
+        self,
+        tasks: Tensor,
+        counts: Tensor,
+        queues: Tensor,
+        slot: int,
+        generator: torch.Generator | np.random.Generator,
+        *,
+        explore: bool,
+        evaluated: bool,
+    ) -> tuple[Decision, Tensor, Tensor]:
+        """Servers for all tasks of E slots.
+
+        Args:
+            tasks: Input size [Mbit] and workload [Gcycle], shape (E, B, N, 2).
+            counts: Tasks of each station, shape (E, B).
+            queues: Slot-start queues in the unit that the networks were trained on, shape (E, A).
+            slot: Index of the slot in the episodes.
+            generator: Randomness of the diffusion chain and of the choice.
+            explore: Draw servers from the actors' probabilities; otherwise take the most probable ones.
+            evaluated: Decide with the actor that is evaluated and deployed, not with the one that learns.
+
+        Returns:
+            The decisions, the latent actions that they started from, and those to remember, both of shape
+            (E, B, N, latent size).
+        """
+        episodes, _, num_tasks, _ = tasks.shape
+        latent = self.memory.read(slot, num_tasks)
+        noise = self.networks.draw_noise(episodes * num_tasks, generator)
+        uniform = draw_uniform(counts, num_tasks, self.draws, generator) if explore else None
+        decision = self.networks.decide(tasks, counts, queues, latent, noise, uniform, evaluated)
+        output = self.networks.next_latent(decision)
+        self.memory.write(slot, output, torch.arange(num_tasks) < counts[..., None])
+        return decision, latent, output
 
 
 def fleet_states(tasks: Tensor, queues: Tensor) -> Tensor:
@@ -77,7 +135,9 @@ def choose_servers(logits: Tensor, uniform: Tensor | None) -> tuple[Tensor, Tens
     return servers.clamp_(max=logits.shape[-1] - 1), probabilities
 
 
-def draw_uniform(counts: Tensor, num_tasks: int, draws: str, generator: torch.Generator) -> Tensor:
+def draw_uniform(
+    counts: Tensor, num_tasks: int, draws: str, generator: torch.Generator | np.random.Generator
+) -> Tensor:
     """Uniform random numbers to choose servers with, shape (E, B, N).
 
     Args:
@@ -90,6 +150,10 @@ def draw_uniform(counts: Tensor, num_tasks: int, draws: str, generator: torch.Ge
         generator: Randomness.
     """
     episodes, stations = counts.shape
+    if isinstance(generator, np.random.Generator):
+        if draws == "independent":
+            return torch.from_numpy(generator.random((episodes, stations, num_tasks), dtype=np.float32))
+        generator = torch.Generator().manual_seed(int(generator.integers(2**63)))
     if draws == "independent":
         return torch.rand((episodes, stations, num_tasks), generator=generator)
     place = torch.arange(num_tasks).expand(episodes, stations, num_tasks)

@@ -13,7 +13,7 @@ from lad_rllib import names
 from lad_rllib.algorithms.common.replay_buffer import SlotSample
 
 
-class LateResults:
+class DelayedRewards:
     """Slots of the running episodes that wait for delays, in order.
 
     An environment over real edge servers learns a task's delay when its image is there, some slots after the decision

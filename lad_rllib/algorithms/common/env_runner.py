@@ -1,10 +1,9 @@
-"""Environment runner of LAD-TS: plays slots with the latent memory, in columns."""
+"""Environment runner of a fleet: plays slots with the latent memory, in columns."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,18 +18,16 @@ from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 from torch import Tensor
 
 from lad_rllib import names
-from lad_rllib.algorithms.common.acting import Decision, draw_uniform
-from lad_rllib.algorithms.common.delayed_rewards import LateResults, ended_tasks, known_delay_s
+from lad_rllib.algorithms.common.acting import Acting, Decision
+from lad_rllib.algorithms.common.delayed_rewards import DelayedRewards, ended_tasks, known_delay_s
 from lad_rllib.algorithms.common.environment import check_spaces, not_a_fleet
 from lad_rllib.algorithms.common.latent_memory import LatentMemory
 from lad_rllib.algorithms.common.replay_buffer import SlotSample
-from lad_rllib.algorithms.common.task_loss import TaskLoss
-from lad_rllib.errors import ConfigurationError
 
 Observation = dict[str, NDArray[Any]]
 
 
-class LADTSEnvRunner(SingleAgentEnvRunner):
+class FleetEnvRunner(SingleAgentEnvRunner):
     """Runs E fleet environments in lockstep and keeps their latent memory.
 
     ``sample()`` returns RLlib episodes; ``collect()`` returns the same slots in columns, for the replay buffer.
@@ -47,10 +44,9 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
         self._latent_memory: LatentMemory | None = None
         self._observation: Observation = {}
         self._generator = torch.Generator()
-        self._late_results = LateResults()
+        self._delayed_rewards = DelayedRewards()
         self.metrics: MetricsLogger
         self._ongoing_episodes: list[SingleAgentEpisode]
-        self._task_loss = TaskLoss(config.penalty, config.bounded_percentile, config.percentile_bound_s)
         super().__init__(config=config, **kwargs)
         # RLlib gives every runner a seed of its own, evaluation runners included; without one, draw it.
         self._entropy = int(np.random.SeedSequence(self._seed).generate_state(1)[0])
@@ -67,8 +63,6 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
         check_spaces(self.config.title, self.env, self.config.env)
         self._envs_made += 1
         self._env_is_seeded = False
-        if self.config.learns_from_costs and self.env is not None:
-            self._check_costs()
 
     def _reset_envs(self, episodes: list[SingleAgentEpisode], shared_data: dict, explore: bool) -> None:
         """Start new episodes. Environments are seeded once; later resets draw fresh arrivals."""
@@ -81,7 +75,7 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
         self._observation = observation
         self._total_delay_s[:] = 0.0
         self._total_tasks[:] = 0.0
-        self._late_results.clear()
+        self._delayed_rewards.clear()
         for index in range(self.num_envs):
             episodes[index].add_env_reset(observation=_row(observation, index), infos=infos[index])
             self._make_on_episode_callback("on_episode_start", index, episodes)
@@ -111,9 +105,11 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
         observation, rewards, terminateds, truncateds, infos = results
         done = np.logical_or(terminateds, truncateds)
         if done.any() != done.all():
-            raise ValueError("LAD-TS needs environments in lockstep: all must end their episodes in the same slot")
+            raise ValueError(
+                f"{self.config.title} needs environments in lockstep: all must end their episodes in the same slot"
+            )
         counts = before[names.TASK_COUNTS]
-        delay = self._late_results.delays_s(infos, np.arange(action.shape[-1]) < counts[..., None])
+        delay = self._delayed_rewards.delays_s(infos, np.arange(action.shape[-1]) < counts[..., None])
         self._total_delay_s += known_delay_s(infos, delay)
         self._total_tasks += counts.sum(axis=1)
         for key, number in ended_tasks(infos).items():
@@ -135,9 +131,8 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
                 self._make_on_episode_callback("on_episode_end", index, episodes)
                 self._done_episodes_for_metrics.append(episode)
         self._observation = observation
-        after_acting = self.config.replay_latent == "after_acting" and not self.config.learns_from_costs
-        stored = latent_out if after_acting else latent_in
-        sample = SlotSample(
+        sample = self._sample_of(
+            decision,
             source=self.worker_index or 0,
             slot=slot,
             tasks=before[names.TASKS],
@@ -145,51 +140,40 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
             queues=before[names.QUEUES],
             action=action,
             delay_s=delay,
-            latent=stored.numpy(),
+            latent=(latent_out if self.config.stores_latent_after_acting else latent_in).numpy(),
             next_tasks=observation[names.TASKS][:, :, 0],
             next_task_counts=observation[names.TASK_COUNTS],
             next_queues=observation[names.QUEUES],
             next_latent=self.latent_memory.first(slot + 1).numpy(),
             is_last=bool(done.all()),
-            logits=decision.logits.numpy() if decision is not None and self.config.learns_from_costs else None,
-            seen_queues=decision.queues.numpy() if decision is not None and decision.queues.ndim > 2 else None,
         )
-        return self._late_results.add(sample, infos)
+        return self._delayed_rewards.add(sample, infos)
 
-    @torch.no_grad()
+    def _sample_of(self, decision: Decision | None, **columns: Any) -> SlotSample:
+        """The slot for the algorithm; siblings add what they learn from besides. None: actions were random."""
+        return SlotSample(**columns)
+
     def _decide(self, observation: Observation, slot: int, explore: bool) -> tuple[Decision, Tensor, Tensor]:
-        """Decisions on the slot's tasks, the latent actions started from, and those to remember."""
-        memory, networks = self.latent_memory, self.module.networks
+        """See :meth:`Acting.decide`; randomness is that of the slot's running number."""
         self._generator.manual_seed(_seed_word(self._entropy, 0, self._num_slots))
         self._num_slots += 1
+        acting = Acting(self.module.networks, self.latent_memory, self.config.draws)
         tasks, counts, queues = (
             torch.from_numpy(np.array(observation[key])) for key in (names.TASKS, names.TASK_COUNTS, names.QUEUES)
         )
-        latent = memory.read(slot)
-        episodes, _, num_tasks, _ = latent.shape
-        noise = networks.draw_noise(episodes * num_tasks, self._generator)
-        uniform = draw_uniform(counts, num_tasks, self.config.draws, self._generator) if explore else None
-        actor = networks.evaluated_actor if self.config.in_evaluation else networks.actor
-        decision = networks.decide(actor, tasks, counts, queues, latent, noise, uniform)
-        put_out = networks.next_latent(self.config.latent_content, decision)
-        memory.write(slot, put_out, torch.arange(num_tasks) < counts[..., None])
-        return decision, latent, put_out
+        evaluated = self.config.in_evaluation
+        return acting.decide(tasks, counts, queues, slot, self._generator, explore=explore, evaluated=evaluated)
 
     @property
     def latent_memory(self) -> LatentMemory:
         """The latent memory of this runner's environments."""
         if self._latent_memory is None:
-            spaces = self.env.single_observation_space
-            stations, num_tasks = spaces[names.TASKS].shape[:2]
+            networks, num_tasks = self.module.networks, self.env.single_observation_space[names.TASKS].shape[1]
             self._latent_memory = LatentMemory(
                 self.config.latent_index,
-                (self.num_envs, stations, num_tasks, self.config.latent_size(spaces[names.QUEUES].shape[0])),
-                seed=(
-                    None
-                    if self.config.learns_from_costs
-                    else [[self._entropy, index] for index in range(self.num_envs)]
-                ),
-                is_number=self.config.latent_start == "learned",
+                (self.num_envs, networks.num_stations, num_tasks, networks.latent_size),
+                networks.first_latent,
+                seeds=[[self._entropy, index] for index in range(self.num_envs)],
             )
         return self._latent_memory
 
@@ -204,14 +188,12 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
         """Play slots of all environments, at most to the end of their episodes, exploring as configured.
 
         Args:
-            num_slots: Slots to play; None plays to the end of the episodes, as system objectives need it.
+            num_slots: Slots to play; None plays to the end of the episodes.
 
         Returns:
             The slots that are complete by now, in order: those played, or, if delays come late, more or fewer. The last
             call of an episode returns the rest.
         """
-        if self.config.learns_from_costs and num_slots is not None:
-            raise ValueError("costs are known of whole episodes only; collect() them without a number of slots")
         samples: list[SlotSample] = []
         played = 0
         with self.metrics.log_time(SAMPLE_TIMER):
@@ -225,8 +207,7 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
                 samples += complete
                 if samples and samples[-1].is_last:
                     break
-            if self.config.learns_from_costs:
-                samples = self._with_costs(samples)
+            samples = self._completed(samples)
         if samples and samples[-1].is_last:
             self._increase_sampled_metrics(len(self._ongoing_episodes[0]) * self.num_envs, self.num_envs)
             make_callback(
@@ -270,27 +251,9 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
         returned = finished + chunks
         return [episode.to_numpy() for episode in returned] if self.episodes_to_numpy else returned
 
-    # -- Costs, for system objectives -----------------------------------------------------------------------------
-
-    def _check_costs(self) -> None:
-        """Refuse an environment that cannot tell costs, or not of this loss."""
-        check = getattr(self.env.unwrapped, "check_penalty", None)
-        if check is None:
-            raise ConfigurationError(
-                f"objective {self.config.objective!r} needs an environment that tells marginal costs, as "
-                f"FleetVectorEnv does; {type(self.env.unwrapped).__name__} does not"
-            )
-        check(self._task_loss.penalty)
-
-    def _with_costs(self, samples: list[SlotSample]) -> list[SlotSample]:
-        """The slots of whole episodes, with what each of their tasks costs all tasks on each server."""
-        costs = self.env.unwrapped.marginal_costs(self._task_loss.penalty, self.config.gamma)
-        delays = np.stack([sample.delay_s for sample in samples], axis=1)
-        counts = np.stack([sample.task_counts for sample in samples], axis=1)
-        self._task_loss.observe(delays[np.arange(delays.shape[-1]) < counts[..., None]])
-        if self.config.bounded_percentile is not None:
-            self.metrics.log_value("loss_strength", self._task_loss.strength, window=1)
-        return [replace(sample, cost=costs[:, sample.slot]) for sample in samples]
+    def _completed(self, samples: list[SlotSample]) -> list[SlotSample]:
+        """Slots that were played, with what only their whole episode tells; siblings that need that add it."""
+        return samples
 
     # -- State ----------------------------------------------------------------------------------------------------
 
@@ -304,7 +267,6 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
             "num_slots": self._num_slots,
             "envs_made": self._envs_made,
             "evaluations": self._evaluations,
-            "loss_strength": self._task_loss.strength,
         }
 
     def set_runner_state(self, state: Mapping[str, Any]) -> None:
@@ -315,7 +277,6 @@ class LADTSEnvRunner(SingleAgentEnvRunner):
         self.latent_memory.set_state(state["latent_memory"])
         self._entropy, self._num_slots = state["entropy"], state["num_slots"]
         self._envs_made, self._evaluations = state["envs_made"], state["evaluations"]
-        self._task_loss.strength = state.get("loss_strength", self._task_loss.strength)
         self._needs_initial_reset = True
         self._env_is_seeded = state["environment"] is not None
         if self._env_is_seeded:

@@ -1,21 +1,36 @@
-"""Every hyperparameter's type and bounds, declared once; types are checked before bounds."""
+"""Hyperparameters that algorithms share, each declared once: type, bounds, default, meaning.
+
+``training(...)``, checks, policy files, help and tables are derived from these declarations. A field whose value the
+networks take is marked :data:`NETWORK`, one that trained weights depend on for their meaning :data:`MEANING`.
+"""
 
 from __future__ import annotations
 
 import math
 import os
-from typing import Annotated, Any, Literal
+from enum import Enum
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from lad_rllib.declared import Declared
 from lad_rllib.errors import ConfigurationError
 
-GREATEST_RATE = 10.0
-MOST_STEPS = 1000
-MOST_UPDATES_PER_SLOT = 10_000
-WIDEST_LAYER = 65_536
-THREADS_PER_CORE, LEAST_THREAD_LIMIT = 4, 64
+MAX_RATE = 10.0
+MAX_STEPS = 1000
+MAX_UPDATES_PER_SLOT = 10_000
+MAX_LAYER_WIDTH = 65_536
+THREADS_PER_CORE, MIN_THREAD_LIMIT = 4, 64
+
+
+class Mark(Enum):
+    """What else a hyperparameter is, beside a value that decides how an algorithm learns."""
+
+    NETWORK = "an argument of the networks"
+    MEANING = "changes what trained weights mean"
+
+
+NETWORK, MEANING = Mark.NETWORK, Mark.MEANING
 
 
 def _schedule(value: Any) -> Any:
@@ -28,8 +43,8 @@ def _schedule(value: Any) -> Any:
         raise ValueError(
             "must be a number, or a schedule [[0, rate], [timestep, rate], ...] whose timesteps rise from 0"
         )
-    if not all(0 < pair[1] <= GREATEST_RATE for pair in pairs):
-        raise ValueError(f"must be a schedule whose rates are above 0 and at most {GREATEST_RATE:g}")
+    if not all(0 < pair[1] <= MAX_RATE for pair in pairs):
+        raise ValueError(f"must be a schedule whose rates are above 0 and at most {MAX_RATE:g}")
     return value
 
 
@@ -42,69 +57,102 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+WHOLE = BeforeValidator(_whole)
 Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1), WHOLE]
+Width = Annotated[int, Field(ge=1, le=MAX_LAYER_WIDTH), WHOLE]
 Rate = Annotated[
-    Annotated[float, Field(gt=0, le=GREATEST_RATE)] | list[list[float]],
+    Annotated[float, Field(gt=0, le=MAX_RATE)] | list[list[float]],
     BeforeValidator(_schedule, json_schema_input_type=Any),
 ]
-Share = Annotated[float, Field(ge=0, le=1)]
-WHOLE = BeforeValidator(_whole)
-Count = Annotated[int, Field(ge=1), WHOLE]
-Width = Annotated[int, Field(ge=1, le=WIDEST_LAYER), WHOLE]
-
-
-def _no_text_but_auto(value: Any) -> Any:
-    if isinstance(value, str) and value != "auto":
-        raise ValueError("must be a number or 'auto'")
-    return value
+"""A learning rate, or a schedule over environment steps (slots times environments): ``[[0, 1e-4], [30_000, 1e-5]]``."""
 
 
 class Hyperparameters(Declared):
-    """What :meth:`LADTSConfig.training` takes, as values; see there for meanings and sources."""
+    """What every algorithm of a fleet has; a sibling's own group inherits from this one and adds to it."""
 
-    preset: Literal["published_code", "paper"]
-    actor: Literal["diffusion", "mlp"]
-    latent_start: Literal["memory", "noise", "zero", "learned"]
-    policy_denoising_steps: Annotated[int, Field(ge=1, le=MOST_STEPS), WHOLE]
-    hidden_sizes: Annotated[list[Width], Field(min_length=1, max_length=16)]
-    beta_min: Annotated[float, Field(gt=0, le=1000)]
-    beta_max: Annotated[float, Field(gt=0, le=1000)]
-    latent_index: Literal["station_slot_task", "station_task"]
-    latent_content: Literal["probabilities", "logits"]
-    denoiser_output: Literal["softmax", "linear"]
-    clip_denoised: Positive | None
-    replay_latent: Literal["after_acting", "before_acting"]
-    replay_next_queues: Literal["zeros", "actual"]
-    draws: Literal["independent", "stratified", "coordinated"]
-    objective: Literal["own_delay", "system_delay"]
-    penalty: dict[str, Any] | None
-    bounded_percentile: Annotated[float, Field(gt=0, lt=100)] | None
-    percentile_bound_s: Positive | None
-    step_size: Positive
-    last_step_size: Positive
-    step_size_iterations: Count
-    momentum: Annotated[float, Field(ge=0, lt=1)]
-    shared_actor: bool
-    prior_queue_weight: Annotated[float, Field(ge=0)]
-    in_slot_view: Literal["none", "own", "all"]
-    latent_decay: Share
-    start_lr: Rate
-    averaging_exponent: Annotated[float, Field(ge=0)] | None
-    tau: Annotated[float, Field(gt=0, le=1)]
-    gamma: Share
-    initial_alpha: Annotated[float, Field(gt=0, le=1e6)]
-    target_entropy: Annotated[float | str, BeforeValidator(_no_text_but_auto)]
-    actor_lr: Rate
-    critic_lr: Rate
-    alpha_lr: Rate
-    grad_clip: Positive | None
-    grad_clip_by: Literal["value", "norm", "global_norm"]
-    replay_capacity: Annotated[int, Field(ge=1, le=10**8), WHOLE]
-    learning_starts: Annotated[int, Field(ge=0, le=10**8), WHOLE]
-    train_batch_size_per_learner: Annotated[int, Field(ge=1, le=10**7), WHOLE]
-    updates_per_slot: Annotated[float, Field(ge=0, le=MOST_UPDATES_PER_SLOT)]
-    torch_threads: Annotated[int, Field(ge=1), WHOLE]
-    kernels: Literal["auto", "torch", "compiled"]
+    hidden_sizes: Annotated[list[Width], Field(min_length=1, max_length=16), NETWORK, MEANING] = Field(
+        [20, 20], description="Widths of the hidden layers of all networks."
+    )
+    draws: Literal["independent", "stratified", "coordinated"] = Field(
+        "independent",
+        description="How servers are drawn from the probabilities when exploring: independently for each task; "
+        "stratified: each with its own probabilities still, but the tasks of a station in a slot spread as evenly as "
+        "those say; coordinated: the tasks of all stations, which share one random number for each slot and tell one "
+        "another how many tasks they have.",
+    )
+    gamma: Share = Field(0.95, description="Discount factor of later rewards.")
+    grad_clip: Positive | None = Field(
+        None, description="Limit of each network's gradient by itself, as grad_clip_by says; null: no limit."
+    )
+    grad_clip_by: Literal["value", "norm", "global_norm"] = Field(
+        "global_norm",
+        description="What grad_clip limits: each value, the norm of each parameter, or the norm of a whole network.",
+    )
+    train_batch_size_per_learner: Annotated[int, Field(ge=1, le=10**7), WHOLE] = Field(
+        64, description="Tasks of each station in an update, for each learner."
+    )
+    updates_per_slot: Annotated[float, Field(ge=0, le=MAX_UPDATES_PER_SLOT)] = Field(
+        1.0, description="Updates of all stations for each slot of each environment."
+    )
+    torch_threads: Count = Field(
+        1,
+        description="Threads of torch in the algorithm, each learner and each runner; with networks this small more "
+        "threads are slower.",
+    )
+    kernels: Annotated[Literal["auto", "torch", "compiled"], NETWORK] = Field(
+        "auto",
+        description="Who computes: auto: compiled kernels on the CPU where numba is installed, torch's operations "
+        "elsewhere; torch: torch's alone; compiled: an error without numba. Results agree but for float32 rounding; "
+        "kernels draw other noise from the same seed.",
+    )
+
+
+class DiffusionHyperparameters(Hyperparameters):
+    """What a diffusion actor has."""
+
+    policy_denoising_steps: Annotated[int, Field(ge=1, le=MAX_STEPS), WHOLE, NETWORK, MEANING] = Field(
+        5, description="Denoising steps I of the actor."
+    )
+    beta_min: Annotated[float, Field(gt=0, le=1000), NETWORK, MEANING] = Field(
+        0.1, description="Lowest noise rate of the diffusion."
+    )
+    beta_max: Annotated[float, Field(gt=0, le=1000), NETWORK, MEANING] = Field(
+        10.0, description="Highest noise rate of the diffusion."
+    )
+    denoiser_output: Annotated[Literal["softmax", "linear"], NETWORK, MEANING] = Field(
+        "softmax", description="The denoiser's last layer."
+    )
+    clip_denoised: Annotated[Positive | None, NETWORK, MEANING] = Field(
+        None,
+        description="Limit L to which each denoising step clamps its estimate of x_0, so that logits are in [-L, L] "
+        "and no server's probability is below exp(-2 L) times another's; null: no limit.",
+    )
+
+    @model_validator(mode="after")
+    def _rates_in_order(self) -> Self:
+        if self.beta_min > self.beta_max:
+            raise ValueError(f"beta_min {self.beta_min} must not exceed beta_max {self.beta_max}")
+        return self
+
+
+def marked(group: type[Hyperparameters], mark: Mark) -> list[str]:
+    """Names of a group's hyperparameters with a mark."""
+    return [name for name, field in group.model_fields.items() if mark in field.metadata]
+
+
+def defaults(group: type[Hyperparameters]) -> dict[str, Any]:
+    """Default values of a group by name."""
+    return {name: field.get_default() for name, field in group.model_fields.items()}
+
+
+def arguments_text(group: type[Hyperparameters]) -> str:
+    """The group as the section ``Args:`` of a docstring."""
+    fields = group.model_fields.items()
+    return "\n".join(
+        ["Args:", *(f"    {name}: {field.description} ({field.get_default()!r})" for name, field in fields)]
+    )
 
 
 def check_torch_threads(threads: int) -> None:
@@ -113,6 +161,6 @@ def check_torch_threads(threads: int) -> None:
     Raises:
         ConfigurationError: names the limit.
     """
-    most = max(LEAST_THREAD_LIMIT, THREADS_PER_CORE * (os.cpu_count() or 1))
-    if threads > most:
-        raise ConfigurationError(f"torch_threads must be at most {most} on this machine, got {threads}")
+    limit = max(MIN_THREAD_LIMIT, THREADS_PER_CORE * (os.cpu_count() or 1))
+    if threads > limit:
+        raise ConfigurationError(f"torch_threads must be at most {limit} on this machine, got {threads}")

@@ -1,4 +1,4 @@
-"""Learner of LAD-TS: one soft actor-critic update of all base stations at once."""
+"""Learner of a fleet: one update of all base stations at once."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 from torch import Tensor
 
 from lad_rllib.algorithms.common.agentwise_adam import AgentwiseAdam
-from lad_rllib.algorithms.soft_actor_critic.networks import update_stations
 
 READY = "ready"
 """Batch column: stations that take part in the update, bool, shape (M, B), the same in every row."""
 DIVERGED = 1e15
-"""Greatest magnitude of a loss or weight; delays are seconds, so that what is beyond has lost its meaning."""
+"""Greatest magnitude of a loss or weight; delays are seconds, so that larger values are of no use."""
 NUM_UPDATES = "num_updates"
 ENTROPY = "entropy"
 
 
-class LADTSTorchLearner(TorchLearner):
-    """Critic, actor, temperature and target step of every station.
+class FleetTorchLearner(TorchLearner):
+    """Takes an algorithm's gradient steps; a sibling says which, in :meth:`update_networks`.
 
     A batch has the leading axes (sample, station), since RLlib shards axis 0 over learners. Several learners start
     from the first one's weights, and average the gradients of each of an update's steps, so that they stay equal.
@@ -43,10 +42,10 @@ class LADTSTorchLearner(TorchLearner):
         super().build()
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
-        """Register one optimiser each for actors, critics and temperatures."""
+        """Register the optimisers of the networks' groups of parameters."""
         config = config or self.config
         networks = self._module[module_id].networks
-        for name, optimizer in networks.optimizers(0.0, 0.0, 0.0).items():
+        for name, optimizer in networks.optimizers().items():
             self.register_optimizer(
                 module_id=module_id,
                 optimizer_name=name,
@@ -67,8 +66,8 @@ class LADTSTorchLearner(TorchLearner):
             self._entropy = int(entropy)
 
     def compute_loss_for_module(self, *, module_id: str, config: Any, batch: Any, fwd_out: Any) -> Tensor:
-        """There is no single loss: the actors' depends on the critics' step. Override ``update_networks`` instead."""
-        raise TypeError("LAD-TS takes its gradient steps one after the other; it has no single loss to compute")
+        """There is no single loss: steps follow one another. Override ``update_networks`` instead."""
+        raise TypeError(f"{type(self).__name__} takes its gradient steps one after the other; it has no single loss")
 
     def _uncompiled_update(self, batch: dict[str, Any], **kwargs: Any) -> tuple[dict, dict[str, Tensor], dict]:
         networks = self._module[DEFAULT_MODULE_ID].networks
@@ -84,28 +83,17 @@ class LADTSTorchLearner(TorchLearner):
         return {}, {}, {}
 
     def update_networks(self, networks: Any, batch: dict[str, Tensor], ready: Tensor | None) -> dict[str, Tensor]:
-        """One update of all stations; algorithms that learn in another way override it.
+        """One update of all stations.
 
         Args:
             networks: The module's networks.
-            batch: See :func:`update_stations`.
+            batch: Columns of :meth:`FleetAlgorithm.draw_batch`, shapes (B, features, M) or (B, M).
             ready: Stations that take part, bool (B,); None for all.
 
         Returns:
             Diagnostics without gradient: losses (B,), and means by name, shapes (B,), (B, M) or (2, B, A, M).
         """
-        samples = batch["reward"].shape[-1]
-        return update_stations(
-            networks,
-            batch,
-            networks.draw_noise(samples, self._generator),
-            networks.draw_noise(samples, self._generator),
-            lambda name, gradients: self._apply_gradients(gradients, {name: ready}),
-            gamma=self.config.gamma,
-            tau=self.config.tau,
-            target_entropy=self.config.resolved_target_entropy(networks.num_servers),
-            ready=ready,
-        )
+        raise NotImplementedError
 
     def _apply_gradients(self, gradients: Sequence[Tensor], active: Mapping[str, Tensor | None]) -> None:
         """One step of some optimisers, each of the networks that are active; None for all of them.
@@ -134,12 +122,12 @@ class LADTSTorchLearner(TorchLearner):
             self._set_optimizer_lr(optimizer, lr=rate)
 
     def not_finite(self) -> str | None:
-        """Name of a loss or weight that has diverged, see :data:`DIVERGED`; None if all are well."""
+        """Name of a loss or weight that has diverged, see :data:`DIVERGED`; None if none has."""
         for key, value in self._diagnostics.items():
-            if not _is_well(self._of_active(value)):
+            if not _is_bounded(self._of_active(value)):
                 return key
         for name, weights in self._module[DEFAULT_MODULE_ID].state_dict().items():
-            if weights.is_floating_point() and not _is_well(weights):
+            if weights.is_floating_point() and not _is_bounded(weights):
                 return name
         return None
 
@@ -179,7 +167,7 @@ class LADTSTorchLearner(TorchLearner):
         self._entropy = state.get(ENTROPY, self._entropy)
 
 
-def _is_well(values: Tensor) -> bool:
+def _is_bounded(values: Tensor) -> bool:
     return bool((values.abs() <= DIVERGED).all())  # false for not-a-number, too
 
 

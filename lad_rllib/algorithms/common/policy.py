@@ -9,36 +9,32 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from lad_rllib.algorithms.common.acting import draw_uniform
-from lad_rllib.algorithms.common.actors import ActingNetworks
+from lad_rllib.algorithms.common.acting import Acting
 from lad_rllib.algorithms.common.latent_memory import LatentMemory
+from lad_rllib.algorithms.common.networks import ActingNetworks
 from lad_rllib.algorithms.common.policy_file import SavedPolicy, read_policy
 from lad_rllib.errors import ConfigurationError
 
 
-class LADTSPolicy:
+class FleetPolicy:
     """Decides for all base stations with trained actors and a latent memory of its own.
 
-    Of LAD-TS, and of every algorithm that shares its parts: D2SAC-TS, SAC-TS, DQN-TS.
-
-    It has the methods of :class:`lad_rllib.scheduling.Scheduler`. The memory starts each time from what training had
-    remembered, and goes on changing with every decision, as in training.
+    It is the policy of any algorithm of :mod:`lad_rllib.algorithms`, and has the methods of
+    :class:`lad_rllib.scheduling.Scheduler`. Each :meth:`reset` initialises the memory with what training had
+    remembered; every decision renews it, as in training.
 
     Args:
         networks: Trained networks.
         num_tasks: Task indices that the latent memory has entries for. A slot may have more tasks than that: further
             ones start from the last entry, and only the first ones' are remembered.
-        latent_index: See :class:`LADTSConfig`.
-        latent_content: See :class:`LADTSConfig`.
+        latent_index: See :class:`LatentMemory`.
         latent_state: Latent memory to start from.
         queue_unit: Unit of the queues that the networks were trained on, ``"gcycles"``, ``"seconds"`` or
             ``"slots"``.
         explore: Draw servers from the actors' probabilities; otherwise take the most probable ones.
         title: Name of the algorithm that trained it.
-        draws: See :class:`LADTSConfig`.
-        starts_from_noise: Without ``latent_state``, the memory starts from noise; else from zeros.
+        draws: See :func:`~lad_rllib.algorithms.common.acting.draw_uniform`.
     """
 
     def __init__(
@@ -47,13 +43,11 @@ class LADTSPolicy:
         num_tasks: int,
         *,
         latent_index: Literal["station_task", "station_slot_task"] = "station_slot_task",
-        latent_content: Literal["probabilities", "logits"] = "probabilities",
         latent_state: Mapping[str, Any] | None = None,
         queue_unit: str = "gcycles",
         explore: bool = True,
         title: str = "LAD-TS",
         draws: str = "independent",
-        starts_from_noise: bool = True,
     ) -> None:
         self.networks = networks.eval()
         self.num_tasks = num_tasks
@@ -61,14 +55,12 @@ class LADTSPolicy:
         self.title = title
         self.queue_unit = queue_unit
         self._draws = draws
-        self._starts_from_noise = starts_from_noise
         self._latent_index: Literal["station_task", "station_slot_task"] = latent_index
-        self._latent_content = latent_content
         self._latent_state = latent_state
         self._memory: LatentMemory | None = None
 
     @classmethod
-    def from_checkpoint(cls, path: str | Path, explore: bool = True) -> LADTSPolicy:
+    def from_checkpoint(cls, path: str | Path, explore: bool = True) -> FleetPolicy:
         """Load the policy of a checkpoint, or its folder ``policy`` alone; runs no code of the files.
 
         Args:
@@ -81,29 +73,27 @@ class LADTSPolicy:
         return cls.of_saved(read_policy(path), explore)
 
     @classmethod
-    def of_saved(cls, saved: SavedPolicy, explore: bool = True) -> LADTSPolicy:
+    def of_saved(cls, saved: SavedPolicy, explore: bool = True) -> FleetPolicy:
         """The policy that was read from a file."""
-        networks, acting = saved.build_networks(), saved.description.acting
+        networks = saved.build_networks()
         weights = {key: torch.from_numpy(saved.weights["networks." + key]) for key in networks.state_dict()}
         networks.load_state_dict(weights)
         return cls(
             networks,
             saved.description.fleet.max_tasks,
-            latent_index=acting.latent_index,
-            latent_content=acting.latent_content,
+            latent_index=saved.latent_index,
             latent_state=saved.latent_state,
-            queue_unit=acting.queue_unit,
+            queue_unit=saved.description.queue_unit,
             explore=explore,
             title=saved.title,
-            draws=acting.draws,
-            starts_from_noise=acting.starts_from_noise,
+            draws=saved.hyperparameters["draws"],
         )
 
     def reset(self, num_episodes: int) -> None:
         """Start ``num_episodes`` episodes in lockstep, each with a copy of what training had remembered."""
         shape = (num_episodes, self.networks.num_stations, self.num_tasks, self.networks.latent_size)
-        seed = [[0, index] for index in range(num_episodes)] if self._starts_from_noise else None
-        self._memory = LatentMemory(self._latent_index, shape, seed, self.networks.latent_is_number)
+        seeds = [[0, index] for index in range(num_episodes)]
+        self._memory = LatentMemory(self._latent_index, shape, self.networks.first_latent, seeds)
         if self._latent_state is not None:
             self._memory.set_state(self._latent_state)
 
@@ -130,13 +120,6 @@ class LADTSPolicy:
             rng,
         )
 
-    def _uniform(self, counts: Tensor, num_tasks: int, rng: np.random.Generator) -> Tensor:
-        if self._draws == "independent":
-            return torch.from_numpy(rng.random((*counts.shape, num_tasks), dtype=np.float32))
-        generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
-        return draw_uniform(counts, num_tasks, self._draws, generator)
-
-    @torch.no_grad()
     def servers(
         self,
         tasks: NDArray[np.floating[Any]],
@@ -157,24 +140,13 @@ class LADTSPolicy:
         Returns:
             Server of each task, shape (E, B, N).
         """
-        episodes, stations, num_tasks = mask.shape
         if (mask[..., 1:] & ~mask[..., :-1]).any():
             raise ConfigurationError("the tasks of a station must come first in their row of the mask, without gaps")
         if self._memory is None:
-            self.reset(episodes)
+            self.reset(len(mask))
         assert self._memory is not None
-        latent = self._memory.read(slot)
-        start = latent[:, :, torch.arange(num_tasks).clamp(max=self.num_tasks - 1)]
-        shape = (self.networks.actor.num_noise_draws, stations, self.networks.num_servers, episodes * num_tasks)
-        noise = torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
         given, seen = torch.as_tensor(tasks, dtype=torch.float32), torch.as_tensor(queues, dtype=torch.float32)
+        acting = Acting(self.networks, self._memory, self._draws)
         counts = torch.from_numpy(mask.sum(-1))
-        uniform = self._uniform(counts, num_tasks, rng) if self.explore else None
-        decision = self.networks.decide(self.networks.evaluated_actor, given, counts, seen, start, noise, uniform)
-        entries = min(num_tasks, self.num_tasks)
-        put_out = latent.clone()
-        put_out[:, :, :entries] = self.networks.next_latent(self._latent_content, decision)[:, :, :entries]
-        known = torch.zeros(latent.shape[:3], dtype=torch.bool)
-        known[:, :, :entries] = torch.as_tensor(mask)[:, :, :entries]
-        self._memory.write(slot, put_out, known)
+        decision, _, _ = acting.decide(given, counts, seen, slot, rng, explore=self.explore, evaluated=True)
         return decision.servers.numpy()

@@ -8,7 +8,6 @@ them: types and bounds, the weights' size and SHA-256, shapes, kinds of numbers,
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import os
 from collections.abc import Mapping
@@ -26,21 +25,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from lad_rllib import __version__, durable, names
-from lad_rllib.algorithms.common.actors import ActingNetworks
+from lad_rllib.algorithms.common.config import FleetConfig
+from lad_rllib.algorithms.common.hyperparameters import NETWORK, marked
 from lad_rllib.algorithms.common.meaning import meaning
-from lad_rllib.algorithms.common.policy_description import MOST_WEIGHT_BYTES, PolicyDescription, WeightFile
+from lad_rllib.algorithms.common.networks import ActingNetworks
+from lad_rllib.algorithms.common.policy_description import MAX_WEIGHT_BYTES, PolicyDescription, WeightFile
+from lad_rllib.algorithms.registry import CONFIGS
+from lad_rllib.declared import declared, plain
 from lad_rllib.errors import ConfigurationError
 
 FOLDER = "policy"
 """Folder of a checkpoint that holds the policy."""
 DESCRIPTION, WEIGHTS = "policy.json", "policy.safetensors"
-NETWORKS = {
-    "StationNetworks": "lad_rllib.algorithms.soft_actor_critic.networks",
-    "SystemNetworks": "lad_rllib.algorithms.lad_pmd.networks",
-    "QNetworks": "lad_rllib.algorithms.dqn_ts.networks",
-}
-"""Networks that a policy may have, and where they are defined; a file names one of these and no other class."""
-MOST_DESCRIPTION_BYTES = 16 * 2**20
+MAX_DESCRIPTION_BYTES = 16 * 2**20
 _LATENT = "latent."
 _PICKLES = ("algorithm_state.pkl", "class_and_ctor_args.pkl")
 
@@ -52,6 +49,13 @@ class SavedPolicy:
         description: Contents of ``policy.json``.
         weights: All weights of the module by name: actors, critics and their targets, temperatures.
         latents: Latent actions by slot, each of shape (E, B, N, ``latent_size``).
+
+    Attributes:
+        config_class: Configuration class of the algorithm that trained it.
+        hyperparameters: The algorithm's hyperparameters by name.
+
+    Raises:
+        ConfigurationError: if the algorithm is not known here, or has no such hyperparameters.
     """
 
     def __init__(
@@ -61,11 +65,14 @@ class SavedPolicy:
         latents: Mapping[int, NDArray[np.float32]],
     ) -> None:
         self.description, self.weights, self.latents = description, weights, latents
+        self.config_class: type[FleetConfig] = CONFIGS[description.algorithm]
+        group = self.config_class.hyperparameters
+        self.hyperparameters: dict[str, Any] = dict(declared(group, description.hyperparameters, "hyperparameters."))
 
     @property
     def title(self) -> str:
         """The algorithm's name in text."""
-        return self.description.title
+        return self.config_class.title
 
     @property
     def setting(self) -> str | dict[str, Any]:
@@ -75,7 +82,7 @@ class SavedPolicy:
     @property
     def meaning(self) -> dict[str, Any]:
         """Every setting that the weights' meaning depends on."""
-        return self.description.meaning
+        return meaning(self.config_class.hyperparameters, self.hyperparameters, self.description.queue_unit)
 
     @property
     def latent_state(self) -> dict[str, Any] | None:
@@ -90,10 +97,18 @@ class SavedPolicy:
         Raises:
             TypeError, ValueError: if the arguments are not those of the class.
         """
-        kind = self.description.networks
-        built: type[ActingNetworks] = getattr(importlib.import_module(NETWORKS[kind]), kind)
-        arguments = self.description.arguments.model_dump(exclude_unset=True)
-        return built.of_spaces(self.spaces(), inference_only=inference_only, **arguments)
+        built = self.config_class.module_class.networks_class
+        return built.of_spaces(self.spaces(), inference_only=inference_only, **self.arguments)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments of the networks."""
+        return {key: self.hyperparameters[key] for key in marked(self.config_class.hyperparameters, NETWORK)}
+
+    @property
+    def latent_index(self) -> Any:
+        """What a latent action belongs to."""
+        return self.hyperparameters.get("latent_index", self.config_class.latent_index)
 
     def spaces(self) -> dict[str, gym.spaces.Box]:
         """Observation space by key, as far as the networks need it."""
@@ -117,16 +132,17 @@ def write_policy(algorithm: Any, path: str, filesystem: Any = None) -> None:
     """Write the policy of an algorithm into a checkpoint; networks of a user's own class have no such form.
 
     Args:
-        algorithm: A :class:`LADTS`.
+        algorithm: A :class:`FleetAlgorithm`.
         path: The checkpoint: a folder, or a URI.
         filesystem: pyarrow's filesystem of the path, if it is not in the path.
     """
     spec = algorithm.config.get_multi_rl_module_spec(spaces=algorithm.spaces).rl_module_specs[DEFAULT_MODULE_ID]
-    if getattr(spec.module_class, "networks_class", type(None)).__name__ not in NETWORKS:
+    name, networks = algorithm.config.name, getattr(spec.module_class, "networks_class", None)
+    if name not in CONFIGS or networks is not CONFIGS[name].module_class.networks_class:
         return
     learner = algorithm.learner_group.get_state(components=f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}")
     weights = learner[COMPONENT_LEARNER][COMPONENT_RL_MODULE][DEFAULT_MODULE_ID]
-    latent_state = algorithm.first_latent_memory()
+    latent_state = algorithm.rollouts.first_latent_memory()
     data = _weight_data(weights, latent_state)
     description = _described(algorithm.config, spec, latent_state, data)
     if filesystem is None:
@@ -146,24 +162,23 @@ def _weight_data(weights: Mapping[str, Any], latent_state: Mapping[str, Any] | N
 
 def _described(config: Any, spec: Any, latent_state: Mapping[str, Any] | None, data: bytes) -> dict[str, Any]:
     """Contents of ``policy.json``, see :class:`PolicyDescription`."""
-    env_config = config.env_config
+    env_config, values = config.env_config, vars(config) | spec.model_config
     return {
         "format_version": 1,
         "lad_rllib": __version__,
-        "title": config.title,
-        "networks": spec.module_class.networks_class.__name__,
-        "arguments": {key: value for key, value in spec.model_config.items() if key != "seed"},
+        "algorithm": config.name,
+        "hyperparameters": {key: plain(_value(config, values, key)) for key in config.hyperparameters.model_fields},
         "fleet": _fleet_of(spec.observation_space),
-        "acting": {
-            **{key: getattr(config, key) for key in ("latent_index", "latent_content", "draws")},
-            "queue_unit": env_config.get("queue_unit", "gcycles"),
-            "starts_from_noise": not config.learns_from_costs,
-        },
-        "meaning": meaning(config),
+        "queue_unit": env_config.get("queue_unit", "gcycles"),
         "setting": env_config.get("setting", "paper"),
         "latent_by_slot": latent_state["by_slot"] if latent_state else None,
         "weights": {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()},
     }
+
+
+def _value(config: Any, values: Mapping[str, Any], key: str) -> Any:
+    """A hyperparameter; RLlib keeps some of its own under other names."""
+    return values[key] if key in values else getattr(config, key)
 
 
 def _fleet_of(spaces: Mapping[str, Any]) -> dict[str, Any]:
@@ -247,7 +262,7 @@ def _read_bytes(file: Path, most: int) -> bytes:
 
 def _read_description(file: Path) -> PolicyDescription:
     try:
-        values = json.loads(_read_bytes(file, MOST_DESCRIPTION_BYTES))
+        values = json.loads(_read_bytes(file, MAX_DESCRIPTION_BYTES))
         return PolicyDescription.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
@@ -302,17 +317,14 @@ def _is_latent(name: str) -> bool:
 
 def _check_size(saved: SavedPolicy) -> None:
     """Refuse sizes that the weights at hand cannot be of, before anything is built from them."""
-    given, fleet, networks = saved.description.arguments, saved.description.fleet, saved.description.networks
-    agents = 1 if networks == "SystemNetworks" and given.shared_actor else fleet.stations
-    widths = [2 + fleet.servers, *given.hidden_sizes, fleet.servers]
-    least = agents * sum(one * other for one, other in zip(widths, widths[1:], strict=False))
+    fleet, built = saved.description.fleet, saved.config_class.module_class.networks_class
+    sizes = (fleet.stations, fleet.servers, fleet.max_tasks)
+    least = built.min_weights(*sizes, saved.hyperparameters["hidden_sizes"], saved.arguments)
     latents = fleet.stations * fleet.max_tasks * fleet.servers
-    if networks == "SystemNetworks" and given.latent_start == "learned":
-        least += latents
     there = sum(array.size for array in saved.weights.values())
     if least > there:
         raise ValueError(f"networks of these sizes have at least {least} weights, {WEIGHTS} has {there}")
-    if 4 * latents > MOST_WEIGHT_BYTES:
+    if 4 * latents > MAX_WEIGHT_BYTES:
         raise ValueError(f"a latent memory of these sizes takes {4 * latents / 2**30:.3g} GiB for each episode")
     capacities = fleet.capacities_gcycles_per_s
     if capacities is not None and len(capacities) != fleet.servers:
@@ -334,13 +346,13 @@ def _check_weights(saved: SavedPolicy, networks: ActingNetworks) -> None:
 def _check_latents(saved: SavedPolicy, networks: ActingNetworks) -> None:
     """Refuse a latent memory of another shape, or with numbers of starts that are not there."""
     fleet, by_slot = saved.description.fleet, saved.description.latent_by_slot
-    if by_slot is not None and by_slot != (saved.description.acting.latent_index == "station_slot_task"):
+    if by_slot is not None and by_slot != (saved.latent_index == "station_slot_task"):
         raise ValueError("the latent memory is indexed in another way than latent_index says")
     wanted = (fleet.stations, fleet.max_tasks, networks.latent_size)
     for slot, latent in saved.latents.items():
         if latent.ndim != 4 or not len(latent) or latent.shape[1:] != wanted or latent.dtype != np.float32:
             raise ValueError(f"{_LATENT}{slot} is {latent.dtype}{list(latent.shape)}, float32[E, *{wanted}] is due")
-        if networks.latent_is_number and not ((latent >= 0) & (latent < fleet.max_tasks)).all():
+        if networks.first_latent == "index" and not ((latent >= 0) & (latent < fleet.max_tasks)).all():
             raise ValueError(f"{_LATENT}{slot} has numbers of starts that are not there")
 
 

@@ -34,9 +34,6 @@ class SlotSample:
         next_queues: Queues at the start of the next slot, shape (E, A).
         next_latent: Latent action in memory for the next slot's first tasks, shape (E, B, latent size).
         is_last: True if the episodes end after this slot.
-        logits: Action logits that the servers were drawn from, shape (E, B, N, A); only for system objectives.
-        seen_queues: Queues that each task was decided on, shape (E, B, N, A), if those are not the slot-start queues.
-        cost: Cost of each task on each server, shape (E, B, N, A); only for system objectives, of whole episodes.
     """
 
     source: Hashable
@@ -52,9 +49,6 @@ class SlotSample:
     next_queues: FloatArray
     next_latent: FloatArray
     is_last: bool
-    logits: FloatArray | None = None
-    seen_queues: FloatArray | None = None
-    cost: FloatArray | None = None
 
 
 @dataclass
@@ -154,7 +148,7 @@ class FleetReplayBuffer:
             del self._open[sample.source]
 
     def _correct(self, opened: _Open, sample: SlotSample, has_task: NDArray[np.bool_]) -> None:
-        """Write what the actor put out for this slot's first tasks to the transitions that lead to them."""
+        """Write the actor's output for this slot's first tasks to the transitions that lead to them."""
         if self._after_acting:
             correct = has_task & (opened.position >= 0)
             station = np.nonzero(correct)[1]

@@ -1,4 +1,4 @@
-"""RLModule of LAD-TS: actors and critics of all base stations, stacked."""
+"""RLModule of a fleet: the networks of all base stations, stacked."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.core.distribution.torch.torch_distribution import TorchDistribution
 from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
 from ray.rllib.core.rl_module.torch import TorchRLModule
-from torch import Tensor, nn
+from torch import Tensor
 
 from lad_rllib import names
-from lad_rllib.algorithms.common.acting import fleet_logits
-from lad_rllib.algorithms.common.actors import ActingNetworks
-from lad_rllib.algorithms.soft_actor_critic.networks import StationNetworks
+from lad_rllib.algorithms.common.networks import ActingNetworks
 from lad_rllib.errors import ConfigurationError
 
 LATENT = "latent"
@@ -55,15 +53,14 @@ class TorchServerChoice(TorchDistribution):
         return cls(logits)
 
 
-class LADTSTorchRLModule(TorchRLModule, InferenceOnlyAPI):
-    """RLModule around :class:`StationNetworks`; its sizes come from the spaces, the rest from ``model_config``.
+class FleetTorchRLModule(TorchRLModule, InferenceOnlyAPI):
+    """RLModule around an algorithm's networks; their sizes come from the spaces, the rest from ``model_config``.
 
-    ``model_config`` holds the keyword arguments of :class:`StationNetworks`, as
-    :class:`~lad_rllib.algorithms.common.config.LADTSConfig` fills them in.
+    ``model_config`` holds the networks' keyword arguments, as the algorithm's configuration fills them in.
     """
 
     framework = "torch"
-    networks_class: type[ActingNetworks] = StationNetworks
+    networks_class: type[ActingNetworks]
 
     def setup(self) -> None:
         """Build the networks; the initial weights depend on ``model_config["seed"]`` alone."""
@@ -84,7 +81,7 @@ class LADTSTorchRLModule(TorchRLModule, InferenceOnlyAPI):
         if state and not any(name in state for name in self.state_dict()):
             raise ConfigurationError(
                 f"the checkpoint has other networks: {next(iter(state))} there, {next(iter(self.state_dict()))} here; "
-                "restore with the algorithm and objective that it was trained with"
+                "restore with the algorithm that it was trained with"
             )
         for name, own in self.state_dict().items():
             if name in state and tuple(state[name].shape) != tuple(own.shape):
@@ -95,25 +92,26 @@ class LADTSTorchRLModule(TorchRLModule, InferenceOnlyAPI):
         super().set_state(state)
 
     def _forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        return self._forward(batch, in_evaluation=True)
+        return self._forward(batch, evaluated=True)
 
-    def _forward(self, batch: dict[str, Any], in_evaluation: bool = False, **kwargs: Any) -> dict[str, Any]:
-        tasks, queues = batch[Columns.OBS][names.TASKS], batch[Columns.OBS][names.QUEUES]
-        noise = batch.get(NOISE)
+    def _forward(self, batch: dict[str, Any], evaluated: bool = False, **kwargs: Any) -> dict[str, Any]:
+        """Action logits; servers as well where each task's logits depend on where earlier tasks were sent.
+
+        Those are the most probable ones in inference, as RLlib takes them, else drawn.
+        """
+        networks, observation = self.networks, batch[Columns.OBS]
+        tasks, counts, queues = (observation[key] for key in (names.TASKS, names.TASK_COUNTS, names.QUEUES))
+        latent, noise = batch.get(LATENT), batch.get(NOISE)
+        if latent is None:
+            latent = networks.some_latent(*tasks.shape[:3])
         if noise is None:
-            noise = self.networks.draw_noise(tasks.shape[0] * tasks.shape[2])
-        logits = fleet_logits(self._actor(in_evaluation), tasks, queues, self._latent(batch), noise)
-        return {Columns.ACTION_DIST_INPUTS: logits}
-
-    def _actor(self, in_evaluation: bool) -> nn.Module:
-        """The actor that is judged, see :attr:`ActingNetworks.evaluated_actor`, or that plays while it learns."""
-        actor: nn.Module = self.networks.evaluated_actor if in_evaluation else self.networks.actor
-        return actor
-
-    def _latent(self, batch: dict[str, Any]) -> Tensor:
-        """Latent actions to start from, given with a batch or what a memory begins with."""
-        tasks, latent = batch[Columns.OBS][names.TASKS], batch.get(LATENT)
-        return self.networks.some_latent(*tasks.shape[:3]).to(tasks.device) if latent is None else latent
+            noise = networks.draw_noise(tasks.shape[0] * tasks.shape[2])
+        uniform = torch.rand(tasks.shape[:3]) if networks.decides_in_order and not evaluated else None
+        decision = networks.decide(tasks, counts, queues, latent, noise, uniform, evaluated)
+        outputs = {Columns.ACTION_DIST_INPUTS: decision.logits}
+        if networks.decides_in_order:
+            outputs[Columns.ACTIONS] = decision.servers
+        return {key: value.to(tasks.device) for key, value in outputs.items()}
 
     def get_inference_action_dist_cls(self) -> type[TorchServerChoice]:
         """Distribution of the actions."""

@@ -11,9 +11,9 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from lad_rllib.declared import shown
 from lad_rllib.errors import ConfigurationError
 
-_RATES = "set actor_lr, critic_lr and alpha_lr"
+_RATES = "set actor_lr, critic_lr and alpha_lr, as far as the algorithm has them"
 _PACE = "each update takes one batch; set updates_per_slot and train_batch_size_per_learner"
-_NETWORKS = "set hidden_sizes, actor and policy_denoising_steps"
+_NETWORKS = "set hidden_sizes and, of a diffusion actor, policy_denoising_steps"
 _FLEET = "the fleet's observations and actions are taken as they are; set queue_unit in env_config"
 _CONNECTORS = "connectors are not used; preprocess in the environment"
 _RECORDING = "episodes are not recorded; use a callback's on_episode_end"
@@ -24,7 +24,7 @@ _OFFLINE = "these algorithms learn on-line; there is no offline data"
 
 UNUSED: dict[str, str] = {
     "lr": _RATES,
-    "_torch_lr_scheduler_classes": "give actor_lr, critic_lr and alpha_lr schedules [[timestep, rate], ...]",
+    "_torch_lr_scheduler_classes": "give the learning rates schedules [[timestep, rate], ...]",
     "optimizer": _RATES,
     "train_batch_size": "set train_batch_size_per_learner",
     "num_epochs": _PACE,
@@ -32,7 +32,7 @@ UNUSED: dict[str, str] = {
     "shuffle_batch_per_epoch": _PACE,
     "model": _NETWORKS,
     "exploration_config": "set draws",
-    "clip_rewards": "set penalty with objective='system_delay'",
+    "clip_rewards": "rewards are delays; penalty, where an algorithm has it, is the loss of a delay",
     "normalize_actions": _FLEET,
     "clip_actions": _FLEET,
     "action_mask_key": "mask tasks by their counts",

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from lad_rllib.algorithms.common.actors import ActingNetworks, seeded_generator
 from lad_rllib.algorithms.common.agentwise_adam import AgentwiseAdam
-from lad_rllib.algorithms.soft_actor_critic.losses import gradients_of
-from lad_rllib.algorithms.soft_actor_critic.networks import Step
+from lad_rllib.algorithms.common.networks import ActingNetworks, gradients_of, seeded_generator
 from lad_rllib.diffusion import StackedMLP
 from lad_rllib.kernels.compiled import Kernels
 
@@ -78,7 +77,7 @@ class QNetworks(ActingNetworks):
         num_servers: int,
         *,
         inference_only: bool = False,
-        hidden_sizes: tuple[int, ...] = (20, 20),
+        hidden_sizes: Sequence[int] = (20, 20),
         epsilon: float = 0.01,
         kernels: Kernels = "auto",
         seed: int | None = None,
@@ -95,9 +94,15 @@ class QNetworks(ActingNetworks):
         self.num_updates: Tensor
         self.register_buffer("num_updates", torch.zeros(num_stations, dtype=torch.int64))
 
-    def optimizers(self, actor_lr: float, critic_lr: float, alpha_lr: float) -> dict[str, AgentwiseAdam]:
-        """The Q networks' optimiser, as that of critics; there is neither an actor of its own nor a temperature."""
-        return {"critic": AgentwiseAdam(self.actor.parameters(), critic_lr)}
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Parameters of the Q networks, which are critics: there are neither actors of their own nor temperatures."""
+        return {"critic": list(self.actor.parameters())}
+
+    def optimizers(self, **rates: float) -> dict[str, AgentwiseAdam]:
+        """The Q networks' optimiser."""
+        return {
+            name: AgentwiseAdam(group, rates.get(f"{name}_lr", 0.0)) for name, group in self.parameter_groups().items()
+        }
 
 
 def q_loss(q_values: Tensor, next_q: Tensor, action: Tensor, reward: Tensor, gamma: float) -> Tensor:
@@ -117,7 +122,7 @@ def q_loss(q_values: Tensor, next_q: Tensor, action: Tensor, reward: Tensor, gam
 def update_q_networks(
     networks: QNetworks,
     batch: dict[str, Tensor],
-    step: Step,
+    step: Callable[[str, Sequence[Tensor]], None],
     *,
     gamma: float,
     target_update_period: int,
@@ -128,7 +133,7 @@ def update_q_networks(
     Args:
         networks: Networks of all stations.
         batch: ``state`` and ``next_state``, shapes (B, 2 + A, M); ``action`` and ``reward``, shapes (B, M).
-        step: Takes a step of the optimiser ``"critic"``.
+        step: Takes a step of the named optimiser, ``"critic"``, with gradients of its parameters.
         gamma: Discount factor.
         target_update_period: Updates between two copies.
         ready: Stations that take part, bool (B,); None for all.

@@ -1,7 +1,23 @@
-"""LAD-TS that optimises total delay: it learns from what each task costs all others, instead of from its own delay."""
+"""LAD-PMD: latent action diffusion, policy mirror descent on exact marginal costs. See README.md beside this file."""
 
-from lad_rllib.algorithms.lad_pmd.improvement import ImprovementSet, StepSize, averaging_share
-from lad_rllib.algorithms.lad_pmd.learner import SystemDelayLearner
-from lad_rllib.algorithms.lad_pmd.networks import SystemNetworks, SystemRLModule
+from lad_rllib.algorithms.lad_pmd.algorithm import (
+    LADPMD,
+    LADPMDConfig,
+    LADPMDHyperparameters,
+    LADPMDTorchRLModule,
+)
+from lad_rllib.algorithms.lad_pmd.env_runner import LADPMDEnvRunner
+from lad_rllib.algorithms.lad_pmd.improvement import ImprovementSet
+from lad_rllib.algorithms.lad_pmd.learner import LADPMDTorchLearner
+from lad_rllib.algorithms.lad_pmd.networks import LADPMDNetworks
 
-__all__ = ["ImprovementSet", "StepSize", "SystemDelayLearner", "SystemNetworks", "SystemRLModule", "averaging_share"]
+__all__ = [
+    "LADPMD",
+    "ImprovementSet",
+    "LADPMDConfig",
+    "LADPMDEnvRunner",
+    "LADPMDHyperparameters",
+    "LADPMDNetworks",
+    "LADPMDTorchLearner",
+    "LADPMDTorchRLModule",
+]

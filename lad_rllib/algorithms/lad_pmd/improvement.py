@@ -15,41 +15,63 @@ FloatArray = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class StepSize:
-    """Step size of mirror descent, over the policy's mean cost: falls geometrically, then stays.
+class PlayedSlot(SlotSample):
+    """A slot, with what mirror descent learns from besides.
+
+    Attributes:
+        logits: Action logits that the servers were drawn from, shape (E, B, N, A); None: actions were random.
+        seen_queues: Queues that each task was decided on, shape (E, B, N, A), if those are not the slot-start queues.
+        cost: Cost of each task on each server, shape (E, B, N, A); of whole episodes only.
+    """
+
+    logits: FloatArray | None = None
+    seen_queues: FloatArray | None = None
+    cost: FloatArray | None = None
+
+
+@dataclass
+class ImprovementSchedule:
+    """Step size of mirror descent over the policy's mean cost, and the share of each actor in the mean actor.
+
+    The step size falls geometrically, then stays. The mean of all actors is weighted with about ``iteration **
+    exponent``: that of the last 1 / (1 + exponent) of them, roughly (polynomial-decay averaging, arXiv 1212.1824).
 
     Attributes:
         first: Step size of the first iteration.
         last: Step size from iteration ``iterations`` on.
         iterations: Iterations over which it falls.
+        exponent: Exponent of the mean's weights; None takes the last actor alone.
+        iteration: Iterations so far.
 
-    >>> [round(StepSize(2.0, 0.02, 2).at(k), 3) for k in range(4)]
+    >>> [round(ImprovementSchedule(2.0, 0.02, 2, None, k).step_size, 3) for k in range(4)]
     [2.0, 0.2, 0.02, 0.02]
+    >>> [ImprovementSchedule(2.0, 0.02, 2, 1.0, k).averaging_share for k in (0, 2)]
+    [1.0, 0.5]
     """
 
     first: float
     last: float
     iterations: int
+    exponent: float | None
+    iteration: int = 0
 
-    def at(self, iteration: int) -> float:
-        """Step size of an iteration, counted from 0."""
-        return float(self.first * (self.last / self.first) ** min(iteration / self.iterations, 1.0))
+    @property
+    def step_size(self) -> float:
+        """Step size of this iteration."""
+        return float(self.first * (self.last / self.first) ** min(self.iteration / self.iterations, 1.0))
 
+    @property
+    def averaging_share(self) -> float:
+        """Share of this iteration's actor in the mean actor."""
+        return 1.0 if self.exponent is None else (1.0 + self.exponent) / (self.iteration + 1.0 + self.exponent)
 
-def averaging_share(iteration: int, exponent: float | None) -> float:
-    """Share of an iteration's actor in the mean actor so far (polynomial-decay averaging, arXiv 1212.1824).
+    def get_state(self) -> dict[str, Any]:
+        """What a checkpoint needs."""
+        return {"iteration": self.iteration}
 
-    The mean of all actors, weighted with about ``iteration ** exponent``: that of the last 1 / (1 + exponent) of them,
-    roughly. None takes the last one alone.
-
-    Args:
-        iteration: Iteration, counted from 0.
-        exponent: Exponent.
-
-    >>> [averaging_share(iteration, 1.0) for iteration in (0, 2)]
-    [1.0, 0.5]
-    """
-    return 1.0 if exponent is None else (1.0 + exponent) / (iteration + 1.0 + exponent)
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Continue from a checkpoint."""
+        self.iteration = state["iteration"]
 
 
 def advantages(logits: FloatArray, cost: FloatArray) -> tuple[FloatArray, float]:
@@ -86,7 +108,7 @@ class ImprovementSet:
         step_size: Step size of mirror descent.
     """
 
-    def __init__(self, samples: Sequence[SlotSample], step_size: float) -> None:
+    def __init__(self, samples: Sequence[PlayedSlot], step_size: float) -> None:
         columns = [_tasks_of_slot(sample) for sample in samples]
         station = np.concatenate([column.pop("station") for column in columns])
         order = np.argsort(station, kind="stable")
@@ -120,7 +142,7 @@ class ImprovementSet:
         return np.where(sizes > 0, sizes, 1.0).astype(np.float32)
 
 
-def _tasks_of_slot(sample: SlotSample) -> dict[str, Any]:
+def _tasks_of_slot(sample: PlayedSlot) -> dict[str, Any]:
     """The tasks of a slot as rows."""
     assert sample.logits is not None and sample.cost is not None
     episode, station, task = np.nonzero(np.arange(sample.tasks.shape[2]) < sample.task_counts[..., None])

@@ -1,4 +1,4 @@
-"""Learner of LAD-TS for system objectives: steps of all actors towards better probabilities."""
+"""Learner of LAD-PMD: steps of all actors towards better probabilities."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from ray.rllib.core import DEFAULT_MODULE_ID
 from torch import Tensor
 
-from lad_rllib.algorithms.common.learner import LADTSTorchLearner
-from lad_rllib.algorithms.lad_pmd.networks import SystemNetworks, improve_stations
+from lad_rllib.algorithms.common.learner import FleetTorchLearner
+from lad_rllib.algorithms.lad_pmd.networks import LADPMDNetworks, improve_stations
 
 
-class SystemDelayLearner(LADTSTorchLearner):
-    """Cross-entropy step of every actor; everything else as in :class:`LADTSTorchLearner`."""
+class LADPMDTorchLearner(FleetTorchLearner):
+    """Cross-entropy step of every actor."""
 
     def build(self) -> None:
         """Build module and optimiser."""
@@ -39,10 +39,10 @@ class SystemDelayLearner(LADTSTorchLearner):
         """Note the policy that played.
 
         Args:
-            task_scale: Typical input size and workload, shape (2,). Tasks are divided by the first one that comes: as
-                long as the policy is the prior, it means nothing to it.
+            task_scale: Typical input size and workload, shape (2,). Tasks are divided by the first one: as long
+                as the policy is the prior, it does not depend on it.
         """
-        networks: SystemNetworks = self._module[DEFAULT_MODULE_ID].networks
+        networks: LADPMDNetworks = self._module[DEFAULT_MODULE_ID].networks
         if networks.actor.is_prior:
             for actor in networks.actors():
                 actor.set_task_scale(torch.as_tensor(task_scale).to(actor.task_scale.device))
@@ -55,7 +55,7 @@ class SystemDelayLearner(LADTSTorchLearner):
         Args:
             share: Share of the new actor in the mean actor, in (0, 1].
         """
-        networks: SystemNetworks = self._module[DEFAULT_MODULE_ID].networks
+        networks: LADPMDNetworks = self._module[DEFAULT_MODULE_ID].networks
         networks.previous.load_state_dict(self._played)
         self._played = {}
         torch._foreach_lerp_(list(networks.average.parameters()), list(networks.actor.parameters()), share)

@@ -1,4 +1,4 @@
-"""Networks that optimise total delay, their improvement, and the RLModule around them."""
+"""Networks of LAD-PMD, and the gradient step of all of them."""
 
 from __future__ import annotations
 
@@ -9,25 +9,28 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from ray.rllib.core.columns import Columns
 from torch import Tensor, nn
 
 from lad_rllib import names
 from lad_rllib.algorithms.common.acting import Decision
-from lad_rllib.algorithms.common.actors import ActingNetworks, LatentStart, latent_size, seeded_generator
-from lad_rllib.algorithms.common.agentwise_adam import AgentwiseAdam
-from lad_rllib.algorithms.common.rl_module import LADTSTorchRLModule
+from lad_rllib.algorithms.common.networks import ActingNetworks, gradients_of, seeded_generator
 from lad_rllib.algorithms.lad_pmd.in_slot import InSlotView, decide_in_order
 from lad_rllib.algorithms.lad_pmd.prior_actor import PriorActor
-from lad_rllib.algorithms.soft_actor_critic.losses import gradients_of
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.kernels.compiled import Kernels
 
+LatentStart = Literal["memory", "zero", "learned"]
 
-class SystemNetworks(ActingNetworks):
+
+def latent_size(start: LatentStart, num_servers: int) -> int:
+    """Length of what is remembered of an action: the latent action, the number of a learned start, or nothing."""
+    return {"memory": num_servers, "learned": 1, "zero": 0}[start]
+
+
+class LADPMDNetworks(ActingNetworks):
     """Actors of B base stations that learn from marginal costs: no critics, no temperatures.
 
-    ``average`` is the mean of the actors of the last iterations, which is judged and used: single ones go to and fro
+    ``average`` is the mean of the actors of the last iterations, which is evaluated and deployed: single ones oscillate
     around it. ``previous`` is the actor that played the iteration before, for the momentum of mirror descent.
 
     Args:
@@ -62,7 +65,7 @@ class SystemNetworks(ActingNetworks):
         num_servers: int,
         *,
         inference_only: bool = False,
-        hidden_sizes: tuple[int, ...] = (64, 64),
+        hidden_sizes: Sequence[int] = (64, 64),
         policy_denoising_steps: int = 5,
         denoiser_output: Literal["softmax", "linear"] = "linear",
         beta_min: float = 0.1,
@@ -78,8 +81,8 @@ class SystemNetworks(ActingNetworks):
         seed: int | None = None,
     ) -> None:
         super().__init__(num_stations, num_servers)
-        self.latent_size = latent_size("diffusion", latent_start, num_servers)
-        self.latent_is_number = latent_start == "learned"
+        self.latent_size = latent_size(latent_start, num_servers)
+        self.first_latent = "index" if latent_start == "learned" else "zeros"
         self.actor = PriorActor(
             num_stations,
             num_servers,
@@ -92,12 +95,13 @@ class SystemNetworks(ActingNetworks):
             shared_actor,
             prior_queue_weight,
             latent_decay,
-            num_tasks if self.latent_is_number else 0,
+            num_tasks if latent_start == "learned" else 0,
             seeded_generator(seed),
             kernels,
         )
         self.kernels = kernels
         self.in_slot_view: InSlotView = in_slot_view
+        self.decides_in_order = in_slot_view != "none"
         self.waiting_per_work: Tensor
         self.register_buffer("waiting_per_work", torch.ones(num_servers), persistent=False)
         self.average = copy.deepcopy(self.actor).requires_grad_(False)
@@ -105,7 +109,7 @@ class SystemNetworks(ActingNetworks):
             self.previous = copy.deepcopy(self.average)
 
     @classmethod
-    def of_spaces(cls, observation_space: Mapping[str, Any], **kwargs: Any) -> SystemNetworks:
+    def of_spaces(cls, observation_space: Mapping[str, Any], **kwargs: Any) -> LADPMDNetworks:
         """See :meth:`ActingNetworks.of_spaces`.
 
         Raises:
@@ -142,53 +146,54 @@ class SystemNetworks(ActingNetworks):
         """The actor that plays, and the mean."""
         return [self.actor, self.average]
 
+    @classmethod
+    def min_weights(
+        cls, stations: int, servers: int, tasks: int, hidden_sizes: Sequence[int], arguments: Mapping[str, Any]
+    ) -> int:
+        """See :meth:`ActingNetworks.min_weights`."""
+        starts = stations * tasks * servers if arguments["latent_start"] == "learned" else 0
+        stations = 1 if arguments["shared_actor"] else stations
+        return starts + super().min_weights(stations, servers, tasks, hidden_sizes, arguments)
+
     def decide(
         self,
-        actor: nn.Module,
         tasks: Tensor,
         counts: Tensor,
         queues: Tensor,
         latent: Tensor,
         noise: Tensor,
         uniform: Tensor | None,
+        evaluated: bool,
     ) -> Decision:
         """See :meth:`ActingNetworks.decide`; with a view of the slot, one task after the other."""
-        if self.in_slot_view == "none":
-            return super().decide(actor, tasks, counts, queues, latent, noise, uniform)
-        assert isinstance(actor, PriorActor)
+        if not self.decides_in_order:
+            return super().decide(tasks, counts, queues, latent, noise, uniform, evaluated)
+        actor = self.average if evaluated else self.actor
         return decide_in_order(actor, self.in_slot_view, self.waiting_per_work, tasks, counts, queues, latent, uniform)
 
-    def next_latent(self, content: str, decision: Decision) -> Tensor:
-        """``decay * sqrt(alpha_bar_I) * x_0``: the forward diffusion of what the chain put out, in its mean."""
+    def next_latent(self, decision: Decision) -> Tensor:
+        """``decay * sqrt(alpha_bar_I) * x_0``: the forward diffusion of the chain's output, in its mean."""
         logits, queues = decision.logits, decision.queues
+        if self.first_latent == "index":
+            return self.some_latent(*logits.shape[:3])
         if not self.latent_size:
             return logits[..., :0]
-        if self.latent_is_number:
-            return self.some_latent(*logits.shape[:3])
         prior = self.actor.prior(queues.to(self.actor.log_capacity.device)).to(logits.device)
         return self.actor.latent_gain * (logits - (prior if queues.ndim > 2 else prior[:, None, None]))
-
-    def some_latent(self, *shape: int) -> Tensor:
-        """Numbers of learned starts, or zeros, shape (E, B, N, ``latent_size``)."""
-        if self.latent_is_number:
-            return torch.arange(shape[-1], dtype=torch.float32)[:, None].expand(*shape, 1)
-        return torch.zeros((*shape, self.latent_size))
 
     def learned_parameters(self) -> list[nn.Parameter]:
         """What the optimisers change, in their order."""
         starts = [] if self.actor.starts is None else [self.actor.starts]
         return [*self.actor.chain.parameters(), *starts]
 
-    def optimizers(self, actor_lr: float, critic_lr: float, alpha_lr: float) -> dict[str, AgentwiseAdam]:
-        """The actors' optimiser, and that of the learned starts."""
-        optimizers = {"actor": AgentwiseAdam(self.actor.chain.parameters(), actor_lr, kernels=self.kernels)}
-        if self.actor.starts is not None:
-            optimizers["start"] = AgentwiseAdam([self.actor.starts], actor_lr, kernels=self.kernels)
-        return optimizers
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Parameters of the actors, and the learned starts."""
+        groups = {"actor": list(self.actor.chain.parameters())}
+        return groups if self.actor.starts is None else {**groups, "start": [self.actor.starts]}
 
 
 def improve_stations(
-    networks: SystemNetworks,
+    networks: LADPMDNetworks,
     batch: dict[str, Tensor],
     step: Callable[[Sequence[Tensor]], None],
     *,
@@ -203,7 +208,7 @@ def improve_stations(
     Args:
         networks: Networks of all stations.
         batch: ``state``, ``latent``, ``logits`` and ``step``, shapes (B, features, M).
-        step: Takes a step with gradients by :meth:`SystemNetworks.learned_parameters`.
+        step: Takes a step with gradients by :meth:`LADPMDNetworks.learned_parameters`.
         momentum: Share of the last step of the policy that is taken again.
         ready: Stations that have tasks to learn from, bool (B,); None for all.
 
@@ -222,32 +227,3 @@ def improve_stations(
     log_probabilities = log_probabilities.detach()
     entropy = -(log_probabilities.exp() * log_probabilities).sum(1)
     return {"actor_loss": loss.detach(), "entropy_mean": entropy}
-
-
-class SystemRLModule(LADTSTorchRLModule):
-    """RLModule around :class:`SystemNetworks`; capacities come from the observation space."""
-
-    networks_class = SystemNetworks
-    networks: SystemNetworks
-
-    def setup(self) -> None:
-        """Build the networks."""
-        super().setup()
-        capacities = torch.as_tensor(self.observation_space[names.CAPACITIES].low)
-        for actor in self.networks.actors():
-            actor.set_capacities(capacities)
-
-    def _forward(self, batch: dict[str, Any], in_evaluation: bool = False, **kwargs: Any) -> dict[str, Any]:
-        """Action logits; with a view of the slot, servers as well, since each task's logits hang on the earlier ones.
-
-        Those are the most probable ones in inference, as RLlib takes them, else drawn.
-        """
-        networks = self.networks
-        if networks.in_slot_view == "none":
-            return super()._forward(batch, in_evaluation, **kwargs)
-        latent, observation = self._latent(batch), batch[Columns.OBS]
-        tasks, counts, queues = (observation[key] for key in (names.TASKS, names.TASK_COUNTS, names.QUEUES))
-        uniform = None if in_evaluation else torch.rand(tasks.shape[:3])
-        decision = networks.decide(self._actor(in_evaluation), tasks, counts, queues, latent, latent, uniform)
-        chosen = {Columns.ACTIONS: decision.servers, Columns.ACTION_DIST_INPUTS: decision.logits}
-        return {key: value.to(tasks.device) for key, value in chosen.items()}

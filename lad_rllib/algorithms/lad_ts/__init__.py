@@ -1,8 +1,21 @@
 """LAD-TS: latent action diffusion task scheduling (arXiv 2412.18212). See README.md beside this file."""
 
-from lad_rllib.algorithms.common.algorithm import LADTS
-from lad_rllib.algorithms.common.config import LADTSConfig
-from lad_rllib.algorithms.common.learner import LADTSTorchLearner
-from lad_rllib.algorithms.common.rl_module import LADTSTorchRLModule
+from lad_rllib.algorithms.lad_ts.algorithm import (
+    LADTS,
+    PRESETS,
+    LADTSConfig,
+    LADTSHyperparameters,
+    LADTSTorchLearner,
+    LADTSTorchRLModule,
+)
+from lad_rllib.algorithms.lad_ts.networks import LADTSNetworks
 
-__all__ = ["LADTS", "LADTSConfig", "LADTSTorchLearner", "LADTSTorchRLModule"]
+__all__ = [
+    "LADTS",
+    "PRESETS",
+    "LADTSConfig",
+    "LADTSHyperparameters",
+    "LADTSNetworks",
+    "LADTSTorchLearner",
+    "LADTSTorchRLModule",
+]

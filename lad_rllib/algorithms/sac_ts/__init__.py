@@ -6,42 +6,79 @@ network of the same hidden sizes from the state to logits, without diffusion, la
 
 from __future__ import annotations
 
-from lad_rllib.algorithms.common.algorithm import LADTS
-from lad_rllib.algorithms.common.config import OBJECTIVE_SETTINGS, LADTSConfig
+import torch
+from torch import Tensor, nn
 
-DIFFUSION_SETTINGS = frozenset(
-    {
-        "policy_denoising_steps",
-        "beta_min",
-        "beta_max",
-        "latent_start",
-        "latent_index",
-        "latent_content",
-        "denoiser_output",
-        "clip_denoised",
-        "replay_latent",
-    }
+from lad_rllib.algorithms.common.rl_module import FleetTorchRLModule
+from lad_rllib.algorithms.soft_actor_critic import (
+    SoftActorCritic,
+    SoftActorCriticConfig,
+    SoftActorCriticHyperparameters,
+    SoftActorCriticNetworks,
 )
+from lad_rllib.diffusion import StackedMLP
+from lad_rllib.kernels.compiled import Kernels
 
 
-class SACTSConfig(LADTSConfig):
-    """Configures :class:`SACTS`: :class:`LADTSConfig` with ``actor="mlp"``.
+class MLPActor(nn.Module):
+    """A network from state to action logits for each of G agents, without latent action and noise.
 
-    The settings of diffusion and latent actions are refused; of a preset, the target entropy is left.
+    Args:
+        num_agents: Number of agents G.
+        sizes: Widths of all layers, state and actions included.
+        generator: Randomness of the initial weights.
+        kernels: See :class:`~lad_rllib.diffusion.StackedMLP`.
     """
 
+    num_noise_draws = 0
+
+    def __init__(
+        self,
+        num_agents: int,
+        sizes: tuple[int, ...],
+        generator: torch.Generator | None = None,
+        kernels: Kernels = "auto",
+    ) -> None:
+        super().__init__()
+        self.network = StackedMLP(num_agents, sizes, generator, kernels)
+
+    def forward(self, state: Tensor, latent: Tensor, noise: Tensor) -> Tensor:
+        """Logits (G, A, M) of states (G, state_size, M); ``latent`` and ``noise`` are not used."""
+        logits: Tensor = self.network(state)
+        return logits
+
+
+class SACTSNetworks(SoftActorCriticNetworks):
+    """Actors that are plain networks, and the critics of soft actor-critic."""
+
+    def build_actor(self, hidden_sizes: tuple[int, ...], generator: torch.Generator) -> nn.Module:
+        """See :class:`MLPActor`."""
+        sizes = (2 + self.num_servers, *hidden_sizes, self.num_servers)
+        return MLPActor(self.num_stations, sizes, generator, self.kernels)
+
+
+class SACTSTorchRLModule(FleetTorchRLModule):
+    """RLModule around :class:`SACTSNetworks`."""
+
+    networks_class = SACTSNetworks
+
+
+class SACTSConfig(SoftActorCriticConfig):
+    """Configures :class:`SACTS`."""
+
+    name = "sac-ts"
     title = "SAC-TS"
-    without = DIFFUSION_SETTINGS | OBJECTIVE_SETTINGS
+    hyperparameters = SoftActorCriticHyperparameters
+    module_class = SACTSTorchRLModule
 
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class or SACTS)
-        self.actor = "mlp"
 
 
-class SACTS(LADTS):
+class SACTS(SoftActorCritic):
     """Learns where to send each task with discrete soft actor-critic."""
 
     @classmethod
     def get_default_config(cls) -> SACTSConfig:
-        """The settings of LAD-TS, as far as they mean anything here."""
+        """The settings of the paper's comparison."""
         return SACTSConfig(algo_class=cls)

@@ -8,8 +8,6 @@ Source: section 4 of the algorithm's README; arXiv 2412.18212, and arXiv 1910.07
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -77,10 +75,3 @@ def critic_loss(q_values: Tensor, action: Tensor, target: Tensor, kernels: Kerne
 def temperature_loss(temperature: Tensor, entropy: Tensor, target_entropy: float) -> Tensor:
     """``mean[H(pi) - H_target] * xi``, shape (G,), and also its derivative by ``log xi``; ``entropy`` is (G, M)."""
     return (entropy - target_entropy).mean(-1) * temperature
-
-
-def gradients_of(loss: Tensor, parameters: Iterable[Tensor], ready: Tensor | None = None) -> Sequence[Tensor]:
-    """Gradients of each agent's loss (G,) by its own part of the parameters; zeros where an agent is not ready."""
-    total = loss.sum() if ready is None else torch.where(ready, loss, 0.0).sum()
-    gradients: Sequence[Tensor] = torch.autograd.grad(total, list(parameters))
-    return gradients

@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lad_rllib.algorithms.common.actors import (
-    ActingNetworks,
-    ActorKind,
-    GaussianStartActor,
-    LatentStart,
-    MLPActor,
-    latent_size,
-    seeded_generator,
-)
 from lad_rllib.algorithms.common.agentwise_adam import AgentwiseAdam
+from lad_rllib.algorithms.common.networks import ActingNetworks, gradients_of, seeded_generator
 from lad_rllib.algorithms.soft_actor_critic import fused_update, losses
-from lad_rllib.diffusion import LatentActionActor, StackedMLP
+from lad_rllib.diffusion import StackedMLP
 from lad_rllib.kernels.compiled import Kernels
 
 Step = Callable[[str, Sequence[Tensor]], None]
 """Takes one step of the named optimiser (actor, critic or alpha) with gradients of its parameters."""
 
 
-class StationNetworks(ActingNetworks):
-    """Actors, twin critics, their targets and temperatures of B base stations.
+class SoftActorCriticNetworks(ActingNetworks):
+    """Actors, twin critics, their targets and temperatures of B base stations; a sibling says what the actor is.
 
     Every parameter carries a leading station axis; stations share nothing.
 
@@ -35,18 +27,11 @@ class StationNetworks(ActingNetworks):
         num_stations: Base stations B.
         num_servers: Edge servers A.
         inference_only: Leave out what only training needs.
-        hidden_sizes: Widths of the hidden layers of denoiser and critics.
-        policy_denoising_steps: Denoising steps I of the actor.
-        denoiser_output: Last layer of the denoiser, ``"softmax"`` or ``"linear"``.
-        beta_min: Least noise rate of the diffusion.
-        beta_max: Greatest noise rate of the diffusion.
-        clip_denoised: Greatest magnitude of each denoising step's estimate of ``x_0``; None for no limit.
+        hidden_sizes: Widths of the hidden layers of all networks.
         initial_alpha: Temperature ``xi`` at the start.
-        actor: ``"diffusion"``, or ``"mlp"``: logits straight from the state, as in discrete SAC.
-        latent_start: What the diffusion starts from: the latent action that it is given (``"memory"``), or fresh
-            Gaussian noise (``"noise"``).
         kernels: ``"auto"``, ``"torch"`` or ``"compiled"``; see :class:`~lad_rllib.diffusion.LatentActionActor`.
         seed: Seed of the initial weights; None draws one.
+        **actor: Arguments of :meth:`build_actor`.
     """
 
     not_for_inference = ("critics", "target_critics", "log_temperature")
@@ -57,64 +42,49 @@ class StationNetworks(ActingNetworks):
         num_servers: int,
         *,
         inference_only: bool = False,
-        hidden_sizes: tuple[int, ...] = (20, 20),
-        policy_denoising_steps: int = 5,
-        denoiser_output: Literal["softmax", "linear"] = "softmax",
-        beta_min: float = 0.1,
-        beta_max: float = 10.0,
-        clip_denoised: float | None = None,
+        hidden_sizes: Sequence[int] = (20, 20),
         initial_alpha: float = 0.05,
-        actor: ActorKind = "diffusion",
-        latent_start: LatentStart = "memory",
         kernels: Kernels = "auto",
         seed: int | None = None,
+        **actor: Any,
     ) -> None:
         super().__init__(num_stations, num_servers)
         self.kernels = kernels
-        self.latent_size = latent_size(actor, latent_start, num_servers)
         generator = seeded_generator(seed)
-        state_size = 2 + num_servers
-        sizes = (state_size, *hidden_sizes, num_servers)
-        if actor == "mlp":
-            self.actor = MLPActor(num_stations, sizes, generator, kernels)
-        else:
-            diffusion = LatentActionActor if latent_start == "memory" else GaussianStartActor
-            self.actor = diffusion(
-                num_stations,
-                state_size,
-                num_servers,
-                tuple(hidden_sizes),
-                policy_denoising_steps,
-                denoiser_output,
-                beta_min,
-                beta_max,
-                clip_denoised,
-                generator,
-                kernels,
-            )
+        self.actor = self.build_actor(tuple(hidden_sizes), generator, **actor)
         if inference_only:
             return
+        sizes = (2 + num_servers, *hidden_sizes, num_servers)
         self.critics = StackedMLP(2 * num_stations, sizes, generator, kernels)
         self.target_critics = StackedMLP(2 * num_stations, sizes, generator, kernels)
         self.target_critics.load_state_dict(self.critics.state_dict())
         self.target_critics.requires_grad_(False)
         self.log_temperature = nn.Parameter(torch.full((num_stations,), float(initial_alpha)).log())
 
+    def build_actor(self, hidden_sizes: tuple[int, ...], generator: torch.Generator) -> nn.Module:
+        """The actors of all stations.
+
+        Args:
+            hidden_sizes: Widths of the hidden layers.
+            generator: Randomness of the initial weights.
+        """
+        raise NotImplementedError
+
     def q_values(self, critics: StackedMLP, state: Tensor) -> Tensor:
         """Values of both critics: (B, 2 + A, M) -> (2, B, A, M)."""
         return critics(state).unflatten(0, (2, self.num_stations))
 
-    def optimizers(self, actor_lr: float, critic_lr: float, alpha_lr: float) -> dict[str, AgentwiseAdam]:
-        """One optimiser each for actors, critics and temperatures."""
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Parameters of actors, critics and temperatures."""
         return {
-            "actor": AgentwiseAdam(self.actor.parameters(), actor_lr, kernels=self.kernels),
-            "critic": AgentwiseAdam(self.critics.parameters(), critic_lr, kernels=self.kernels),
-            "alpha": AgentwiseAdam([self.log_temperature], alpha_lr, kernels=self.kernels),
+            "actor": list(self.actor.parameters()),
+            "critic": list(self.critics.parameters()),
+            "alpha": [self.log_temperature],
         }
 
 
 def update_stations(
-    networks: StationNetworks,
+    networks: SoftActorCriticNetworks,
     batch: dict[str, Tensor],
     noise_next: Tensor,
     noise_now: Tensor,
@@ -157,7 +127,7 @@ def update_stations(
             target = batch["reward"] + gamma * losses.soft_value(next_logits, next_q, temperature, networks.kernels)
         q_values = networks.q_values(networks.critics, state)
         critic_loss = losses.critic_loss(q_values, batch["action"], target, networks.kernels)
-        gradients = losses.gradients_of(critic_loss, networks.critics.parameters(), ready)
+        gradients = gradients_of(critic_loss, networks.critics.parameters(), ready)
     step("critic", gradients)
 
     with torch.no_grad():
@@ -170,7 +140,7 @@ def update_stations(
     else:
         logits = networks.actor(state, batch["latent"], noise_now)
         value, entropy = losses.soft_value_and_entropy(logits, q_values, temperature, networks.kernels)
-        gradients = losses.gradients_of(-value.mean(-1), networks.actor.parameters(), ready)
+        gradients = gradients_of(-value.mean(-1), networks.actor.parameters(), ready)
     step("actor", gradients)
 
     alpha_loss = losses.temperature_loss(temperature, entropy, target_entropy)

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from lad_rllib import names
+from lad_rllib.plugins import installed
 
 
 def add_setting_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,9 +55,10 @@ def add_algorithm_argument(parser: Any) -> None:
     """The argument that chooses the algorithm."""
     parser.add_argument(
         "--algorithm",
-        choices=tuple(names.ALGORITHMS),
+        choices=(*names.ALGORITHMS, *installed("lad_rllib.algorithms")),
         default=names.DEFAULT_ALGORITHM,
-        help=f"what learns: LAD-TS, or a learned baseline of its paper ({names.DEFAULT_ALGORITHM})",
+        help="what learns: LAD-TS (each task's own delay), LAD-PMD (the delay of all tasks), or a learned baseline of "
+        f"the paper ({names.DEFAULT_ALGORITHM})",
     )
 
 
@@ -65,14 +67,9 @@ def add_learning_arguments(parser: argparse.ArgumentParser) -> None:
     learn = parser.add_argument_group("learning (defaults: the published settings)")
     learn.add_argument("--preset", choices=("published_code", "paper"), help="which reading of the paper")
     learn.add_argument(
-        "--objective",
-        choices=("own_delay", "system_delay"),
-        help="what LAD-TS learns for: each task's own delay (own_delay: the paper's), or the delay of all",
-    )
-    learn.add_argument(
         "--in-slot-view",
         choices=("none", "own", "all"),
-        help="with objective system_delay: what a decision knows of earlier ones in its slot: nothing (none), those of "
+        help="lad-pmd: what a decision knows of earlier ones in its slot: nothing (none), those of "
         "its own base station (own), or all (all: one dispatcher for all stations)",
     )
     learn.add_argument("--policy-denoising-steps", type=int, metavar="I", help="denoising steps of the actor (5)")
@@ -81,13 +78,11 @@ def add_learning_arguments(parser: argparse.ArgumentParser) -> None:
         "--actor-lr",
         type=float,
         metavar="X",
-        help="learning rate of the actors (1e-4; 1e-3 with objective system_delay)",
+        help="learning rate of the actors (1e-4; lad-pmd: 1e-3)",
     )
     learn.add_argument("--critic-lr", type=float, metavar="X", help="learning rate of the critics (1e-3)")
     learn.add_argument("--alpha-lr", type=float, metavar="X", help="learning rate of the temperatures (3e-4)")
-    learn.add_argument(
-        "--gamma", type=float, metavar="X", help="discount factor (0.95; 0.99 with objective system_delay)"
-    )
+    learn.add_argument("--gamma", type=float, metavar="X", help="discount factor (0.95; lad-pmd: 0.99)")
     learn.add_argument("--updates-per-slot", type=float, metavar="X", help="updates for each slot played (1)")
     learn.add_argument(
         "--config", metavar="FILE", help="YAML/JSON file with arguments of training() of the algorithm's configuration"
@@ -98,7 +93,7 @@ def add_learning_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="what the agents see of the queues: work (published), or the waiting time that it means; auto is work, "
         "waiting time for request logs, whose queues are longer by orders of magnitude, and slots of waiting time for "
-        "a system objective, which needs them",
+        "lad-pmd, which needs them",
     )
 
 

@@ -15,7 +15,7 @@ greedy oracle's on the same arrivals, over the last ten episodes.
   lad-rllib tune --trials 24 --episodes 60 --output results/tune          random search, bad trials stopped early
   lad-rllib tune --search optuna --scheduler median --seeds 0 1 --output results/tune   two seeds in each trial
   lad-rllib tune --scheduler pbt --trials 8 --episodes 100 --output results/pbt         population based training
-  lad-rllib tune --objective system_delay --output results/system         the delay of all: other hyperparameters
+  lad-rllib tune --algorithm lad-pmd --output results/system            the delay of all: other hyperparameters
   lad-rllib tune --resume --output results/tune                           go on after a kill
   lad-rllib train --config results/tune/best.yaml                         train with what was found
 
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     search.add_argument(
         "--space",
         metavar="FILE",
-        help="search space (default: lad_rllib/data/search_space.yaml, or search_space_system.yaml beside it)",
+        help="search space (default: lad_rllib/data/search_space.yaml, or search_space_lad-pmd.yaml beside it)",
     )
     search.add_argument("--parameters", nargs="+", metavar="NAME", help="search these of the space only")
     search.add_argument("--trials", type=int, default=24, help="configurations to try; a grid ignores it (24)")

@@ -1,8 +1,8 @@
-"""What decides at B base stations: the actors to choose from, and what all networks that hold one have in common."""
+"""What all networks that decide for base stations have in common, whatever the algorithm."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -12,67 +12,13 @@ from torch import Tensor, nn
 
 from lad_rllib import names
 from lad_rllib.algorithms.common.acting import Decision, choose_servers, fleet_logits
-from lad_rllib.diffusion import LatentActionActor, StackedMLP
+from lad_rllib.algorithms.common.agentwise_adam import AgentwiseAdam
 from lad_rllib.kernels import compiled
 from lad_rllib.kernels.compiled import Kernels
 
-ActorKind = Literal["diffusion", "mlp"]
-LatentStart = Literal["memory", "noise", "zero", "learned"]
-
-
-def latent_size(actor: ActorKind, latent_start: LatentStart, num_servers: int) -> int:
-    """Length of the latent actions that are remembered and replayed; 0 where the actor does not start from any.
-
-    Of learned starts, which are weights, the number is kept.
-    """
-    if actor != "diffusion":
-        return 0
-    return {"memory": num_servers, "learned": 1}.get(latent_start, 0)
-
-
-class GaussianStartActor(LatentActionActor):
-    """Reverse diffusion from fresh Gaussian noise instead of a latent action (D2SAC, arXiv 2303.13052)."""
-
-    @property
-    def num_noise_draws(self) -> int:
-        """Fresh-noise tensors that one pass uses: where it starts from, and one for each step but the last."""
-        return super().num_noise_draws + 1
-
-    def start_and_noise(self, latent: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """The first noise, and the steps' in their order; ``latent`` is not used."""
-        return noise[0], noise[1:]
-
-
-class MLPActor(nn.Module):
-    """A network from state to action logits for each of G agents, without latent action and noise.
-
-    Args:
-        num_agents: Number of agents G.
-        sizes: Widths of all layers, state and actions included.
-        generator: Randomness of the initial weights.
-        kernels: See :class:`~lad_rllib.diffusion.StackedMLP`.
-    """
-
-    num_noise_draws = 0
-
-    def __init__(
-        self,
-        num_agents: int,
-        sizes: tuple[int, ...],
-        generator: torch.Generator | None = None,
-        kernels: Kernels = "auto",
-    ) -> None:
-        super().__init__()
-        self.network = StackedMLP(num_agents, sizes, generator, kernels)
-
-    def forward(self, state: Tensor, latent: Tensor, noise: Tensor) -> Tensor:
-        """Logits (G, A, M) of states (G, state_size, M); ``latent`` and ``noise`` are not used."""
-        logits: Tensor = self.network(state)
-        return logits
-
 
 class ActingNetworks(nn.Module):
-    """What deciding needs of the networks of B base stations, whatever the algorithm.
+    """What deciding needs of the networks of B base stations.
 
     Args:
         num_stations: Base stations B.
@@ -81,14 +27,17 @@ class ActingNetworks(nn.Module):
     Attributes:
         actor: Module from states, latent actions and noise to action logits, as :class:`LatentActionActor` is; or one
             that ignores the latter two.
-        latent_size: See :func:`latent_size`.
-        latent_is_number: Whether a latent action is the number of a learned start, which is the task's index.
+        latent_size: Length of the latent actions that are remembered; 0 where the actor starts from none.
+        first_latent: What a latent memory holds at first: standard normal noise, zeros, or each task's index, which is
+            the number of a start that is learned with the network.
+        decides_in_order: Whether a task's logits depend on where earlier tasks of its slot were sent.
         kernels: Who computes, see :class:`~lad_rllib.diffusion.LatentActionActor`.
     """
 
     actor: Any
     latent_size = 0
-    latent_is_number = False
+    first_latent: Literal["noise", "zeros", "index"] = "noise"
+    decides_in_order = False
     kernels: Kernels = "auto"
     not_for_inference: tuple[str, ...] = ()
     """Attributes that only training needs."""
@@ -103,6 +52,22 @@ class ActingNetworks(nn.Module):
         stations, servers = (observation_space[key].shape[0] for key in (names.TASKS, names.QUEUES))
         return cls(stations, servers, **kwargs)
 
+    @classmethod
+    def min_weights(
+        cls, stations: int, servers: int, tasks: int, hidden_sizes: Sequence[int], arguments: Mapping[str, Any]
+    ) -> int:
+        """A lower bound on the number of weights, told without building anything.
+
+        Args:
+            stations: Base stations.
+            servers: Edge servers.
+            tasks: Task indices of a station.
+            hidden_sizes: Widths of the hidden layers.
+            arguments: All keyword arguments of the class.
+        """
+        widths = [2 + servers, *hidden_sizes, servers]
+        return stations * sum(one * other for one, other in zip(widths, widths[1:], strict=False))
+
     def see_servers(self, capacities: NDArray[np.floating[Any]], slot_s: float) -> None:
         """Take note of the servers that the next decisions are about, where these depend on them.
 
@@ -113,7 +78,7 @@ class ActingNetworks(nn.Module):
 
     @property
     def evaluated_actor(self) -> nn.Module:
-        """Actor that is judged and used; :attr:`actor` is the one that plays while it learns."""
+        """Actor that is evaluated and deployed; :attr:`actor` is the one that plays while it learns."""
         actor: nn.Module = self.actor
         return actor
 
@@ -123,57 +88,68 @@ class ActingNetworks(nn.Module):
 
     def decide(
         self,
-        actor: nn.Module,
         tasks: Tensor,
         counts: Tensor,
         queues: Tensor,
         latent: Tensor,
         noise: Tensor,
         uniform: Tensor | None,
+        evaluated: bool,
     ) -> Decision:
         """Servers for all tasks of E slots.
 
         Tensors may be on any device, but for ``noise``, which is where the actor is, and ``uniform``, on the CPU.
 
         Args:
-            actor: One of the actors.
             tasks: Input size and workload, shape (E, B, N, 2).
             counts: Tasks of each station, shape (E, B).
             queues: Slot-start queues, shape (E, A).
             latent: Latent actions to start from, shape (E, B, N, ``latent_size``).
             noise: Fresh noise, see :meth:`draw_noise`, shape (I - 1, B, A, E * N).
             uniform: Uniform random numbers, see :func:`choose_servers`, shape (E, B, N); None takes the most probable.
+            evaluated: Decide with :attr:`evaluated_actor`.
         """
+        actor = self.evaluated_actor if evaluated else self.actor
         device = next(actor.parameters()).device
         logits = fleet_logits(actor, tasks.to(device), queues.to(device), latent.to(device), noise).cpu()
         servers, probabilities = choose_servers(logits, uniform)
         return Decision(servers, logits, probabilities, queues.cpu())
 
-    def next_latent(self, content: str, decision: Decision) -> Tensor:
-        """What to remember of decisions, shape (E, B, N, ``latent_size``).
-
-        Args:
-            content: ``latent_content`` of the configuration.
-            decision: Decisions.
-        """
-        put_out = decision.probabilities if content == "probabilities" else decision.logits
-        return put_out[..., : self.latent_size]  # nothing, for an actor that starts from no latent action
+    def next_latent(self, decision: Decision) -> Tensor:
+        """What to remember of decisions, shape (E, B, N, ``latent_size``)."""
+        return decision.logits[..., :0]
 
     def some_latent(self, *shape: int) -> Tensor:
         """Latent actions to start from where nothing has been remembered, shape (E, B, N, ``latent_size``)."""
-        return torch.randn((*shape, self.latent_size))
+        if self.first_latent == "index":
+            return torch.arange(shape[-1], dtype=torch.float32)[:, None].expand(*shape, 1)
+        draw = torch.randn if self.first_latent == "noise" else torch.zeros
+        return draw((*shape, self.latent_size))
 
-    def draw_noise(self, samples: int, generator: torch.Generator | None = None) -> Tensor:
+    def draw_noise(self, samples: int, generator: torch.Generator | np.random.Generator | None = None) -> Tensor:
         """Fresh noise for one pass of the actor over ``samples`` states per station, shape (I - 1, B, A, samples).
 
-        Actors that need no noise, or a start besides, get 0 or I on the first axis. A generator draws on its own
-        device, so that a seed means the same noise wherever the networks are.
+        Actors that need no noise, or a start besides, get 0 or I on the first axis. A generator of torch draws on its
+        own device, so that a seed gives the same noise wherever the networks are.
         """
         shape = (self.actor.num_noise_draws, self.num_stations, self.num_servers, samples)
         device = next(self.actor.parameters()).device
+        if isinstance(generator, np.random.Generator):
+            return torch.from_numpy(generator.standard_normal(shape, dtype=np.float32)).to(device)
         if compiled.draws_normal(self.kernels, generator):
             return compiled.normal(shape, generator).to(device)
         return torch.randn(shape, generator=generator, device=generator.device if generator else device).to(device)
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Parameters of each optimiser by its name; ``NAME_lr`` is its learning rate."""
+        raise NotImplementedError
+
+    def optimizers(self, **rates: float) -> dict[str, AgentwiseAdam]:
+        """An optimiser for each group of parameters; ``NAME_lr`` is its learning rate (0)."""
+        return {
+            name: AgentwiseAdam(group, rates.get(f"{name}_lr", 0.0), kernels=self.kernels)
+            for name, group in self.parameter_groups().items()
+        }
 
 
 def seeded_generator(seed: int | None) -> torch.Generator:
@@ -184,3 +160,10 @@ def seeded_generator(seed: int | None) -> torch.Generator:
     else:
         generator.manual_seed(seed)
     return generator
+
+
+def gradients_of(loss: Tensor, parameters: Iterable[Tensor], ready: Tensor | None = None) -> Sequence[Tensor]:
+    """Gradients of each agent's loss (G,) by its own part of the parameters; zeros where an agent is not ready."""
+    total = loss.sum() if ready is None else torch.where(ready, loss, 0.0).sum()
+    gradients: Sequence[Tensor] = torch.autograd.grad(total, list(parameters))
+    return gradients

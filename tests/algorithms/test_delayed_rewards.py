@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lad_rllib import names
-from lad_rllib.algorithms.common.delayed_rewards import LateResults
+from lad_rllib.algorithms.common.delayed_rewards import DelayedRewards
 from lad_rllib.envs import FleetVectorEnv
 from tests.algorithms.small import NUM_SLOTS, curve, delay, small_config
 
@@ -117,7 +117,7 @@ def test_an_environment_that_breaks_its_promise_is_told(env, message, no_cluster
 
 
 def test_clearing_forgets_what_waits():
-    late = LateResults()
+    late = DelayedRewards()
     mask = np.array([[[True, False]]])
     infos = [{"reported_delays": np.zeros((0, 4), np.float32)}]
     delays = late.delays_s(infos, mask)

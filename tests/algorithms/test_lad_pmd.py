@@ -1,17 +1,16 @@
-"""Learning for the delay of all tasks: mirror descent, the prior, exact continuation, and what is refused."""
+"""LAD-PMD, which optimises total delay: mirror descent, the prior, exact continuation, and what is refused."""
 
 import numpy as np
 import pytest
 import torch
 
 from lad_rllib import names
-from lad_rllib.algorithms import CONFIGS
 from lad_rllib.algorithms.common.acting import Decision, choose_servers, draw_uniform, fleet_states
-from lad_rllib.algorithms.common.policy import LADTSPolicy
-from lad_rllib.algorithms.common.task_loss import TaskLoss
-from lad_rllib.algorithms.lad_pmd import ImprovementSet, SystemNetworks
+from lad_rllib.algorithms.common.policy import FleetPolicy
+from lad_rllib.algorithms.lad_pmd import ImprovementSet, LADPMDConfig, LADPMDNetworks
 from lad_rllib.algorithms.lad_pmd.improvement import advantages
 from lad_rllib.algorithms.lad_pmd.networks import improve_stations
+from lad_rllib.algorithms.lad_pmd.task_loss import TaskLoss
 from lad_rllib.algorithms.lad_ts import LADTSConfig
 from lad_rllib.envs import FleetVectorEnv, YardstickCallback
 from lad_rllib.errors import ConfigurationError
@@ -25,8 +24,8 @@ PACE = {"train_batch_size_per_learner": 64, "hidden_sizes": (32, 32), "actor_lr"
 
 
 def config_of(setting="small", seed=5, **training):
-    config = LADTSConfig().environment(FleetVectorEnv, env_config={"setting": setting})
-    return config.training(objective="system_delay", **PACE | training).debugging(seed=seed)
+    config = LADPMDConfig().environment(FleetVectorEnv, env_config={"setting": setting})
+    return config.training(**PACE | training).debugging(seed=seed)
 
 
 def samples_of(algo):
@@ -36,7 +35,7 @@ def samples_of(algo):
 def test_a_gradient_step_leads_to_the_policy_of_least_cost_plus_divergence():
     rng = np.random.default_rng(0)
     cost = rng.uniform(1.0, 3.0, 5)
-    networks = SystemNetworks(1, 5, seed=0, hidden_sizes=(8,))
+    networks = LADPMDNetworks(1, 5, seed=0, hidden_sizes=(8,))
     state, latent = torch.rand(1, 7, 1), torch.zeros(1, 0, 1)
     played = networks.actor(state, latent, state).detach()
     advantage, mean_cost = advantages(played[:, :, 0].numpy(), cost[None])
@@ -68,7 +67,7 @@ def test_a_gradient_step_leads_to_the_policy_of_least_cost_plus_divergence():
 
 
 def test_momentum_takes_the_last_step_of_the_policy_again():
-    networks = SystemNetworks(1, 3, seed=0, hidden_sizes=(8,))
+    networks = LADPMDNetworks(1, 3, seed=0, hidden_sizes=(8,))
     state, latent = torch.rand(1, 5, 1), torch.zeros(1, 0, 1)
     with torch.no_grad():
         networks.actor.chain.denoiser.layers[-1][1].copy_(torch.tensor([[[0.1], [0.0], [-0.1]]]))
@@ -126,7 +125,7 @@ def test_logits_and_steps_belong_to_the_tasks_they_are_drawn_with():
 
 
 def test_before_learning_the_policy_is_the_prior():
-    networks = SystemNetworks(3, 4, seed=0, prior_queue_weight=0.5)
+    networks = LADPMDNetworks(3, 4, seed=0, prior_queue_weight=0.5)
     networks.actor.set_capacities(torch.tensor([10.0, 20.0, 30.0, 40.0]))
     state = torch.rand(3, 6, 7)
     logits = networks.actor(state, torch.zeros(3, 0, 7), state)
@@ -136,14 +135,14 @@ def test_before_learning_the_policy_is_the_prior():
 
 
 def test_a_shared_actor_decides_for_each_station_what_one_network_says():
-    shared = SystemNetworks(3, 4, seed=0, hidden_sizes=(8,))
+    shared = LADPMDNetworks(3, 4, seed=0, hidden_sizes=(8,))
     with torch.no_grad():
         for parameter in shared.actor.parameters():
             parameter.normal_(generator=torch.Generator().manual_seed(1))
     state, latent = torch.rand(3, 6, 5), torch.rand(3, 4, 5)
     together = shared.actor(state, latent, state)
     for station in range(3):
-        one = SystemNetworks(1, 4, seed=0, hidden_sizes=(8,))
+        one = LADPMDNetworks(1, 4, seed=0, hidden_sizes=(8,))
         one.load_state_dict(shared.state_dict())
         alone = one.actor(state[station][None], latent[station][None], state)
         torch.testing.assert_close(together[station], alone[0], rtol=1e-4, atol=1e-4)
@@ -167,7 +166,7 @@ def test_it_beats_the_greedy_oracle_also_as_a_saved_policy_and_a_bound_trades_th
     free, ratios = trained()
     assert np.mean(ratios[-5:]) < 0.95 < np.mean(ratios[:3])
 
-    policy = LADTSPolicy.from_checkpoint(free.save_to_path(tmp_path / "checkpoint"))
+    policy = FleetPolicy.from_checkpoint(free.save_to_path(tmp_path / "checkpoint"))
     setting = build_setting(OVERLOADED)
     arrivals = stack_arrivals([setting.arrivals.draw(np.random.default_rng(k), setting.num_slots) for k in range(5)])
     slots = setting.num_slots - 1
@@ -249,20 +248,20 @@ def test_a_latent_memory_starts_from_zeros_and_holds_the_shrunken_output_of_the_
     assert before.abs().max() > 0 and mask.any() and np.isfinite(expected).all()
     logits, queues = torch.as_tensor(sample.logits), torch.as_tensor(sample.queues)
     decision = Decision(torch.zeros(1), logits, torch.softmax(logits, -1), queues)
-    again = runner.module.networks.next_latent("probabilities", decision)
+    again = runner.module.networks.next_latent(decision)
     np.testing.assert_allclose(again.numpy(), expected, rtol=1e-5, atol=1e-6)
     algo.stop()
 
 
 def test_with_learned_starts_equal_tasks_of_two_stations_go_to_different_servers():
-    networks = SystemNetworks(2, 2, seed=0, hidden_sizes=(8,), latent_start="learned", num_tasks=3)
+    networks = LADPMDNetworks(2, 2, seed=0, hidden_sizes=(8,), latent_start="learned", num_tasks=3)
     state = torch.ones(2, 4, 2)
     number = torch.tensor([0.0, 2.0]).expand(2, 1, 2)
     played = networks.actor(state, number, state).detach()
     one, other = torch.tensor([1.0, -1.0]), torch.tensor([-1.0, 1.0])
     step = torch.stack([torch.stack([one, other], 1), torch.stack([other, one], 1)])  # (station, server, task)
     batch = {"state": state, "latent": number, "logits": played, "step": 3.0 * step}
-    optimizers = networks.optimizers(1e-3, 0.0, 0.0)
+    optimizers = networks.optimizers(actor_lr=1e-3)
     groups = [optimizer.param_groups[0]["params"] for optimizer in optimizers.values()]
     optimizers["start"].param_groups[0]["lr"] = 0.03
 
@@ -285,7 +284,7 @@ def test_learned_starts_play_alike_in_training_and_from_a_checkpoint(tmp_path):
     training = {"start_lr": 0.3, "step_size": 10.0, "averaging_exponent": None}
     algo = config_of(latent_start="learned", **training).build_algo()
     curve(algo, 3)
-    policy = LADTSPolicy.from_checkpoint(algo.save_to_path(tmp_path / "checkpoint"), explore=False)
+    policy = FleetPolicy.from_checkpoint(algo.save_to_path(tmp_path / "checkpoint"), explore=False)
     runner = algo.env_runner
     sample = runner.collect()[0]
     algo.stop()
@@ -307,7 +306,7 @@ def test_the_mean_of_the_last_actors_is_evaluated_and_saved_and_the_last_one_pla
         share = 3.0 / (iteration + 3.0)
         old = weights if expected is None else expected
         expected = [(1 - share) * mean + share * new for mean, new in zip(old, weights, strict=True)]
-    policy = LADTSPolicy.from_checkpoint(algo.save_to_path(tmp_path / "checkpoint"))
+    policy = FleetPolicy.from_checkpoint(algo.save_to_path(tmp_path / "checkpoint"))
     runner = algo.env_runner
     for networks in (learner, runner.module.networks, policy.networks):
         for mean, own in zip(expected, networks.evaluated_actor.parameters(), strict=True):
@@ -377,32 +376,16 @@ def test_what_one_run_has_learned_starts_another_on_another_network(tmp_path):
 
 
 @pytest.mark.usefixtures("no_cluster")
-def test_a_run_for_another_objective_is_refused_in_one_line(tmp_path):
+def test_a_run_of_another_algorithm_is_refused_in_one_line(tmp_path):
     algo = config_of().build_algo()
     checkpoint = algo.save_to_path(tmp_path / "checkpoint")
-    own = LADTSConfig().environment(FleetVectorEnv, env_config={"setting": "small"}).build_algo()
-    with pytest.raises(ConfigurationError, match="trained with objective 'system_delay', here it is 'own_delay'"):
-        own.start_from(checkpoint)
+    other = LADTSConfig().environment(FleetVectorEnv, env_config={"setting": "small"}).build_algo()
+    with pytest.raises(ConfigurationError, match="is a checkpoint of LAD-PMD, this algorithm is LAD-TS"):
+        other.start_from(checkpoint)
     with pytest.raises(ConfigurationError, match="the checkpoint has other networks"):
-        own.restore_from_path(checkpoint)
+        other.restore_from_path(checkpoint)
     algo.stop()
-    own.stop()
-
-
-def test_the_last_objective_wins_with_its_settings():
-    config = LADTSConfig().training(preset="paper", objective="system_delay").training(objective="own_delay")
-    published = LADTSConfig().training(preset="paper")
-    for key in (
-        "latent_start",
-        "latent_index",
-        "denoiser_output",
-        "clip_denoised",
-        "hidden_sizes",
-        "actor_lr",
-        "gamma",
-    ):
-        assert getattr(config, key) == getattr(published, key), key
-    assert LADTSConfig().training(objective="system_delay", gamma=0.9).gamma == 0.9
+    other.stop()
 
 
 def test_the_strength_of_a_bound_rises_above_it_and_falls_below():
@@ -438,33 +421,30 @@ def test_coordinated_draws_are_numbered_by_the_tasks_that_are_there():
 @pytest.mark.parametrize(
     ("training", "message"),
     [
-        ({"objective": "fast"}, "objective must be one of own_delay, system_delay, got 'fast'"),
-        ({"penalty": {"name": "tail"}}, "penalty needs objective='system_delay'"),
-        ({"objective": "system_delay", "latent_start": "noise"}, "latent_start must be one of memory, zero, learned"),
-        ({"objective": "system_delay", "bounded_percentile": 95}, "bounded_percentile and percentile_bound_s together"),
-        ({"objective": "system_delay", "step_size": 0.0}, "step_size must be a number above 0"),
+        ({"latent_start": "noise"}, "latent_start must be one of memory, zero, learned"),
+        ({"bounded_percentile": 95}, "bounded_percentile and percentile_bound_s together"),
+        ({"bounded_percentile": 95, "percentile_bound_s": 1.0, "penalty": {"name": "tail"}}, "leave penalty out"),
+        ({"step_size": 0.0}, "step_size must be a number above 0"),
+        ({"gamma": 0.0}, "gamma must be a number above 0 and of at most 1"),
+        ({"momentum": "0.5"}, "momentum must be a number .*, got '0.5'; leave the quotes out"),
+        ({"shared_actor": "false"}, "shared_actor must be true or false"),
+        ({"in_slot_view": "some"}, "in_slot_view must be one of none, own, all"),
         (
-            {"objective": "system_delay", "momentum": "0.5"},
-            "momentum must be a number .*, got '0.5'; leave the quotes out",
-        ),
-        ({"objective": "system_delay", "shared_actor": "false"}, "shared_actor must be true or false"),
-        ({"objective": "system_delay", "in_slot_view": "some"}, "in_slot_view must be one of none, own, all"),
-        (
-            {"objective": "system_delay", "in_slot_view": "all", "shared_actor": False},
+            {"in_slot_view": "all", "shared_actor": False},
             "in_slot_view 'all' is one dispatcher's: it needs shared_actor=True",
         ),
-        ({"in_slot_view": "own"}, "in_slot_view needs objective='system_delay', got 'own'"),
-        ({"step_size": 1.0}, "step_size needs objective='system_delay', got 1.0 with 'own_delay'"),
-        ({"latent_start": "zero"}, "latent_start 'zero' needs objective='system_delay'"),
-        ({"latent_start": "learned"}, "latent_start 'learned' needs objective='system_delay'"),
-        ({"start_lr": 0.1}, "start_lr needs objective='system_delay'"),
-        ({"objective": "system_delay", "averaging_exponent": -1}, "averaging_exponent must be a number of at least 0"),
+        ({"averaging_exponent": -1}, "averaging_exponent must be a number of at least 0"),
     ],
 )
 def test_contradictions_are_refused_in_one_line(training, message):
-    config = LADTSConfig().environment(FleetVectorEnv, env_config={"setting": "small"})
+    config = LADPMDConfig().environment(FleetVectorEnv, env_config={"setting": "small"})
     with pytest.raises(ConfigurationError, match=message):
         config.training(**training).validate()
+
+
+def test_slots_between_two_sets_of_weights_are_refused_since_costs_are_of_whole_episodes():
+    with pytest.raises(ConfigurationError, match="rollout_fragment_length must be 'auto' for LAD-PMD, got 5"):
+        config_of().env_runners(rollout_fragment_length=5).validate()
 
 
 @pytest.mark.usefixtures("no_cluster")
@@ -474,13 +454,6 @@ def test_a_loss_that_does_not_exist_is_refused_before_anything_is_played():
 
 
 def test_queues_in_another_unit_are_refused():
-    config = LADTSConfig().environment(FleetVectorEnv, env_config={"setting": "small", "queue_unit": "gcycles"})
-    with pytest.raises(ConfigurationError, match="must be 'slots' with a system objective, got 'gcycles'"):
-        config.training(objective="system_delay").validate()
-
-
-@pytest.mark.parametrize("name", [name for name in CONFIGS if name != "lad-ts"])
-def test_baselines_learn_from_their_own_delay_only(name):
-    config = CONFIGS[name]().environment(FleetVectorEnv, env_config={"setting": "small"})
-    with pytest.raises(ConfigurationError, match="has no objective"):
-        config.training(objective="system_delay").validate()
+    config = LADPMDConfig().environment(FleetVectorEnv, env_config={"setting": "small", "queue_unit": "gcycles"})
+    with pytest.raises(ConfigurationError, match="must be 'slots' for LAD-PMD, got 'gcycles'"):
+        config.validate()

@@ -1,0 +1,115 @@
+"""What algorithms that learn from replayed transitions share: their settings, and the buffer that feeds updates."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
+
+from lad_rllib import names
+from lad_rllib.algorithms.common.algorithm import FleetAlgorithm
+from lad_rllib.algorithms.common.config import FleetConfig
+from lad_rllib.algorithms.common.hyperparameters import WHOLE, Hyperparameters
+from lad_rllib.algorithms.common.replay_buffer import FleetReplayBuffer, SlotSample
+from lad_rllib.errors import ConfigurationError
+from lad_rllib.simulator.sizes import Learner
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "published_code": {"replay_next_queues": "zeros"},
+    "paper": {"replay_next_queues": "actual"},
+}
+"""Where the paper's text and its published code differ in what is replayed."""
+
+
+class ReplayHyperparameters(Hyperparameters):
+    """What a replay buffer has, and which reading of the paper it follows."""
+
+    preset: Literal["published_code", "paper"] = Field(
+        "published_code",
+        description="Which of the two readings of arXiv 2412.18212 sets its group: published_code gives the published "
+        "curves.",
+    )
+    replay_capacity: Annotated[int, Field(ge=1, le=10**8), WHOLE] = Field(
+        1000, description="Transitions that each station keeps."
+    )
+    learning_starts: Annotated[int, Field(ge=0, le=10**8), WHOLE] = Field(
+        300, description="A station is updated once it holds more transitions than this."
+    )
+    replay_next_queues: Literal["zeros", "actual"] = Field(
+        "zeros",
+        description="Queues in the next state of a station's last task of a slot: zeros (published code, which reads "
+        "the next slot's queues before it has updated them) or actual.",
+    )
+
+
+class OffPolicyConfig(FleetConfig):
+    """Configures an :class:`OffPolicyAlgorithm`."""
+
+    hyperparameters: ClassVar[type[Hyperparameters]] = ReplayHyperparameters
+    presets = PRESETS
+
+    def memory_use(self, num_stations: int, num_servers: int) -> Learner:
+        """See :meth:`FleetConfig.memory_use`."""
+        learner = super().memory_use(num_stations, num_servers)
+        batch = self.train_batch_size_per_learner
+        return dataclasses.replace(learner, replay_capacity=self.replay_capacity, batch=batch)
+
+    def validate(self) -> None:
+        """See :meth:`FleetConfig.validate`."""
+        super().validate()
+        total_batch = self.total_train_batch_size
+        if total_batch > self.replay_capacity:
+            raise ConfigurationError(
+                f"a batch of {total_batch} transitions does not fit into replay_capacity {self.replay_capacity}; "
+                "lower train_batch_size_per_learner or raise replay_capacity"
+            )
+        if not total_batch - 1 <= self.learning_starts < self.replay_capacity:
+            raise ConfigurationError(
+                f"learning_starts {self.learning_starts} must be at least {total_batch - 1}, the batch of all learners "
+                f"less one, and below replay_capacity {self.replay_capacity}"
+            )
+
+
+class OffPolicyAlgorithm(FleetAlgorithm):
+    """Learns from transitions that each station replays.
+
+    With a local environment runner, weights move on after every slot, as in the published code; with remote ones after
+    every ``rollout_fragment_length`` slots ("auto": an episode). The algorithm owns the replay buffers.
+    """
+
+    config: OffPolicyConfig
+
+    def setup(self, config: OffPolicyConfig) -> None:
+        """Build runners, learners and replay buffers."""
+        super().setup(config)
+        space, _ = self.spaces[INPUT_ENV_SINGLE_SPACES]
+        servers = space[names.QUEUES].shape[0]
+        self.replay_buffer = FleetReplayBuffer(
+            num_stations=space[names.TASKS].shape[0],
+            num_servers=servers,
+            capacity=self.config.replay_capacity,
+            latent_size=self.config.latent_size(servers),
+            latent_after_acting=self.config.stores_latent_after_acting,
+            zero_next_queues=self.config.replay_next_queues == "zeros",
+            kernels=self.config.kernels,
+        )
+        self.learning_state["replay_buffer"] = self.replay_buffer
+
+    def store(self, sample: SlotSample) -> None:
+        """Turn the slot into transitions."""
+        self.replay_buffer.add(sample)
+
+    def draw_batch(self) -> tuple[dict[str, Any], NDArray[np.bool_]] | None:
+        """Transitions of every station; those that hold too few are not ready."""
+        ready = self.replay_buffer.size > self.config.learning_starts
+        if not ready.any():
+            return None
+        return self.replay_buffer.sample(self.config.total_train_batch_size, self._sampling_rng), ready
+
+    def log_iteration(self) -> None:
+        """Log how many transitions a station holds."""
+        self.metrics.log_value("replay_buffer_size", float(self.replay_buffer.size.mean()), window=1)

@@ -1,0 +1,65 @@
+"""How the learner's weights get to the runners."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
+
+from lad_rllib.algorithms.common.env_runner import FleetEnvRunner
+from lad_rllib.algorithms.common.networks import ActingNetworks
+
+if TYPE_CHECKING:
+    from lad_rllib.algorithms.common.algorithm import FleetAlgorithm
+
+
+class WeightSharing:
+    """Gives an algorithm's runners the weights of its learner."""
+
+    def __init__(self, algorithm: FleetAlgorithm) -> None:
+        self._algorithm = algorithm
+        self._copied: dict[ActingNetworks, list[torch.Tensor]] = {}
+
+    def share(self) -> None:
+        """Give the training runners what they act with."""
+        algorithm = self._algorithm
+        if algorithm.rollouts.are_remote or algorithm.learner_group.is_remote:
+            algorithm.env_runner_group.sync_weights(
+                from_worker_or_learner_group=algorithm.learner_group, inference_only=True
+            )
+        else:
+            self._copy_actors()
+
+    @torch.no_grad()
+    def _copy_actors(self) -> None:
+        """Copy the actors from the local learner to the local runner (``sync_weights`` goes by the object store)."""
+        learner, runner = self._algorithm.learner_group._learner, self._algorithm.env_runner
+        source: ActingNetworks = learner.module[DEFAULT_MODULE_ID].networks
+        target: ActingNetworks = runner.module.networks
+        if self._copied.keys() != {source, target}:
+            self._copied = {networks: _acting_tensors(networks) for networks in (source, target)}
+        torch._foreach_copy_(self._copied[target], self._copied[source])
+        runner._weights_seq_no = learner._weights_seq_no
+
+    def force(self) -> None:
+        """Give all runners the learner's weights: by itself, RLlib leaves a runner with newer ones as it is."""
+        algorithm = self._algorithm
+        state = algorithm.learner_group.get_state(
+            components=f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}", inference_only=True
+        )
+        weights = state[COMPONENT_LEARNER]
+        for group in (algorithm.env_runner_group, algorithm.eval_env_runner_group):
+            if group is not None:
+                group.foreach_env_runner(lambda runner: _load_weights(runner, weights))
+
+
+def _acting_tensors(networks: ActingNetworks) -> list[torch.Tensor]:
+    """All weights and buffers of the actors that environment runners need."""
+    return [tensor for actor in networks.inference_actors() for tensor in (*actor.parameters(), *actor.buffers())]
+
+
+def _load_weights(runner: FleetEnvRunner, state: dict[str, Any]) -> None:
+    """Load weights whatever version the runner has."""
+    runner._weights_seq_no = 0
+    runner.set_state(state)

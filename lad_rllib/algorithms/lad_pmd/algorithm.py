@@ -1,0 +1,234 @@
+"""LAD-PMD: latent action diffusion, learned by policy mirror descent on exact marginal costs."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
+
+from lad_rllib import names
+from lad_rllib.algorithms.common.algorithm import FleetAlgorithm
+from lad_rllib.algorithms.common.config import FleetConfig, check
+from lad_rllib.algorithms.common.hyperparameters import (
+    MEANING,
+    NETWORK,
+    Count,
+    DiffusionHyperparameters,
+    Positive,
+    Rate,
+    Share,
+    Width,
+)
+from lad_rllib.algorithms.common.latent_memory import for_tasks
+from lad_rllib.algorithms.common.rl_module import FleetTorchRLModule
+from lad_rllib.algorithms.lad_pmd.improvement import ImprovementSchedule, ImprovementSet
+from lad_rllib.algorithms.lad_pmd.learner import LADPMDTorchLearner
+from lad_rllib.algorithms.lad_pmd.networks import LADPMDNetworks, latent_size
+from lad_rllib.algorithms.lad_pmd.task_loss import check_task_loss
+from lad_rllib.simulator.sizes import Learner
+
+
+class LADPMDHyperparameters(DiffusionHyperparameters):
+    """What LAD-PMD has: a diffusion actor on a prior, and policy mirror descent."""
+
+    hidden_sizes: Annotated[list[Width], Field(min_length=1, max_length=16), NETWORK, MEANING] = Field(
+        [64, 64], description="Widths of the denoiser's hidden layers."
+    )
+    denoiser_output: Annotated[Literal["softmax", "linear"], NETWORK, MEANING] = Field(
+        "linear", description="The denoiser's last layer."
+    )
+    gamma: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.99, description="Discount factor of the delay of tasks in later slots; 1 counts an episode to its end."
+    )
+    actor_lr: Rate = Field(1e-3, description="Learning rate of the actors, a number or a schedule.")
+    latent_start: Annotated[Literal["memory", "zero", "learned"], NETWORK, MEANING] = Field(
+        "zero",
+        description="What the diffusion starts from: the latent action (memory), zeros, or a start of each station and "
+        "task index that is learned with the network.",
+    )
+    latent_index: Annotated[Literal["station_slot_task", "station_task"], MEANING] = Field(
+        "station_task", description="What a latent action belongs to, with latent_start memory."
+    )
+    latent_decay: Annotated[Share, NETWORK, MEANING] = Field(
+        0.5,
+        description="With latent_start memory: share of an action's x_0 that is left in the latent action that the "
+        "next chain starts from.",
+    )
+    start_lr: Rate = Field(
+        0.03,
+        description="With latent_start learned: learning rate of the starts, in units of logits, a number or a "
+        "schedule.",
+    )
+    shared_actor: Annotated[bool, NETWORK, MEANING] = Field(
+        True, description="One actor for all stations, which learns from the tasks of all, or one for each station."
+    )
+    prior_queue_weight: Annotated[float, Field(ge=0), NETWORK, MEANING] = Field(
+        1.0,
+        description="By how much the prior's logit of a server falls for each slot of waiting time in its queue. More "
+        "makes learning steadier; too much makes stations herd.",
+    )
+    in_slot_view: Annotated[Literal["none", "own", "all"], NETWORK, MEANING] = Field(
+        "none",
+        description="What a decision knows of earlier ones in the same slot: none: all are made at slot start; own: "
+        "where the station's earlier tasks went; all: where all earlier tasks went, station by station, as one "
+        "dispatcher for all stations knows it, and the greedy oracle. With all, a strong prior (prior_queue_weight 4) "
+        "does not make stations herd.",
+    )
+    penalty: dict[str, Any] | None = Field(
+        None,
+        description="Loss of a task by its delay, as name and fields of lad_rllib.simulator.make_penalty, such as "
+        "{name: tail, threshold_s: 14, strength: 4} or {name: deadline-miss, deadline_s: 5}; null: the delay itself.",
+    )
+    bounded_percentile: Annotated[float, Field(gt=0, lt=100)] | None = Field(
+        None, description="Percentile of the delays to keep below percentile_bound_s, for example 95; null: no bound."
+    )
+    percentile_bound_s: Positive | None = Field(
+        None,
+        description="Its bound [s]. Each env runner weighs it by the delays of its own episodes (metric "
+        "loss_strength).",
+    )
+    step_size: Positive = Field(3.0, description="First step size of mirror descent, over the policy's mean cost.")
+    last_step_size: Positive = Field(
+        0.1, description="Step size from step_size_iterations on; until then it falls geometrically."
+    )
+    step_size_iterations: Count = Field(100, description="Iterations over which the step size falls.")
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0,
+        description="Share of the policy's last step that is taken again. It speeds learning up where costs differ "
+        "little, as below saturation, and makes it less steady.",
+    )
+    averaging_exponent: Annotated[float, Field(ge=0)] | None = Field(
+        8.0,
+        description="The actor that is evaluated and deployed is the mean of the actors of all iterations, the k-th "
+        "weighted with about k ** averaging_exponent (8: the last ninth, roughly); null: the last one. The one that "
+        "plays while it learns is always the last one.",
+    )
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        check_task_loss(self.penalty, self.bounded_percentile, self.percentile_bound_s)
+        if self.in_slot_view == "all" and not self.shared_actor:
+            raise ValueError("in_slot_view 'all' is one dispatcher's: it needs shared_actor=True")
+        return self
+
+
+class LADPMDTorchRLModule(FleetTorchRLModule):
+    """RLModule around :class:`LADPMDNetworks`; capacities come from the observation space."""
+
+    networks_class = LADPMDNetworks
+    networks: LADPMDNetworks
+
+    def setup(self) -> None:
+        """Build the networks."""
+        super().setup()
+        capacities = torch.as_tensor(self.observation_space[names.CAPACITIES].low)
+        for actor in self.networks.actors():
+            actor.set_capacities(capacities)
+
+
+class LADPMDConfig(FleetConfig):
+    """Configures :class:`LADPMD`.
+
+    It needs queues in slots of waiting time (``env_config`` ``queue_unit="slots"``, filled in if not given), and an
+    environment that tells marginal costs.
+    """
+
+    name = "lad-pmd"
+    title = "LAD-PMD"
+    hyperparameters = LADPMDHyperparameters
+    module_class = LADPMDTorchRLModule
+    queue_unit = "slots"
+
+    def __init__(self, algo_class: type | None = None) -> None:
+        super().__init__(algo_class=algo_class or LADPMD)
+
+    @classmethod
+    def default_env_runner_class(cls) -> type:
+        """Env runner of the algorithm; a user's own must inherit from it."""
+        from lad_rllib.algorithms.lad_pmd.env_runner import LADPMDEnvRunner
+
+        return LADPMDEnvRunner
+
+    def get_default_learner_class(self) -> type:
+        """Learner of the algorithm."""
+        return LADPMDTorchLearner
+
+    def latent_size(self, num_servers: int) -> int:
+        """See :func:`~lad_rllib.algorithms.lad_pmd.networks.latent_size`."""
+        return latent_size(self.latent_start, num_servers)
+
+    def memory_use(self, num_stations: int, num_servers: int) -> Learner:
+        """See :meth:`FleetConfig.memory_use`; one network may serve all stations."""
+        learner = super().memory_use(num_stations, num_servers)
+        return dataclasses.replace(learner, agents=1) if self.shared_actor else learner
+
+    def get_rollout_fragment_length(self, worker_index: int = 0) -> int | None:
+        """Whole episodes (None): costs are known of those only."""
+        return None
+
+    def validate(self) -> None:
+        """See :meth:`FleetConfig.validate`."""
+        super().validate()
+        if not self.in_evaluation:  # where RLlib sets another
+            fragment = self.rollout_fragment_length
+            check(fragment == "auto", "rollout_fragment_length", fragment, f"'auto' for {self.title}")
+
+
+class LADPMD(FleetAlgorithm):
+    """Learns where to send each task for the delay of all tasks, by policy mirror descent.
+
+    After whole episodes, all actors take a step towards the probabilities that mirror descent gives from the exact
+    marginal costs of the played tasks.
+    """
+
+    config: LADPMDConfig
+
+    @classmethod
+    def get_default_config(cls) -> LADPMDConfig:
+        """The settings of the published results."""
+        return LADPMDConfig(algo_class=cls)
+
+    def setup(self, config: LADPMDConfig) -> None:
+        """Build runners and learners."""
+        super().setup(config)
+        self._schedule = ImprovementSchedule(
+            self.config.step_size,
+            self.config.last_step_size,
+            self.config.step_size_iterations,
+            self.config.averaging_exponent,
+        )
+        self.learning_state["schedule"] = self._schedule
+
+    def learn(self, samples: list[Any]) -> None:
+        """One step of mirror descent from the costs of whole episodes, learned in minibatches."""
+        if not samples:
+            return
+        self._improvement = ImprovementSet(samples, self._schedule.step_size)
+        if not self._improvement.counts.any():
+            return
+        scale, share = self._improvement.task_scale, self._schedule.averaging_share
+        self.on_learners(lambda learner: learner.begin_improvement(scale))
+        self._schedule.iteration += 1
+        super().learn(samples)
+        self.on_learners(lambda learner: learner.end_improvement(share))
+
+    def draw_batch(self) -> tuple[dict[str, Any], NDArray[np.bool_]]:
+        """Tasks of the played episodes."""
+        batch = self._improvement.sample(self.config.total_train_batch_size, self._sampling_rng)
+        return batch, self._improvement.counts > 0
+
+    def adapt_weights(self, weights: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Capacities stay the environment's own; the mean actor learns on; starts are those of the tasks here."""
+        weights = {key: value for key, value in weights.items() if not key.endswith(".log_capacity")}
+        for key in [key for key in weights if key.startswith("networks.average.")]:
+            for actor in ("networks.actor.", "networks.previous."):
+                weights[key.replace("networks.average.", actor)] = weights[key]
+        num_tasks = self.spaces[INPUT_ENV_SINGLE_SPACES][0][names.TASKS].shape[1]
+        for key in [key for key in weights if key.endswith(".starts")]:
+            weights[key] = for_tasks(weights[key], num_tasks, axis=1)
+        return weights

@@ -1,0 +1,110 @@
+"""Discrete soft actor-critic with twin critics for every base station: settings, learner and algorithm."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator, Field
+from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
+from torch import Tensor
+
+from lad_rllib import names
+from lad_rllib.algorithms.common import off_policy
+from lad_rllib.algorithms.common.hyperparameters import NETWORK, Hyperparameters, Rate
+from lad_rllib.algorithms.common.learner import FleetTorchLearner
+from lad_rllib.algorithms.common.off_policy import OffPolicyAlgorithm, OffPolicyConfig, ReplayHyperparameters
+from lad_rllib.algorithms.soft_actor_critic.networks import update_stations
+from lad_rllib.errors import ConfigurationError
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "published_code": off_policy.PRESETS["published_code"] | {"target_entropy": -1.0},
+    "paper": off_policy.PRESETS["paper"] | {"target_entropy": "auto"},
+}
+"""Where the paper's text and its published code differ in the learning of actors and critics."""
+
+
+def _no_text_but_auto(value: Any) -> Any:
+    if isinstance(value, str) and value != "auto":
+        raise ValueError("must be a number or 'auto'")
+    return value
+
+
+class SoftActorCriticHyperparameters(ReplayHyperparameters):
+    """What soft actor-critic has, whatever its actor."""
+
+    tau: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.005, description="Share of the critics that goes into their targets at each update."
+    )
+    initial_alpha: Annotated[float, Field(gt=0, le=1e6), NETWORK] = Field(0.05, description="Temperature at the start.")
+    target_entropy: Annotated[float | str, BeforeValidator(_no_text_but_auto)] = Field(
+        -1.0,
+        description="Entropy [nat] that the temperature steers to; auto: half of that of a uniform choice, log(A) / 2. "
+        "The published -1 cannot be reached: there the temperature only falls.",
+    )
+    actor_lr: Rate = Field(
+        1e-4,
+        description="Learning rate of the actors, a number or an RLlib schedule over environment steps (slots times "
+        "environments): [[0, 1e-4], [30_000, 1e-5]].",
+    )
+    critic_lr: Rate = Field(1e-3, description="Learning rate of the critics, a number or a schedule.")
+    alpha_lr: Rate = Field(3e-4, description="Learning rate of the temperatures, a number or a schedule.")
+
+
+class SoftActorCriticConfig(OffPolicyConfig):
+    """Configures a :class:`SoftActorCritic`."""
+
+    hyperparameters: ClassVar[type[Hyperparameters]] = SoftActorCriticHyperparameters
+    presets = PRESETS
+
+    def get_default_learner_class(self) -> type:
+        """Learner of the algorithm."""
+        return SoftActorCriticTorchLearner
+
+    def resolved_target_entropy(self, num_servers: int) -> float:
+        """Target entropy [nat] for a number of servers."""
+        return 0.5 * math.log(num_servers) if self.target_entropy == "auto" else float(self.target_entropy)
+
+    def check_target_entropy(self, num_servers: int) -> None:
+        """Refuse a target that no policy over so many servers can have: the temperature would grow without bound.
+
+        Raises:
+            ConfigurationError: names the greatest entropy.
+        """
+        target, greatest = self.resolved_target_entropy(num_servers), math.log(num_servers)
+        if target > greatest:
+            raise ConfigurationError(
+                f"target_entropy must be at most log({num_servers}) = {greatest:.3f}, the entropy of a uniform choice "
+                f"among {num_servers} edge servers, got {target:g}"
+            )
+
+
+class SoftActorCriticTorchLearner(FleetTorchLearner):
+    """Critic, actor, temperature and target step of every station."""
+
+    def update_networks(self, networks: Any, batch: dict[str, Tensor], ready: Tensor | None) -> dict[str, Tensor]:
+        """One update of all stations, see :func:`update_stations`."""
+        samples = batch["reward"].shape[-1]
+        return update_stations(
+            networks,
+            batch,
+            networks.draw_noise(samples, self._generator),
+            networks.draw_noise(samples, self._generator),
+            lambda name, gradients: self._apply_gradients(gradients, {name: ready}),
+            gamma=self.config.gamma,
+            tau=self.config.tau,
+            target_entropy=self.config.resolved_target_entropy(networks.num_servers),
+            ready=ready,
+        )
+
+
+class SoftActorCritic(OffPolicyAlgorithm):
+    """Each base station learns by soft actor-critic from its own delays."""
+
+    config: SoftActorCriticConfig
+
+    def setup(self, config: SoftActorCriticConfig) -> None:
+        """Build runners, learners and replay buffers."""
+        super().setup(config)
+        space, _ = self.spaces[INPUT_ENV_SINGLE_SPACES]
+        self.config.check_target_entropy(space[names.QUEUES].shape[0])
