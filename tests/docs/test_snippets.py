@@ -1,9 +1,11 @@
 """The Python and the settings on the pages run as they stand, each page in a process of its own in an empty folder."""
 
+import ast
 import os
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,8 @@ from lad_rllib.simulator import build_setting
 from tests.docs.pages import PAGES, ROOT, blocks
 from tests.docs.test_commands import command_lines
 
-STARTS_RAY = {"README.md", "docs/how-to/rllib.md", "docs/how-to/edge-servers.md"}
-LONG = {"docs/how-to/fleets.md"}
+STARTS_RAY = {"README.md", "docs/how-to/edge-servers.md"}
+LONG = {"docs/how-to/rllib.md", "docs/how-to/fleets.md"}
 TESTED_WITH_ITS_PACKAGE = {"docs/how-to/extend.md"}  # tests/extensions
 
 
@@ -33,6 +35,15 @@ def run(arguments, folder, timeout):
     done = subprocess.run(arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
+def test_the_python_of_a_page_imports_names_that_exist(page):
+    for text in blocks(page, "python"):
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ImportFrom) and node.module.partition(".")[0] == "lad_rllib":
+                module = import_module(node.module)
+                assert [alias.name for alias in node.names if not hasattr(module, alias.name)] == []
 
 
 @pytest.mark.slow
