@@ -23,7 +23,6 @@ import reference  # noqa: E402
 BESIDE_THE_CODE = {
     "contributing.md": "CONTRIBUTING.md",
     "explanation/algorithms/index.md": "lad_rllib/algorithms/README.md",
-    "explanation/algorithms/lad-ts.md": "lad_rllib/algorithms/lad_ts/README.md",
     "how-to/cluster.md": "cluster/README.md",
     "reference/changelog.md": "CHANGELOG.md",
     "reference/embedded-model.md": "lad_rllib/edge/embedded_model/README.md",
@@ -31,10 +30,21 @@ BESIDE_THE_CODE = {
     "reference/security.md": "SECURITY.md",
 }
 """Pages of the site, and the files of the repository that they are."""
+ALGORITHMS = sorted(path.parent.name for path in (ROOT / "lad_rllib" / "algorithms").glob("*/README.md"))
+for _name in ALGORITHMS:
+    BESIDE_THE_CODE[f"explanation/algorithms/{_name.replace('_', '-')}.md"] = f"lad_rllib/algorithms/{_name}/README.md"
 FENCED = re.compile(r"(^```.*?^```)", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s#]+)(#[^)\s]*)?\)")
 GENERATED = re.compile(r"<!-- generated: ([\w-]+) -->")
 SPHINX_ROLE = re.compile(r":(?:class|func|meth|mod|data|attr|exc):(?=<(?:a|code)\b)")
+
+
+def on_config(config: Any) -> None:
+    """Give every algorithm that has a page a place in the navigation, the paper's first."""
+    pages = [f"explanation/algorithms/{name.replace('_', '-')}.md" for name in ALGORITHMS]
+    explanation = next(group["Explanation"] for group in config.nav if "Explanation" in group)
+    algorithms = next(group["Algorithms"] for group in explanation if "Algorithms" in group)
+    algorithms += sorted(pages, key=lambda page: ("/lad-ts." not in page, "/lad-pmd." not in page, page))
 
 
 def on_files(files: Files, config: Any) -> Files:
