@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -148,7 +147,7 @@ class _Reader:
         self._rows = 0
         self._not_used: Counter[str] = Counter()
         self._groups: dict[str, int] = {}
-        self._kept: list[tuple[NDArray[Any], ...]] = []
+        self._kept: list[dict[str, NDArray[Any]]] = []
 
     def add(self, batch: Any) -> None:
         """Take the next batch."""
@@ -161,17 +160,21 @@ class _Reader:
             )
         self._rows += rows.size
         self._count(rows)
-        group = self._group_of(rows.labels["groupId"])
-        used, number = rows.is_used, rows.numbers
+        number, kind = rows.numbers, rows.labels["predict_type"]
         characters = number["prompt_length"]
         if self._rules.count_negative_prompt:
             characters = characters + np.nan_to_num(number[NEGATIVE_PROMPT])
-        kind = rows.labels["predict_type"]
         is_text = np.array([label == TEXT_TO_IMAGE for label in kind.names] + [False])
-        images = number["num_images_per_prompt"]
-        steps = number["num_inference_steps"] * images
-        columns = (rows.time_us, group, number[EXECUTION_TIME], steps, images, characters, ~is_text[kind.index])
-        self._kept.append(tuple(column[used] for column in columns))
+        columns = {
+            "time_us": rows.time_us,
+            "group_index": self._group_of(rows.labels["groupId"]),
+            "exec_s": number[EXECUTION_TIME],
+            "denoising_steps": number["num_inference_steps"] * number["num_images_per_prompt"],
+            "images": number["num_images_per_prompt"],
+            "characters": characters,
+            "has_input_image": ~is_text[kind.index],
+        }
+        self._kept.append({name: column[rows.is_used] for name, column in columns.items()})
 
     def _count(self, rows: _Batch) -> None:
         counts = np.bincount(rows.reason[~rows.is_used], minlength=len(rows.reasons))
@@ -189,31 +192,23 @@ class _Reader:
 
     def requests(self) -> TraceRequests:
         """The used rows in order of creation; rows of one time stay in the order of the file."""
-        if not any(len(columns[0]) for columns in self._kept):
-            account = ", ".join(f"{text}: {count}" for text, count in self._ordered_reasons()) or "it has a header only"
+        not_used = dict(sorted(self._not_used.items(), key=lambda item: (-item[1], item[0])))
+        if not any(len(rows["time_us"]) for rows in self._kept):
+            account = ", ".join(f"{text}: {count}" for text, count in not_used.items()) or "it has a header only"
             raise ConfigurationError(f"trace file {self.path} has no usable rows ({account})")
-        time_us, *columns = self._joined()
-        order = np.argsort(time_us, kind="stable")
-        group, exec_s, steps, images, characters, has_input_image = (column[order] for column in columns)
+        columns = {name: np.concatenate([rows[name] for rows in self._kept]) for name in self._kept[0]}
+        order = np.argsort(columns["time_us"], kind="stable")
+        columns = {name: column[order] for name, column in columns.items()}
+        created_us = columns.pop("time_us")
         names = sorted(self._groups)
         position = np.empty(len(names), dtype=np.int64)
         position[[self._groups[name] for name in names]] = np.arange(len(names))
+        columns["group_index"] = position[columns["group_index"]]
         return TraceRequests(
             path=str(self.path),
-            created_s=(time_us[order] - time_us.min()) / 1e6,
-            group_index=position[group],
+            created_s=(created_us - created_us[0]) / 1e6,
             groups=tuple(names),
-            exec_s=exec_s,
-            denoising_steps=steps,
-            images=images,
-            characters=characters,
-            has_input_image=has_input_image,
             rows_read=self._rows,
-            not_used=dict(self._ordered_reasons()),
+            not_used=not_used,
+            **columns,
         )
-
-    def _ordered_reasons(self) -> list[tuple[str, int]]:
-        return sorted(self._not_used.items(), key=lambda item: (-item[1], item[0]))
-
-    def _joined(self) -> Iterator[NDArray[Any]]:
-        return (np.concatenate(columns) for columns in zip(*self._kept, strict=True))
