@@ -1,5 +1,6 @@
 """The walks of docs/how-to/extend.md, run from a package that is installed outside the repository."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from lad_rllib.algorithms import CONFIGS
 from lad_rllib.cli import main
 from lad_rllib.fleet.server_spec import SERVER_KINDS
 from lad_rllib.scheduling import HEURISTICS, make_heuristic
@@ -75,8 +77,10 @@ def test_a_source_of_arrivals_plays_from_a_file_and_from_the_command_line(instal
     assert sources == ["uniform", "poisson", "trace", "bursts"]
 
 
-def test_a_penalty_has_the_slope_of_its_value(installed):
+@pytest.mark.cluster
+def test_a_penalty_is_learned_from_and_has_the_slope_of_its_value(installed):
     run("A penalty")
+    assert len(pd.read_csv("results/squared/progress.csv")) == 2
     penalty, delay_s = make_penalty("squared", scale_s=4.0), np.linspace(0.1, 20, 50)
     difference = (penalty.value(delay_s + 1e-6) - penalty.value(delay_s - 1e-6)) / 2e-6
     np.testing.assert_allclose(penalty.slope(delay_s), difference, rtol=1e-6)
@@ -100,6 +104,14 @@ def test_a_server_kind_serves_a_fleet_beside_others(installed):
     assert image.size == (32, 32)
 
 
+@pytest.mark.cluster
+def test_an_algorithm_trains_with_a_setting_of_its_own_and_its_policy_is_evaluated(installed):
+    run("A learned algorithm")
+    assert "Quiet start" in pd.read_csv("results/quiet/evaluation/evaluation.csv")["scheduler"].tolist()
+    policy = json.loads(Path("results/quiet/checkpoint/policy/policy.json").read_text())
+    assert (policy["algorithm"], policy["hyperparameters"]["start_scale"]) == ("quiet-start", 0.1)
+
+
 def test_without_the_package_its_names_are_unknown():
-    names = {"bursts", "squared", "two-choices", "dots"}
-    assert not names & {*ARRIVALS, *PENALTIES, *HEURISTICS, *SERVER_KINDS}
+    names = {"bursts", "squared", "two-choices", "dots", "quiet-start"}
+    assert not names & {*ARRIVALS, *PENALTIES, *HEURISTICS, *SERVER_KINDS, *CONFIGS}
