@@ -5,7 +5,7 @@ is a Ray actor in a process of its own; servers in the process of the dispatcher
 nothing, stand beside them in the same run. Latency: one task in flight; the paths take turns; what is added is what the
 caller waits less the total of the server's own record. Throughput: a bounded number of tasks in flight, handed in one
 by one. Resources: memory of an actor's process after it has served (PSS shares out what processes have in common), and
-CPU time of asking idle servers how they are.
+CPU time of the health checks of idle servers.
 """
 
 from __future__ import annotations
@@ -295,7 +295,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--tasks", type=int, default=3000, help="tasks for each figure of throughput (default: 3000)")
     parser.add_argument("--repeats", type=int, default=1000, help="tasks for each figure of latency (default: 1000)")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results", help="folder for the results")
-    parser.add_argument("--smoke", action="store_true", help="see that it runs: figures mean nothing")
+    parser.add_argument("--smoke", action="store_true", help="only try that it runs; its figures say nothing")
     options = parser.parse_args(argv)
     if options.smoke:
         options.servers, options.tasks, options.repeats = [2], 40, 10
