@@ -13,6 +13,8 @@ from lad_rllib.cli import main
 from tests.envs.live_fleets import FLEET, setting
 
 ROOT = Path(__file__).resolve().parents[2]
+COMMAND = ["-c", "import sys; from lad_rllib.cli import main; sys.exit(main(sys.argv[1:]))"]
+"""What makes Python ``lad-rllib``, in a process of its own."""
 
 
 def fleet_file(folder, servers=None, **changes):

@@ -14,6 +14,7 @@ from lad_rllib.errors import ConfigurationError
 from lad_rllib.runs import cluster, local_ray
 from lad_rllib.runs.storage import SharedCopy, Storage
 from lad_rllib.simulator import build_setting
+from tests.cli.fleet_files import COMMAND
 
 TRAIN = ["train", "--smoke", "--quiet"]
 
@@ -217,9 +218,8 @@ def address_elsewhere(ray_cluster, monkeypatch):
 
 @pytest.mark.cluster
 def test_a_cluster_that_asks_for_a_token_gets_it_and_its_address_is_printed(address_elsewhere):
-    command = "import sys; from lad_rllib.cli import main; sys.exit(main(sys.argv[1:]))"
     arguments = ["fleet", "list", "--address", address_elsewhere]
-    done = subprocess.run([sys.executable, "-c", command, *arguments], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, *COMMAND, *arguments], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, f"connected to the Ray cluster at {address_elsewhere}\n")
     assert "those that run: " in done.stdout
 

@@ -16,7 +16,7 @@ from lad_rllib.scheduling import make_heuristic
 from lad_rllib.service import image_tasks, read_prompts
 from lad_rllib.service.slots import rounds_of, slot_tasks
 from lad_rllib.simulator import build_setting
-from tests.cli.fleet_files import error_of, fleet_file, interrupted, the_line, written
+from tests.cli.fleet_files import COMMAND, error_of, fleet_file, interrupted, the_line, written
 from tests.envs.live_fleets import setting
 
 
@@ -147,9 +147,8 @@ def test_without_a_single_image_there_is_no_delay_to_tell(generate, tmp_path, ca
 
 def test_ctrl_c_keeps_the_images_that_are_there(tmp_path):
     fleet = fleet_file(tmp_path, servers=[{"queue_limit": 2000}] * 2)
-    script = "import sys; from lad_rllib.cli import main; sys.exit(main(sys.argv[1:]))"
     arguments = ["--fleet", fleet, "--in-process", "--tasks", 1500, "--output", tmp_path / "images"]
-    status, message = interrupted(["-c", script, "generate", *arguments], lambda: len(images(tmp_path)) >= 3)
+    status, message = interrupted([*COMMAND, "generate", *arguments], lambda: len(images(tmp_path)) >= 3)
     assert (status, message) == (130, "lad-rllib generate: interrupted; the images that were there are kept")
     table = deliveries(tmp_path)
     assert 3 <= len(table) < 1500 and set(table["task_id"]) == images(tmp_path)

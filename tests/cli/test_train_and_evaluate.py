@@ -15,7 +15,7 @@ import yaml
 
 from lad_rllib import names
 from lad_rllib.cli import main
-from tests.cli.fleet_files import ROOT, error_of
+from tests.cli.fleet_files import COMMAND, ROOT, error_of
 
 SMALL = ["--setting", "small", "--seed", "3", "--num-env-runners", "0"]
 
@@ -37,11 +37,10 @@ def run(*arguments: object) -> int:
 
 def started(folder: Path, *arguments: object) -> subprocess.Popen[str]:
     """``lad-rllib train`` in a process and with a Ray of its own, in a folder."""
-    script = "import sys; from lad_rllib.cli import main; sys.exit(main(sys.argv[1:]))"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     environment.pop("RAY_ADDRESS", None)
     return subprocess.Popen(
-        [sys.executable, "-c", script, "train", *map(str, arguments)],
+        [sys.executable, *COMMAND, "train", *map(str, arguments)],
         cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,
