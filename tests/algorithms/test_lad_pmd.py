@@ -7,8 +7,8 @@ import torch
 from lad_rllib import names
 from lad_rllib.algorithms.common.acting import Decision, choose_servers, draw_uniform, fleet_states
 from lad_rllib.algorithms.common.policy import FleetPolicy
-from lad_rllib.algorithms.lad_pmd import ImprovementSet, LADPMDConfig, LADPMDNetworks
-from lad_rllib.algorithms.lad_pmd.improvement import advantages
+from lad_rllib.algorithms.lad_pmd import LADPMDConfig, LADPMDNetworks
+from lad_rllib.algorithms.lad_pmd.improvement import advantages, improvement_table
 from lad_rllib.algorithms.lad_pmd.networks import improve_stations
 from lad_rllib.algorithms.lad_pmd.task_loss import TaskLoss
 from lad_rllib.algorithms.lad_ts import LADTSConfig
@@ -107,7 +107,7 @@ def test_costs_of_a_sample_are_the_marginal_costs_of_the_played_episode():
 def test_logits_and_steps_belong_to_the_tasks_they_are_drawn_with():
     algo = config_of().build_algo()
     samples = samples_of(algo)
-    improvement = ImprovementSet(samples, 1.0)
+    improvement = improvement_table(samples, 1.0)
     assert improvement.counts.tolist() == sum(s.task_counts.sum(axis=0) for s in samples).tolist()
     rows, paid = {}, []
     for s in samples:

@@ -10,13 +10,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 from lad_rllib.algorithms import CONFIGS
 from lad_rllib.cli import main
+from lad_rllib.envs import FleetVectorEnv
+from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet.server_spec import SERVER_KINDS
 from lad_rllib.scheduling import HEURISTICS, make_heuristic
 from lad_rllib.simulator import ARRIVALS, PENALTIES, build_setting, make_penalty, setting_schema
+from tests.algorithms.small import curve
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "extend.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```', re.DOTALL | re.MULTILINE)
@@ -112,6 +116,35 @@ def test_an_algorithm_trains_with_a_setting_of_its_own_and_its_policy_is_evaluat
     assert (policy["algorithm"], policy["hyperparameters"]["start_scale"]) == ("quiet-start", 0.1)
 
 
+@pytest.mark.cluster
+def test_an_on_policy_algorithm_trains_goes_on_exactly_and_leaves_a_policy(installed):
+    run("A learned algorithm of another kind")
+    progress = pd.read_csv("results/reinforce/progress.csv")
+    assert len(progress) == 2
+    table = pd.read_csv("results/reinforce-evaluated/evaluation.csv").set_index("scheduler")
+    assert table["mean_s"]["REINFORCE"] > table["mean_s"]["greedy-oracle"] > 0
+    with pytest.raises(ConfigurationError, match="REINFORCE has no setting 'tau'; valid: actor_lr, "):
+        CONFIGS["reinforce"]().training(tau=0.1)
+    curves = []
+    for algo in (built("reinforce", seed) for seed in (1, 1, 2)):
+        state = algo.learner_group._learner.module["default_policy"].networks.state_dict()
+        before = {key: value.clone() for key, value in state.items()}
+        curves.append(curve(algo, 2))
+        assert not torch.equal(before["actor.denoiser.weights"], state["actor.denoiser.weights"])
+        checkpoint = algo.save_to_path(Path("checkpoint").resolve())
+        expected = curve(algo, 2)
+        algo.restore_from_path(checkpoint)
+        assert curve(algo, 2) == expected
+        algo.stop()
+    assert curves[0] == curves[1] != curves[2]
+
+
+def built(name, seed):
+    """The algorithm on the small setting."""
+    config = CONFIGS[name]().environment(FleetVectorEnv, env_config={"setting": "small"})
+    return config.debugging(seed=seed).build_algo()
+
+
 def test_without_the_package_its_names_are_unknown():
-    names = {"bursts", "squared", "two-choices", "dots", "quiet-start"}
+    names = {"bursts", "squared", "two-choices", "dots", "quiet-start", "reinforce"}
     assert not names & {*ARRIVALS, *PENALTIES, *HEURISTICS, *SERVER_KINDS, *CONFIGS}

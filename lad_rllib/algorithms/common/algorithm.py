@@ -58,6 +58,7 @@ class FleetAlgorithm(Algorithm):
     Attributes:
         after_round: Called in ``train()`` each time that ``rollout_fragment_length`` slots were played, with how many
             times that was in this iteration.
+        sampling_rng: Randomness of batches.
         learning_state: Parts of the sibling's own, by name, that checkpoints hold.
     """
 
@@ -72,7 +73,7 @@ class FleetAlgorithm(Algorithm):
         super().setup(config)
         self.after_round: Callable[[int], None] = lambda number: None
         self.rollouts, self.weights = Rollouts(self), WeightSharing(self)
-        self._sampling_rng = np.random.default_rng(None if self.config.seed is None else [self.config.seed, 1])
+        self.sampling_rng = np.random.default_rng(None if self.config.seed is None else [self.config.seed, 1])
         self._updates_due = 0.0
 
     # -- Training -------------------------------------------------------------------------------------------------
@@ -199,7 +200,7 @@ class FleetAlgorithm(Algorithm):
         if self._check_component(LEARNING_STATE, components, not_components):
             state[LEARNING_STATE] = {
                 "runner_states": self.rollouts.present_states(),
-                "sampling_rng": self._sampling_rng.bit_generator.state,
+                "sampling_rng": self.sampling_rng.bit_generator.state,
                 "updates_due": self._updates_due,
                 "parts": {name: part.get_state() for name, part in self.learning_state.items()},
             }
@@ -211,7 +212,7 @@ class FleetAlgorithm(Algorithm):
         if (saved := state.get(LEARNING_STATE)) is not None:
             for name, part in self.learning_state.items():
                 part.set_state(saved["parts"][name])
-            self._sampling_rng.bit_generator.state = saved["sampling_rng"]
+            self.sampling_rng.bit_generator.state = saved["sampling_rng"]
             self._updates_due = saved["updates_due"]
             self.rollouts.states = {int(index): value for index, value in saved["runner_states"].items()}
             self.rollouts.spread(self.rollouts.states)

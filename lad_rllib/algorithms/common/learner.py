@@ -37,7 +37,7 @@ class FleetTorchLearner(TorchLearner):
         self._num_updates = 0
         self._diagnostics: dict[str, Tensor] = {}
         self._active: Tensor | None = None
-        self._generator = torch.Generator()
+        self.noise_generator = torch.Generator()
         self._entropy = int(np.random.SeedSequence(self.config.seed).generate_state(1)[0])
         super().build()
 
@@ -77,7 +77,7 @@ class FleetTorchLearner(TorchLearner):
         active = self._active = None if bool(ready.all()) else ready
         index = getattr(self, "_learner_index", None) or 0
         seed = np.random.SeedSequence([self._entropy, index, self._num_updates]).generate_state(1, np.uint64)[0]
-        self._generator.manual_seed(int(seed))
+        self.noise_generator.manual_seed(int(seed))
         self._num_updates += 1
         self._diagnostics = self.update_networks(networks, columns, active)
         return {}, {}, {}
@@ -95,7 +95,7 @@ class FleetTorchLearner(TorchLearner):
         """
         raise NotImplementedError
 
-    def _apply_gradients(self, gradients: Sequence[Tensor], active: Mapping[str, Tensor | None]) -> None:
+    def take_step(self, gradients: Sequence[Tensor], active: Mapping[str, Tensor | None]) -> None:
         """One step of some optimisers, each of the networks that are active; None for all of them.
 
         Args:

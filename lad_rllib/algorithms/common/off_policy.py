@@ -108,7 +108,7 @@ class OffPolicyAlgorithm(FleetAlgorithm):
         ready = self.replay_buffer.size > self.config.learning_starts
         if not ready.any():
             return None
-        return self.replay_buffer.sample(self.config.total_train_batch_size, self._sampling_rng), ready
+        return self.replay_buffer.sample(self.config.total_train_batch_size, self.sampling_rng), ready
 
     def log_iteration(self) -> None:
         """Log how many transitions a station holds."""

@@ -32,7 +32,7 @@ class DQNTSTorchLearner(FleetTorchLearner):
         return update_q_networks(
             networks,
             batch,
-            lambda name, gradients: self._apply_gradients(gradients, {name: ready}),
+            lambda name, gradients: self.take_step(gradients, {name: ready}),
             gamma=self.config.gamma,
             target_update_period=self.config.target_update_period,
             ready=ready,

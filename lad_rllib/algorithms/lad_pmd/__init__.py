@@ -7,13 +7,11 @@ from lad_rllib.algorithms.lad_pmd.algorithm import (
     LADPMDTorchRLModule,
 )
 from lad_rllib.algorithms.lad_pmd.env_runner import LADPMDEnvRunner
-from lad_rllib.algorithms.lad_pmd.improvement import ImprovementSet
 from lad_rllib.algorithms.lad_pmd.learner import LADPMDTorchLearner
 from lad_rllib.algorithms.lad_pmd.networks import LADPMDNetworks
 
 __all__ = [
     "LADPMD",
-    "ImprovementSet",
     "LADPMDConfig",
     "LADPMDEnvRunner",
     "LADPMDHyperparameters",

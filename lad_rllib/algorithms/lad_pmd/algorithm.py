@@ -26,7 +26,7 @@ from lad_rllib.algorithms.common.hyperparameters import (
 )
 from lad_rllib.algorithms.common.latent_memory import for_tasks
 from lad_rllib.algorithms.common.rl_module import FleetTorchRLModule
-from lad_rllib.algorithms.lad_pmd.improvement import ImprovementSchedule, ImprovementSet
+from lad_rllib.algorithms.lad_pmd.improvement import ImprovementSchedule, improvement_table, task_scale
 from lad_rllib.algorithms.lad_pmd.learner import LADPMDTorchLearner
 from lad_rllib.algorithms.lad_pmd.networks import LADPMDNetworks, latent_size
 from lad_rllib.algorithms.lad_pmd.task_loss import check_task_loss
@@ -208,10 +208,10 @@ class LADPMD(FleetAlgorithm):
         """One step of mirror descent from the costs of whole episodes, learned in minibatches."""
         if not samples:
             return
-        self._improvement = ImprovementSet(samples, self._schedule.step_size)
-        if not self._improvement.counts.any():
+        self._table = improvement_table(samples, self._schedule.step_size)
+        if not self._table.counts.any():
             return
-        scale, share = self._improvement.task_scale, self._schedule.averaging_share
+        scale, share = task_scale(self._table), self._schedule.averaging_share
         self.on_learners(lambda learner: learner.begin_improvement(scale))
         self._schedule.iteration += 1
         super().learn(samples)
@@ -219,8 +219,8 @@ class LADPMD(FleetAlgorithm):
 
     def draw_batch(self) -> tuple[dict[str, Any], NDArray[np.bool_]]:
         """Tasks of the played episodes."""
-        batch = self._improvement.sample(self.config.total_train_batch_size, self._sampling_rng)
-        return batch, self._improvement.counts > 0
+        batch = self._table.sample(self.config.total_train_batch_size, self.sampling_rng)
+        return batch, self._table.counts > 0
 
     def adapt_weights(self, weights: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Capacities stay the environment's own; the mean actor learns on; starts are those of the tasks here."""

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lad_rllib.algorithms.common.replay_buffer import SlotSample
-
-FloatArray = NDArray[np.float32]
+from lad_rllib.algorithms.common.task_table import FloatArray, TaskTable, Where, tasks_by_station
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ def advantages(logits: FloatArray, cost: FloatArray) -> tuple[FloatArray, float]
     return advantage, max(float(expected.mean(dtype=np.float64)), float(met))
 
 
-class ImprovementSet:
+def improvement_table(samples: Sequence[PlayedSlot], step_size: float) -> TaskTable:
     """All tasks of the episodes played with one policy, and the step of their logits towards less cost.
 
     The step is ``-step_size * advantage / size of a cost``, see :func:`advantages`. The mean cost is what the policy
@@ -106,50 +105,27 @@ class ImprovementSet:
     Args:
         samples: Slots of whole episodes, with logits and costs.
         step_size: Step size of mirror descent.
+
+    Returns:
+        A table with ``state``, ``latent``, ``logits`` and ``step``.
     """
-
-    def __init__(self, samples: Sequence[PlayedSlot], step_size: float) -> None:
-        columns = [_tasks_of_slot(sample) for sample in samples]
-        station = np.concatenate([column.pop("station") for column in columns])
-        order = np.argsort(station, kind="stable")
-        joined = {key: np.concatenate([column[key] for column in columns])[order] for key in columns[0]}
-        cost = joined.pop("cost")
-        advantage, size = advantages(joined["logits"], cost) if len(station) else (cost, 0.0)
-        joined["step"] = advantage * (-step_size / size if size > 0 else 0.0)
-        ends = np.cumsum([0, *(value.shape[1] for value in joined.values())])
-        self._columns = {key: slice(*ends[i : i + 2]) for i, key in enumerate(joined)}
-        self._rows = np.concatenate(list(joined.values()), axis=1, dtype=np.float32)
-        self.counts = np.bincount(station, minlength=samples[0].task_counts.shape[1])
-        """Tasks of each station, shape (B,)."""
-
-    def sample(self, batch_size: int, rng: np.random.Generator) -> dict[str, FloatArray]:
-        """Draw tasks of every station, uniformly with repetition; zeros for a station that had none.
-
-        Returns:
-            ``state``, ``latent``, ``logits`` and ``step`` with the leading axes (sample, station).
-        """
-        begins = np.cumsum(self.counts) - self.counts
-        within = (rng.random((batch_size, len(self.counts))) * self.counts).astype(np.int64)
-        rows = self._rows[np.minimum(begins + within, len(self._rows) - 1)]
-        rows[:, self.counts == 0] = 0.0
-        return {key: rows[..., columns] for key, columns in self._columns.items()}
-
-    @property
-    def task_scale(self) -> FloatArray:
-        """Root mean squares of input size and workload of these tasks; 1 where there is nothing, shape (2,)."""
-        tasks = self._rows[:, self._columns["state"]][:, :2]
-        sizes = np.sqrt(np.square(tasks).mean(axis=0)) if len(tasks) else np.zeros(2)
-        return np.where(sizes > 0, sizes, 1.0).astype(np.float32)
+    columns, counts = tasks_by_station(samples, _costs)
+    cost = columns.pop("cost")
+    advantage, size = advantages(columns["logits"], cost) if len(cost) else (cost, 0.0)
+    return TaskTable({**columns, "step": advantage * (-step_size / size if size > 0 else 0.0)}, counts)
 
 
-def _tasks_of_slot(sample: PlayedSlot) -> dict[str, Any]:
-    """The tasks of a slot as rows."""
+def task_scale(table: TaskTable) -> FloatArray:
+    """Root mean squares of input size and workload of the tasks; 1 where there is nothing, shape (2,)."""
+    tasks = table.column("state")[:, :2]
+    sizes = np.sqrt(np.square(tasks).mean(axis=0)) if len(tasks) else np.zeros(2)
+    return np.where(sizes > 0, sizes, 1.0).astype(np.float32)
+
+
+def _costs(sample: PlayedSlot, where: Where) -> dict[str, NDArray[Any]]:
     assert sample.logits is not None and sample.cost is not None
-    episode, station, task = np.nonzero(np.arange(sample.tasks.shape[2]) < sample.task_counts[..., None])
-    where = (episode, station, task)
-    queues = sample.queues[episode] if sample.seen_queues is None else sample.seen_queues[where]
+    queues = sample.queues[where[0]] if sample.seen_queues is None else sample.seen_queues[where]
     return {
-        "station": station,
         "state": np.concatenate([sample.tasks[where], queues], axis=1),
         "latent": sample.latent[where],
         "logits": sample.logits[where],

@@ -30,7 +30,7 @@ class LADPMDTorchLearner(FleetTorchLearner):
         return improve_stations(
             networks,
             batch,
-            lambda gradients: self._apply_gradients(gradients, active),
+            lambda gradients: self.take_step(gradients, active),
             momentum=self.config.momentum,
             ready=ready,
         )

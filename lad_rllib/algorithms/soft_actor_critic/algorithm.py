@@ -88,9 +88,9 @@ class SoftActorCriticTorchLearner(FleetTorchLearner):
         return update_stations(
             networks,
             batch,
-            networks.draw_noise(samples, self._generator),
-            networks.draw_noise(samples, self._generator),
-            lambda name, gradients: self._apply_gradients(gradients, {name: ready}),
+            networks.draw_noise(samples, self.noise_generator),
+            networks.draw_noise(samples, self.noise_generator),
+            lambda name, gradients: self.take_step(gradients, {name: ready}),
             gamma=self.config.gamma,
             tau=self.config.tau,
             target_entropy=self.config.resolved_target_entropy(networks.num_servers),
