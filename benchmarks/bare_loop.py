@@ -93,6 +93,5 @@ class BareLoop:
             gamma=0.95,
             tau=0.005,
             target_entropy=-1.0,
-            ready=active,
         )
         self.updates += int(ready.sum())

@@ -14,8 +14,8 @@ ROOMS = {
     "simulator": set(),
     "scheduling": {"simulator"},
     "envs": {"simulator", "scheduling", "edge", "service", "fleet"},  # live ones run on a fleet
-    "kernels": set(),
-    "diffusion": {"kernels"},
+    "diffusion": set(),
+    "kernels": {"diffusion"},  # the face, and the reference that it falls back to
     "algorithms": {"diffusion", "kernels", "simulator"},
     "edge": {"scheduling"},  # a trained policy arrives as a Scheduler
     "service": {"scheduling", "edge", "simulator"},  # a fleet is described in the simulator's units

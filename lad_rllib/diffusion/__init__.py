@@ -1,7 +1,8 @@
-"""The latent action diffusion network (torch, and kernels by numba): noise schedule, reverse step, denoiser."""
+"""The latent action diffusion network: noise schedule, reverse step, denoiser."""
 
 from lad_rllib.diffusion.latent_actor import LatentActionActor
 from lad_rllib.diffusion.noise_schedule import ReverseStep, reverse_steps
+from lad_rllib.diffusion.reference import TORCH, TorchBackend
 from lad_rllib.diffusion.stacked import StackedMLP
 
-__all__ = ["LatentActionActor", "ReverseStep", "StackedMLP", "reverse_steps"]
+__all__ = ["TORCH", "LatentActionActor", "ReverseStep", "StackedMLP", "TorchBackend", "reverse_steps"]

@@ -45,8 +45,8 @@ class ReverseStep:
     mean_x_scale: float
 
     @property
-    def coefficients(self) -> tuple[float, ...]:
-        """All factors, in the order in which the compiled kernel takes them."""
+    def factors(self) -> tuple[float, ...]:
+        """All factors, in the order in which backends take them."""
         return (
             self.x_scale,
             self.noise_prediction_scale,

@@ -1,4 +1,4 @@
-"""Where compiled kernels take the place of torch's operations, and how autograd sees them.
+"""Compiled kernels behind the face of :class:`~lad_rllib.diffusion.reference.TorchBackend`.
 
 A kernel evaluates all agents' networks in one call, or finds the gradient of a loss by their parameters, for which it
 evaluates them again: what it would have to keep is more than the cache holds.
@@ -6,9 +6,7 @@ evaluates them again: what it would have to keep is more than the cache holds.
 
 from __future__ import annotations
 
-import functools
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,153 +16,192 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lad_rllib.errors import ConfigurationError
+from lad_rllib.diffusion.reference import TORCH, Chain, Floats, Ints, Samples, TorchBackend
+from lad_rllib.kernels.adam import adam_step
+from lad_rllib.kernels.chain import Loss, Passes, Settings, chain_gradients, run_chains
+from lad_rllib.kernels.in_order import Decisions, Prior, Slots, run_in_order
+from lad_rllib.kernels.networks import network_gradients, run_networks, soft_targets
+from lad_rllib.kernels.noise import GENERATORS, fill_normal
+from lad_rllib.kernels.replay import gather, make_distinct
 
-Kernels = str
-"""``"auto"``, ``"torch"`` or ``"compiled"``; see :class:`~lad_rllib.diffusion.LatentActionActor`."""
-
-WIDEST = 256
+MAX_WIDTH = 256
 """Greatest width of a layer that kernels take; torch is faster with wider ones."""
-
-Run = Callable[..., None]
-"""Calls a kernel: (packed parameters, *inputs, outputs, and gradients by outputs, parameters, one input) as arrays."""
-
-
-_MISSING = "it is not installed"
-_NO_BATCH, _NO_PARAMETERS = np.empty((0, 0, 0), np.float32), np.empty((0, 0), np.float32)
+_ALL = torch.ones(1, dtype=torch.bool)
+_NO_VECTOR, _NO_MATRIX, _NO_BATCH, _NO_BATCHES = (np.empty((0,) * ndim, np.float32) for ndim in range(1, 5))
+_NO_ACTION = np.empty((0, 0), np.int64)
 
 
-@functools.cache
-def obstacle() -> str:
-    """Why kernels cannot be compiled here; empty if they can. The first call loads the compiler."""
-    try:
-        import numba  # noqa: F401
-    except ModuleNotFoundError as error:
-        if error.name == "numba":
-            return _MISSING
-        return _one_line(error)
-    except Exception as error:  # one for another NumPy, a library that does not load, ...: each in its own way
-        return _one_line(error)
-    return ""
+class CompiledBackend(TorchBackend):
+    """Kernels for float32 on the CPU; torch computes what they do not have: a gradient by states or noise."""
+
+    def suiting(self, weights: Tensor, width: int = 1) -> TorchBackend:
+        """Kernels on the CPU, in float32, with layers up to :data:`MAX_WIDTH` wide; else torch's operations."""
+        fits = weights.dtype is torch.float32 and weights.device.type == "cpu" and width <= MAX_WIDTH
+        return self if fits else TORCH
+
+    def normal(self, shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
+        """Numbers of another generator (xoshiro128++), to which the given one gives the key."""
+        if generator is not None and generator.device.type != "cpu":
+            return super().normal(shape, generator, device)
+        key = int(torch.randint(2**63 - 1, (), generator=generator))
+        size = math.prod(shape)
+        numbers = torch.empty(-(-size // (2 * GENERATORS)) * 2 * GENERATORS)
+        fill_normal(numbers.numpy(), np.uint64(key))
+        return numbers[:size].view(*shape).to(device)
+
+    def networks(self, weights: Tensor, sizes: Ints, x: Tensor) -> Tensor:
+        """See :meth:`TorchBackend.networks`."""
+        if torch.is_grad_enabled() and x.requires_grad:
+            return super().networks(weights, sizes, x)
+
+        def run(weights: Tensor, x: Tensor) -> Tensor:
+            out = torch.empty(len(weights), int(sizes[-1]), x.shape[2])
+            run_networks(_array(weights), sizes, _array(x), out.numpy())
+            return out
+
+        def run_back(by_out: Tensor, by_x: bool, weights: Tensor, x: Tensor) -> tuple[Tensor | None, ...]:
+            gradient, no_loss = torch.empty_like(weights), (_NO_ACTION, _NO_MATRIX, np.empty(len(x), np.float32))
+            network_gradients(_array(weights), sizes, _array(x), _array(by_out), *no_loss, gradient.numpy())
+            return gradient, None
+
+        return _evaluated(run, run_back, weights, x)
+
+    def chain(self, weights: Tensor, chain: Chain, samples: Samples) -> Tensor:
+        """See :meth:`TorchBackend.chain`."""
+        state, latent, noise = samples
+        if torch.is_grad_enabled() and (state.requires_grad or noise.requires_grad):
+            return super().chain(weights, chain, samples)
+        settings = _settings(chain)
+
+        def run(weights: Tensor, latent: Tensor, state: Tensor, noise: Tensor) -> Tensor:
+            logits = torch.empty(latent.shape)
+            run_chains(_array(weights), settings, _passes(state, latent, noise), logits.numpy())
+            return logits
+
+        def run_back(
+            by_logits: Tensor, by_latent: bool, weights: Tensor, latent: Tensor, state: Tensor, noise: Tensor
+        ) -> tuple[Tensor | None, ...]:
+            gradient, of_latent = torch.empty_like(weights), torch.empty(latent.shape if by_latent else (0, 0, 0))
+            loss = Loss(_array(by_logits), _NO_BATCHES, _NO_VECTOR, _NO_MATRIX, _NO_MATRIX)
+            passes = _passes(state, latent, noise)
+            chain_gradients(_array(weights), settings, passes, loss, gradient.numpy(), of_latent.numpy())
+            return gradient, of_latent if by_latent else None, None, None
+
+        return _evaluated(run, run_back, weights, latent, state, noise)
+
+    @torch.no_grad()
+    def soft_targets(
+        self,
+        weights: Tensor,
+        sizes: Ints,
+        state: Tensor,
+        logits: Tensor,
+        temperature: Tensor,
+        reward: Tensor,
+        gamma: float,
+    ) -> Tensor:
+        """See :meth:`TorchBackend.soft_targets`."""
+        target = torch.empty(reward.shape)
+        given = (_array(tensor) for tensor in (state, logits, temperature, reward))
+        soft_targets(_array(weights), sizes, *given, np.float32(gamma), target.numpy())
+        return target
+
+    def critic_gradient(
+        self, weights: Tensor, sizes: Ints, state: Tensor, action: Tensor, target: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See :meth:`TorchBackend.critic_gradient`."""
+        loss, gradient = torch.empty(len(target)), torch.empty(weights.shape)
+        given = (_array(tensor) for tensor in (action.long(), target, loss, gradient))
+        network_gradients(_array(weights), sizes, _array(state), _NO_BATCH, *given)
+        return loss, gradient
+
+    def value_gradient_of_chain(
+        self, weights: Tensor, chain: Chain, samples: Samples, q_values: Tensor, temperature: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """See :meth:`TorchBackend.value_gradient_of_chain`."""
+        state, gradient = samples[0], torch.empty(weights.shape)
+        value, entropy = torch.empty(2, len(state), state.shape[2])
+        loss = Loss(_NO_BATCH, _array(q_values), _array(temperature), value.numpy(), entropy.numpy())
+        chain_gradients(_array(weights), _settings(chain), _passes(*samples), loss, gradient.numpy(), _NO_BATCH)
+        return value, entropy, gradient
+
+    def decide_in_order(
+        self, weights: Tensor, chain: Chain, prior: Sequence[Any], only_own: bool, slots: Sequence[Tensor]
+    ) -> Sequence[Tensor]:
+        """Servers (E, B, N), logits, probabilities and seen queues (E, B, N, A), zeros where there is no task.
+
+        Args:
+            weights: The denoisers' parameters.
+            chain: The chain.
+            prior: Fields of :class:`~lad_rllib.kernels.in_order.Prior`.
+            only_own: See :func:`~lad_rllib.kernels.in_order.run_in_order`.
+            slots: Fields of :class:`~lad_rllib.kernels.in_order.Slots`.
+        """
+        shape = slots[0].shape[:3]
+        decisions = (torch.zeros(shape, dtype=torch.int64), *torch.zeros(3, *shape, slots[2].shape[-1]))
+        log_capacity, task_scale, waiting_per_work, queue_weight = prior
+        vectors = (_array(log_capacity), _array(task_scale), _array(waiting_per_work))
+        known = Prior(*vectors, np.float32(queue_weight))
+        to_decide, decided = Slots(*map(_array, slots)), Decisions(*(tensor.numpy() for tensor in decisions))
+        run_in_order(_array(weights), _settings(chain), known, only_own, to_decide, decided)
+        return decisions
+
+    def adam_step(
+        self, rows: Sequence[Tensor], active: Tensor | None, lr: float, betas: tuple[float, float], eps: float
+    ) -> None:
+        """See :meth:`TorchBackend.adam_step`."""
+        adam_step(*map(_array, (*rows, _ALL if active is None else active)), lr, *betas, eps)
+
+    def make_distinct(self, drawn: Ints, sizes: Ints) -> None:
+        """See :meth:`TorchBackend.make_distinct`."""
+        make_distinct(drawn, sizes)
+
+    def gather(self, rows: Floats, positions: Ints, columns: slice) -> Floats:
+        """See :meth:`TorchBackend.gather`."""
+        out = np.empty((len(positions), columns.stop - columns.start, positions.shape[1]), np.float32)
+        gather(rows, positions, columns.start, out)
+        return out
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+COMPILED = CompiledBackend()
 
 
-@functools.cache
-def _can_compile() -> bool:
-    """Whether kernels can be compiled; warns once in a process if numba is installed and does not work."""
-    if obstacle() not in ("", _MISSING):
-        warnings.warn(f"numba does not work here ({obstacle()}); torch computes instead", RuntimeWarning, stacklevel=3)
-    return obstacle() == ""
+def _array(tensor: Tensor) -> NDArray[Any]:
+    return tensor.detach().contiguous().numpy()
 
 
-def check_kernels(kernels: str) -> str:
-    """The same value.
-
-    Raises:
-        ConfigurationError: if it cannot work here.
-    """
-    if kernels == "compiled" and obstacle():
-        raise ConfigurationError(
-            f"kernels='compiled' needs numba, but {obstacle()}; pip install numba, or choose 'auto' or 'torch'"
-        )
-    return kernels
+def _passes(*samples: Tensor) -> Passes:
+    return Passes(*map(_array, samples))
 
 
-def are_in_use(kernels: Kernels) -> bool:
-    """Whether compiled kernels do what does not hang on a device."""
-    return kernels != "torch" and _can_compile()
+def _settings(chain: Chain) -> Settings:
+    steps, limit = chain.steps.astype(np.float32), np.float32(chain.limit)
+    return Settings(chain.sizes, chain.embeddings.numpy(), steps, chain.softmax_output, limit)
 
 
-def takes(kernels: Kernels, tensors: Sequence[Tensor], without_gradient: Sequence[Tensor] = ()) -> bool:
-    """Whether compiled kernels do this: on the CPU, in float32, and without a gradient by some of the tensors."""
-    return (
-        are_in_use(kernels)
-        and all(t.dtype is torch.float32 and t.device.type == "cpu" for t in tensors)
-        and not (torch.is_grad_enabled() and any(t.requires_grad for t in without_gradient))
-    )
-
-
-def evaluate(
-    run: Run,
-    inputs: Sequence[Tensor],
-    weights: Tensor,
-    shape: Sequence[int],
-    differentiable: int | None = None,
-) -> Tensor:
-    """Outputs of all networks, with a gradient by their parameters.
+def _evaluated(run: Callable[..., Tensor], run_back: Callable[..., Any], *tensors: Tensor) -> Tensor:
+    """What a kernel computes of weights and inputs, as autograd sees it.
 
     Args:
-        run: Calls the kernel.
-        inputs: What it takes besides parameters.
-        weights: Parameters of the networks, a row for each, shape (G, P).
-        shape: Shape of the outputs.
-        differentiable: Which of the inputs may have a gradient, too; None for none.
+        run: From the tensors to the outputs.
+        run_back: From the gradient by the outputs, whether that by the first input is asked for, and the tensors, to
+            the gradients by them; None for no gradient.
+        *tensors: Weights, then inputs.
     """
-    inputs = [value.contiguous() for value in inputs]
     if torch.is_grad_enabled():
-        return _Compiled.apply(run, shape, differentiable, weights, *inputs)
-    return _outputs(run, inputs, weights, shape)
+        outputs: Tensor = _Evaluated.apply(run, run_back, *tensors)
+        return outputs
+    return run(*tensors)
 
 
-def _outputs(run: Run, inputs: Sequence[Tensor], weights: Tensor, shape: Sequence[int]) -> Tensor:
-    out = torch.empty(*shape)
-    arrays = (value.detach().numpy() for value in (weights, *inputs))
-    run(*arrays, out.numpy(), _NO_BATCH, _NO_PARAMETERS, _NO_BATCH)
-    return out
-
-
-class _Compiled(torch.autograd.Function):
+class _Evaluated(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, run: Run, shape: Sequence[int], differentiable: int | None, weights: Tensor, *inputs: Tensor
-    ) -> Tensor:
-        ctx.run, ctx.differentiable = run, differentiable
-        ctx.save_for_backward(weights, *inputs)
-        return _outputs(run, inputs, weights, shape)
+    def forward(ctx: Any, run: Callable[..., Tensor], run_back: Callable[..., Any], *tensors: Tensor) -> Tensor:
+        ctx.run_back = run_back
+        ctx.save_for_backward(*tensors)
+        return run(*tensors)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, out_gradient: Tensor) -> tuple[Tensor | None, ...]:
-        weights, *inputs = ctx.saved_tensors
-        gradient = torch.empty_like(weights)
-        arrays = [value.detach().numpy() for value in (weights, *inputs)]
-        of_inputs: list[Tensor | None] = [None] * len(inputs)
-        of_input = _NO_BATCH
-        if ctx.differentiable is not None and ctx.needs_input_grad[4 + ctx.differentiable]:
-            wanted = of_inputs[ctx.differentiable] = torch.empty_like(inputs[ctx.differentiable])
-            of_input = wanted.numpy()
-        ctx.run(*arrays, _NO_BATCH, out_gradient.contiguous().numpy(), gradient.numpy(), of_input)
-        return None, None, None, gradient, *of_inputs
-
-
-def network_run(sizes: NDArray[np.int64]) -> Run:
-    """Kernel of stacked multilayer perceptrons; its input is (G, in, M)."""
-    from lad_rllib.kernels.mlp import run_networks
-
-    return lambda packed, *arrays: run_networks(packed, sizes, *arrays[:-1])  # no gradient by the input
-
-
-def chain_run(settings: tuple[Any, ...]) -> Run:
-    """Kernel of an actor's chain, given its ``kernel_settings``; its inputs are state, latent action and noise."""
-    from lad_rllib.kernels.chain import run_chains
-
-    return lambda packed, *arrays: run_chains(packed, *settings, *arrays)
-
-
-def draws_normal(kernels: Kernels, generator: torch.Generator | None) -> bool:
-    """Whether :func:`normal` takes the place of ``torch.randn``, wherever the numbers go afterwards."""
-    return are_in_use(kernels) and (generator is None or generator.device.type == "cpu")
-
-
-def normal(shape: Sequence[int], generator: torch.Generator | None) -> Tensor:
-    """Standard normal numbers on the CPU, float32; the generator gives their key."""
-    from lad_rllib.kernels.noise import GENERATORS, fill_normal
-
-    key = int(torch.randint(2**63 - 1, (), generator=generator))
-    size = math.prod(shape)
-    numbers = torch.empty(-(-size // (2 * GENERATORS)) * 2 * GENERATORS)
-    fill_normal(numbers.numpy(), np.uint64(key))
-    return numbers[:size].view(*shape)
+    def backward(ctx: Any, by_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        return None, None, *ctx.run_back(by_outputs, ctx.needs_input_grad[3], *ctx.saved_tensors)

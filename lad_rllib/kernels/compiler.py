@@ -1,4 +1,4 @@
-"""How kernels are compiled: once for each machine, and kept on disk, where processes share them."""
+"""How kernels are compiled: once for each machine, at their first call, and kept on disk for all processes."""
 
 from __future__ import annotations
 
@@ -6,24 +6,37 @@ import functools
 import hashlib
 import logging
 import pickle
+import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_type_hints
 
 import numba
-from numba import njit
+import numpy as np
+from numba import njit, types
 from numba.core.caching import IndexDataCacheFile
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+"""An array of a type that the compiler finds out; the following are those of kernels' arguments."""
+Vector = Annotated[NDArray[np.float32], types.float32[::1]]
+Matrix = Annotated[NDArray[np.float32], types.float32[:, ::1]]
+Batch = Annotated[NDArray[np.float32], types.float32[:, :, ::1]]
+Batches = Annotated[NDArray[np.float32], types.float32[:, :, :, ::1]]
+Integers = Annotated[NDArray[np.int64], types.int64[::1]]
+IntegerMatrix = Annotated[NDArray[np.int64], types.int64[:, ::1]]
+IntegerBatch = Annotated[NDArray[np.int64], types.int64[:, :, ::1]]
+Flags = Annotated[NDArray[np.bool_], types.boolean[::1]]
+_SCALARS = {int: types.int64, float: types.float64, bool: types.boolean}
+_SCALARS |= {np.float32: types.float32, np.uint64: types.uint64}
 
 # Products and sums may be fused; the order of sums stays, and so do not-a-numbers.
 _OPTIONS: dict[str, Any] = {"fastmath": {"contract", "nsz"}, "error_model": "numpy"}
-_HERE = Path(__file__)
 # Kernels call one another, so that a change of one makes the others' machine code stale.
-_FILES = sorted(_HERE.parent.glob("*.py"))
+_FILES = sorted(Path(__file__).parent.glob("*.py"))
 _VERSION = hashlib.sha256(b"".join(file.read_bytes() for file in _FILES)).hexdigest()[:12]
-
-_LOG = logging.getLogger("lad_rllib.kernels")
-
 _DIGEST_BYTES = hashlib.sha256().digest_size
+_LOG = logging.getLogger("lad_rllib.kernels")
 
 part = njit(**_OPTIONS)
 """Decorates a function that only kernels call."""
@@ -75,32 +88,54 @@ def _is_sound(file: Path) -> bool:
     return hashlib.sha256(content).digest() == digest
 
 
-def kernel(signature: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Decorates a function that Python calls, with its types; kept beside the code, or in the user's cache folder.
+class kernel:
+    """Decorates a function that Python calls, whose annotations name the types; compiled or loaded at its first call.
 
-    ``NUMBA_CACHE_DIR`` names another folder. Where none can be written, each process compiles by itself.
+    It is kept beside the code, or in the user's cache folder; ``NUMBA_CACHE_DIR`` names another folder. Where none can
+    be written, each process compiles by itself.
     """
 
-    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+    def __init__(self, function: Callable[..., None]) -> None:
         # Names the file on disk: numba would look for changes in this function's file only.
         function.__qualname__ += f"_{_VERSION}"
-        try:
-            return _compiled_with_cache(function, signature)
-        except (RuntimeError, OSError):  # no folder for the cache, or no room in it
-            _announce()
-            return njit(signature, **_OPTIONS)(function)
+        self._function = function
+        self._compiled: Callable[..., None] | None = None
+        self._lock = threading.Lock()
 
-    return decorate
+    def __call__(self, *arguments: Any) -> None:
+        """Run it."""
+        (self._compiled or self.compile())(*arguments)
+
+    def compile(self) -> Callable[..., None]:
+        """Load the machine code, or compile it."""
+        with self._lock:
+            if self._compiled is None:
+                hints = get_type_hints(self._function, include_extras=True)
+                signature = types.void(*(_numba_type(hint) for name, hint in hints.items() if name != "return"))
+                try:
+                    self._compiled = self._with_cache(signature)
+                except (RuntimeError, OSError):  # no folder for the cache, or no room in it
+                    _announce()
+                    self._compiled = njit(signature, **_OPTIONS)(self._function)
+            return self._compiled
+
+    def _with_cache(self, signature: Any) -> Callable[..., None]:
+        dispatcher: Any = njit(**_OPTIONS)(self._function)
+        dispatcher.enable_caching()
+        plain = dispatcher._cache._cache_file
+        dispatcher._cache._cache_file = CheckedCacheFile(
+            plain._cache_path, plain._index_name.removesuffix(".nbi"), plain._source_stamp
+        )
+        dispatcher.compile(signature)
+        dispatcher.disable_compile()
+        compiled: Callable[..., None] = dispatcher
+        return compiled
 
 
-def _compiled_with_cache(function: Callable[..., None], signature: str) -> Callable[..., None]:
-    dispatcher: Any = njit(**_OPTIONS)(function)
-    dispatcher.enable_caching()
-    plain = dispatcher._cache._cache_file
-    dispatcher._cache._cache_file = CheckedCacheFile(
-        plain._cache_path, plain._index_name.removesuffix(".nbi"), plain._source_stamp
-    )
-    dispatcher.compile(signature)
-    dispatcher.disable_compile()
-    compiled: Callable[..., None] = dispatcher
-    return compiled
+def _numba_type(hint: Any) -> Any:
+    """The compiler's type of an annotation: one of an array above, a scalar, or a named tuple of them."""
+    if hasattr(hint, "_fields"):
+        return types.NamedTuple(
+            [_numba_type(each) for each in get_type_hints(hint, include_extras=True).values()], hint
+        )
+    return _SCALARS[hint] if hint in _SCALARS else hint.__metadata__[0]

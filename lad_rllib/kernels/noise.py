@@ -10,8 +10,7 @@ import math
 
 import numpy as np
 
-from lad_rllib.kernels.compiler import kernel, part
-from lad_rllib.kernels.mlp import Array
+from lad_rllib.kernels.compiler import Array, Vector, kernel, part
 
 GENERATORS = 128
 _F = np.float32
@@ -100,8 +99,8 @@ def fill_pairs(radius_bits: Array, angle_bits: Array, first: Array, second: Arra
         first[k], second[k] = two_normals(radius_bits[k], angle_bits[k])
 
 
-@kernel("void(float32[::1], uint64)")
-def fill_normal(out: Array, key: np.uint64) -> None:
+@kernel
+def fill_normal(out: Vector, key: np.uint64) -> None:
     """Fill an array, whose length is a multiple of 2 GENERATORS, with standard normal numbers."""
     state, words = first_state(key), np.empty((2, GENERATORS), np.uint32)
     for start in range(0, len(out), 2 * GENERATORS):

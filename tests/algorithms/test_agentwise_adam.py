@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from lad_rllib.algorithms.common.agentwise_adam import AgentwiseAdam
+from lad_rllib.kernels import make_backend
 
 SHAPES = ((3, 4, 2), (3, 4, 1), (3,))
 AGENTS = 3
@@ -41,7 +42,7 @@ def train(parameters, optimizer, steps, starts=(0, 0, 0), first=0):
 def test_each_agent_gets_the_steps_of_an_adam_of_its_own(starts, lr, kernels):
     parameters = stacked_parameters()
     literal = [[nn.Parameter(p.detach()[agent].clone()) for p in parameters] for agent in range(AGENTS)]
-    train(parameters, AgentwiseAdam(parameters, lr, kernels=kernels), 20, starts)
+    train(parameters, AgentwiseAdam(parameters, lr, backend=make_backend(kernels)), 20, starts)
     for agent, start in enumerate(starts):
         optimizer = torch.optim.Adam(literal[agent], lr)
         for step in range(start, 20):
@@ -56,7 +57,7 @@ def test_each_agent_gets_the_steps_of_an_adam_of_its_own(starts, lr, kernels):
 def test_an_agent_that_has_not_started_stays_where_it_is(kernels):
     parameters = stacked_parameters()
     before = [p.detach().clone() for p in parameters]
-    train(parameters, AgentwiseAdam(parameters, 0.1, kernels=kernels), 5, (0, 99, 0))
+    train(parameters, AgentwiseAdam(parameters, 0.1, backend=make_backend(kernels)), 5, (0, 99, 0))
     for now, then in zip(parameters, before, strict=True):
         assert torch.equal(now[1], then[1])
         assert not torch.equal(now[0], then[0])
@@ -65,7 +66,7 @@ def test_an_agent_that_has_not_started_stays_where_it_is(kernels):
 @pytest.mark.parametrize("kernels", ["torch", "compiled"])
 def test_two_networks_of_each_agent_count_their_agents_steps(kernels):
     twice = [nn.Parameter(torch.ones(2 * AGENTS, 5))]
-    train(twice, AgentwiseAdam(twice, 0.01, kernels=kernels), 1, (0, 9, 0))
+    train(twice, AgentwiseAdam(twice, 0.01, backend=make_backend(kernels)), 1, (0, 9, 0))
     moved = (twice[0] - 1).abs().amax(1) > 0
     assert moved.tolist() == [True, False, True, True, False, True]
 

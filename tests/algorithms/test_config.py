@@ -12,6 +12,7 @@ from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from lad_rllib.algorithms import DQNTSConfig
 from lad_rllib.algorithms.common.learner import clip_by_station
 from lad_rllib.algorithms.lad_ts import PRESETS, LADTSConfig, LADTSTorchRLModule
+from lad_rllib.diffusion import TORCH
 from lad_rllib.envs import FleetVectorEnv, StationMultiAgentEnv
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.registry import FLEET_ENV, LIVE_ENV, STATION_ENV
@@ -43,8 +44,8 @@ def test_every_hyperparameter_reaches_where_it_is_used():
     learner = algo.learner_group._learner
     networks, actor = learner.module["default_policy"].networks, algo.env_runner.module.networks.actor
     assert actor.num_noise_draws == networks.actor.num_noise_draws == 2
-    assert actor.denoiser.kernels == networks.critics.kernels == networks.target_critics.kernels == "torch"
-    assert {optimizer.kernels for _, optimizer in learner.get_optimizers_for_module("default_policy")} == {"torch"}
+    assert actor.denoiser.backend is networks.critics.backend is networks.target_critics.backend is TORCH
+    assert {optimizer.backend for _, optimizer in learner.get_optimizers_for_module("default_policy")} == {TORCH}
     assert actor.clip_denoised == networks.actor.clip_denoised == 50.0
     assert {7, 9} <= set(networks.critics.sizes.tolist())
     assert {7, 9} <= set(networks.actor.denoiser.sizes.tolist())
@@ -169,7 +170,7 @@ def test_copies_dictionaries_and_states_hold_the_same_values():
 
 
 def test_compiled_kernels_are_refused_where_their_compiler_is_missing(monkeypatch):
-    monkeypatch.setattr("lad_rllib.kernels.compiled.obstacle", lambda: "it is not installed")
+    monkeypatch.setattr("lad_rllib.kernels.obstacle", lambda: "it is not installed")
     small_config(kernels="auto").validate()
     with pytest.raises(ConfigurationError, match="kernels='compiled' needs numba, but it is not installed; pip"):
         small_config(kernels="compiled").validate()

@@ -8,6 +8,8 @@ import torch
 from lad_rllib.algorithms.d2sac_ts import D2SACTSNetworks
 from lad_rllib.algorithms.lad_ts.networks import LADTSNetworks
 from lad_rllib.algorithms.soft_actor_critic.networks import update_stations
+from lad_rllib.diffusion import StackedMLP
+from lad_rllib.kernels import make_backend
 
 STATIONS, SERVERS, SAMPLES, STEPS = 4, 20, 64, 5
 
@@ -16,8 +18,8 @@ def gradients(networks, batch, noises, kernels):
     """Gradients by all actors' and by all critics' parameters, in double precision."""
     networks = copy.deepcopy(networks)
     for module in networks.modules():
-        if hasattr(module, "kernels"):
-            module.kernels = kernels
+        if isinstance(module, StackedMLP):
+            module.use(make_backend(kernels))
     found = {}
 
     def step(name, parts):

@@ -13,8 +13,8 @@ from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from lad_rllib.algorithms.common.learner import READY
 from lad_rllib.algorithms.lad_ts import LADTSConfig
 from lad_rllib.algorithms.lad_ts.networks import LADTSNetworks
-from lad_rllib.algorithms.soft_actor_critic import losses
 from lad_rllib.algorithms.soft_actor_critic.networks import optimizer_step, update_stations
+from lad_rllib.diffusion import reference
 from lad_rllib.envs import FleetVectorEnv
 from tests.parity import DATA
 
@@ -105,7 +105,6 @@ def update(networks, station, ready=None, rates=RATES, change_gradients=lambda n
         noise("update.noise_current", networks.num_stations, station),
         lambda name, gradients: step(name, change_gradients(name, gradients)),
         **UPDATE | settings,
-        ready=ready,
     )
 
 
@@ -150,12 +149,14 @@ def test_an_update_with_a_wrong_setting_does_not_pass_as_the_published_one(wrong
         assert_published_after(networks, 0)
 
 
-@pytest.mark.parametrize(("function", "where"), [("soft_value_and_entropy", "actor"), ("soft_value", "critic_1")])
-def test_an_entropy_term_of_the_wrong_sign_does_not_pass_as_the_published_one(function, where, monkeypatch):
-    right = getattr(losses, function)
-    monkeypatch.setattr(
-        losses, function, lambda logits, q, temperature, kernels: right(logits, q, -temperature, kernels)
-    )
+@pytest.mark.parametrize(("where", "wrong_with_gradient"), [("actor", True), ("critic_1", False)])
+def test_an_entropy_term_of_the_wrong_sign_does_not_pass_as_the_published_one(where, wrong_with_gradient, monkeypatch):
+    right = reference.soft_value_and_entropy
+
+    def wrong(logits, q_values, temperature):
+        return right(logits, q_values, -temperature if logits.requires_grad == wrong_with_gradient else temperature)
+
+    monkeypatch.setattr(reference, "soft_value_and_entropy", wrong)
     networks = LADTSNetworks(1, SERVERS, seed=0, kernels="torch")
     load_published(networks, 0)
     update(networks, 0)

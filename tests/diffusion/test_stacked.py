@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from lad_rllib.diffusion import StackedMLP
+from lad_rllib.diffusion.reference import split_layers
 
 
 def torch_network(stacked, agent):
@@ -31,7 +32,7 @@ def test_outputs_and_gradients_equal_a_loop_over_agents(sizes):
         expected = network(x[agent].T).T
         torch.testing.assert_close(out[agent], expected)
         expected.square().sum().backward()
-        for (weight, bias), linear in zip(stacked.split(stacked.weights.grad), network[::2], strict=True):
+        for (weight, bias), linear in zip(split_layers(stacked.weights.grad, stacked.sizes), network[::2], strict=True):
             torch.testing.assert_close(weight[agent], linear.weight.grad)
             torch.testing.assert_close(bias[agent, :, 0], linear.bias.grad)
 

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from lad_rllib.diffusion import LatentActionActor, StackedMLP
+from lad_rllib import kernels
+from lad_rllib.diffusion import TORCH, LatentActionActor, StackedMLP
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.kernels import compiled
+from lad_rllib.kernels import make_backend
+from lad_rllib.kernels.compiled import COMPILED
 
 AGENTS = 3
 
@@ -23,11 +25,10 @@ def random(*shape, seed=0, scale=1.0):
 def actors(state_size, actions, hidden_sizes, steps, output, limit):
     """The same actor with kernels and without."""
     generator = torch.Generator().manual_seed(1)
-    actor = LatentActionActor(
-        AGENTS, state_size, actions, hidden_sizes, steps, output, clip_denoised=limit, generator=generator
-    )
+    sizes = (AGENTS, state_size, actions, hidden_sizes, steps)
+    actor = LatentActionActor(*sizes, output, clip_denoised=limit, generator=generator, backend=COMPILED)
     other = copy.deepcopy(actor)
-    actor.denoiser.kernels, other.denoiser.kernels = "compiled", "torch"
+    other.denoiser.use(TORCH)
     return actor, other
 
 
@@ -79,9 +80,9 @@ def test_gradients_of_a_saturated_chain_are_those_of_torch():
 
 @pytest.mark.parametrize(("sizes", "samples"), [((22, 20, 20, 20), 64), ((5, 6, 9, 3), 70), ((1, 2), 1)])
 def test_networks_and_their_gradients_are_those_of_torch(sizes, samples):
-    own = StackedMLP(2 * AGENTS, sizes, torch.Generator().manual_seed(1), kernels="compiled")
+    own = StackedMLP(2 * AGENTS, sizes, torch.Generator().manual_seed(1), COMPILED)
     reference = copy.deepcopy(own)
-    reference.kernels = "torch"
+    reference.use(TORCH)
     for networks in (2 * AGENTS, AGENTS):
         x = random(networks, sizes[0], samples, seed=2)
         assert_same(with_gradient(own, x), with_gradient(reference, x))
@@ -135,13 +136,22 @@ def test_parameters_that_were_replaced_are_the_ones_used():
     assert_same(with_gradient(own, *inputs), with_gradient(reference, *inputs))
 
 
+def test_a_module_that_moves_computes_with_what_suits_it():
+    own, _ = actors(7, 5, (6, 9), 3, "softmax", None)
+    assert own.denoiser.backend is COMPILED
+    assert own.double().denoiser.backend is TORCH
+    assert own.float().denoiser.backend is COMPILED
+    assert own.to("meta").denoiser.backend is TORCH
+    assert StackedMLP(1, (2, 257, 3), backend=COMPILED).backend is TORCH
+
+
 @pytest.fixture
 def unknown_compiler():
     """Nothing is known of numba yet, nor afterwards."""
-    for known in (compiled.obstacle, compiled._can_compile):
+    for known in (kernels.obstacle, kernels._can_compile):
         known.cache_clear()
     yield
-    for known in (compiled.obstacle, compiled._can_compile):
+    for known in (kernels.obstacle, kernels._can_compile):
         known.cache_clear()
 
 
@@ -149,8 +159,8 @@ def unknown_compiler():
 def test_without_numba_torch_computes_silently_and_compiled_kernels_are_refused(monkeypatch, recwarn):
     monkeypatch.setitem(sys.modules, "numba", None)
     with pytest.raises(ConfigurationError, match="needs numba, but it is not installed"):
-        StackedMLP(1, (2, 3), kernels="compiled")
-    assert StackedMLP(1, (2, 3))(torch.zeros(1, 2, 4)).shape == (1, 3, 4)
+        make_backend("compiled")
+    assert make_backend("auto") is make_backend("torch") is TORCH
     assert not recwarn.list
 
 
@@ -160,16 +170,12 @@ def test_a_numba_that_does_not_load_is_told_once_and_torch_computes(monkeypatch,
     (tmp_path / "numba.py").write_text(f"raise {failure!r}\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "numba", raising=False)
-    network, x = StackedMLP(2, (3, 8, 4), torch.Generator().manual_seed(1)), random(2, 3, 5)
     with pytest.warns(RuntimeWarning) as warned:
-        outputs = [network(x) for _ in range(3)]
-        assert not compiled.draws_normal("auto", None)
+        assert all(make_backend("auto") is TORCH for _ in range(3))
     reason = " ".join(str(failure).split())
     assert [reason in str(one.message) for one in warned] == [True]
-    network.kernels = "torch"
-    assert all(torch.equal(output, network(x)) for output in outputs)
     with pytest.raises(ConfigurationError, match=reason):
-        StackedMLP(1, (2, 3), kernels="compiled")
+        make_backend("compiled")
 
 
 def test_the_compiler_is_loaded_only_when_kernels_run():
@@ -192,8 +198,8 @@ def test_kernels_work_where_no_file_can_be_kept(monkeypatch, failure):
 
     monkeypatch.setattr(compiler, "njit", no_file)
 
-    @compiler.kernel("void(float32[::1])")
-    def double(x):
+    @compiler.kernel
+    def double(x: compiler.Vector):
         for k in range(len(x)):
             x[k] *= np.float32(2.0)
 

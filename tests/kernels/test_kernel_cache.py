@@ -9,10 +9,10 @@ import pytest
 from lad_rllib.kernels import compiler
 
 PROGRAM = """
-from lad_rllib.kernels.compiler import kernel
+from lad_rllib.kernels.compiler import Vector, kernel
 
-@kernel("void(float64[::1])")
-def double(values):
+@kernel
+def double(values: Vector):
     for k in range(len(values)):
         values[k] *= 2
 """
@@ -39,7 +39,7 @@ def start(tmp_path, monkeypatch):
         spec = importlib.util.spec_from_file_location("program", program)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        values = np.arange(3.0)
+        values = np.arange(3, dtype=np.float32)
         module.double(values)
         assert values.tolist() == [0, 2, 4]
         return "from the cache" if loaded else "compiled"

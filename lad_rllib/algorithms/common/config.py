@@ -22,7 +22,7 @@ from lad_rllib.algorithms.common.meaning import QUEUE_UNIT, meaning
 from lad_rllib.algorithms.common.rllib_keys import check_given, check_unused
 from lad_rllib.declared import check_some, declared, shown, suggestion
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.kernels.compiled import check_kernels
+from lad_rllib.kernels import make_backend
 from lad_rllib.simulator.sizes import Learner
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ class FleetConfig(AlgorithmConfig):
             self._set(key, value)
         check_torch_threads(self.torch_threads)
         super().validate()
-        check_kernels(self.kernels)
+        make_backend(self.kernels)
         if self.queue_unit is not None:
             self.env_config: dict[str, Any] = {"queue_unit": self.queue_unit, **self.env_config}
             unit = self.env_config["queue_unit"]

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from lad_rllib import names
 from lad_rllib.algorithms.common.acting import Decision, choose_servers, fleet_logits
 from lad_rllib.algorithms.common.agentwise_adam import AgentwiseAdam
-from lad_rllib.kernels import compiled
-from lad_rllib.kernels.compiled import Kernels
+from lad_rllib.kernels import Kernels, make_backend
 
 
 class ActingNetworks(nn.Module):
@@ -23,6 +22,7 @@ class ActingNetworks(nn.Module):
     Args:
         num_stations: Base stations B.
         num_servers: Edge servers A.
+        kernels: What computes, see :func:`~lad_rllib.kernels.make_backend`.
 
     Attributes:
         actor: Module from states, latent actions and noise to action logits, as :class:`LatentActionActor` is; or one
@@ -31,20 +31,20 @@ class ActingNetworks(nn.Module):
         first_latent: What a latent memory holds at first: standard normal noise, zeros, or each task's index, which is
             the number of a start that is learned with the network.
         decides_in_order: Whether a task's logits depend on where earlier tasks of its slot were sent.
-        kernels: Who computes, see :class:`~lad_rllib.diffusion.LatentActionActor`.
+        backend: What computes, where it can.
     """
 
     actor: Any
     latent_size = 0
     first_latent: Literal["noise", "zeros", "index"] = "noise"
     decides_in_order = False
-    kernels: Kernels = "auto"
     not_for_inference: tuple[str, ...] = ()
     """Attributes that only training needs."""
 
-    def __init__(self, num_stations: int, num_servers: int) -> None:
+    def __init__(self, num_stations: int, num_servers: int, kernels: Kernels = "auto") -> None:
         super().__init__()
         self.num_stations, self.num_servers = num_stations, num_servers
+        self.backend = make_backend(kernels)
 
     @classmethod
     def of_spaces(cls, observation_space: Mapping[str, Any], **kwargs: Any) -> Self:
@@ -136,9 +136,7 @@ class ActingNetworks(nn.Module):
         device = next(self.actor.parameters()).device
         if isinstance(generator, np.random.Generator):
             return torch.from_numpy(generator.standard_normal(shape, dtype=np.float32)).to(device)
-        if compiled.draws_normal(self.kernels, generator):
-            return compiled.normal(shape, generator).to(device)
-        return torch.randn(shape, generator=generator, device=generator.device if generator else device).to(device)
+        return self.backend.normal(shape, generator, device)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Parameters of each optimiser by its name; ``NAME_lr`` is its learning rate."""
@@ -147,7 +145,7 @@ class ActingNetworks(nn.Module):
     def optimizers(self, **rates: float) -> dict[str, AgentwiseAdam]:
         """An optimiser for each group of parameters; ``NAME_lr`` is its learning rate (0)."""
         return {
-            name: AgentwiseAdam(group, rates.get(f"{name}_lr", 0.0), kernels=self.kernels)
+            name: AgentwiseAdam(group, rates.get(f"{name}_lr", 0.0), backend=self.backend)
             for name, group in self.parameter_groups().items()
         }
 

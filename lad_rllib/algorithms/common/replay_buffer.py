@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lad_rllib.kernels import compiled
-from lad_rllib.kernels.compiled import Kernels
+from lad_rllib.kernels import Kernels, make_backend
 
 FloatArray = NDArray[np.float32]
 
@@ -85,8 +84,7 @@ class FleetReplayBuffer:
         latent_size: Length of a latent action: A (None), or 0 if the actor starts from none.
         zero_next_queues: Store empty queues in next states that lie in another slot, as the published code does: it
             reads them before it has updated them.
-        kernels: Who draws, ``"torch"`` for NumPy; see :class:`~lad_rllib.diffusion.LatentActionActor`. What is drawn is
-            the same.
+        kernels: What draws, see :func:`~lad_rllib.kernels.make_backend`. What is drawn is the same.
     """
 
     def __init__(
@@ -107,7 +105,7 @@ class FleetReplayBuffer:
         self._columns = {name: slice(*columns[i : i + 2]) for i, name in enumerate(names)}
         self.capacity = capacity
         self._zero_next_queues = zero_next_queues
-        self._kernels = kernels
+        self._backend = make_backend(kernels)
         self.rows: FloatArray = np.zeros((num_stations, capacity, int(columns[-1])), dtype=np.float32)
         self.count: NDArray[np.int64] = np.zeros(num_stations, dtype=np.int64)  # received since the beginning
         self._open: dict[Hashable, _Open] = {}
@@ -224,37 +222,19 @@ class FleetReplayBuffer:
         """
         chosen = self._choose(batch_size, rng)
         batch: dict[str, NDArray[Any]] = {
-            name: self._gather(chosen, columns).transpose(2, 0, 1) for name, columns in self._columns.items()
+            name: self._backend.gather(self.rows, chosen, columns).transpose(2, 0, 1)
+            for name, columns in self._columns.items()
         }
         batch["action"] = batch["action"][..., 0].T.astype(np.int64).T
         batch["reward"] = batch["reward"][..., 0]
         return batch
-
-    def _gather(self, positions: NDArray[np.int64], columns: slice) -> FloatArray:
-        """Some columns of the rows at positions (station, sample), shape (station, column, sample)."""
-        out: FloatArray = np.empty((len(positions), columns.stop - columns.start, positions.shape[1]), dtype=np.float32)
-        if compiled.are_in_use(self._kernels):
-            from lad_rllib.kernels.replay import gather
-
-            gather(self.rows, positions, columns.start, out)
-        else:
-            out[:] = np.take_along_axis(self.rows[..., columns], positions[..., None], axis=1).transpose(0, 2, 1)
-        return out
 
     def _choose(self, batch_size: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """Positions in the rings, shape (station, sample), by Robert Floyd's algorithm."""
         sizes = np.maximum(self.size, batch_size)
         greatest = sizes[:, None] - batch_size + np.arange(batch_size)
         positions = rng.integers(greatest, endpoint=True)
-        if compiled.are_in_use(self._kernels):
-            from lad_rllib.kernels.replay import make_distinct
-
-            make_distinct(positions, sizes)
-        else:
-            station, is_taken = np.arange(len(sizes)), np.zeros((len(sizes), sizes.max()), dtype=bool)
-            for drawn, last in zip(positions.T, greatest.T, strict=True):
-                drawn[:] = np.where(is_taken[station, drawn], last, drawn)
-                is_taken[station, drawn] = True
+        self._backend.make_distinct(positions, sizes)
         return positions
 
     def get_state(self) -> dict[str, Any]:

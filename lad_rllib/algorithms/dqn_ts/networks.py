@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from lad_rllib.algorithms.common.agentwise_adam import AgentwiseAdam
 from lad_rllib.algorithms.common.networks import ActingNetworks, gradients_of, seeded_generator
-from lad_rllib.diffusion import StackedMLP
-from lad_rllib.kernels.compiled import Kernels
+from lad_rllib.diffusion import TORCH, StackedMLP, TorchBackend
+from lad_rllib.kernels import Kernels
 
 
 class EpsilonGreedyActor(nn.Module):
@@ -22,7 +22,7 @@ class EpsilonGreedyActor(nn.Module):
         sizes: Widths of all layers, state and actions included.
         epsilon: Probability of a uniform choice instead of the best action, in [0, 1).
         generator: Randomness of the initial weights.
-        kernels: See :class:`~lad_rllib.diffusion.StackedMLP`.
+        backend: See :class:`~lad_rllib.diffusion.StackedMLP`.
     """
 
     num_noise_draws = 0
@@ -33,11 +33,11 @@ class EpsilonGreedyActor(nn.Module):
         sizes: tuple[int, ...],
         epsilon: float,
         generator: torch.Generator | None = None,
-        kernels: Kernels = "auto",
+        backend: TorchBackend = TORCH,
     ) -> None:
         super().__init__()
         self.epsilon = epsilon
-        self.network = StackedMLP(num_agents, sizes, generator, kernels)
+        self.network = StackedMLP(num_agents, sizes, generator, backend)
 
     def forward(self, state: Tensor, latent: Tensor, noise: Tensor) -> Tensor:
         """Log-probabilities of the epsilon-greedy policy, so that the most probable action is the greedy one.
@@ -65,7 +65,7 @@ class QNetworks(ActingNetworks):
         inference_only: Leave out what only training needs.
         hidden_sizes: Widths of the hidden layers.
         epsilon: Probability of a uniform choice when exploring.
-        kernels: See :class:`~lad_rllib.diffusion.StackedMLP`.
+        kernels: What computes, see :func:`~lad_rllib.kernels.make_backend`.
         seed: Seed of the initial weights; None draws one.
     """
 
@@ -82,13 +82,12 @@ class QNetworks(ActingNetworks):
         kernels: Kernels = "auto",
         seed: int | None = None,
     ) -> None:
-        super().__init__(num_stations, num_servers)
+        super().__init__(num_stations, num_servers, kernels)
         sizes = (2 + num_servers, *hidden_sizes, num_servers)
-        self.kernels = kernels
-        self.actor = EpsilonGreedyActor(num_stations, sizes, epsilon, seeded_generator(seed), kernels)
+        self.actor = EpsilonGreedyActor(num_stations, sizes, epsilon, seeded_generator(seed), self.backend)
         if inference_only:
             return
-        self.target = StackedMLP(num_stations, sizes, kernels=kernels)
+        self.target = StackedMLP(num_stations, sizes, backend=self.backend)
         self.target.load_state_dict(self.actor.network.state_dict())
         self.target.requires_grad_(False)
         self.num_updates: Tensor

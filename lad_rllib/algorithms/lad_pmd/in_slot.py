@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from lad_rllib.algorithms.common.acting import Decision, choose_servers
 from lad_rllib.algorithms.lad_pmd.prior_actor import PriorActor
-from lad_rllib.kernels import compiled
 
 InSlotView = Literal["none", "own", "all"]
 
@@ -45,11 +43,10 @@ def decide_in_order(
     device = waiting_per_work.device
     tasks, counts, queues, latent = (x.to(device) for x in (tasks, counts.long(), queues, latent))
     uniform = None if uniform is None else uniform.to(device)
-    denoiser = actor.chain.denoiser
     if counts.max() > tasks.shape[2]:
         raise ValueError(f"a station has {int(counts.max())} tasks, there is room for {tasks.shape[2]}")
-    if denoiser.is_narrow and compiled.takes(denoiser.kernels, [tasks, queues, waiting_per_work]):
-        return _decide_compiled(actor, view, waiting_per_work, tasks, counts, queues, latent, uniform)
+    if (decisions := _of_backend(actor, view, waiting_per_work, tasks, counts, queues, latent, uniform)) is not None:
+        return decisions
     shape = tasks.shape[:3]
     logits = queues.new_zeros(*shape, queues.shape[-1])
     probabilities, seen = torch.zeros_like(logits), torch.zeros_like(logits)
@@ -83,7 +80,7 @@ def decide_in_order(
 
 
 @torch.no_grad()
-def _decide_compiled(
+def _of_backend(
     actor: PriorActor,
     view: InSlotView,
     waiting_per_work: Tensor,
@@ -92,26 +89,13 @@ def _decide_compiled(
     queues: Tensor,
     latent: Tensor,
     uniform: Tensor | None,
-) -> Decision:
-    """The same by the compiled kernel."""
-    from lad_rllib.kernels.in_order import run_in_order
-
-    chain, shape = actor.chain, tasks.shape[:3]
-    stations = torch.arange(shape[1])[:, None]
+) -> Decision | None:
+    """The same where the actor's backend decides all tasks in one call; None where it does not."""
+    denoiser, shape = actor.chain.denoiser, tasks.shape[:3]
     latent = latent.permute(1, 3, 0, 2).flatten(2)  # (B, features, E * N)
-    starts = actor.chain_start(stations, latent, latent.shape[-1]).unflatten(2, (shape[0], shape[2]))
-    logits = torch.zeros(*shape, queues.shape[-1])
-    probabilities, seen, servers = torch.zeros_like(logits), torch.zeros_like(logits), torch.zeros(shape).long()
-    given = (tasks, counts, queues, starts.permute(2, 0, 3, 1), torch.full(shape, -1.0) if uniform is None else uniform)
-    run_in_order(
-        chain.denoiser.weights.detach().numpy(),
-        *chain.kernel_settings,
-        actor.log_capacity.numpy(),
-        waiting_per_work.numpy(),
-        actor.task_scale[:, 0].numpy(),
-        np.float32(actor.prior_queue_weight),
-        view == "own",
-        *(tensor.contiguous().numpy() for tensor in given),
-        *(tensor.numpy() for tensor in (servers, logits, probabilities, seen)),
-    )
-    return Decision(servers, logits, probabilities, seen)
+    starts = actor.chain_start(torch.arange(shape[1], device=latent.device)[:, None], latent, latent.shape[-1])
+    starts = starts.unflatten(2, (shape[0], shape[2])).permute(2, 0, 3, 1)
+    prior = (actor.log_capacity, actor.task_scale[:, 0], waiting_per_work, actor.prior_queue_weight)
+    slots = (tasks, counts, queues, starts, torch.full(shape, -1.0) if uniform is None else uniform)
+    decided = denoiser.backend.decide_in_order(denoiser.weights, actor.chain.chain, prior, view == "own", slots)
+    return None if decided is None else Decision(*decided)

@@ -17,7 +17,7 @@ from lad_rllib.algorithms.common.networks import ActingNetworks, gradients_of, s
 from lad_rllib.algorithms.lad_pmd.in_slot import InSlotView, decide_in_order
 from lad_rllib.algorithms.lad_pmd.prior_actor import PriorActor
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.kernels.compiled import Kernels
+from lad_rllib.kernels import Kernels
 
 LatentStart = Literal["memory", "zero", "learned"]
 
@@ -50,7 +50,7 @@ class LADPMDNetworks(ActingNetworks):
             ``"none"``: nothing, all are made at slot start.
         latent_decay: See :class:`PriorActor`.
         num_tasks: Task indices of a station, each of which has a start, if these are learned.
-        kernels: See :class:`PriorActor`.
+        kernels: What computes, see :func:`~lad_rllib.kernels.make_backend`.
         seed: Seed of the initial weights; None draws one.
     """
 
@@ -80,7 +80,7 @@ class LADPMDNetworks(ActingNetworks):
         kernels: Kernels = "auto",
         seed: int | None = None,
     ) -> None:
-        super().__init__(num_stations, num_servers)
+        super().__init__(num_stations, num_servers, kernels)
         self.latent_size = latent_size(latent_start, num_servers)
         self.first_latent = "index" if latent_start == "learned" else "zeros"
         self.actor = PriorActor(
@@ -97,9 +97,8 @@ class LADPMDNetworks(ActingNetworks):
             latent_decay,
             num_tasks if latent_start == "learned" else 0,
             seeded_generator(seed),
-            kernels,
+            self.backend,
         )
-        self.kernels = kernels
         self.in_slot_view: InSlotView = in_slot_view
         self.decides_in_order = in_slot_view != "none"
         self.waiting_per_work: Tensor

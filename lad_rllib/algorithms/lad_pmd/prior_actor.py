@@ -8,8 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from lad_rllib.diffusion import LatentActionActor
-from lad_rllib.kernels.compiled import Kernels
+from lad_rllib.diffusion import TORCH, LatentActionActor, TorchBackend
 
 
 class PriorActor(nn.Module):
@@ -34,7 +33,7 @@ class PriorActor(nn.Module):
         latent_decay: Share of an ``x_0`` that is left in the latent action that starts the next chain.
         num_starts: Starts to learn for each station; 0 for none.
         generator: Randomness of the initial weights.
-        kernels: See :class:`LatentActionActor`.
+        backend: See :class:`LatentActionActor`.
 
     Attributes:
         starts: Learned starts of each station in units of logits, shape (B, ``num_starts``, A); None for none. All are
@@ -58,7 +57,7 @@ class PriorActor(nn.Module):
         latent_decay: float,
         num_starts: int,
         generator: torch.Generator,
-        kernels: Kernels = "auto",
+        backend: TorchBackend = TORCH,
     ) -> None:
         super().__init__()
         self.num_stations, self.num_servers = num_stations, num_servers
@@ -79,7 +78,7 @@ class PriorActor(nn.Module):
             beta_max,
             clip_denoised,
             generator,
-            kernels,
+            backend,
         )
         with torch.no_grad():
             for parameter in self.chain.denoiser.layers[-1]:
@@ -143,8 +142,7 @@ class PriorActor(nn.Module):
         return torch.cat([state[:, :2] / self.task_scale, state[:, 2:].log1p()], dim=1)
 
     def _denoised(self, seen: Tensor, start: Tensor) -> Tensor:
-        still = seen.new_zeros(()).expand(self.chain.num_noise_draws, *start.shape)
-        x_0: Tensor = self.chain(seen, start, still)
+        x_0: Tensor = self.chain(seen, start, start.new_empty(0, *start.shape))
         return x_0
 
     def prior(self, queues: Tensor) -> Tensor:

@@ -16,8 +16,7 @@ from lad_rllib.algorithms.soft_actor_critic import (
     SoftActorCriticHyperparameters,
     SoftActorCriticNetworks,
 )
-from lad_rllib.diffusion import StackedMLP
-from lad_rllib.kernels.compiled import Kernels
+from lad_rllib.diffusion import TORCH, StackedMLP, TorchBackend
 
 
 class MLPActor(nn.Module):
@@ -27,7 +26,7 @@ class MLPActor(nn.Module):
         num_agents: Number of agents G.
         sizes: Widths of all layers, state and actions included.
         generator: Randomness of the initial weights.
-        kernels: See :class:`~lad_rllib.diffusion.StackedMLP`.
+        backend: See :class:`~lad_rllib.diffusion.StackedMLP`.
     """
 
     num_noise_draws = 0
@@ -37,15 +36,22 @@ class MLPActor(nn.Module):
         num_agents: int,
         sizes: tuple[int, ...],
         generator: torch.Generator | None = None,
-        kernels: Kernels = "auto",
+        backend: TorchBackend = TORCH,
     ) -> None:
         super().__init__()
-        self.network = StackedMLP(num_agents, sizes, generator, kernels)
+        self.network = StackedMLP(num_agents, sizes, generator, backend)
 
     def forward(self, state: Tensor, latent: Tensor, noise: Tensor) -> Tensor:
         """Logits (G, A, M) of states (G, state_size, M); ``latent`` and ``noise`` are not used."""
         logits: Tensor = self.network(state)
         return logits
+
+    def value_gradient(
+        self, state: Tensor, latent: Tensor, noise: Tensor, q_values: Tensor, temperature: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """See :meth:`LatentActionActor.value_gradient`; ``latent`` and ``noise`` are not used."""
+        network = self.network
+        return network.backend.value_gradient_of_networks(network.weights, network.sizes, state, q_values, temperature)
 
 
 class SACTSNetworks(SoftActorCriticNetworks):
@@ -54,7 +60,7 @@ class SACTSNetworks(SoftActorCriticNetworks):
     def build_actor(self, hidden_sizes: tuple[int, ...], generator: torch.Generator) -> nn.Module:
         """See :class:`MLPActor`."""
         sizes = (2 + self.num_servers, *hidden_sizes, self.num_servers)
-        return MLPActor(self.num_stations, sizes, generator, self.kernels)
+        return MLPActor(self.num_stations, sizes, generator, self.backend)
 
 
 class SACTSTorchRLModule(FleetTorchRLModule):

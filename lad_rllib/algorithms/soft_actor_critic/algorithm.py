@@ -94,7 +94,6 @@ class SoftActorCriticTorchLearner(FleetTorchLearner):
             gamma=self.config.gamma,
             tau=self.config.tau,
             target_entropy=self.config.resolved_target_entropy(networks.num_servers),
-            ready=ready,
         )
 
 

@@ -51,5 +51,5 @@ class DiffusionCriticNetworks(SoftActorCriticNetworks):
             beta_max,
             clip_denoised,
             generator,
-            self.kernels,
+            self.backend,
         )

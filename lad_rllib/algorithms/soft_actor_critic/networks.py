@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from lad_rllib.algorithms.common.agentwise_adam import AgentwiseAdam
-from lad_rllib.algorithms.common.networks import ActingNetworks, gradients_of, seeded_generator
-from lad_rllib.algorithms.soft_actor_critic import fused_update, losses
+from lad_rllib.algorithms.common.networks import ActingNetworks, seeded_generator
+from lad_rllib.algorithms.soft_actor_critic import losses
 from lad_rllib.diffusion import StackedMLP
-from lad_rllib.kernels.compiled import Kernels
+from lad_rllib.kernels import Kernels
 
 Step = Callable[[str, Sequence[Tensor]], None]
 """Takes one step of the named optimiser (actor, critic or alpha) with gradients of its parameters."""
@@ -29,7 +29,7 @@ class SoftActorCriticNetworks(ActingNetworks):
         inference_only: Leave out what only training needs.
         hidden_sizes: Widths of the hidden layers of all networks.
         initial_alpha: Temperature ``xi`` at the start.
-        kernels: ``"auto"``, ``"torch"`` or ``"compiled"``; see :class:`~lad_rllib.diffusion.LatentActionActor`.
+        kernels: What computes, see :func:`~lad_rllib.kernels.make_backend`.
         seed: Seed of the initial weights; None draws one.
         **actor: Arguments of :meth:`build_actor`.
     """
@@ -48,21 +48,20 @@ class SoftActorCriticNetworks(ActingNetworks):
         seed: int | None = None,
         **actor: Any,
     ) -> None:
-        super().__init__(num_stations, num_servers)
-        self.kernels = kernels
+        super().__init__(num_stations, num_servers, kernels)
         generator = seeded_generator(seed)
         self.actor = self.build_actor(tuple(hidden_sizes), generator, **actor)
         if inference_only:
             return
         sizes = (2 + num_servers, *hidden_sizes, num_servers)
-        self.critics = StackedMLP(2 * num_stations, sizes, generator, kernels)
-        self.target_critics = StackedMLP(2 * num_stations, sizes, generator, kernels)
+        self.critics = StackedMLP(2 * num_stations, sizes, generator, self.backend)
+        self.target_critics = StackedMLP(2 * num_stations, sizes, generator, self.backend)
         self.target_critics.load_state_dict(self.critics.state_dict())
         self.target_critics.requires_grad_(False)
         self.log_temperature = nn.Parameter(torch.full((num_stations,), float(initial_alpha)).log())
 
     def build_actor(self, hidden_sizes: tuple[int, ...], generator: torch.Generator) -> nn.Module:
-        """The actors of all stations.
+        """The actors of all stations, with a ``value_gradient`` as :class:`LatentActionActor` has it.
 
         Args:
             hidden_sizes: Widths of the hidden layers.
@@ -93,7 +92,6 @@ def update_stations(
     gamma: float,
     tau: float,
     target_entropy: float,
-    ready: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """One soft actor-critic update of all stations: critics, then actors, then temperatures, then targets.
 
@@ -107,49 +105,33 @@ def update_stations(
         gamma: Discount factor.
         tau: Share of the critics that goes into the targets.
         target_entropy: Entropy [nat] that the temperature steers to.
-        ready: Stations that take part, bool (B,); None for all.
 
     Returns:
         Diagnostics without gradient: losses and temperature (B,), entropy [nat] (B, M), Q-values (2, B, A, M).
     """
-    is_fused = fused_update.fits(networks.actor, networks.critics, networks.kernels, batch)
     state, temperature = batch["state"], networks.log_temperature.detach().exp()
-    if is_fused:
-        target = fused_update.soft_targets(
-            networks.actor, networks.target_critics, batch, noise_next, temperature, gamma
-        )
-        critic_loss, gradient = fused_update.critic_loss_and_gradient(networks.critics, state, batch["action"], target)
-        gradients: Sequence[Tensor] = [gradient]
-    else:
-        with torch.no_grad():
-            next_logits = networks.actor(batch["next_state"], batch["next_latent"], noise_next)
-            next_q = networks.q_values(networks.target_critics, batch["next_state"])
-            target = batch["reward"] + gamma * losses.soft_value(next_logits, next_q, temperature, networks.kernels)
-        q_values = networks.q_values(networks.critics, state)
-        critic_loss = losses.critic_loss(q_values, batch["action"], target, networks.kernels)
-        gradients = gradients_of(critic_loss, networks.critics.parameters(), ready)
-    step("critic", gradients)
+    critics, targets = networks.critics, networks.target_critics
+    with torch.no_grad():
+        next_logits = networks.actor(batch["next_state"], batch["next_latent"], noise_next)
+    given = (batch["next_state"], next_logits, temperature, batch["reward"])
+    target = targets.backend.soft_targets(targets.weights, targets.sizes, *given, gamma)
+    critic_loss, gradient = critics.backend.critic_gradient(
+        critics.weights, critics.sizes, state, batch["action"], target
+    )
+    step("critic", [gradient])
 
     with torch.no_grad():
-        q_values = networks.q_values(networks.critics, state)
-    if is_fused:
-        value, entropy, gradient = fused_update.soft_value_and_gradient(
-            networks.actor, state, batch["latent"], noise_now, q_values, temperature
-        )
-        gradients = [gradient]
-    else:
-        logits = networks.actor(state, batch["latent"], noise_now)
-        value, entropy = losses.soft_value_and_entropy(logits, q_values, temperature, networks.kernels)
-        gradients = gradients_of(-value.mean(-1), networks.actor.parameters(), ready)
-    step("actor", gradients)
+        q_values = networks.q_values(critics, state)
+    value, entropy, gradient = networks.actor.value_gradient(state, batch["latent"], noise_now, q_values, temperature)
+    step("actor", [gradient])
 
     alpha_loss = losses.temperature_loss(temperature, entropy, target_entropy)
     step("alpha", [alpha_loss])  # of xi on log xi the loss is its own derivative
     with torch.no_grad():
-        networks.target_critics.weights.lerp_(networks.critics.weights, tau)
+        targets.weights.lerp_(critics.weights, tau)
     return {
-        "critic_loss": critic_loss.detach(),
-        "actor_loss": -value.detach().mean(-1),
+        "critic_loss": critic_loss,
+        "actor_loss": -value.mean(-1),
         "alpha_loss": alpha_loss,
         "alpha_value": temperature,
         "qf_mean": q_values,
