@@ -33,7 +33,8 @@ from lad_rllib.edge.failures import named_error
 from lad_rllib.edge.leases import LEASE_S, Heartbeat, Leases
 from lad_rllib.edge.record import TaskResult
 from lad_rllib.edge.recovery import end_process
-from lad_rllib.edge.server import EdgeServer, check_queue_limit
+from lad_rllib.edge.server import EdgeServer
+from lad_rllib.edge.settings import ServerSettings
 from lad_rllib.edge.status import ServerHealth
 from lad_rllib.edge.task import ImageTask
 
@@ -173,11 +174,10 @@ def edge_server_actor(
         one another, and errors need :func:`edge_error`. ``ray.kill`` ends it.
 
     Raises:
-        ConfigurationError: for a queue limit out of range.
+        ConfigurationError: for a setting out of range.
     """
-    queue_limit = settings.setdefault("queue_limit", 64)
-    check_queue_limit(queue_limit)
-    groups = {"generate": queue_limit + SPARE_THREADS} | dict.fromkeys(GROUPS, 4)
+    known = {name: value for name, value in settings.items() if name in ServerSettings.model_fields}
+    groups = {"generate": ServerSettings(**known).queue_limit + SPARE_THREADS} | dict.fromkeys(GROUPS, 4)
     settings["max_restarts"] = (actor_options or {}).get("max_restarts", 0)
     options = {"num_cpus": num_cpus, "num_gpus": num_gpus, **(actor_options or {})}
     actor = ray.remote(concurrency_groups=groups)(EdgeServerActor)

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from itertools import count
+from typing import Any
 
 from lad_rllib.edge.clock import ScaledClock
 from lad_rllib.edge.engines.engine import Engine, EngineDescription
@@ -17,21 +18,11 @@ from lad_rllib.edge.fit import MIN_STEP_COUNTS, DelayFit, fit_delay
 from lad_rllib.edge.queue import QueuedTask, link_delay_s
 from lad_rllib.edge.record import TaskResult
 from lad_rllib.edge.recovery import MAX_FAILURES_IN_ROW, ManagedEngine
+from lad_rllib.edge.settings import ServerSettings
 from lad_rllib.edge.status import ServerHealth, ServerStatus, TaskProgress
 from lad_rllib.edge.task import ImageTask
 from lad_rllib.edge.worker import Worker
 from lad_rllib.errors import ConfigurationError
-
-MAX_QUEUE_LIMIT = 4096
-"""Tasks that may wait at one server; as an actor it keeps a thread for each."""
-
-
-def check_queue_limit(queue_limit: int) -> None:
-    """Raise ``ConfigurationError`` for a queue limit below 1 or above :data:`MAX_QUEUE_LIMIT`."""
-    if not 1 <= queue_limit <= MAX_QUEUE_LIMIT:
-        raise ConfigurationError(
-            f"queue_limit must be 1 to {MAX_QUEUE_LIMIT}, got {queue_limit}; a dispatcher holds further tasks back"
-        )
 
 
 class EdgeServer:
@@ -44,25 +35,19 @@ class EdgeServer:
     Args:
         name: Name of the server in records and messages.
         engine: Makes the images. Its ``load`` runs in the server's thread.
-        queue_limit: Tasks that may wait beside the running one; further ones get ``QueueFull``.
-        link_rate_mbit_per_s: Rate of an emulated link to and from the server [Mbit/s]: the input arrives, and the image
-            is delivered, so much later, while the server works on other tasks. None: no link is emulated.
         home_station: Base station at which the server stands; its tasks need no upload (as in the simulator).
-        allowed_sizes: Sizes (width, height) [pixel] that are served; None: all that the engine can.
         time_scale: Wall seconds per second of the server; None takes the engine's. Must agree with the engine's.
-        warm_up_sizes: Sizes that run once before the server reports ready; None: the engine's default size; ``()``:
-            none, so that the first user pays.
         load_at_start: Load the model now (default), or when the first task comes: that task then pays ``load_s``.
-        stall_s: ``health`` calls a server unhealthy whose running task did no step for so long [s].
         make_engine: Builds the engine anew after failures that its present one cannot get over; None: it is kept.
         max_failures_in_row: So many tasks that fail one after the other, or one error after which the device is lost,
             and the server goes into state ``recovering``: it sends its tasks away (``ServerUnavailable``), builds its
             engine anew where the old one cannot make a small probe image, and is ready when a probe succeeds.
         restart: Ends the process after an error that no new engine can heal, where something starts it again.
         probe_at_start: Make a probe image before the server is ready; recover if that fails.
+        settings: Fields of :class:`~lad_rllib.edge.settings.ServerSettings`, such as ``queue_limit``.
 
     Raises:
-        ConfigurationError: for a queue limit out of range, a rate that is not positive, or contradicting time scales.
+        ConfigurationError: for a setting out of range, or contradicting time scales.
     """
 
     def __init__(
@@ -70,41 +55,31 @@ class EdgeServer:
         name: str,
         engine: Engine,
         *,
-        queue_limit: int = 64,
-        link_rate_mbit_per_s: float | None = None,
         home_station: int | None = None,
-        allowed_sizes: Sequence[tuple[int, int]] | None = None,
         time_scale: float | None = None,
-        warm_up_sizes: Sequence[tuple[int, int]] | None = None,
         load_at_start: bool = True,
-        stall_s: float = 300.0,
         make_engine: Callable[[], Engine] | None = None,
         max_failures_in_row: int = MAX_FAILURES_IN_ROW,
         restart: Callable[[], None] | None = None,
         probe_at_start: bool = False,
+        **settings: Any,
     ) -> None:
-        check_queue_limit(queue_limit)
+        self.settings = ServerSettings(**settings)
         if max_failures_in_row < 1:
             raise ConfigurationError(f"max_failures_in_row must be at least 1, got {max_failures_in_row}")
-        if link_rate_mbit_per_s is not None and not link_rate_mbit_per_s > 0:
-            raise ConfigurationError(f"link_rate_mbit_per_s must be positive or None, got {link_rate_mbit_per_s}")
         if time_scale is not None and time_scale != engine.time_scale:
             raise ConfigurationError(
                 f"server {name} has time_scale {time_scale} but its engine {engine.time_scale}; give both the same"
             )
         self.name = name
-        self.queue_limit = queue_limit
-        self.link_rate_mbit_per_s = link_rate_mbit_per_s
         self.home_station = home_station
-        self.allowed_sizes = None if allowed_sizes is None else {tuple(size) for size in allowed_sizes}
-        self.stall_s = stall_s
         self.clock = ScaledClock(engine.time_scale)
         self._orders = count()
         self._worker = Worker(
             name,
-            ManagedEngine(engine, make_engine, warm_up_sizes),
+            ManagedEngine(engine, make_engine, _pairs(self.settings.warm_up_sizes)),
             self.clock,
-            link_rate_mbit_per_s,
+            self.settings.link_rate_mbit_per_s,
             load_at_start=load_at_start,
             max_failures_in_row=max_failures_in_row,
             restart=restart,
@@ -177,7 +152,7 @@ class EdgeServer:
                 state=worker.state,
                 reason=worker.reason,
                 tasks_queued=len(worker.queue),
-                queue_limit=self.queue_limit,
+                queue_limit=self.settings.queue_limit,
                 work_queued_steps=sum(entry.steps_left for entry in worker.queue)
                 + (running.steps_left if running else 0),
                 work_queued_s=self._work_queued_s(),
@@ -219,7 +194,7 @@ class EdgeServer:
                 reason = f"{self.name} is {worker.state}" + (f": {worker.reason}" if worker.reason else "")
             elif not worker.thread.is_alive():
                 reason = f"{self.name} has lost its thread; restart it"
-            elif running is not None and idle_s > self.stall_s:
+            elif running is not None and idle_s > self.settings.stall_s:
                 reason = f"{self.name}: task {running.task.task_id} did no step for {idle_s:.0f} s; restart the server"
             return ServerHealth(not reason, reason, idle_s, worker.since)
 
@@ -304,10 +279,11 @@ class EdgeServer:
             worker.check_serving()
             if worker.queue.find(task.task_id) or (worker.running and worker.running.task.task_id == task.task_id):
                 raise InvalidRequest(f"task_id {task.task_id} is already on {self.name}; give each task its own")
-            if len(worker.queue) + (worker.running is not None) > self.queue_limit:
-                raise QueueFull(f"{self.name} has {self.queue_limit} tasks waiting, its limit; send to another server")
+            limit = self.settings.queue_limit
+            if len(worker.queue) + (worker.running is not None) > limit:
+                raise QueueFull(f"{self.name} has {limit} tasks waiting, its limit; send to another server")
             away = task.station != self.home_station
-            upload_s = link_delay_s(task.upload_mbit, self.link_rate_mbit_per_s) if away else 0.0
+            upload_s = link_delay_s(task.upload_mbit, self.settings.link_rate_mbit_per_s) if away else 0.0
             now_s = self.clock.now_s()
             entry = QueuedTask(task, now_s, now_s + upload_s, next(self._orders))
             entry.predicted_delay_s = self._predicted_delay_s(task, upload_s)
@@ -319,8 +295,9 @@ class EdgeServer:
 
     def _check_size(self, task: ImageTask) -> None:
         size = self._size_of(task.width, task.height)
-        if self.allowed_sizes is not None and size not in self.allowed_sizes:
-            allowed = ", ".join(f"{width}x{height}" for width, height in sorted(self.allowed_sizes))
+        sizes = _pairs(self.settings.allowed_sizes)
+        if sizes is not None and size not in sizes:
+            allowed = ", ".join(f"{width}x{height}" for width, height in sorted(set(sizes)))
             raise InvalidRequest(f"{self.name} does not serve size {size[0]}x{size[1]}; ask for one of {allowed}")
         self.engine.check(task)
 
@@ -351,5 +328,9 @@ class EdgeServer:
         queued_s, computing_s = self._work_queued_s(), self.predict_computing_s(task)
         if queued_s is None or computing_s is None:
             return None
-        download_s = link_delay_s(self._worker.outbox.image_mbit, self.link_rate_mbit_per_s)
+        download_s = link_delay_s(self._worker.outbox.image_mbit, self.settings.link_rate_mbit_per_s)
         return max(upload_s, queued_s) + computing_s + download_s
+
+
+def _pairs(sizes: list[list[int]] | None) -> list[tuple[int, int]] | None:
+    return None if sizes is None else [(width, height) for width, height in sizes]

@@ -10,6 +10,7 @@ from typing import Any
 import ray
 
 from lad_rllib.edge import DelayFit, EdgeServer, RemoteEdgeServer, edge_server_actor
+from lad_rllib.edge.settings import ServerSettings
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet.placement import Reservation, check_same_description, release, release_shared, reserve
 from lad_rllib.fleet.profiling import measure_each
@@ -216,18 +217,8 @@ class Fleet:
 def _server_settings(spec: FleetSpec, index: int) -> dict[str, Any]:
     """Arguments of :class:`~lad_rllib.edge.EdgeServer` for one server, besides name and engine."""
     server = spec.servers[index]
-    return {
-        "queue_limit": server.queue_limit,
-        "link_rate_mbit_per_s": server.link_rate_mbit_per_s,
-        "home_station": spec.home_station(index),
-        "allowed_sizes": _pairs(server.allowed_sizes),
-        "warm_up_sizes": _pairs(server.warm_up_sizes),
-        "stall_s": server.stall_s,
-    }
-
-
-def _pairs(sizes: list[list[int]] | None) -> list[tuple[int, int]] | None:
-    return None if sizes is None else [(width, height) for width, height in sizes]
+    settings = {name: getattr(server, name) for name in ServerSettings.model_fields}
+    return settings | {"home_station": spec.home_station(index)}
 
 
 def shared_name(spec: FleetSpec, server: ServerSpec) -> str:

@@ -19,10 +19,9 @@ from lad_rllib.edge import (
     embedded_model_path,
     get_profile,
 )
-from lad_rllib.edge.engines.diffusers import DTYPES
+from lad_rllib.edge.engines.diffusers import DiffusersEngine, DiffusersSettings
 from lad_rllib.edge.engines.pipeline import model_folder
-from lad_rllib.edge.engines.profiles import MAX_DURATION_S, Side
-from lad_rllib.edge.task import MAX_GUIDANCE
+from lad_rllib.edge.engines.profiles import MAX_DURATION_S
 from lad_rllib.fleet.server_spec import Amount, FileKeys, ServerSpec
 
 EMBEDDED = "embedded"
@@ -50,7 +49,7 @@ class EmulatedServer(ServerSpec):
     profile: DeviceProfile
     """Service times of the device; in a file the name of a profile, or a mapping of its fields."""
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 0
-    """Seed of the jitter; by default the position, and with a count the next ones."""
+    """Seed of the jitter; default: the position, and with a count the next ones."""
     cold_start: bool = False
     """Whether loading takes the profile's ``cold_start_s``."""
     make_png: bool = True
@@ -96,7 +95,7 @@ class EmulatedServer(ServerSpec):
         return super().numbered(index).model_copy(update={"seed": self.seed + index})
 
 
-class DiffusersServer(ServerSpec):
+class DiffusersServer(ServerSpec, DiffusersSettings):
     """A pipeline of diffusers, maybe paced to a slower device."""
 
     kind: Literal["diffusers"] = "diffusers"
@@ -104,22 +103,6 @@ class DiffusersServer(ServerSpec):
     """CPUs that Ray reserves; it computes on a core, or feeds a GPU."""
     model: Text = EMBEDDED
     """``embedded``, the folder of a pipeline, or a name of the Hugging Face hub."""
-    dtype: Literal[DTYPES] = "auto"  # type: ignore[valid-type]
-    """Number format; ``auto``: float16 on CUDA, else float32."""
-    device: Text = "auto"
-    """torch device; ``auto``: CUDA where there is one."""
-    memory_profile: Literal[tuple(MEMORY_PROFILES)] = "full"  # type: ignore[valid-type]
-    """How the pipeline is laid out in memory."""
-    guidance: Annotated[float, Field(ge=0, le=MAX_GUIDANCE)] | None = None
-    """Guidance scale of tasks that name none; null: the pipeline's."""
-    negative_prompt: str = ""
-    """What images should not show."""
-    width: Side | None = None
-    """Width of tasks that name none [pixel]; null: the model's."""
-    height: Side | None = None
-    """Height of tasks that name none [pixel]; null: the model's."""
-    max_sequence_length: Annotated[int, Field(ge=0, le=2**16)] | None = None
-    """Tokens of T5; null: 0 without T5, else the pipeline's."""
     min_step_s: Annotated[float, Field(ge=0, le=MAX_DURATION_S)] = 0.0
     """Minimum time of a denoising step [s], to emulate a slower device; 0: none."""
 
@@ -143,19 +126,10 @@ class DiffusersServer(ServerSpec):
 
     def make_engine(self, time_scale: float) -> Engine:
         """The pipeline's engine."""
-        from lad_rllib.edge import DiffusersEngine
-
-        engine = DiffusersEngine(
-            embedded_model_path() if self.model == EMBEDDED else self.model,
-            dtype=self.dtype,
-            device=self.device,
-            memory_profile=self.memory_profile,
-            guidance=self.guidance,
-            negative_prompt=self.negative_prompt,
-            width=self.width,
-            height=self.height,
-            max_sequence_length=self.max_sequence_length,
-        )
+        settings = {name: getattr(self, name) for name in DiffusersSettings.model_fields}
+        if self.model == EMBEDDED:
+            settings["model"] = embedded_model_path()
+        engine = DiffusersEngine(**settings)
         return PacedEngine(engine, self.min_step_s) if self.min_step_s else engine
 
     @property

@@ -16,8 +16,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from lad_rllib.declared import Declared, Text, check_keys, declared, plain, shown, suggestion
 from lad_rllib.edge.engines.engine import Engine
-from lad_rllib.edge.engines.profiles import Side
-from lad_rllib.edge.server import MAX_QUEUE_LIMIT
+from lad_rllib.edge.settings import Positive, ServerSettings
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.plugins import Registry
 from lad_rllib.reference import json_schema
@@ -43,8 +42,6 @@ Name = Annotated[Text, AfterValidator(_name)]
 """Name of a fleet or server, part of the name of a Ray actor."""
 
 Amount = Annotated[float, Field(ge=0, le=1e9)]
-Positive = Annotated[float, Field(gt=0, le=1e9)]
-Size = Annotated[list[Side], Field(min_length=2, max_length=2)]
 
 
 class FileKeys(Declared):
@@ -54,7 +51,7 @@ class FileKeys(Declared):
     """So many servers of this kind."""
 
 
-class ServerSpec(Declared):
+class ServerSpec(ServerSettings):
     """What every edge server has."""
 
     in_real_time: ClassVar[bool] = True
@@ -63,7 +60,7 @@ class ServerSpec(Declared):
     """Keys of an entry of this kind in a fleet file, besides the fields."""
 
     name: Name
-    """Unique name; with a count, ``name-0``, ``name-1``, …; by default kind and position."""
+    """Unique name; with a count, ``name-0``, ``name-1``, …; default: kind and position."""
     kind: str
     """Kind of the server."""
     num_cpus: Amount = 1.0
@@ -74,18 +71,8 @@ class ServerSpec(Declared):
     """Custom resources that pin it to a node that has them."""
     labels: dict[Text, str] = {}
     """Node labels with their value, or Ray's selector (``!x``, ``in(x, y)``), that pin it to a node."""
-    link_rate_mbit_per_s: Positive | None = None
-    """Rate of its emulated link [Mbit/s]; null: no link is emulated."""
-    queue_limit: Annotated[int, Field(ge=1, le=MAX_QUEUE_LIMIT)] = 64
-    """Tasks that may wait beside the running one."""
     max_restarts: Annotated[int, Field(ge=-1, le=2**31 - 1)] = 1
     """How often Ray starts a lost process again; -1: always."""
-    stall_s: Positive = 300.0
-    """Unhealthy if the running task did no step for so long [s]."""
-    allowed_sizes: Annotated[list[Size], Field(min_length=1)] | None = None
-    """Sizes (width, height) that are served [pixel]; null: all that the engine can."""
-    warm_up_sizes: list[Size] | None = None
-    """Sizes that run once before it is ready [pixel]; null: the engine's default size; ``[]``: none."""
 
     @model_validator(mode="after")
     def _reserves_something(self) -> Self:

@@ -11,12 +11,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, SerializeAsAny, model_validator
 
 from lad_rllib.declared import Declared, check_keys, declared, plain, shown
+from lad_rllib.edge.settings import Positive
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet.server_spec import (
     MAX_SERVERS,
     SERVER_KINDS,
     Name,
-    Positive,
     ServerSpec,
     server_specs,
 )
@@ -33,13 +33,13 @@ class FleetSpec(Declared):
     """What a fleet is; :func:`fleet_schema` is the schema of its file."""
 
     name: Name
-    """Name of the fleet, part of its servers' names in a cluster; by default the file's name."""
+    """Name of the fleet, part of its servers' names in a cluster; default: the file's name."""
     stations: Annotated[int, Field(ge=1, le=MAX_STATIONS)]
-    """Base stations, where tasks arrive; by default as many as servers."""
+    """Base stations, where tasks arrive; default: as many as servers."""
     time_scale: Positive = 1.0
     """Wall seconds per second of emulated servers; 1 if a server works in real time."""
     home_server: list[Annotated[int, Field(ge=-1)]]
-    """Server (from 0) at each station, whose tasks need no upload; -1: none; by default server b at station b."""
+    """Server (from 0) at each station, whose tasks need no upload; -1: none; default: server b at station b."""
     servers: Annotated[tuple[SerializeAsAny[ServerSpec], ...], Field(strict=False)]
     """The edge servers."""
     placement: Literal["pack", "spread", "strict_pack", "strict_spread", "none"] = "spread"

@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -49,7 +50,7 @@ def test_every_fleet_file_of_the_package_is_listed():
 
 
 def test_the_documentation_explains_every_key():
-    text = (Path(__file__).parents[2] / "docs" / "how-to" / "fleets.md").read_text(encoding="utf-8")
+    text = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "hooks" / "reference.py"))["fleet_file"]()
     first_cells = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
     explained = set(re.findall(r"`(\w+)`", " ".join(first_cells)))
     keys = {"count", "profiles", *load_fleet(one()).to_dict()}
@@ -174,7 +175,7 @@ def test_an_own_profile_needs_its_times_only():
         (one(profile={"overhead_s": "1", "per_step_s": 1}), ["server a", "profile.overhead_s", "quotes"]),
         (one(labels={1: "eu"}), ["server a", "labels[1]", "text"]),
         (one(resources={"edge-a": "1"}), ["server a", "resources.edge-a", "quotes"]),
-        (real(model=""), ["server b", "model", "not empty"]),
+        (real(model=""), ["server b", "model", "non-empty"]),
         (real(model=["a"]), ["server b", "model", "text"]),
         ({**one(), "home_server": [0, 0]}, ["home_server", "1 servers"]),
         ({**one(), "stations": 2, "home_server": [0, 0]}, ["home_server", "server 0", "one station"]),

@@ -7,7 +7,7 @@ import pytest
 
 from lad_rllib.edge import EdgeServer, ImageTask
 from lad_rllib.edge.remote import edge_server_actor
-from lad_rllib.edge.server import MAX_QUEUE_LIMIT
+from lad_rllib.edge.settings import MAX_QUEUE_LIMIT, ServerSettings
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.scheduling import make_heuristic
 from lad_rllib.service import Dispatcher, serve
@@ -70,7 +70,7 @@ def test_room_that_another_client_leaves_is_found_without_any_answer():
 
 def test_tasks_that_wait_for_a_server_that_dies_go_to_another_one():
     with dispatched([5, 500], Fixed(0)) as (dispatcher, (victim, _)):
-        victim.inner.queue_limit = 1
+        victim.inner.settings = ServerSettings(queue_limit=1)
         dispatcher.submit([ImageTask("first", "x", 1000)], [0])
         until(lambda: running_at(victim.inner) == "first")
         futures = dispatcher.submit(tasks(6), [0] * 6)
@@ -80,9 +80,10 @@ def test_tasks_that_wait_for_a_server_that_dies_go_to_another_one():
 
 @pytest.mark.parametrize("limit", [0, MAX_QUEUE_LIMIT + 1, 10**12])
 def test_a_queue_limit_that_no_process_has_threads_for_is_refused(limit):
-    with pytest.raises(ConfigurationError, match=f"queue_limit must be 1 to {MAX_QUEUE_LIMIT}, got {limit}"):
+    told = f"queue_limit must be a whole number of at least 1 and of at most {MAX_QUEUE_LIMIT}, got {limit}"
+    with pytest.raises(ConfigurationError, match=told):
         emulated("s0", 1, queue_limit=limit)
-    with pytest.raises(ConfigurationError, match=f"queue_limit must be 1 to {MAX_QUEUE_LIMIT}, got {limit}"):
+    with pytest.raises(ConfigurationError, match=told):
         edge_server_actor("s0", lambda: None, queue_limit=limit)
 
 

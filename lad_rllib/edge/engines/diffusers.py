@@ -8,24 +8,49 @@ import io
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import Field
+
+from lad_rllib.declared import Declared, Text
 from lad_rllib.edge.engines.device import DeviceMemory, find_device
 from lad_rllib.edge.engines.engine import EngineDescription, EngineOutput, StepCallback
 from lad_rllib.edge.engines.image_watch import ImageWatch
+from lad_rllib.edge.engines.memory import MEMORY_PROFILES
 from lad_rllib.edge.engines.memory import memory_profile as find_memory_profile
 from lad_rllib.edge.engines.noise_schedule import NoiseSchedule
 from lad_rllib.edge.engines.pipeline import denoiser_of, load_pipeline
 from lad_rllib.edge.engines.prompt_limits import tokens_cut
 from lad_rllib.edge.errors import DeviceBroken, EdgeError, InvalidRequest, ModelLoadFailed, OutOfMemory, one_line
 from lad_rllib.edge.failures import failure_kind
-from lad_rllib.edge.task import SIZE_MULTIPLE, ImageTask
-from lad_rllib.errors import ConfigurationError
+from lad_rllib.edge.settings import Side
+from lad_rllib.edge.task import MAX_GUIDANCE, SIZE_MULTIPLE, ImageTask
 
 WARM_UP_STEPS = (2, 4, 8, 20)
 """Steps that a warm-up tries after the minimum of the noise schedule."""
 
-DTYPES = ("auto", "float32", "float16", "bfloat16")
+
+class DiffusersSettings(Declared):
+    """What a diffusers pipeline is told: declared once, for engines in code and for entries of a fleet file."""
+
+    model: Text
+    """Folder of a pipeline, or a name of the Hugging Face hub."""
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    """Number format; ``auto``: float16 on CUDA (as the paper), else float32."""
+    device: Text = "auto"
+    """torch device; ``auto``: CUDA where there is one."""
+    memory_profile: Literal[tuple(MEMORY_PROFILES)] = "full"  # type: ignore[valid-type]
+    """How the pipeline is laid out in memory."""
+    guidance: Annotated[float, Field(ge=0, le=MAX_GUIDANCE)] | None = None
+    """Guidance scale of tasks that name none; null: the pipeline's."""
+    negative_prompt: str = ""
+    """What images should not show."""
+    width: Side | None = None
+    """Width of tasks that name none [pixel]; null: the model's."""
+    height: Side | None = None
+    """Height of tasks that name none [pixel]; null: the model's."""
+    max_sequence_length: Annotated[int, Field(ge=0, le=2**16)] | None = None
+    """Tokens of T5; null: 0 without T5 (every step would process its zeros), else the pipeline's."""
 
 
 class DiffusersEngine:
@@ -36,16 +61,8 @@ class DiffusersEngine:
 
     Args:
         model: Folder of a pipeline, or a name of the Hugging Face hub.
-        dtype: Number format; ``auto`` is float16 on CUDA (as the paper) and float32 on a CPU.
-        device: torch device; ``auto`` is CUDA where there is one.
-        memory_profile: One of :data:`~lad_rllib.edge.engines.memory.MEMORY_PROFILES`.
-        guidance: Guidance scale of tasks that name none; None: the pipeline's default.
-        negative_prompt: What images should not show.
-        width: Width of tasks that name none [pixel]; None: the model's own.
-        height: Height of tasks that name none [pixel]; None: the model's own.
-        max_sequence_length: Tokens of T5 for SD3; None: 0 without T5 (its place would only be filled with zeros that
-            every step has to process), else the pipeline's default.
         embedding_cache_size: Prompts whose embeddings are kept (SD3 pipelines).
+        settings: Further fields of :class:`DiffusersSettings`.
 
     Raises:
         ConfigurationError: for an unknown or impossible memory profile, dtype or device, before anything is loaded.
@@ -53,33 +70,16 @@ class DiffusersEngine:
 
     time_scale = 1.0
 
-    def __init__(
-        self,
-        model: str | Path,
-        *,
-        dtype: str = "auto",
-        device: str = "auto",
-        memory_profile: str = "full",
-        guidance: float | None = None,
-        negative_prompt: str = "",
-        width: int | None = None,
-        height: int | None = None,
-        max_sequence_length: int | None = None,
-        embedding_cache_size: int = 64,
-    ) -> None:
-        if dtype not in DTYPES:
-            raise ConfigurationError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
-        self.model = str(model)
-        self.device = find_device(device)
-        self._memory = DeviceMemory(self.device)
-        self.memory_profile = find_memory_profile(memory_profile, self.device)
-        self.dtype = dtype if dtype != "auto" else "float16" if self.device.startswith("cuda") else "float32"
-        self.guidance = guidance
-        self.negative_prompt = negative_prompt
-        self.width, self.height = width, height
-        self.max_sequence_length = max_sequence_length
+    def __init__(self, model: str | Path, *, embedding_cache_size: int = 64, **settings: Any) -> None:
+        self.settings = DiffusersSettings(model=str(model), **settings)
+        self.device = find_device(self.settings.device)
+        self.memory_profile = find_memory_profile(self.settings.memory_profile, self.device)
+        default_dtype = "float16" if self.device.startswith("cuda") else "float32"
+        self.dtype = default_dtype if self.settings.dtype == "auto" else self.settings.dtype
+        self.guidance, self.width, self.height = self.settings.guidance, self.settings.width, self.settings.height
         self.pipeline: Any = None
         self.embed = functools.lru_cache(embedding_cache_size)(self._encode)
+        self._memory = DeviceMemory(self.device)
         self._accepted: frozenset[str] = frozenset()
         self._schedule: NoiseSchedule | None = None
         self._default_tokens: int | None = None
@@ -94,7 +94,7 @@ class DiffusersEngine:
         import torch
 
         self.pipeline = pipeline = load_pipeline(
-            self.model, self.memory_profile, self.device, getattr(torch, self.dtype)
+            self.settings.model, self.memory_profile, self.device, getattr(torch, self.dtype)
         )
         call = inspect.signature(pipeline.__call__).parameters
         self._accepted = frozenset(call)
@@ -114,17 +114,11 @@ class DiffusersEngine:
         self._max_side = (getattr(config, "pos_embed_max_size", None) or 0) * scale * patch
 
     def _refuse_unknown_settings(self) -> None:
-        given = {
-            "guidance": ("guidance_scale", self.guidance),
-            "negative_prompt": ("negative_prompt", self.negative_prompt or None),
-            "width": ("width", self.width),
-            "height": ("height", self.height),
-            "max_sequence_length": ("max_sequence_length", self.max_sequence_length),
-        }
-        for setting, (argument, value) in given.items():
-            if value is not None and argument not in self._accepted:
+        for setting in ("guidance", "negative_prompt", "width", "height", "max_sequence_length"):
+            argument = "guidance_scale" if setting == "guidance" else setting
+            if getattr(self.settings, setting) not in (None, "") and argument not in self._accepted:
                 raise ModelLoadFailed(
-                    f"{setting} has no effect: a {type(self.pipeline).__name__}, as in {self.model}, takes no "
+                    f"{setting} has no effect: a {type(self.pipeline).__name__}, as in {self.settings.model}, takes no "
                     f"{argument}; leave it out"
                 )
 
@@ -195,7 +189,7 @@ class DiffusersEngine:
         arguments = self._arguments(task) | self._prompt_arguments(task)
         limit = arguments.get("max_sequence_length", self._default_tokens)
         cut = tokens_cut(self.pipeline, task.prompt, limit)
-        negative_cut = tokens_cut(self.pipeline, self.negative_prompt, limit) if self._is_guided(task) else {}
+        negative_cut = tokens_cut(self.pipeline, self.settings.negative_prompt, limit) if self._is_guided(task) else {}
         encoded_s = last_step_s = time.perf_counter()
 
         def after_call(steps_done: int) -> None:
@@ -253,19 +247,19 @@ class DiffusersEngine:
             "guidance_scale": self._guidance(task),
             "output_type": "pil",
             "sigmas": flow_match_sigmas(self.pipeline.scheduler, steps),
-            "max_sequence_length": self._sequence_length() if self._is_sd3() else self.max_sequence_length,
+            "max_sequence_length": self._sequence_length() if self._is_sd3() else self.settings.max_sequence_length,
         }
         return {name: value for name, value in arguments.items() if name in self._accepted and value is not None}
 
     def _prompt_arguments(self, task: ImageTask) -> dict[str, Any]:
         """The prompt; for pipelines of SD3 as embeddings from the cache."""
         if not self._is_sd3():
-            negative = {"negative_prompt": self.negative_prompt} if self.negative_prompt else {}
+            negative = {"negative_prompt": self.settings.negative_prompt} if self.settings.negative_prompt else {}
             return {"prompt": task.prompt} | (negative if "negative_prompt" in self._accepted else {})
         embeds, pooled = self.embed(task.prompt)
         arguments = {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
         if self._is_guided(task):
-            embeds, pooled = self.embed(self.negative_prompt)
+            embeds, pooled = self.embed(self.settings.negative_prompt)
             arguments |= {"negative_prompt_embeds": embeds, "negative_pooled_prompt_embeds": pooled}
         return arguments
 
@@ -292,7 +286,7 @@ class DiffusersEngine:
 
     def _sequence_length(self) -> int:
         default = 0 if self.pipeline.text_encoder_3 is None else 256
-        return default if self.max_sequence_length is None else self.max_sequence_length
+        return default if self.settings.max_sequence_length is None else self.settings.max_sequence_length
 
     def _is_sd3(self) -> bool:
         return type(self.pipeline).__name__ == "StableDiffusion3Pipeline"
@@ -308,7 +302,7 @@ class DiffusersEngine:
         """Model, device, number format, memory profile and default size (None before ``load`` if it decides)."""
         return EngineDescription(
             kind="diffusers",
-            model=self.model,
+            model=self.settings.model,
             device=self.device,
             dtype=self.dtype,
             memory_profile=self.memory_profile.name,

@@ -11,7 +11,8 @@ from pydantic import Field
 
 from lad_rllib.declared import Declared, Text, declared, shown
 from lad_rllib.edge.fit import DelayFit
-from lad_rllib.edge.task import MAX_SIDE, MAX_TRANSFER_MBIT, SIZE_MULTIPLE
+from lad_rllib.edge.settings import Side
+from lad_rllib.edge.task import MAX_TRANSFER_MBIT
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.text_files import read_structured
 
@@ -20,9 +21,6 @@ MAX_DURATION_S = 1e6
 
 MAX_JITTER = 100.0
 """Maximum of the coefficient of variation."""
-
-Side = Annotated[int, Field(ge=SIZE_MULTIPLE, le=MAX_SIDE, multiple_of=SIZE_MULTIPLE)]
-"""Width or height of an image [pixel]."""
 
 _Duration = Annotated[float, Field(ge=0, le=MAX_DURATION_S)]
 

@@ -1,0 +1,35 @@
+"""What an edge server is told: declared once, for servers in code and for entries of a fleet file."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from lad_rllib.declared import Declared
+from lad_rllib.edge.task import MAX_SIDE, SIZE_MULTIPLE
+
+MAX_QUEUE_LIMIT = 4096
+"""Tasks that may wait at one server; as an actor it keeps a thread for each."""
+
+Positive = Annotated[float, Field(gt=0, le=1e9)]
+
+Side = Annotated[int, Field(ge=SIZE_MULTIPLE, le=MAX_SIDE, multiple_of=SIZE_MULTIPLE)]
+"""Width or height of an image [pixel]."""
+
+Size = Annotated[list[Side], Field(min_length=2, max_length=2)]
+
+
+class ServerSettings(Declared):
+    """What an edge server is told, besides its name and its engine."""
+
+    link_rate_mbit_per_s: Positive | None = None
+    """Rate of an emulated link to and from the server [Mbit/s]: input and image arrive so much later; null: no link."""
+    queue_limit: Annotated[int, Field(ge=1, le=MAX_QUEUE_LIMIT)] = 64
+    """Tasks that may wait beside the running one; further ones are refused."""
+    stall_s: Positive = 300.0
+    """Unhealthy if the running task did no step for so long [s]."""
+    allowed_sizes: Annotated[list[Size], Field(min_length=1)] | None = None
+    """Sizes (width, height) that are served [pixel]; null: all that the engine can."""
+    warm_up_sizes: list[Size] | None = None
+    """Sizes that run once before it is ready [pixel]; null: the engine's default size; ``[]``: none."""
