@@ -96,7 +96,7 @@ class ImageTask:
             if isinstance(value, np.generic):
                 object.__setattr__(self, name, value.item())
         if not isinstance(self.task_id, str) or not self.task_id:
-            raise InvalidRequest(f"task_id must be a text that is not empty, got {shown(self.task_id)}")
+            raise InvalidRequest(f"task_id must be a non-empty text, got {shown(self.task_id)}")
         for name in ("task_id", "prompt"):
             broken = half_character(getattr(self, name))
             if broken is not None:
