@@ -1,22 +1,33 @@
 """Server kinds of another package, and the schema of fleet files with every kind that is installed."""
 
-import io
 import sys
-from pathlib import Path
 
 import jsonschema
-import numpy as np
 import pytest
 import yaml
-from PIL import Image
 
+from lad_rllib.edge import ImageTask
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.fleet import SHIPPED_FLEETS, Fleet, FleetModel, fleet_schema, load_fleet
+from lad_rllib.fleet import SHIPPED_FLEETS, Fleet, fleet_schema, load_fleet
 from lad_rllib.fleet.spec import shipped_fleets_path
-from lad_rllib.scheduling import make_heuristic
-from lad_rllib.service import Dispatcher, image_tasks
 
-PACKAGE = Path(__file__).with_name("outside_package")
+SOURCE = """
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from lad_rllib.edge import EmulatedEngine
+from lad_rllib.fleet import ServerSpec
+
+
+class WavesServer(ServerSpec):
+    kind: Literal["waves"] = "waves"
+    side: Annotated[int, Field(ge=8, le=512, multiple_of=8)] = 64
+    \"\"\"Width and height of images [pixel].\"\"\"
+
+    def make_engine(self, time_scale):
+        return EmulatedEngine("h100", time_scale=0.01)
+"""
 FILE = """
 stations: 3
 servers:
@@ -32,7 +43,7 @@ def installed(tmp_path, monkeypatch):
     metadata.mkdir(parents=True)
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: waves_server\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text("[lad_rllib.server_kinds]\nwaves = waves_server:WavesServer\n")
-    (metadata.parent / "waves_server.py").write_text((PACKAGE / "waves_server.py").read_text())
+    (metadata.parent / "waves_server.py").write_text(SOURCE)
     monkeypatch.syspath_prepend(metadata.parent)
     yield
     sys.modules.pop("waves_server", None)
@@ -45,19 +56,16 @@ def fleet_file(tmp_path):
     return file
 
 
-def test_servers_of_another_package_are_described_in_a_file_and_serve_under_the_dispatcher(installed, fleet_file):
+def test_servers_of_another_package_are_described_in_a_file_beside_others(installed, fleet_file):
     spec = load_fleet(fleet_file)
-    assert [server.name for server in spec.servers] == ["waves-0-0", "waves-0-1", "slow"]
+    assert [(server.name, server.kind) for server in spec.servers] == [
+        ("waves-0-0", "waves"),
+        ("waves-0-1", "waves"),
+        ("slow", "emulated"),
+    ]
     assert load_fleet(spec.to_dict()) == spec
-    tasks = image_tasks(["a red seven"], 12, np.random.default_rng(0), num_stations=3, denoising_steps=(2, 6))
     with Fleet.start(spec, in_process=True) as fleet:
-        model = FleetModel.from_fits(spec, fleet.profile((1, 4, 16), repeats=1))
-        with Dispatcher(fleet.servers, model.network, model.work, make_heuristic("round-robin"), seed=1) as dispatcher:
-            deliveries = dispatcher.run(tasks, timeout_s=60)
-    assert [delivery.error for delivery in deliveries] == [None] * 12
-    painted = [delivery for delivery in deliveries if delivery.record.model == "waves"]
-    assert {delivery.server for delivery in painted} == {"waves-0-0", "waves-0-1"}
-    assert Image.open(io.BytesIO(painted[0].png)).size == (32, 32) and painted[0].record.denoise_s > 0
+        assert fleet.servers[0].generate(ImageTask("a", "waves", 3)).record.model == "h100"
 
 
 @pytest.mark.parametrize(
