@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 
+from lad_rllib.algorithms.registry import CONFIGS
 from lad_rllib.cli.main import parser
 from lad_rllib.declared import Declared
 from lad_rllib.fleet.server_spec import SERVER_KINDS, ServerSpec
@@ -51,7 +52,7 @@ _NOT_SHOWN = (argparse._HelpAction, argparse._SubParsersAction)
 def _shown(of: argparse.ArgumentParser, action: argparse.Action) -> str:
     """An option with what follows it."""
     values = "" if action.nargs == 0 else of._get_formatter()._format_args(action, _metavar(action))
-    return f"`{_cell(' '.join([*action.option_strings[:1], values]).strip())}`"
+    return f"`{' '.join([*action.option_strings[:1], values]).strip()}`"  # within code a bar needs no escape
 
 
 def _metavar(action: argparse.Action) -> str:
@@ -69,6 +70,12 @@ def _cell(text: str) -> str:
 def settings() -> str:
     """Every group of a settings file."""
     return "\n".join(f"## {_title(name)}\n\n{markdown_table(group)}" for name, group in setting_groups().items())
+
+
+def training() -> str:
+    """What ``training()`` of each algorithm takes."""
+    names = list(CONFIGS)
+    return "\n".join(f"### `{name}`\n\n{_table(CONFIGS[name].hyperparameters)}" for name in names)
 
 
 def penalties() -> str:
@@ -115,5 +122,6 @@ PARTS: dict[str, Callable[[], str]] = {
     "fleet-file": fleet_file,
     "penalties": penalties,
     "settings": settings,
+    "training": training,
 }
 """What a page can ask for."""

@@ -36,7 +36,7 @@ for _name in ALGORITHMS:
 FENCED = re.compile(r"(^```.*?^```)", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s#]+)(#[^)\s]*)?\)")
 GENERATED = re.compile(r"<!-- generated: ([\w-]+) -->")
-SPHINX_ROLE = re.compile(r":(?:class|func|meth|mod|data|attr|exc):(?=<(?:a|code)\b)")
+SPHINX_ROLE = re.compile(r":(?:class|func|meth|mod|data|attr|exc):<code>(?:~[\w.]*\.)?(\w[\w.]*)</code>")
 
 
 def on_config(config: Any) -> None:
@@ -68,7 +68,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 def on_page_content(html: str, **_: Any) -> str:
     """Take Sphinx's roles out of docstrings."""
-    return SPHINX_ROLE.sub("", html)
+    return SPHINX_ROLE.sub(r"<code>\1</code>", html)
 
 
 def source_of(uri: str) -> Path:
