@@ -13,6 +13,7 @@ from lad_rllib.registry import register, register_with_gymnasium
 
 if TYPE_CHECKING:
     from lad_rllib.algorithms import (
+        CONFIGS,
         D2SACTS,
         DQNTS,
         LADPMD,
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
         LADTSConfig,
         SACTSConfig,
     )
+    from lad_rllib.algorithms.common.config import FleetConfig
     from lad_rllib.algorithms.common.policy import FleetPolicy
+    from lad_rllib.algorithms.soft_actor_critic import SoftActorCriticConfig
     from lad_rllib.edge import (
         DiffusersEngine,
         EdgeError,
@@ -44,9 +47,17 @@ if TYPE_CHECKING:
         YardstickCallback,
     )
     from lad_rllib.errors import ConfigurationError, TrainingDiverged
-    from lad_rllib.fleet import Fleet, FleetSpec, calibrate, load_fleet
+    from lad_rllib.fleet import (
+        SERVER_KINDS,
+        Fleet,
+        FleetSpec,
+        ServerSpec,
+        calibrate,
+        load_fleet,
+    )
     from lad_rllib.scheduling import (
         HEURISTICS,
+        Heuristic,
         Scheduler,
         lower_bound_s,
         make_heuristic,
@@ -55,8 +66,12 @@ if TYPE_CHECKING:
     )
     from lad_rllib.service import Delivery, Dispatcher, fit_fleet
     from lad_rllib.simulator import (
+        ARRIVALS,
+        PENALTIES,
+        DelayPenalty,
         EdgeNetwork,
         Setting,
+        SyntheticFields,
         build_setting,
         load_setting,
         marginal_costs_s,
@@ -112,29 +127,40 @@ __all__ = [
     "play",
     "register",
     "schedule_quality",
+    "CONFIGS",
+    "FleetConfig",
+    "SoftActorCriticConfig",
+    "SERVER_KINDS",
+    "ServerSpec",
+    "Heuristic",
+    "ARRIVALS",
+    "PENALTIES",
+    "DelayPenalty",
+    "SyntheticFields",
 ]
 
 _NAMES_OF_ROOM = {
     "algorithms": (
-        *("D2SACTS", "DQNTS", "LADPMD", "LADTS", "SACTS"),
-        *("D2SACTSConfig", "DQNTSConfig", "LADPMDConfig", "LADTSConfig", "SACTSConfig"),
+        "CONFIGS D2SACTS D2SACTSConfig DQNTS DQNTSConfig LADPMD LADPMDConfig LADTS LADTSConfig SACTS SACTSConfig"
     ),
-    "algorithms.common.policy": ("FleetPolicy",),
+    "algorithms.common.config": "FleetConfig",
+    "algorithms.common.policy": "FleetPolicy",
+    "algorithms.soft_actor_critic": "SoftActorCriticConfig",
     "edge": (
-        *("DiffusersEngine", "EdgeError", "EdgeServer", "EmulatedEngine", "ImageTask", "RemoteEdgeServer"),
-        *("TaskRecord", "TaskResult", "edge_server_actor"),
+        "DiffusersEngine edge_server_actor EdgeError EdgeServer EmulatedEngine ImageTask RemoteEdgeServer "
+        "TaskRecord TaskResult"
     ),
-    "envs": (
-        *("FleetVectorEnv", "LiveFleetVectorEnv", "StationMultiAgentEnv"),
-        *("StationCallback", "YardstickCallback"),
+    "envs": "FleetVectorEnv LiveFleetVectorEnv StationCallback StationMultiAgentEnv YardstickCallback",
+    "errors": "ConfigurationError TrainingDiverged",
+    "fleet": "calibrate Fleet FleetSpec load_fleet SERVER_KINDS ServerSpec",
+    "scheduling": "Heuristic HEURISTICS lower_bound_s make_heuristic play schedule_quality Scheduler",
+    "service": "Delivery Dispatcher fit_fleet",
+    "simulator": (
+        "ARRIVALS build_setting DelayPenalty EdgeNetwork load_setting marginal_costs_s PENALTIES Setting "
+        "SyntheticFields"
     ),
-    "errors": ("ConfigurationError", "TrainingDiverged"),
-    "fleet": ("Fleet", "FleetSpec", "calibrate", "load_fleet"),
-    "scheduling": ("HEURISTICS", "Scheduler", "lower_bound_s", "make_heuristic", "play", "schedule_quality"),
-    "service": ("Delivery", "Dispatcher", "fit_fleet"),
-    "simulator": ("EdgeNetwork", "Setting", "build_setting", "load_setting", "marginal_costs_s"),
 }
-_ROOM_OF_NAME = {name: room for room, names in _NAMES_OF_ROOM.items() for name in names}
+_ROOM_OF_NAME = {name: room for room, names in _NAMES_OF_ROOM.items() for name in names.split()}
 
 register_with_gymnasium()
 
