@@ -29,7 +29,7 @@ SIZE_MULTIPLE = 8
 """Image sides are multiples of this many pixels: every latent image model reduces by at least as much."""
 
 REQUEST_OVERHEAD_BYTES = 2048
-"""Bytes of a request beside its prompt, as in the rules for recorded requests (docs/traces.md)."""
+"""Bytes of a request beside its prompt, as in the rules for recorded requests (docs/reference/request-log.md)."""
 
 _NUMBERS = ("denoising_steps", "width", "height", "seed", "guidance", "deadline_s", "station", "input_mbit")
 """Fields that may be NumPy's numbers, which are turned into Python's."""
