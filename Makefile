@@ -31,16 +31,16 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 
 demo: $(STAMP) ## train two policies on the paper's setting, compare, then send ten prompts to five real pipelines
 	@echo "The paper's method: each base station learns from the delays of its own tasks."
-	$(BIN)/python experiments/train.py --episodes 40 --seed 1 --output results/demo --overwrite
+	$(BIN)/lad-rllib train --episodes 40 --seed 1 --output results/demo --overwrite
 	@echo; echo "LAD-TS for the delay of all tasks: what beats the greedy oracle."
-	$(BIN)/python experiments/train.py --algorithm lad-pmd --episodes 20 --seed 1 --output results/demo/system \
+	$(BIN)/lad-rllib train --algorithm lad-pmd --episodes 20 --seed 1 --output results/demo/system \
 		--overwrite
 	@echo; echo "Both policies, the oracle and heuristics on the same fresh arrivals."
-	$(BIN)/python experiments/evaluate.py --checkpoint results/demo/checkpoint results/demo/system/checkpoint
+	$(BIN)/lad-rllib evaluate --checkpoint results/demo/checkpoint results/demo/system/checkpoint
 	@echo; echo "Five real edge servers of the embedded model: measure them, train in the simulator of them, send prompts."
-	$(BIN)/python experiments/calibrate.py --fleet digits --in-process --step-counts 2 6 10 --held-out 8 --repeats 1 \
+	$(BIN)/lad-rllib fleet calibrate --fleet digits --in-process --step-counts 2 6 10 --held-out 8 --repeats 1 \
 		--no-check --output results/demo/calibration
-	$(BIN)/python experiments/train.py --setting results/demo/calibration/setting.yaml --episodes 60 --seed 1 \
+	$(BIN)/lad-rllib train --setting results/demo/calibration/setting.yaml --episodes 60 --seed 1 \
 		--output results/demo/digits --overwrite
 	$(BIN)/lad-rllib generate --fleet digits --checkpoint results/demo/digits/checkpoint --tasks 10 \
 		--output results/demo/images --overwrite

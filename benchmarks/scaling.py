@@ -135,11 +135,11 @@ def run(parsed: argparse.Namespace) -> int:
     import ray
     import torch
 
-    from lad_rllib.cli import options as shared
     from lad_rllib.runs import cluster
+    from lad_rllib.runs.options import check_at_least
     from lad_rllib.runs.output_folder import writable_folder
 
-    shared.check_at_least(1, parsed, "episodes", "repeats")
+    check_at_least(1, parsed, "episodes", "repeats")
     folder = writable_folder(parsed.output)
     torch.set_num_threads(1)
     base, slots = (Point(stations=3, servers=3), SMOKE_SLOTS) if parsed.smoke else (Point(), 60)
@@ -165,16 +165,17 @@ def run(parsed: argparse.Namespace) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """Run from the command line."""
-    from lad_rllib.cli.flags import add_cluster_arguments, add_smoke_argument
-    from lad_rllib.cli.main import run_command
+    from lad_rllib.cli.flags import add_options, add_smoke
+    from lad_rllib.runs.command import run_command
+    from lad_rllib.runs.options import RayOptions
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--axes", nargs="+", choices=AXES, default=list(AXES), help="what to change (default: all)")
     parser.add_argument("--episodes", type=int, default=2, help="episodes of one measurement (default: 2)")
     parser.add_argument("--repeats", type=int, default=5, help="measurements of each point (default: 5)")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results", help="folder for the results")
-    add_cluster_arguments(parser)
-    add_smoke_argument(parser, episodes=1, repeats=1)
+    add_options(parser, RayOptions)
+    add_smoke(parser, episodes=1, repeats=1)
     parsed = parser.parse_args(argv)
     parsed.command = "scaling"
     warnings.filterwarnings("ignore")

@@ -27,8 +27,8 @@ from experiments.comparison.runs import Case, CaseRuns, add_run_arguments  # noq
 from lad_rllib import names  # noqa: E402
 from lad_rllib.algorithms.lad_ts import PRESETS  # noqa: E402
 from lad_rllib.cli import flags  # noqa: E402
-from lad_rllib.cli.main import run_command  # noqa: E402
 from lad_rllib.errors import ConfigurationError  # noqa: E402
+from lad_rllib.runs.command import run_command  # noqa: E402
 
 WINDOW = 10
 NOTHING = "nothing"
@@ -62,7 +62,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--bases", nargs="+", choices=tuple(PRESETS), default=list(PRESETS), metavar="PRESET")
     parser.add_argument("--variants", nargs="*", choices=VARIANTS, default=list(VARIANTS), metavar="SETTING")
     parser.add_argument("--estimate", action="store_true", help="print how long it takes, and end")
-    flags.add_smoke_argument(
+    flags.add_smoke(
         parser,
         setting="small",
         seeds=1,

@@ -23,11 +23,12 @@ from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS
 
 from lad_rllib import names
 from lad_rllib.cli import flags
-from lad_rllib.cli.main import run_command
-from lad_rllib.cli.options import check_at_least, setting_spec
 from lad_rllib.envs import StationCallback, StationMultiAgentEnv
 from lad_rllib.registry import STATION_ENV, register
 from lad_rllib.runs import cluster
+from lad_rllib.runs.command import run_command
+from lad_rllib.runs.configuration import setting_spec
+from lad_rllib.runs.options import RayOptions, SettingOptions, StorageOptions, check_at_least
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.run_folder import RunFolder
 from lad_rllib.runs.storage import SharedCopy
@@ -149,11 +150,10 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--output", metavar="DIR", help="output folder (default: results/ALGORITHM)")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier run in the output folder")
     parser.add_argument("--resume", action="store_true", help="go on with the run in the output folder or storage")
-    flags.add_setting_arguments(parser)
-    group = parser.add_argument_group("cluster")
-    flags.add_cluster_arguments(group)
-    flags.add_storage_argument(group)
-    flags.add_smoke_argument(parser, setting="small", iterations=2, decisions=300)
+    flags.add_options(parser, SettingOptions)
+    flags.add_options(parser, RayOptions)
+    flags.add_options(parser, StorageOptions)
+    flags.add_smoke(parser, setting="small", iterations=2, decisions=300)
     parsed = parser.parse_args(argv)
     parsed.command = "any_rllib_algorithm"
     return parsed

@@ -27,9 +27,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from experiments.comparison import pictures, tables  # noqa: E402
 from experiments.comparison.runs import Case, CaseRuns, add_run_arguments, case_setting  # noqa: E402
 from lad_rllib.cli import flags  # noqa: E402
-from lad_rllib.cli.evaluate import bound_row, comparison_table, evaluation_arrivals  # noqa: E402
-from lad_rllib.cli.main import run_command  # noqa: E402
 from lad_rllib.errors import ConfigurationError  # noqa: E402
+from lad_rllib.runs.command import run_command  # noqa: E402
+from lad_rllib.runs.evaluate import bound_row, comparison_table, evaluation_arrivals  # noqa: E402
 from lad_rllib.scheduling import EpisodeRecord, lower_bound_s, make_heuristic, play  # noqa: E402
 from lad_rllib.simulator import Setting  # noqa: E402
 
@@ -145,7 +145,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--studies", nargs="+", metavar="NAME", help="only these of the parts, as the tables name them")
     parser.add_argument("--test-episodes", type=int, default=20, metavar="N", help="fresh episodes to judge on (20)")
-    flags.add_smoke_argument(
+    flags.add_smoke(
         parser, setting="small", seeds=1, episodes=2, checkpoint_every=1, test_episodes=2, parts=["budgets", "tails"]
     )
     parsed = parser.parse_args(arguments)

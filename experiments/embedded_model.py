@@ -23,10 +23,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from lad_rllib.cli import flags  # noqa: E402
-from lad_rllib.cli.main import run_command  # noqa: E402
 from lad_rllib.edge.embedded import embedded_model_path  # noqa: E402
 from lad_rllib.errors import ConfigurationError  # noqa: E402
 from lad_rllib.runs import cluster  # noqa: E402
+from lad_rllib.runs.command import run_command  # noqa: E402
+from lad_rllib.runs.options import RayOptions, StorageOptions  # noqa: E402
 from lad_rllib.runs.rows import ResultRows  # noqa: E402
 from lad_rllib.runs.storage import SharedCopy, Storage  # noqa: E402
 
@@ -118,9 +119,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     evaluate.add_argument("--resume", action="store_true", help="keep the rows that are there")
     evaluate.set_defaults(action=run_evaluation)
     for command in (train, evaluate):
-        group = command.add_argument_group("cluster (the work as one task; default: in this process)")
-        flags.add_cluster_arguments(group)
-        flags.add_storage_argument(group)
+        flags.add_options(command, RayOptions)
+        flags.add_options(command, StorageOptions)
         command.add_argument("--smoke", action="store_true", help="on little data, few steps: does it run?")
     options = parser.parse_args(arguments)
     options.command = "embedded_model"

@@ -27,11 +27,12 @@ from experiments.comparison.runs import (  # noqa: E402
     shared_configuration,
 )
 from lad_rllib import names  # noqa: E402
-from lad_rllib.cli import flags, run_configuration  # noqa: E402
-from lad_rllib.cli import options as shared  # noqa: E402
-from lad_rllib.cli.main import run_command  # noqa: E402
+from lad_rllib.cli import flags  # noqa: E402
 from lad_rllib.errors import ConfigurationError  # noqa: E402
 from lad_rllib.runs import cluster  # noqa: E402
+from lad_rllib.runs.command import run_command  # noqa: E402
+from lad_rllib.runs.configuration import algorithm_config  # noqa: E402
+from lad_rllib.runs.options import check_at_least  # noqa: E402
 from lad_rllib.runs.output_folder import writable_folder  # noqa: E402
 from lad_rllib.runs.provenance import command_line, source_commit  # noqa: E402
 from lad_rllib.runs.storage import SharedCopy  # noqa: E402
@@ -46,7 +47,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_run_arguments(parser, output="results/learning", seeds=5, episodes=100)
     add_methods_argument(parser, [OURS])
-    flags.add_smoke_argument(parser, setting="small", seeds=2, episodes=4, checkpoint_every=1)
+    flags.add_smoke(parser, setting="small", seeds=2, episodes=4, checkpoint_every=1)
     parsed = parser.parse_args(arguments)
     parsed.command = "learning"
     return parsed
@@ -62,7 +63,7 @@ def run(parsed: argparse.Namespace) -> int:
     from lad_rllib.runs.search_space import SearchSpace
 
     quiet_tune()
-    shared.check_at_least(1, parsed, "seeds", "episodes", "checkpoint_every")
+    check_at_least(1, parsed, "seeds", "episodes", "checkpoint_every")
     output = writable_folder(parsed.output)
     configuration = shared_configuration(parsed, [Case(OURS, OURS)])
     preset = configuration["training"].get("preset", "published_code")
@@ -71,7 +72,7 @@ def run(parsed: argparse.Namespace) -> int:
     copy = SharedCopy(output, parsed.storage_path, f"{stem}-results")
     plan = SearchPlan(
         name=stem,
-        algorithm=run_configuration.algorithm_config(configuration),
+        algorithm=algorithm_config(configuration),
         space=SearchSpace({}, {}),
         given=({},),
         scheduler="none",

@@ -29,12 +29,12 @@ from lad_rllib import names
 from lad_rllib.algorithms.common.policy import FleetPolicy
 from lad_rllib.algorithms.lad_ts import LADTS, LADTSConfig
 from lad_rllib.cli import flags
-from lad_rllib.cli import options as shared
-from lad_rllib.cli.main import run_command
 from lad_rllib.envs import FleetVectorEnv, LiveFleetVectorEnv, YardstickCallback
 from lad_rllib.fleet import Fleet, FleetModel, FleetSpec, calibrate, load_fleet
 from lad_rllib.runs import cluster as ray_cluster
+from lad_rllib.runs.command import run_command
 from lad_rllib.runs.local_ray import on_loopback
+from lad_rllib.runs.options import RayOptions, StorageOptions, check_at_least
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.provenance import command_line
 from lad_rllib.runs.rows import ResultRows
@@ -63,12 +63,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--slots", type=int, default=60, help="slots of an episode (60)")
     parser.add_argument("--max-tasks", type=int, default=14, help="most tasks of a station in a slot (14)")
     parser.add_argument("--load", type=float, default=1.2, help="work that arrives over what the servers can do (1.2)")
-    flags.add_cluster_arguments(parser.add_argument_group("cluster (default: two nodes are started here)"))
+    flags.add_options(parser, RayOptions)
     parser.add_argument("--output", default="results/live_training", metavar="DIR", help="(results/live_training)")
     parser.add_argument("--resume", action="store_true", help="keep the seeds that are complete in the output folder")
-    flags.add_storage_argument(parser)
+    flags.add_options(parser, StorageOptions)
     small = {"seeds": 1, "episodes": 2, "simulated_episodes": 2, "slots": 4, "max_tasks": 3}
-    flags.add_smoke_argument(parser, **small)
+    flags.add_smoke(parser, **small)
     parsed = parser.parse_args(arguments)
     parsed.command = "live_training"
     return parsed
@@ -76,9 +76,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def run(parsed: argparse.Namespace) -> int:
     """Train, evaluate and write; returns the exit status."""
-    shared.check_at_least(
-        1, parsed, "seeds", "episodes", "simulated_episodes", "evaluation_episodes", "num_env_runners"
-    )
+    check_at_least(1, parsed, "seeds", "episodes", "simulated_episodes", "evaluation_episodes", "num_env_runners")
     output = writable_folder(parsed.output)
     spec = fleet_of(parsed)
     copy = SharedCopy(output, parsed.storage_path)

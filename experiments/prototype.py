@@ -19,13 +19,13 @@ from rich.console import Console
 from rich.progress import Progress
 
 from lad_rllib.cli import flags
-from lad_rllib.cli import options as shared
-from lad_rllib.cli.main import run_command
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import FleetSpec, load_fleet
 from lad_rllib.names import HEURISTICS, LEARNED  # noqa: E402
 from lad_rllib.runs import live
+from lad_rllib.runs.command import run_command
 from lad_rllib.runs.contact_sheet import save_contact_sheet
+from lad_rllib.runs.options import FleetOptions, StorageOptions, check_seed  # noqa: E402
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.rows import ResultRows
 from lad_rllib.runs.storage import SharedCopy
@@ -46,7 +46,7 @@ WITHOUT_LEARNING = ("greedy-oracle", "water-filling", "least-loaded", "round-rob
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    flags.add_fleet_arguments(parser)
+    flags.add_options(parser, FleetOptions)
     parser.add_argument("--checkpoint", metavar="DIR", help="trained policy; without one LAD-TS is left out")
     parser.add_argument(
         "--schedulers", nargs="+", choices=(LEARNED, *HEURISTICS), metavar="NAME", help="whom to compare"
@@ -58,8 +58,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--keep-images", action="store_true", help="keep every image, in images/SCHEDULER-N/")
     parser.add_argument("--output", default="results/prototype", metavar="DIR", help="output folder")
     parser.add_argument("--resume", action="store_true", help="keep the runs that are in the output folder or storage")
-    flags.add_storage_argument(parser)
-    flags.add_smoke_argument(parser, tasks=(1, 10))
+    flags.add_options(parser, StorageOptions)
+    flags.add_smoke(parser, tasks=(1, 10))
     parsed = parser.parse_args(arguments)
     parsed.command = "prototype"
     return parsed
@@ -70,7 +70,7 @@ def run(parsed: argparse.Namespace) -> int:
     numbers = tuple(dict.fromkeys(parsed.tasks))
     if min(numbers) < 1:
         raise ConfigurationError(f"--tasks must be at least 1, got {min(numbers)}")
-    shared.check_seed(parsed.seed)
+    check_seed(parsed.seed)
     spec = load_fleet(parsed.fleet)
     names = parsed.schedulers or _all_schedulers(spec, parsed.checkpoint)
     deciders = {name: live.Decider(name, parsed.checkpoint) for name in names}

@@ -29,8 +29,8 @@ from experiments.comparison.runs import METHODS, Case, CaseRuns, add_methods_arg
 from lad_rllib import names  # noqa: E402
 from lad_rllib.algorithms import CONFIGS  # noqa: E402
 from lad_rllib.cli import flags  # noqa: E402
-from lad_rllib.cli.main import run_command  # noqa: E402
 from lad_rllib.errors import ConfigurationError  # noqa: E402
+from lad_rllib.runs.command import run_command  # noqa: E402
 
 WINDOW = 10
 """Episodes at the end of a run that count."""
@@ -97,7 +97,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--points", nargs="+", metavar="SWEEP=VALUE", help="these points only, of the sweeps that are named"
     )
     parser.add_argument("--estimate", action="store_true", help="print how long it takes, and end")
-    flags.add_smoke_argument(
+    flags.add_smoke(
         parser,
         setting="small",
         seeds=1,

@@ -37,9 +37,9 @@ from experiments.comparison.runs import (  # noqa: E402
 )
 from lad_rllib import names  # noqa: E402
 from lad_rllib.cli import flags  # noqa: E402
-from lad_rllib.cli.evaluate import comparison_table, evaluation_arrivals  # noqa: E402
-from lad_rllib.cli.main import run_command  # noqa: E402
 from lad_rllib.errors import ConfigurationError  # noqa: E402
+from lad_rllib.runs.command import run_command  # noqa: E402
+from lad_rllib.runs.evaluate import comparison_table, evaluation_arrivals  # noqa: E402
 from lad_rllib.scheduling import EpisodeRecord, make_heuristic, play, possible_heuristics  # noqa: E402
 from lad_rllib.simulator import Setting  # noqa: E402
 
@@ -75,7 +75,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--work", nargs="+", choices=tuple(WORKS), default=list(WORKS), help="what schedulers are told of it (both)"
     )
     parser.set_defaults(setting=None)
-    flags.add_smoke_argument(
+    flags.add_smoke(
         parser,
         seeds=1,
         episodes=2,

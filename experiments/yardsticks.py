@@ -24,10 +24,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lad_rllib.cli import flags
-from lad_rllib.cli import options as shared
-from lad_rllib.cli.evaluate import evaluation_arrivals
-from lad_rllib.cli.main import run_command
 from lad_rllib.errors import ConfigurationError
+from lad_rllib.runs.command import run_command
+from lad_rllib.runs.configuration import setting_spec
+from lad_rllib.runs.evaluate import evaluation_arrivals
+from lad_rllib.runs.options import SettingOptions, check_at_least
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.provenance import command_line, source_commit
 from lad_rllib.runs.rows import ResultRows
@@ -93,7 +94,7 @@ class Study:
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    flags.add_setting_arguments(parser)
+    flags.add_options(parser, SettingOptions)
     parser.add_argument(
         "--vary-max-tasks",
         type=int,
@@ -112,7 +113,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--output", default="results/yardsticks", metavar="DIR", help="(results/yardsticks)")
     parser.add_argument("--resume", action="store_true", help="keep the rows that are in the output folder")
     small = {"setting": "small", "vary_max_tasks": [4], "episodes": 2, "load_episodes": 1, "seeds": 2}
-    flags.add_smoke_argument(parser, **small, effort=0.02, load_effort=0.02, iterations=20, rounds=5)
+    flags.add_smoke(parser, **small, effort=0.02, load_effort=0.02, iterations=20, rounds=5)
     parsed = parser.parse_args(arguments)
     parsed.command = "yardsticks"
     return parsed
@@ -120,7 +121,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def run(parsed: argparse.Namespace) -> int:
     """Fit, play, search and write; returns the exit status."""
-    shared.check_at_least(1, parsed, "episodes", "load_episodes", "seeds", "iterations", "rounds")
+    check_at_least(1, parsed, "episodes", "load_episodes", "seeds", "iterations", "rounds")
     for option in ("effort", "load_effort"):
         if not getattr(parsed, option) > 0:
             name = option.replace("_", "-")
@@ -142,7 +143,7 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 def _studies(parsed: argparse.Namespace) -> list[Study]:
-    spec = shared.setting_spec(parsed)
+    spec = setting_spec(parsed)
     setting = build_setting(spec)
     main = Study(setting, setting.arrivals.max_tasks, parsed.episodes, parsed.seeds, parsed.effort)
     if isinstance(setting.arrivals, TraceArrivals) and parsed.vary_max_tasks:

@@ -160,8 +160,12 @@ def described(schema: Mapping[str, Any]) -> str:
         return f"a text of {schema.get('minLength', 0)} to {schema['maxLength']} characters"
     if "properties" in schema:
         return f"{{{', '.join(schema['properties'])}}}"
-    bounds = [f"{words} {schema[key]:g}" for key, words in _BOUNDS.items() if key in schema]
+    bounds = [f"{words} {_number(schema[key])}" for key, words in _BOUNDS.items() if key in schema]
     return " ".join([_TYPES.get(schema.get("type", ""), "another value"), " and ".join(bounds)]).strip()
+
+
+def _number(bound: float) -> str:
+    return str(bound) if isinstance(bound, int) else f"{bound:g}"
 
 
 _TYPES = {

@@ -52,14 +52,15 @@ def check(document: Document, command: str, cluster: Mapping[str, Any]) -> Itera
 
 def _parser_of(script: str) -> argparse.ArgumentParser | None:
     """The parser of a script that is one of our commands."""
-    from lad_rllib.cli.flags import COMMANDS
+    from lad_rllib.cli.commands import COMMANDS
+    from lad_rllib.cli.flags import add_options
 
     path = PurePosixPath(script)
     command = COMMANDS.get(path.stem) if path.parent == PurePosixPath("experiments") else None
     if command is None:
         return None
     parser = _Parser(allow_abbrev=False)
-    command.add_arguments(parser)
+    add_options(parser, command.options_class(), **command.smoke)
     return parser
 
 

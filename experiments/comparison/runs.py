@@ -12,10 +12,11 @@ from typing import Any
 import pandas as pd
 
 from lad_rllib import names
-from lad_rllib.cli import flags, run_configuration
-from lad_rllib.cli import options as shared
+from lad_rllib.cli import flags
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.runs import cluster
+from lad_rllib.runs.configuration import algorithm_config, resolve
+from lad_rllib.runs.options import LearningOptions, LearnOptions, ScaleOptions, SettingOptions, check_at_least
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.storage import SharedCopy
 from lad_rllib.simulator import Setting, build_setting, override_spec
@@ -49,7 +50,7 @@ class Case:
 
 def add_run_arguments(parser: argparse.ArgumentParser, *, output: str, seeds: int, episodes: int) -> None:
     """Arguments of every experiment of cases and seeds, but ``--methods`` and ``--smoke``."""
-    flags.add_setting_arguments(parser)
+    flags.add_options(parser, SettingOptions)
     parser.add_argument("--seeds", type=int, default=seeds, help=f"runs of each, with seeds 0, 1, ... ({seeds})")
     parser.add_argument("--episodes", type=int, default=episodes, help=f"episodes of each run ({episodes})")
     parser.add_argument("--max-concurrent", type=int, metavar="N", help="runs at a time (as many as there is room)")
@@ -58,9 +59,8 @@ def add_run_arguments(parser: argparse.ArgumentParser, *, output: str, seeds: in
     )
     parser.add_argument("--output", default=output, metavar="DIR", help=f"({output})")
     parser.add_argument("--resume", action="store_true", help="go on with the runs in the output folder or storage")
-    flags.add_learning_arguments(parser)
-    flags.add_scale_arguments(parser)
-    flags.without_fleet(parser)
+    flags.add_options(parser, LearningOptions)
+    flags.add_options(parser, ScaleOptions)
     parser.set_defaults(seed=0, part=None)
 
 
@@ -86,7 +86,7 @@ def shared_configuration(parsed: argparse.Namespace, cases: list[Case]) -> dict[
     """
     from lad_rllib.algorithms import CONFIGS
 
-    configuration = run_configuration.resolve(parsed)
+    configuration = resolve(flags.read(LearnOptions, parsed))
     for case in cases:
         if (needed := CONFIGS[case.method].queue_unit) and parsed.queue_unit not in ("auto", needed):
             raise ConfigurationError(
@@ -115,7 +115,7 @@ def case_config(configuration: Mapping[str, Any], case: Case) -> Any:
     changes = {"algorithm": case.method, "training": training, "setting": setting}
     if config.queue_unit is not None:
         changes["queue_unit"] = config.queue_unit
-    return run_configuration.algorithm_config(configuration | changes)
+    return algorithm_config(configuration | changes)
 
 
 class CaseRuns:
@@ -132,7 +132,7 @@ class CaseRuns:
     """
 
     def __init__(self, parsed: argparse.Namespace, stem: str, cases: list[Case]) -> None:
-        shared.check_at_least(1, parsed, "seeds", "episodes", "checkpoint_every")
+        check_at_least(1, parsed, "seeds", "episodes", "checkpoint_every")
         self.parsed, self.stem, self.cases = parsed, stem, {case.name: case for case in cases}
         if len(self.cases) < len(cases):
             raise ConfigurationError("two cases have one name; name each method or point once")

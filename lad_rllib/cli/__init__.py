@@ -1,4 +1,4 @@
-"""The command line: ``lad-rllib train`` and ``lad-rllib evaluate``; the scripts in ``experiments/`` call the same."""
+"""The command line: parsers, and what each command prints of what :mod:`lad_rllib.runs` returns."""
 
 from lad_rllib.cli.main import main
 

@@ -1,8 +1,7 @@
-"""``lad-rllib fleet``: check a fleet's file, start the fleet on a cluster, see how it is, end it."""
+"""``lad-rllib fleet``: checks a fleet's file, starts the fleet on a cluster, shows how it is, ends it."""
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections import Counter
 from collections.abc import Mapping
@@ -13,25 +12,14 @@ from lad_rllib.edge import EdgeError, ServerStatus
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import SHIPPED_FLEETS, FleetSpec, ServerSpec, load_fleet
 from lad_rllib.runs import cluster
+from lad_rllib.runs.options import FleetFileOptions, FleetListOptions, FleetUpOptions
 from lad_rllib.runs.tables import print_json, print_table
 
 
-def run(parsed: argparse.Namespace) -> int:
-    """Do one action; returns the exit status."""
-    if parsed.json and parsed.action in ("up", "down"):
-        raise ConfigurationError(f"--json is for check, list and status, not for {parsed.action}")
-    if parsed.action == "list":
-        return _list(parsed)
-    if parsed.file is None:
-        raise ConfigurationError(f"{parsed.action} needs a FILE: a fleet file, or one of {', '.join(SHIPPED_FLEETS)}")
-    if not parsed.timeout > 0:
-        raise ConfigurationError(f"--timeout must be positive, got {parsed.timeout:g}")
-    spec = load_fleet(parsed.file)
-    actions = {"up": _up, "status": _status, "down": _down, "check": _check}
-    try:
-        return actions[parsed.action](spec, parsed)
-    except EdgeError as error:
-        raise ConfigurationError(str(error)) from error
+def _spec(options: FleetFileOptions) -> FleetSpec:
+    if options.file is None:
+        raise ConfigurationError(f"a FILE is missing: give a fleet file, or one of {', '.join(SHIPPED_FLEETS)}")
+    return load_fleet(options.file)
 
 
 def _connect(address: str | None) -> None:
@@ -39,9 +27,11 @@ def _connect(address: str | None) -> None:
     cluster.connect(address or os.environ.get("RAY_ADDRESS") or "auto")
 
 
-def _check(spec: FleetSpec, parsed: argparse.Namespace) -> int:
+def check(options: FleetFileOptions, *, as_json: bool) -> int:
+    """Show what a fleet file means, without starting anything."""
+    spec = _spec(options)
     servers = [_described(spec, index) for index in range(len(spec.servers))]
-    if parsed.json:
+    if as_json:
         print_json(servers)
         return 0
     scale = "" if spec.time_scale == 1 else f", {spec.time_scale:g} wall seconds a second"
@@ -84,21 +74,25 @@ def _number(value: float | None, digits: int = 6) -> str:
     return "–" if value is None else f"{value:.{digits}g}"
 
 
-def _up(spec: FleetSpec, parsed: argparse.Namespace) -> int:
+def up(options: FleetUpOptions) -> int:
+    """Start a fleet; returns when every server is warm."""
     from lad_rllib.fleet import Fleet
 
-    _connect(parsed.address)
+    spec = _spec(options)
+    _connect(options.address)
     fleet = Fleet.start(
-        spec, shared=True, timeout_s=parsed.timeout, report=lambda name, state: print(f"{name}: {state}", flush=True)
+        spec, shared=True, timeout_s=options.timeout, report=lambda name, state: print(f"{name}: {state}", flush=True)
     )
     print(f"fleet {spec.name} is up: {len(fleet.servers)} servers are warm; Fleet.attach finds them")
     return 0
 
 
-def _down(spec: FleetSpec, parsed: argparse.Namespace) -> int:
+def down(options: FleetFileOptions) -> int:
+    """End a fleet."""
     from lad_rllib.fleet.fleet import end_shared
 
-    _connect(parsed.address)
+    spec = _spec(options)
+    _connect(options.address)
     ended = end_shared(spec)
     if not ended:
         raise ConfigurationError(f"fleet {spec.name} does not run here")
@@ -106,10 +100,12 @@ def _down(spec: FleetSpec, parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _status(spec: FleetSpec, parsed: argparse.Namespace) -> int:
-    _connect(parsed.address)
+def status(options: FleetFileOptions, *, as_json: bool) -> int:
+    """Show how every server is; returns 1 unless all are healthy."""
+    spec = _spec(options)
+    _connect(options.address)
     servers = [_seen(spec, server) for server in spec.servers]
-    if parsed.json:
+    if as_json:
         print_json(servers)
     else:
         print_table(f"fleet {spec.name}", [_status_row(server) for server in servers])
@@ -140,19 +136,20 @@ def _seen(spec: FleetSpec, server: ServerSpec) -> dict[str, Any]:
     if found is None:
         return silent | {"state": "not running", "healthy": False, "health": "not running"}
     try:
-        status, health, engine = found.status().to_dict(), found.health(), found.describe()
+        own_status, health, engine = found.status().to_dict(), found.health(), found.describe()
     except EdgeError as error:
         return silent | {"state": "no answer", "healthy": False, "health": str(error)}
     if server.in_real_time:
         named["engine"] += f" on {engine.device}, {engine.dtype}"
-    del status["name"]
-    return named | status | {"healthy": health.healthy, "health": "healthy" if health.healthy else health.reason}
+    del own_status["name"]
+    return named | own_status | {"healthy": health.healthy, "health": "healthy" if health.healthy else health.reason}
 
 
-def _list(parsed: argparse.Namespace) -> int:
-    running = _running_fleets(parsed)
+def list_fleets(options: FleetListOptions, *, as_json: bool) -> int:
+    """Show the shipped fleets, and those that run on the cluster."""
+    running = _running_fleets(options)
     fleets = [_shipped(name, running) for name in SHIPPED_FLEETS]
-    if parsed.json:
+    if as_json:
         others = sorted(item for item in (running or {}).items() if item[0] not in SHIPPED_FLEETS)
         own = {"shipped": False, "time_scale": None, "servers": None}
         print_json([*fleets, *({"fleet": name, **own, "servers_running": number} for name, number in others)])
@@ -185,15 +182,15 @@ def _shipped(name: str, running: Mapping[str, int] | None) -> dict[str, Any]:
     }
 
 
-def _running_fleets(parsed: argparse.Namespace) -> Counter[str] | None:
+def _running_fleets(options: FleetListOptions) -> Counter[str] | None:
     """Number of servers of each fleet that runs on the cluster; None if no cluster was named."""
     import ray
     from ray.util import list_named_actors
 
     from lad_rllib.fleet.fleet import NAMESPACE
 
-    if parsed.address or os.environ.get("RAY_ADDRESS"):
-        _connect(parsed.address)
+    if options.address or os.environ.get("RAY_ADDRESS"):
+        _connect(options.address)
     elif not ray.is_initialized():
         return None
     actors = [actor["name"] for actor in list_named_actors(all_namespaces=True) if actor["namespace"] == NAMESPACE]

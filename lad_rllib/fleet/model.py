@@ -72,7 +72,7 @@ class FleetModel:
         if not density or density[0] != density[1]:
             raise ConfigurationError(
                 f"setting {setting.name} is not of a fleet: its tasks have unequal computing densities; make one with "
-                "experiments/calibrate.py"
+                "'lad-rllib fleet calibrate'"
             )
         for name, most in (("task_mbit", MAX_TRANSFER_MBIT), ("denoising_steps", MAX_DENOISING_STEPS)):
             if name in arrivals and np.max(arrivals[name]) > most:
@@ -92,7 +92,7 @@ class FleetModel:
         if own != (spec.stations, len(spec.servers)):
             raise ConfigurationError(
                 f"fleet {spec.name} has {spec.stations} base stations and {len(spec.servers)} edge servers, "
-                f"the setting has {own[0]} and {own[1]}; make a setting of this fleet with experiments/calibrate.py"
+                f"the setting has {own[0]} and {own[1]}; make a setting of this fleet with 'lad-rllib fleet calibrate'"
             )
 
     def predict_s(self, server: int, denoising_steps: float) -> float:

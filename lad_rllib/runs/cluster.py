@@ -13,6 +13,7 @@ from typing import Any
 
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.runs import local_ray
+from lad_rllib.runs.options import RayOptions
 from lad_rllib.runs.storage import Storage
 
 DASHBOARD_PORT = 8265
@@ -41,29 +42,27 @@ print(answer)
 """
 
 
-def address_of(options: Any) -> str:
-    """Address of the Ray cluster that the arguments and the environment name; "local" if none is to be joined."""
+def address_of(options: RayOptions) -> str:
+    """Address of the Ray cluster that the options and the environment name; "local" if none is to be joined."""
     return options.address or os.environ.get("RAY_ADDRESS") or ("auto" if options.wait_nodes > 1 else "local")
 
 
-def start_ray(options: Any, num_cpus: int, num_gpus: int = 0) -> None:
-    """Connect to the Ray cluster that the arguments name, or start one on this machine that is large enough.
+def start_ray(options: RayOptions, num_cpus: int, num_gpus: int = 0) -> None:
+    """Connect to the Ray cluster that the options name, or start one on this machine that is large enough.
 
     Args:
-        options: Arguments of :func:`add_cluster_arguments` and maybe :func:`add_storage_argument`.
+        options: Which cluster; with a ``storage_path``, every node must reach it.
         num_cpus: Logical CPUs that a Ray of our own needs.
         num_gpus: GPUs that a Ray of our own needs.
 
     Raises:
-        ConfigurationError: if there is no such cluster, its nodes do not come in time, its workers cannot write to the
-            storage, or the number of nodes is negative.
+        ConfigurationError: if there is no such cluster, its nodes do not come in time, or its workers cannot write to
+            the storage.
     """
-    if options.wait_nodes < 0:
-        raise ConfigurationError(f"--wait-nodes must be at least 0, got {options.wait_nodes}")
     connect(address_of(options), num_cpus, num_gpus)
     wait_for_nodes(options.wait_nodes, options.wait_timeout)
-    if getattr(options, "storage_path", None):
-        Storage(options.storage_path).check_from_nodes()
+    if storage_path := getattr(options, "storage_path", None):
+        Storage(storage_path).check_from_nodes()
 
 
 def connect(address: str, num_cpus: int = 0, num_gpus: int = 0) -> None:

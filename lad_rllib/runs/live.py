@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from rich.console import Console
 from rich.status import Status
@@ -16,20 +15,21 @@ from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import Fleet, FleetModel, FleetSpec, load_fleet
 from lad_rllib.fleet.fleet import PROFILE_REPEATS, PROFILE_STEPS
 from lad_rllib.runs import cluster
+from lad_rllib.runs.options import FleetOptions
 from lad_rllib.scheduling import HEURISTICS, Scheduler, make_heuristic
 from lad_rllib.service import Dispatcher
 from lad_rllib.simulator import Setting
 
 
 @contextmanager
-def open_fleet(parsed: Any) -> Iterator[Fleet]:
-    """Start the fleet that the arguments describe, or attach to it; ends what it started."""
-    spec = load_fleet(parsed.fleet)
-    if parsed.shared_fleet and parsed.in_process:
+def open_fleet(options: FleetOptions) -> Iterator[Fleet]:
+    """Start the fleet that the options describe, or attach to it; ends what it started."""
+    spec = load_fleet(options.fleet)
+    if options.shared_fleet and options.in_process:
         raise ConfigurationError("--shared-fleet and --in-process contradict each other; give one of them")
-    if not parsed.in_process:
-        cluster.start_ray(parsed, num_cpus=len(spec.servers) + 2)
-    if parsed.shared_fleet:
+    if not options.in_process:
+        cluster.start_ray(options, num_cpus=len(spec.servers) + 2)
+    if options.shared_fleet:
         fleet = Fleet.attach(spec)
     else:
         with Status(f"starting fleet {spec.name}", console=Console(stderr=True)) as status:
@@ -40,7 +40,7 @@ def open_fleet(parsed: Any) -> Iterator[Fleet]:
                     ready.append(server)
                 status.update(f"starting fleet {spec.name}: {len(ready)} of {len(spec.servers)} servers are ready")
 
-            fleet = Fleet.start(spec, in_process=parsed.in_process, report=report)
+            fleet = Fleet.start(spec, in_process=options.in_process, report=report)
     with fleet:
         yield fleet
 

@@ -1,4 +1,4 @@
-"""Tables and JSON of the command line."""
+"""Tables for people, and the same rows as JSON for other programs."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _NUMBER = re.compile(r"nan|[-–+\d.,%/e]*")
 MIN_TEXT_WIDTH = 7
@@ -44,3 +47,9 @@ def print_json(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print rows as a list of objects, for other programs."""
     json.dump(list(rows), sys.stdout, indent=2, ensure_ascii=False)
     print()
+
+
+def json_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of a table in Python's own types; None where there is no number."""
+    rows: list[dict[str, Any]] = json.loads(table.to_json(orient="records", double_precision=15))
+    return rows

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from lad_rllib.algorithms.lad_ts import LADTSConfig
-from lad_rllib.cli.main import run_command
 from lad_rllib.envs import FleetVectorEnv
 from lad_rllib.errors import ConfigurationError, TrainingDiverged
+from lad_rllib.runs.command import run_command
 
 pytestmark = pytest.mark.usefixtures("no_cluster")
 

@@ -101,16 +101,16 @@ def test_an_unknown_scheduler_lists_the_known_ones(tmp_path, capsys):
 
 def test_a_negative_seed_is_refused(tmp_path, capsys):
     message = error_of(capsys, "evaluate", "--setting", "small", "--seed", "-1", "--output", str(tmp_path))
-    assert "--seed must be at least 0 and at most 4294967295, got -1" in message
+    assert "--seed must be a whole number of at least 0 and of at most 4294967295, got -1" in message
 
 
 def test_a_negative_number_of_nodes_is_refused(tmp_path, capsys):
     message = error_of(capsys, "train", "--smoke", "--wait-nodes", "-3", "--output", str(tmp_path))
-    assert "--wait-nodes must be at least 0, got -3" in message
+    assert "--wait-nodes must be a whole number of at least 0, got -3" in message
 
 
 def test_ctrl_c_is_one_line_and_its_own_exit_status(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("lad_rllib.cli.evaluate.play", lambda *arguments: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr("lad_rllib.runs.evaluate.play", lambda *arguments: signal.raise_signal(signal.SIGINT))
     assert main(["evaluate", "--setting", "small", "--episodes", "1", "--output", str(tmp_path)]) == 130
     lines = capsys.readouterr().err.strip().splitlines()  # on a slow machine a line of progress comes before it
     assert lines[-1] == "lad-rllib evaluate: interrupted" and "Traceback" not in "".join(lines)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lad_rllib.cli import evaluate, flags, main
+from lad_rllib.cli import flags, main
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.runs import cluster, local_ray
+from lad_rllib.runs import cluster, evaluate, local_ray
 from lad_rllib.runs.storage import SharedCopy, Storage
 from lad_rllib.simulator import build_setting
 from tests.cli.fleet_files import COMMAND
@@ -23,7 +23,7 @@ def smoke_parser():
     parser = argparse.ArgumentParser()
     parser.add_argument("--episodes", type=int, default=100)
     parser.add_argument("--tasks", type=int, nargs="+", default=(1, 100))
-    flags.add_smoke_argument(parser, episodes=2, tasks=[1])
+    flags.add_smoke(parser, episodes=2, tasks=[1])
     return parser
 
 
@@ -269,7 +269,7 @@ def test_a_ray_that_does_not_start_in_time_is_one_line(address, monkeypatch):
 
 LISTENERS = """
 import psutil, ray
-from lad_rllib.runs import cluster, local_ray
+from lad_rllib.runs import cluster, evaluate, local_ray
 cluster.connect("local")
 ray.get(ray.remote(num_cpus=0)(lambda: None).remote())  # there is a worker
 me = psutil.Process()
@@ -346,7 +346,7 @@ def test_gpus_that_contradict_the_device_or_are_not_there_are_one_line(tmp_path,
     for arguments, message in (
         (["--device", "cpu", "--num-gpus-per-learner", "1"], "contradicts --device cpu"),
         (["--num-gpus-per-learner", "-1"], "--num-gpus-per-learner -1 contradicts"),
-        (["--num-gpus-per-learner", "nan"], "--num-gpus-per-learner must be a number of GPUs, got nan"),
+        (["--num-gpus-per-learner", "nan"], "--num-gpus-per-learner must be a number or null, got nan"),
         (["--num-gpus-per-learner", "0.5"], "torch finds no GPU here"),
     ):
         assert main([*TRAIN, *arguments, "--output", str(tmp_path)]) == 2

@@ -3,8 +3,10 @@
 import pytest
 
 from lad_rllib.algorithms import CONFIGS
+from lad_rllib.cli.flags import read
 from lad_rllib.cli.main import parser
-from lad_rllib.cli.run_configuration import algorithm_config, resolve
+from lad_rllib.runs.configuration import algorithm_config, resolve
+from lad_rllib.runs.options import TrainOptions
 from lad_rllib.simulator import make_penalty
 from tests.mutations import CASES, as_file, check_refused_or_built
 
@@ -24,7 +26,7 @@ def test_a_damaged_file_of_hyperparameters_is_refused_in_one_line_or_works(tmp_p
 
     def configure(path):
         arguments = ["train", "--setting", "small", "--algorithm", algorithm, "--config", str(path)]
-        config = algorithm_config(resolve(parser().parse_args(arguments)))
+        config = algorithm_config(resolve(read(TrainOptions, parser().parse_args(arguments))))
         make_penalty(**(getattr(config, "penalty", None) or {"name": "mean"}))  # as the environment does
 
     build = as_file(tmp_path / "config.yaml", configure)

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from lad_rllib.cli import main
-from lad_rllib.cli.evaluate import policy_names
+from lad_rllib.runs.evaluate import policy_names
 
 SMALL = ["evaluate", "--setting", "small", "--episodes", "3", "--schedulers"]
 
@@ -45,7 +45,7 @@ def test_the_bound_needs_no_oracle_beside_it(tmp_path):
 
 def test_a_negative_deadline_is_refused(tmp_path, capsys):
     assert main([*SMALL, "random", "--deadline", "-1", "--output", str(tmp_path)]) == 2
-    assert "--deadline must be at least 0, got -1" in capsys.readouterr().err
+    assert "--deadline must be a number of at least 0 or null, got -1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

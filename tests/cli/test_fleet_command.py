@@ -29,7 +29,7 @@ def test_the_shipped_fleets_are_listed(capsys, monkeypatch):
 
 
 def test_mistakes_are_one_line(capsys, tmp_path):
-    assert "needs a FILE" in error_of(capsys, "up")
+    assert "a FILE is missing" in error_of(capsys, "up")
     assert "'digit'" in error_of(capsys, "check", "digit")
     assert "--timeout" in error_of(capsys, "up", "digits", "--timeout", "0")
     file = tmp_path / "mine.yaml"

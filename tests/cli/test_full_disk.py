@@ -9,7 +9,7 @@ import resource
 import pytest
 
 from lad_rllib.cli import main
-from lad_rllib.cli.main import run_command
+from lad_rllib.runs.command import run_command
 from tests.cli.fleet_files import fleet_file, the_line
 
 COMMAND = argparse.Namespace(command="train", output="results/run")

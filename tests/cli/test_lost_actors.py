@@ -6,7 +6,7 @@ import os
 import pytest
 import ray
 
-from lad_rllib.cli.main import run_command
+from lad_rllib.runs.command import run_command
 
 pytestmark = pytest.mark.cluster
 

@@ -7,17 +7,22 @@ import shlex
 import pytest
 
 from lad_rllib.algorithms import CONFIGS
-from lad_rllib.cli.flags import COMMANDS
+from lad_rllib.cli.commands import COMMANDS, FLEET, FLEET_ACTIONS
+from lad_rllib.cli.flags import read
 from lad_rllib.cli.main import parser
-from lad_rllib.cli.options import setting_spec
-from lad_rllib.cli.run_configuration import TRAINING_KEYS, queue_unit, resolve
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import load_fleet
 from lad_rllib.names import HEURISTICS, SETTING_PRESETS, SHIPPED_FLEETS
+from lad_rllib.runs.configuration import TRAINING_KEYS, queue_unit, resolve, setting_spec
+from lad_rllib.runs.options import TrainOptions
 from lad_rllib.scheduling import make_heuristic
 from lad_rllib.simulator import build_setting
 
 COMMAND_PARSERS = next(action.choices for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
+
+
+def options(*words: str) -> TrainOptions:
+    return read(TrainOptions, parser().parse_args(["train", *words]))
 
 
 def option(command: str, name: str) -> argparse.Action:
@@ -36,16 +41,14 @@ def test_every_kind_of_arrivals_that_help_offers_plays_on_every_preset(preset):
     kinds = offered(option("train", "--arrivals"))
     assert kinds
     for kind in kinds:
-        parsed = parser().parse_args(["train", "--setting", preset, "--arrivals", kind])
-        assert build_setting(setting_spec(parsed)).load > 0
+        assert build_setting(setting_spec(options("--setting", preset, "--arrivals", kind))).load > 0
 
 
 def test_training_sees_the_first_part_of_a_log_alone_also_of_a_presets_log():
     for words, part in (((), [0.0, 0.7]), (("--part", "0.2", "0.6"), [0.2, 0.6])):
-        parsed = parser().parse_args(["train", "--setting", "sample-trace", *words])
-        assert resolve(parsed)["setting"]["arrivals"]["part"] == part
+        assert resolve(options("--setting", "sample-trace", *words))["setting"]["arrivals"]["part"] == part
     with pytest.raises(ConfigurationError, match="--part has no effect on setting small, which has no request log"):
-        resolve(parser().parse_args(["train", "--setting", "small", "--part", "0", "0.6"]))
+        resolve(options("--setting", "small", "--part", "0", "0.6"))
 
 
 @pytest.mark.parametrize("name", SHIPPED_FLEETS)
@@ -78,8 +81,8 @@ def test_every_choice_of_a_hyperparameter_and_queue_unit_is_accepted():
 
 EXAMPLES = [
     re.split(r"\s{2,}", line.strip())[0]
-    for module in COMMANDS.values()
-    for line in module.DESCRIPTION.splitlines()
+    for text in (FLEET, *(command.description for command in (*COMMANDS.values(), *FLEET_ACTIONS.values())))
+    for line in text.splitlines()
     if line.startswith("  lad-rllib")
 ]
 
@@ -87,4 +90,5 @@ EXAMPLES = [
 @pytest.mark.parametrize("line", EXAMPLES)
 def test_every_command_that_a_help_text_shows_is_one(line):
     program, *arguments = shlex.split(line)
-    assert program == "lad-rllib" and parser().parse_args(arguments).command == arguments[0]
+    command = " ".join(arguments[: 2 if arguments[0] == "fleet" else 1])
+    assert program == "lad-rllib" and parser().parse_args(arguments).command == command

@@ -75,7 +75,7 @@ def test_a_refused_overwrite_leaves_the_earlier_run(tmp_path, capsys):
 
 
 def test_a_search_that_is_there_is_refused_before_ray_starts(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("lad_rllib.runs.cluster.start_ray", lambda *_, **__: pytest.fail("Ray was started"))
+    monkeypatch.setattr("lad_rllib.runs.tune.start_ray", lambda *_, **__: pytest.fail("Ray was started"))
     (tmp_path / "tune.yaml").write_text("")
     assert main(["tune", "--setting", "small", "--output", str(tmp_path)]) == 2
     assert "holds a search already; give --resume or another --output" in capsys.readouterr().err

@@ -1,19 +1,24 @@
 """A resumed run follows what it was begun with; options that say otherwise are refused."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
 from lad_rllib.cli import main
+from lad_rllib.cli.flags import read
 from lad_rllib.cli.main import parser
-from lad_rllib.cli.options import arguments, check_resumed
 from lad_rllib.errors import ConfigurationError
+from lad_rllib.runs.configuration import check_resumed
+from lad_rllib.runs.options import TrainOptions
 
 
 def parsed(*words):
-    return parser().parse_args(["train", *words])
+    return read(TrainOptions, parser().parse_args(["train", *words]))
 
 
-BEGUN = arguments(parsed("--gamma", "0.95", "--setting", "small", "--capacity", "30", "20", "--in-process"))
+BEGUN = parsed("--gamma", "0.95", "--setting", "small", "--capacity", "30", "20", "--in-process").arguments()
+PLACE = Path("results/train")
 
 
 @pytest.mark.parametrize(
@@ -29,7 +34,7 @@ BEGUN = arguments(parsed("--gamma", "0.95", "--setting", "small", "--capacity", 
 )
 def test_an_option_that_contradicts_the_run_is_refused_with_both_values(words, message):
     with pytest.raises(ConfigurationError, match=message):
-        check_resumed(parsed("--resume", *words), BEGUN, "episodes")
+        check_resumed(parsed("--resume", *words), BEGUN, PLACE, "episodes")
 
 
 @pytest.mark.parametrize(
@@ -42,18 +47,18 @@ def test_an_option_that_contradicts_the_run_is_refused_with_both_values(words, m
     ],
 )
 def test_options_that_repeat_the_run_or_say_how_far_and_where_are_followed(words):
-    check_resumed(parsed("--resume", *words), BEGUN, "episodes")
+    check_resumed(parsed("--resume", *words), BEGUN, PLACE, "episodes")
 
 
 def test_options_are_known_to_be_given_even_with_their_default_value():
-    assert parsed("--seed", "0", "--smoke").given == {"seed", "smoke"}
-    assert parsed().given == set()
+    assert parsed("--seed", "0", "--smoke").model_fields_set == {"seed"}
+    assert parsed().model_fields_set == set()
 
 
 def test_a_resumed_training_refuses_other_options_and_keeps_its_own_number_of_episodes(
     no_cluster, monkeypatch, tmp_path, capsys
 ):
-    monkeypatch.setattr("lad_rllib.runs.cluster.start_ray", lambda *_, **__: None)
+    monkeypatch.setattr("lad_rllib.runs.train.start_ray", lambda *_, **__: None)
     train = ["train", "--quiet", "--output", str(tmp_path)]
     assert main([*train, "--smoke", "--seed", "7"]) == 0
     assert main([*train, "--resume", "--seed", "8"]) == 2

@@ -2,8 +2,10 @@
 
 import pytest
 
+from lad_rllib.cli.flags import read
 from lad_rllib.cli.main import parser
-from lad_rllib.cli.run_configuration import resolve
+from lad_rllib.runs.configuration import resolve
+from lad_rllib.runs.options import TrainOptions
 from tests.cli.fleet_files import written
 
 
@@ -21,4 +23,4 @@ def test_training_takes_the_part_of_a_log_that_is_asked_for_or_the_files_or_the_
     part = {} if of_file is None else {"arrivals": {"part": of_file}}
     setting = written(tmp_path / "log.yaml", {"preset": "sample-trace", **part})
     parsed = parser().parse_args(["train", "--setting", str(setting), *of_arguments])
-    assert list(resolve(parsed)["setting"]["arrivals"]["part"]) == expected
+    assert list(resolve(read(TrainOptions, parsed))["setting"]["arrivals"]["part"]) == expected

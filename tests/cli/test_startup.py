@@ -7,7 +7,7 @@ import pytest
 
 from lad_rllib import names
 from lad_rllib.cli import main
-from lad_rllib.cli.flags import COMMANDS
+from lad_rllib.cli.commands import COMMANDS, FLEET_ACTIONS
 from lad_rllib.scheduling import HEURISTICS
 from lad_rllib.simulator import PRESETS
 
@@ -15,6 +15,9 @@ HEAVY = {
     *("torch", "ray", "numpy", "pandas", "pyarrow", "matplotlib", "rich", "numba", "gymnasium", "yaml", "pydantic"),
     *("diffusers", "transformers", "PIL", "scipy"),
 }
+
+
+DECLARATIONS = {"numpy", "pydantic"}
 
 
 def loaded_by(statement: str) -> tuple[set[str], str, int]:
@@ -37,14 +40,20 @@ def command_line(*arguments: str) -> str:
     return f"from lad_rllib.cli import main; main({list(arguments)!r})"
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [("--version",), ("--help",), *((name, "--help") for name in COMMANDS)],
-    ids=" ".join,
-)
+@pytest.mark.parametrize("arguments", [("--version",), ("--help",), ("fleet", "--help")], ids=" ".join)
 def test_help_and_version_load_nothing_heavy(arguments):
     loaded, _, status = loaded_by(command_line(*arguments))
     assert (loaded, status) == (set(), 0)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [*((name, "--help") for name in COMMANDS), *(("fleet", name, "--help") for name in FLEET_ACTIONS)],
+    ids=" ".join,
+)
+def test_help_of_a_command_loads_only_what_declares_its_options(arguments):
+    loaded, _, status = loaded_by(command_line(*arguments))
+    assert (loaded, status) == (DECLARATIONS, 0)
 
 
 @pytest.mark.parametrize(
@@ -62,9 +71,9 @@ def test_help_and_version_load_nothing_heavy(arguments):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_a_typing_error_is_one_line_of_the_right_command_and_loads_nothing_heavy(arguments, told):
+def test_a_typing_error_is_one_line_of_the_right_command_and_loads_nothing_else(arguments, told):
     loaded, errors, status = loaded_by(command_line(*arguments))
-    assert (loaded, status) == (set(), 2)
+    assert status == 2 and loaded <= DECLARATIONS
     assert told in errors and len(errors.splitlines()) == 1
 
 

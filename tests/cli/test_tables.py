@@ -85,5 +85,6 @@ def test_fleet_status_fits_eighty_columns_and_its_json_is_alone_on_standard_outp
 
 
 def test_json_is_refused_where_nothing_is_listed(capsys):
-    assert main(["fleet", "up", "digits", "--json"]) == 2
-    assert "--json is for check, list and status, not for up" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["fleet", "up", "digits", "--json"])
+    assert "fleet up: unknown option --json" in capsys.readouterr().err

@@ -57,12 +57,18 @@ def test_training_that_does_not_fit_names_its_largest_part(capsys, tmp_path, val
         (["generate", "--size", "1000000", "1000000"], "width"),
         (["generate", "--steps", "1000000000", "1000000000"], "within 1 to 1000"),
         (["train", "--policy-denoising-steps", "1000000000"], "policy_denoising_steps must be"),
-        (["train", "--seed", str(10**30)], "--seed must be at least 0 and at most 4294967295"),
+        (["train", "--seed", str(10**30)], "--seed must be a whole number of at least 0 and of at most 4294967295"),
         (["tune", "--trials", "1000000000"], "a search may have 100,000 trials"),
         (["tune", "--search", "grid", "--grid-points", "1000000000"], "lower the number of trials, points of a grid"),
-        (["tune", "--confirm-seeds", "1000000000"], "--confirm-seeds must be 0 to 1000"),
-        (["train", "--num-env-runners", "-1"], "--num-env-runners must be at least 0, got -1"),
-        (["train", "--num-envs-per-env-runner", "0"], "--num-envs-per-env-runner must be at least 1, got 0"),
+        (
+            ["tune", "--confirm-seeds", "1000000000"],
+            "--confirm-seeds must be a whole number of at least 0 and of at most 1000",
+        ),
+        (["train", "--num-env-runners", "-1"], "--num-env-runners must be a whole number of at least 0, got -1"),
+        (
+            ["train", "--num-envs-per-env-runner", "0"],
+            "--num-envs-per-env-runner must be a whole number of at least 1, got 0",
+        ),
     ],
 )
 def test_numbers_that_nothing_can_have_are_refused_in_one_line(capsys, tmp_path, arguments, told):

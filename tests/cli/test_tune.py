@@ -140,7 +140,7 @@ def test_a_killed_search_goes_on_where_it_was(small, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--trials", "0"], "--trials must be at least 1"),
+        (["--trials", "0"], "--trials must be a whole number of at least 1, got 0"),
         (["--resume"], "holds no search to resume"),
         (["--space", "nowhere.yaml"], "cannot read search space nowhere.yaml"),
         (["--parameters", "gama"], "the search space has no gama; it has actor_lr"),

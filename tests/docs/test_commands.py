@@ -33,8 +33,6 @@ def parsed(words):
         return experiment.parse(words[3:]) if words[3:] or hasattr(experiment, "parse") else None
     if words[:2] in (["python", "experiments/train.py"], ["python", "experiments/evaluate.py"]):
         return parser().parse_args([Path(words[1]).stem, *words[2:]])
-    if words[:2] == ["python", "experiments/calibrate.py"]:
-        return import_module("experiments.calibrate").parse(words[2:])
     if words[0] == "python":
         assert (ROOT / words[1]).is_file(), f"there is no {words[1]}"
     return None

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from experiments import beyond
-from lad_rllib.cli.main import run_command
+from lad_rllib.runs.command import run_command
 
 
 @pytest.mark.cluster

@@ -10,8 +10,8 @@ from experiments import ablations, beyond, learning, sweeps, trace
 from experiments.comparison import tables
 from experiments.comparison.methods import compare
 from experiments.comparison.runs import Case, CaseRuns, case_config, shared_configuration
-from lad_rllib.cli.main import run_command
 from lad_rllib.errors import ConfigurationError
+from lad_rllib.runs.command import run_command
 from lad_rllib.simulator import build_setting, override_spec
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from experiments import live_training
-from lad_rllib.cli.main import run_command
+from lad_rllib.runs.command import run_command
 
 SCRIPT = Path(live_training.__file__)
 

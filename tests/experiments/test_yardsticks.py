@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from experiments import yardsticks
-from lad_rllib.cli.main import run_command
+from lad_rllib.runs.command import run_command
 from lad_rllib.scheduling import FITTED, HEURISTICS
 
 

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import pytest
 from ray._private import auto_init_hook
 
-from lad_rllib.cli.main import run_command
 from lad_rllib.runs import local_ray, ray_guard
+from lad_rllib.runs.command import run_command
 from lad_rllib.runs.signals import SIGNALS, Interrupted, StopRequest, handled
 
 
@@ -170,7 +170,7 @@ def test_the_guard_ends_rays_agents_of_its_session_alone_and_removes_its_folder(
 def test_output_that_nobody_reads_any_more_ends_a_command_without_a_word(length):
     script = f"""
 import argparse
-from lad_rllib.cli.main import run_command
+from lad_rllib.runs.command import run_command
 raise SystemExit(run_command(lambda parsed: print("x" * {length}) or 0, argparse.Namespace(command="evaluate")))
 """
     reader, writer = os.pipe()

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lad_rllib.cli.evaluate import evaluation_arrivals
 from lad_rllib.errors import ConfigurationError
+from lad_rllib.runs.evaluate import evaluation_arrivals
 from lad_rllib.simulator import (
     EdgeNetwork,
     TraceArrivals,

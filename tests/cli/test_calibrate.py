@@ -1,12 +1,10 @@
-"""The calibration script: from a fleet file to a setting that trains, with the figures beside it."""
+"""``lad-rllib fleet calibrate``: from a fleet file to a setting that trains, with the figures beside it."""
 
 import pandas as pd
 import pytest
 import yaml
 
-from experiments import calibrate
 from lad_rllib.cli import main
-from lad_rllib.cli.main import run_command
 from tests.envs.live_fleets import FLEET
 
 QUICK = ["--in-process", "--step-counts", "2", "4", "6", "--held-out", "3", "--repeats", "1", "--steps", "3", "5"]
@@ -22,7 +20,7 @@ def fleet_file(tmp_path):
 def test_it_leaves_a_setting_that_trains_and_tables_and_a_picture(fleet_file, tmp_path, capsys):
     output = tmp_path / "calibration"
     arguments = ["--fleet", fleet_file, "--output", str(output), "--slots", "4", "--max-tasks", "3", *QUICK]
-    assert run_command(calibrate.run, calibrate.parse([*arguments, "--check-slots", "2"])) == 0
+    assert main(["fleet", "calibrate", *arguments, "--check-slots", "2"]) == 0
     out = capsys.readouterr().out
     assert "median error on held-out images" in out and "round-robin: mean delay live" in out
     assert pd.read_csv(output / "calibration.csv")["server"].tolist() == ["s0", "s1"]
@@ -39,12 +37,12 @@ def test_it_leaves_a_setting_that_trains_and_tables_and_a_picture(fleet_file, tm
         (["--step-counts", "1", "2"], "at least 3 step counts are needed"),
         (["--load", "0"], "load must be positive"),
         (["--shared-fleet"], "--shared-fleet and --in-process contradict each other"),
-        (["--repeats", "0"], "--repeats must be at least 1"),
+        (["--repeats", "0"], "--repeats must be a whole number of at least 1, got 0"),
+        (["--load", "1", "--slot-seconds", "2"], "--load and --slot-seconds contradict each other"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(fleet_file, tmp_path, capsys, arguments, message):
-    parsed = calibrate.parse(["--fleet", fleet_file, "--output", str(tmp_path / "o"), *QUICK, *arguments])
-    assert run_command(calibrate.run, parsed) == 2
+    assert main(["fleet", "calibrate", "--fleet", fleet_file, "--output", str(tmp_path / "o"), *QUICK, *arguments]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert message in error
     assert not (tmp_path / "o" / "setting.yaml").exists()

@@ -1,0 +1,176 @@
+"""What each command is for; its options are declared in :mod:`lad_rllib.runs.options`, and loaded when it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lad_rllib.runs.options import Options
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command.
+
+    Attributes:
+        summary: What it is for, in a few words.
+        options: Class in :mod:`lad_rllib.runs.options`.
+        run: Module and function that run it with its options, and with ``as_json`` if it prints a table.
+        description: What it does and leaves, with examples.
+        prints_table: Whether it takes ``--json``.
+        smoke: What ``--smoke`` sets.
+    """
+
+    summary: str
+    options: str
+    run: str
+    description: str = ""
+    prints_table: bool = False
+    smoke: Mapping[str, Any] = field(default_factory=dict)
+
+    def options_class(self) -> type[Options]:
+        """The class of its options."""
+        declared: type[Options] = getattr(import_module("lad_rllib.runs.options"), self.options)
+        return declared
+
+    def __call__(self, options: Options, *, as_json: bool) -> int:
+        """Run it; returns the exit status."""
+        module, _, function = self.run.partition(":")
+        more = {"as_json": as_json} if self.prints_table else {}
+        status: int = getattr(import_module(f"lad_rllib.cli.{module}"), function)(options, **more)
+        return status
+
+
+TRAIN = """\
+Train LAD-TS (latent action diffusion task scheduling), LAD-PMD or a baseline with RLlib.
+
+  lad-rllib train --episodes 100 --output results/paper           the paper's edge network
+  lad-rllib train --algorithm sac-ts --output results/sac         a learned baseline of the paper
+  lad-rllib train --arrivals requests.csv --output results/log    a recorded request log, its first 70 %
+  lad-rllib train --resume --episodes 200 --output results/paper  go on from the last checkpoint
+  lad-rllib train --fleet digits --setting results/calibration/setting.yaml --init-from results/sim/checkpoint
+                                                                  fine-tune on real edge servers
+
+The output folder receives progress.csv (one row per iteration), TensorBoard's files, checkpoint/ (and
+checkpoint.previous/, the one before), config.yaml (everything resolved) and learning_curve.png. Ctrl-C stops after the
+present episode and saves; a killed run loses at most the episodes since the last checkpoint.
+"""
+TUNE = """\
+Search hyperparameters of LAD-TS, or of a learned baseline, with Ray Tune. The score is the mean delay over the greedy
+oracle's on the same arrivals, over the last ten episodes.
+
+  lad-rllib tune --trials 24 --episodes 60 --output results/tune          random search, bad trials stopped early
+  lad-rllib tune --search optuna --scheduler median --seeds 0 1 --output results/tune   two seeds in each trial
+  lad-rllib tune --scheduler pbt --trials 8 --episodes 100 --output results/pbt         population based training
+  lad-rllib tune --algorithm lad-pmd --output results/system             the delay of all: other hyperparameters
+  lad-rllib tune --resume --output results/tune                           go on after a kill
+  lad-rllib train --config results/tune/best.yaml                         train with what was found
+
+The output folder receives trials.csv (one row per trial, the best first), episodes.csv, best.yaml, summary.md and
+pictures; Ray Tune's own files, TensorBoard's and checkpoints are in --storage-path, or in its folder experiment/.
+"""
+EVALUATE = """\
+Play a trained policy, the greedy oracle and simple heuristics on the same fresh arrivals.
+
+  lad-rllib evaluate --checkpoint results/paper/checkpoint
+  lad-rllib evaluate --checkpoint results/log/checkpoint       a policy trained on a request log: its unseen rest
+  lad-rllib evaluate --checkpoint results/paper/checkpoint results/system/checkpoint        two policies, side by side
+  lad-rllib evaluate --setting paper                           the heuristics alone
+
+Without setting arguments the first checkpoint's own setting is used. Leaves evaluation.csv (one row per scheduler),
+evaluation_servers.csv (utilisation) and evaluation.png. Fairness is Jain's index of the slowdowns; --bounds adds the
+lower bound of any schedule.
+"""
+GENERATE = """\
+Send prompts through a scheduler to a fleet of edge servers; all are there at once.
+
+  lad-rllib generate --tasks 10 --output results/digits                        the embedded pipelines, greedy oracle
+  lad-rllib generate --checkpoint results/live/checkpoint --output results/learned  a trained policy
+  lad-rllib generate --fleet own.yaml --prompts captions.txt --steps 20 30 --output results/captions
+
+The output folder receives images/ (one PNG each), deliveries.csv (one row per task: server, every part of the delay,
+error) and contact_sheet.png. Ctrl-C keeps what is there.
+"""
+FLEET = """\
+Edge servers described in a file, on the nodes of a Ray cluster; they stay until they are told to go.
+
+  lad-rllib fleet list                  the shipped fleets, and those that run
+  lad-rllib fleet check my-fleet.yaml   read the file and show what it means, without starting anything
+  ray start --head                      a cluster of this machine, if there is none
+  lad-rllib fleet up my-fleet.yaml      start it, and return when every server is warm
+  lad-rllib fleet status my-fleet.yaml  queue, running task, health; exit status 1 unless all are healthy
+  lad-rllib fleet down my-fleet.yaml    end it
+  lad-rllib fleet calibrate             measure a fleet, and make a setting of it to train on
+
+FILE is a YAML or JSON file or the name of a shipped fleet.
+"""
+CALIBRATE = """\
+Make a simulator of a fleet of edge servers: measure them, fit, write the setting, and test it live.
+
+  lad-rllib fleet calibrate                                    the five real servers of the fleet 'digits'
+  lad-rllib fleet calibrate --fleet emulated                   emulated devices, forty times faster than the clock
+  lad-rllib train --setting results/calibration/setting.yaml   train in the simulator of this fleet
+
+The output folder receives setting.yaml (for every --setting and for live training), calibration.csv (one row for each
+server), measurements.csv (every image), check.csv (the same schedules live and simulated) and calibration.png.
+"""
+
+COMMANDS = {
+    "train": Command(
+        "train LAD-TS, LAD-PMD or a learned baseline",
+        "TrainOptions",
+        "train:run",
+        TRAIN,
+        smoke={"setting": "small", "episodes": 2, "checkpoint_every": 1},
+    ),
+    "tune": Command(
+        "search hyperparameters",
+        "SearchOptions",
+        "tune:run",
+        TUNE,
+        prints_table=True,
+        smoke={
+            "setting": "small",
+            "trials": 3,
+            "episodes": 4,
+            "checkpoint_every": 1,
+            "parameters": ["actor_lr", "gamma"],
+        },
+    ),
+    "evaluate": Command(
+        "compare a checkpoint with heuristics",
+        "EvaluateOptions",
+        "evaluate:run",
+        EVALUATE,
+        prints_table=True,
+        smoke={"episodes": 2},
+    ),
+    "generate": Command(
+        "send prompts to a fleet of edge servers and keep the images",
+        "GenerateOptions",
+        "generate:run",
+        GENERATE,
+        prints_table=True,
+    ),
+}
+FLEET_SUMMARY = "start, watch, measure and end edge servers on a cluster"
+FLEET_ACTIONS = {
+    "up": Command("start a fleet, and return when every server is warm", "FleetUpOptions", "fleet:up"),
+    "status": Command("queue, running task, health", "FleetFileOptions", "fleet:status", prints_table=True),
+    "down": Command("end a fleet", "FleetFileOptions", "fleet:down"),
+    "list": Command(
+        "the shipped fleets, and those that run", "FleetListOptions", "fleet:list_fleets", prints_table=True
+    ),
+    "check": Command("show what a fleet file means", "FleetFileOptions", "fleet:check", prints_table=True),
+    "calibrate": Command(
+        "measure a fleet, and make a setting of it",
+        "CalibrateOptions",
+        "calibrate:run",
+        CALIBRATE,
+        prints_table=True,
+        smoke={"step_counts": [2, 4, 6], "held_out": [3], "repeats": 1, "check_slots": 2},
+    ),
+}

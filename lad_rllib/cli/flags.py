@@ -1,0 +1,159 @@
+"""Flags of the command line, made of declared options: names, types, choices, defaults and help."""
+
+from __future__ import annotations
+
+import argparse
+import types
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from lad_rllib.cli.parsing import GIVEN
+from lad_rllib.declared import declared
+from lad_rllib.errors import ConfigurationError
+from lad_rllib.runs.options import Options
+
+Group = TypeVar("Group", bound=Options)
+
+
+def add_options(parser: argparse.ArgumentParser, options: type[Options], **smoke: Any) -> None:
+    """Add a flag for each option, in the groups that the options were declared in, and ``--smoke``.
+
+    Args:
+        parser: The parser.
+        options: What is declared.
+        smoke: Small values of options, which ``--smoke`` sets where the user gives none; none: there is no ``--smoke``.
+    """
+    sections: dict[str, Any] = {}
+    for name, field in options.model_fields.items():
+        title = _title(options, name)
+        section = sections.setdefault(title, parser.add_argument_group(title))
+        section.add_argument(*_words(name, field), **_argument(name, field))
+    if smoke:
+        add_smoke(parser, **smoke)
+
+
+def read(options: type[Group], parsed: argparse.Namespace) -> Group:
+    """The options that parsed arguments hold.
+
+    Raises:
+        ConfigurationError: names the first flag that does not fit, its value, and what is valid.
+    """
+    values = {name: getattr(parsed, name) for name in options.model_fields if hasattr(parsed, name)}
+    try:
+        checked = declared(options, values)
+    except ConfigurationError as error:
+        name, _, problem = str(error).partition(" ")
+        field, bracket, index = name.partition("[")
+        if field not in values:
+            raise
+        raise ConfigurationError(f"--{field.replace('_', '-')}{bracket}{index} {problem}") from None
+    given = getattr(parsed, GIVEN, values.keys()) & options.model_fields.keys()
+    return options.model_construct(_fields_set=set(given), **dict(checked))
+
+
+def parse(options: type[Group], arguments: Sequence[str] | None, description: str | None, **smoke: Any) -> Group:
+    """The options of a program of its own, from its command line; a mistake in the words ends the program.
+
+    Raises:
+        ConfigurationError: as :func:`read`.
+    """
+    from lad_rllib.cli.parsing import CommandParser
+
+    parser = CommandParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_options(parser, options, **smoke)
+    return read(options, parser.parse_args(arguments))
+
+
+def _title(options: type[Options], name: str) -> str:
+    """Heading of an option: that of the first class that declared it."""
+    groups = [group for group in options.__mro__ if issubclass(group, Options)]
+    return next(group.title for group in reversed(groups) if name in group.__dict__.get("__annotations__", {}))
+
+
+def _words(name: str, field: FieldInfo) -> list[str]:
+    return [name] if _extra(field).get("positional") else [f"--{name.replace('_', '-')}"]
+
+
+def _argument(name: str, field: FieldInfo) -> dict[str, Any]:
+    """What argparse is told of an option."""
+    kind, is_list = _kind(field.annotation)
+    metavar = _extra(field).get("metavar")
+    if kind is bool:
+        return {"action": "store_true", "help": field.description}
+    argument: dict[str, Any] = {"default": field.default, "help": _help(field)}
+    if get_origin(kind) is Literal:
+        argument["choices"] = get_args(kind)
+    else:
+        argument["type"] = None if kind is str else kind
+    if is_list:
+        argument["nargs"] = _number(field)
+    elif _extra(field).get("positional"):
+        argument["nargs"] = "?"
+    if metavar is not None:
+        argument["metavar"] = tuple(metavar) if isinstance(metavar, (list, tuple)) else metavar
+    return argument
+
+
+def _help(field: FieldInfo) -> str | None:
+    """Help of an option, with its default if the text does not say what happens without."""
+    default = field.default
+    if field.description is None or default is None:
+        return field.description
+    shown = (
+        " ".join(map(str, default)) if isinstance(default, list) else f"{default:g}" if _is_float(default) else default
+    )
+    return f"{field.description} (default: {shown})".replace("%", "%%")
+
+
+def _is_float(value: object) -> bool:
+    return isinstance(value, float)
+
+
+def _kind(annotation: Any) -> tuple[Any, bool]:
+    """Type of one word of an option's value, and whether there are several words."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _kind(get_args(annotation)[0])
+    if origin in (Union, types.UnionType):
+        return _kind(next(one for one in get_args(annotation) if one is not type(None)))
+    if origin is list:
+        return _kind(get_args(annotation)[0])[0], True
+    return annotation, False
+
+
+def _number(field: FieldInfo) -> int | str:
+    """How many words a list takes."""
+    metavar = _extra(field).get("metavar")
+    if isinstance(metavar, (list, tuple)):
+        return len(metavar)
+    return "*" if _extra(field).get("may_be_empty") else "+"
+
+
+def _extra(field: FieldInfo) -> Mapping[str, Any]:
+    extra = field.json_schema_extra
+    return extra if isinstance(extra, dict) else {}
+
+
+def add_smoke(parser: argparse.ArgumentParser, **values: Any) -> None:
+    """``--smoke``: small values for options that the user has not given.
+
+    Args:
+        parser: The parser that has the options already.
+        values: Option (as in the namespace) and value.
+    """
+
+    class Smoke(argparse.Action):
+        def __call__(self, parser: Any, namespace: Any, *_: Any) -> None:
+            setattr(namespace, self.dest, True)
+            for name, value in values.items():
+                if getattr(namespace, name) == parser.get_default(name):
+                    setattr(namespace, name, value)
+
+    told = ", ".join(f"--{name.replace('_', '-')} {_shown(value)}" for name, value in values.items())
+    parser.add_argument("--smoke", action=Smoke, nargs=0, default=False, help=f"does it run? The same as {told}")
+
+
+def _shown(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

@@ -1,0 +1,130 @@
+"""A simulator calibrated to a fleet of edge servers: measure them, fit, write the setting, and test it live."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from lad_rllib.errors import ConfigurationError
+from lad_rllib.fleet import Calibration, Fleet, calibrate, calibration_of_images, compare_schedules
+from lad_rllib.runs import live, plots_of_calibration
+from lad_rllib.runs.options import CalibrateOptions
+from lad_rllib.runs.output_folder import writable_folder
+from lad_rllib.runs.rows import ResultRows
+from lad_rllib.runs.storage import SharedCopy
+from lad_rllib.simulator import build_setting
+
+DEFAULT_LOAD = 1.2
+
+
+@dataclass(frozen=True)
+class CalibratedFleet:
+    """A fleet that was measured, and its setting on disk.
+
+    Attributes:
+        folder: Where ``setting.yaml`` and the tables are.
+        calibration: Fits and measured images.
+        compared: The same schedules live and simulated, one row each; None if that was left out.
+    """
+
+    folder: Path
+    calibration: Calibration
+    compared: pd.DataFrame | None
+
+
+def calibrate_fleet(options: CalibrateOptions, say: Callable[[str], None] = lambda line: None) -> CalibratedFleet:
+    """Measure a fleet, fit, write its setting, and play the same schedules live and in the simulator.
+
+    Args:
+        options: Which fleet, how much is measured, and what the setting is like.
+        say: Takes lines about where results go.
+
+    Raises:
+        ConfigurationError: for options that contradict one another, and for images that fit no line.
+    """
+    if options.load is not None and options.slot_seconds is not None:
+        raise ConfigurationError("--load and --slot-seconds contradict each other; give one of them")
+    output = writable_folder(options.output)
+    copy = SharedCopy(output, options.storage_path)
+    if options.resume:
+        copy.fetch()
+    say(f"writing to {copy.place}")
+    with live.open_fleet(options) as fleet:
+        calibration = _calibration(fleet, output / "measurements.csv", options)
+        spec = calibration.model.spec(
+            options.name or fleet.spec.name,
+            slots=options.slots,
+            max_tasks=options.max_tasks,
+            denoising_steps=(options.steps[0], options.steps[1]),
+            load=DEFAULT_LOAD if options.load is None else options.load,
+            slot_s=options.slot_seconds,
+        )
+        _write(calibration, spec, output)
+        copy.push()
+        compared = None if options.no_check else _compare(fleet, spec, options, output / "check.csv")
+    plots_of_calibration.plot_calibration(calibration, compared, output / "calibration.png")
+    copy.push()
+    return CalibratedFleet(output, calibration, compared)
+
+
+def _calibration(fleet: Fleet, measured: Path, options: CalibrateOptions) -> Calibration:
+    typical_steps = sum(options.steps) / 2
+    if options.resume and measured.exists():
+        return calibration_of_images(fleet.spec, pd.read_csv(measured), typical_steps)
+    with _progress() as progress:
+        bar = progress.add_task("measuring", total=None)
+        return calibrate(
+            fleet,
+            options.step_counts,
+            options.held_out,
+            options.repeats,
+            typical_steps=typical_steps,
+            report=lambda done, total: progress.update(bar, completed=done, total=total),
+        )
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True)
+
+
+def _write(calibration: Calibration, spec: dict[str, object], output: Path) -> None:
+    setting = build_setting(spec)
+    note = (
+        f"# Simulator of the fleet {calibration.spec.name}; 'lad-rllib fleet calibrate' made it from measured delays.\n"
+        f"# A slot lasts {setting.network.slot_s:.3g} s; the load is {setting.load:.2f}.\n"
+    )
+    (output / "setting.yaml").write_text(note + yaml.safe_dump(spec, sort_keys=False), encoding="utf-8")
+    calibration.table().to_csv(output / "calibration.csv", index=False)
+    calibration.images.to_csv(output / "measurements.csv", index=False)
+
+
+def _show(progress: Progress, bar: TaskID, name: str, done: int, total: int) -> None:
+    progress.update(bar, completed=done, total=total)
+
+
+def _compare(fleet: Fleet, spec: dict[str, object], options: CalibrateOptions, file: Path) -> pd.DataFrame:
+    rows = ResultRows(file, options.resume, seed=options.seed, slots=options.check_slots)
+    setting = build_setting(spec)
+    with _progress() as progress:
+        for name in options.schedules:
+            if rows.has(schedule=name):
+                continue
+            bar = progress.add_task(f"live: {name}", total=None)
+            compared = compare_schedules(
+                fleet,
+                setting,
+                (name,),
+                seed=options.seed,
+                slots=options.check_slots,
+                report=partial(_show, progress, bar),
+            )
+            rows.add(compared.to_dict("records")[0])
+    return rows.frame

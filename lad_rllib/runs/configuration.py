@@ -1,0 +1,300 @@
+"""What a training run depends on: from its options to plain values, and from those to an algorithm."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from lad_rllib.declared import check_keys, shown
+from lad_rllib.envs.episodes import read_setting
+from lad_rllib.errors import ConfigurationError
+from lad_rllib.runs import cluster
+from lad_rllib.runs.options import LearningOptions, LearnOptions, LiveOptions, Options, ScaleOptions, SettingOptions
+from lad_rllib.runs.provenance import command_line
+from lad_rllib.simulator import (
+    ARRIVALS,
+    PRESETS,
+    Setting,
+    TraceArrivals,
+    load_spec,
+    override_spec,
+    resolve_paths,
+    sizes,
+)
+from lad_rllib.text_files import read_structured
+
+TRAIN_PART = (0.0, 0.7)
+WHOLE_LOG = (0.0, 1.0)
+DEFAULT_KERNELS = "auto"
+TRAINING_KEYS = tuple(name for name in LearningOptions.model_fields if name not in ("config", "queue_unit"))
+"""Hyperparameters that are options of their own."""
+
+
+def setting_spec(options: SettingOptions, default: str = "paper") -> dict[str, Any]:
+    """The settings dictionary that the options describe; without a setting, of the default one."""
+    setting = options.setting or default
+    is_file = setting not in PRESETS and Path(setting).suffix in (".yaml", ".yml", ".json")
+    spec = load_spec(setting) if is_file else {"preset": setting}
+    return resolve_paths(override_spec(spec, setting_changes(options)), Path.cwd())
+
+
+def setting_changes(options: SettingOptions) -> dict[str, Any]:
+    """What the options change of a setting."""
+    capacity = options.capacity
+    network = _given(
+        stations=options.stations,
+        servers=options.servers,
+        capacity_gcycles_per_s=capacity[0] if capacity is not None and len(capacity) == 1 else capacity,
+    )
+    arrivals = _given(
+        max_tasks=options.max_tasks,
+        mean_tasks=options.mean_tasks,
+        load=options.load,
+        time_compression=options.time_compression,
+        work_shown=options.work_shown,
+    )
+    if options.arrivals in ARRIVALS:
+        arrivals["source"] = options.arrivals
+    elif options.arrivals:
+        arrivals |= {"source": "trace", "path": options.arrivals}
+    return _given(slots=options.slots, slot_s=options.slot_seconds, network=network or None, arrivals=arrivals or None)
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def part_of_log(part: list[float] | None, setting: Setting, default: tuple[float, float]) -> Setting:
+    """The setting on a part of its request log, if it has one: the given part, or the default.
+
+    Raises:
+        ConfigurationError: if a part is given and there is no log.
+    """
+    if isinstance(setting.arrivals, TraceArrivals):
+        return setting.with_part((part[0], part[1]) if part else default)
+    if part:
+        raise ConfigurationError(
+            f"--part has no effect on setting {setting.name}, which has no request log; leave it out"
+        )
+    return setting
+
+
+def resolve(options: LearnOptions) -> dict[str, Any]:
+    """Everything that the run depends on, as plain values."""
+    setting = read_setting(setting_spec(options))
+    own_part = getattr(setting.arrivals, "part", WHOLE_LOG)
+    setting = part_of_log(options.part, setting, TRAIN_PART if own_part == WHOLE_LOG else own_part)
+    _check_scale(options, setting)
+    training = read_training_file(options.config) if options.config else {}
+    training |= _given(**{key: getattr(options, key) for key in TRAINING_KEYS})
+    live = options if isinstance(options, LiveOptions) else LiveOptions()
+    return {
+        "algorithm": options.algorithm,
+        "setting": setting.spec,
+        "training": training,
+        "kernels": training.get("kernels", DEFAULT_KERNELS),
+        "queue_unit": queue_unit(options.queue_unit, setting, options.algorithm),
+        "live": _live(live),
+        "init_from": _absolute(live.init_from) if live.init_from else None,
+        "episodes": options.episodes,
+        "seed": options.seed,
+        "num_env_runners": options.num_env_runners,
+        "num_envs_per_env_runner": options.num_envs_per_env_runner,
+        "rollout_fragment_length": options.rollout_fragment_length or "auto",
+        "num_learners": options.num_learners,
+        "num_gpus_per_learner": _gpus_per_learner(options),
+        "checkpoint_every": options.checkpoint_every,
+        "command": command_line(),
+        "arguments": options.arguments(),
+    }
+
+
+def _absolute(path: str) -> str:
+    return str(Path(os.path.expanduser(path)).resolve())
+
+
+def check_resumed(options: Options, begun_with: dict[str, Any], place: Path, *may_change: str) -> None:
+    """Refuse options that a resumed run would not follow; it may be given again what it was begun with.
+
+    Args:
+        options: Those of the run that resumes.
+        begun_with: :meth:`Options.arguments` of the one that began.
+        place: Where it is.
+        may_change: Options that it follows.
+
+    Raises:
+        ConfigurationError: names the option, its value, and the run's.
+    """
+    now = options.arguments()
+    for name in sorted((options.model_fields_set & now.keys()).difference(may_change)):
+        if now[name] != begun_with.get(name):
+            had = begun_with.get(name)
+            raise ConfigurationError(
+                f"--{name.replace('_', '-')} {shown(now[name])} contradicts what {place} was begun with, "
+                f"{'nothing' if had is None else shown(had)}; leave it out, or start anew with another --output"
+            )
+
+
+def _check_scale(options: ScaleOptions, setting: Setting) -> None:
+    """Refuse more episodes or processes than this machine's memory holds."""
+    episodes, stations = options.num_envs_per_env_runner, setting.network.num_stations
+    sizes.check_fits(
+        f"{episodes:,} episodes in lockstep",
+        sizes.arrivals_bytes(episodes, setting.num_slots, stations, setting.arrivals.max_tasks),
+        "--num-envs-per-env-runner",
+    )
+    processes = options.num_env_runners + options.num_learners
+    if cluster.address_of(options) == "local":
+        sizes.check_fits(
+            f"{processes:,} runners and learners",
+            processes * sizes.PROCESS_BYTES,
+            "--num-env-runners or --num-learners",
+        )
+
+
+def check_memory(config: Any, setting: Setting) -> None:
+    """Refuse training whose networks and memories do not fit into this machine's.
+
+    Args:
+        config: What :func:`algorithm_config` returns.
+        setting: The setting that it trains on.
+
+    Raises:
+        ConfigurationError: says what it would take.
+    """
+    stations, servers = setting.network.num_stations, setting.network.num_servers
+    parts = sizes.training_bytes(
+        config.memory_use(stations, servers),
+        episodes=config.num_envs_per_env_runner,
+        slots=setting.num_slots,
+        stations=stations,
+        servers=servers,
+        tasks=setting.arrivals.max_tasks,
+    )
+    remedy = "the numbers of stations, servers, tasks and slots, hidden_sizes or replay_capacity"
+    sizes.check_fits("training", parts, remedy)
+
+
+def _live(options: LiveOptions) -> dict[str, Any] | None:
+    """What the live environment needs besides the setting; None: the simulator."""
+    if options.fleet is None:
+        for name in ("shared_fleet", "in_process", "prompts"):
+            if getattr(options, name):
+                raise ConfigurationError(f"--{name.replace('_', '-')} has no effect without --fleet; name a fleet")
+        return None
+    from lad_rllib.fleet import load_fleet
+    from lad_rllib.service import read_prompts
+
+    return {
+        "fleet": load_fleet(options.fleet).to_dict(),
+        "sharing": "shared" if options.shared_fleet else "own",
+        "in_process": options.in_process,
+        "prompts": read_prompts(options.prompts),
+    }
+
+
+def num_cpus(configuration: dict[str, Any]) -> int:
+    """CPUs that a run takes: the driver, runners, learners, and the runners' own fleets."""
+    own = 1 + configuration["num_env_runners"] + configuration["num_learners"]
+    live = configuration["live"]
+    if live is None or live["in_process"] or live["sharing"] == "shared":
+        return int(own)
+    from lad_rllib.fleet import load_fleet
+
+    one_fleet = sum(server.num_cpus for server in load_fleet(live["fleet"]).servers)
+    return int(own + math.ceil(one_fleet * max(configuration["num_env_runners"], 1)))
+
+
+def _gpus_per_learner(options: ScaleOptions) -> float:
+    gpus = options.num_gpus_per_learner
+    if gpus is None:
+        return 1 if options.device == "cuda" else 0
+    if gpus < 0 or (gpus > 0 and options.device == "cpu") or (gpus == 0 and options.device == "cuda"):
+        raise ConfigurationError(
+            f"--num-gpus-per-learner {gpus:g} contradicts --device {options.device}; give one of them"
+        )
+    return float(gpus)
+
+
+def num_gpus(configuration: dict[str, Any]) -> int:
+    """GPUs of the machine that learners take together."""
+    return math.ceil(max(configuration["num_learners"], 1) * configuration["num_gpus_per_learner"])
+
+
+def check_device(configuration: dict[str, Any]) -> None:
+    """Refuse GPUs that this machine does not have.
+
+    Raises:
+        ConfigurationError: if torch finds fewer than the learners take.
+    """
+    import torch
+
+    wanted = num_gpus(configuration)
+    there = torch.cuda.device_count() if wanted and torch.cuda.is_available() else 0
+    if there < wanted:
+        raise ConfigurationError(
+            f"torch finds {there or 'no'} GPU here and the learners take {wanted}; use --device cpu, fewer "
+            f"learners or GPUs for each, or --address of a cluster that has them"
+        )
+
+
+def queue_unit(wish: str, setting: Setting, algorithm: str) -> str:
+    """What ``--queue-unit`` means for a setting and an algorithm."""
+    from lad_rllib.algorithms import CONFIGS
+
+    if wish != "auto":
+        return wish
+    if (needed := CONFIGS[algorithm].queue_unit) is not None:
+        return needed
+    return "seconds" if isinstance(setting.arrivals, TraceArrivals) else "gcycles"
+
+
+def read_training_file(path: str) -> dict[str, Any]:
+    """Hyperparameters of a ``--config`` file."""
+    values = read_structured(path, "--config")
+    values = values.get("training", values) if isinstance(values, dict) else values
+    if not isinstance(values, dict):
+        raise ConfigurationError(f"--config {path} must hold hyperparameters and their values, got {shown(values)}")
+    return values
+
+
+def algorithm_config(configuration: dict[str, Any]) -> Any:
+    """The checked configuration of an algorithm, of a resolved configuration of the run.
+
+    Raises:
+        ConfigurationError: for hyperparameters that do not exist or cannot be.
+    """
+    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+
+    from lad_rllib.algorithms import CONFIGS
+    from lad_rllib.envs import FleetVectorEnv, LiveFleetVectorEnv, YardstickCallback
+
+    env_config = {"setting": configuration["setting"], "queue_unit": configuration["queue_unit"]}
+    env: type = FleetVectorEnv
+    if configuration["live"] is not None:
+        env = LiveFleetVectorEnv
+        env_config |= configuration["live"]
+        env(env_config | {"num_envs": configuration["num_envs_per_env_runner"]}).close()  # refuses what cannot work
+    logging.getLogger("ray.rllib").setLevel(logging.ERROR)  # its import has set a chattier one
+    config = CONFIGS[configuration["algorithm"]]().environment(env, env_config=env_config)
+    training = configuration["training"]
+    of_rllib = inspect.signature(AlgorithmConfig.training).parameters  # refused with what does their job
+    check_keys("--config: ", [key for key in training if key not in of_rllib], config.hyperparameters.model_fields)
+    config.training(**{"kernels": configuration["kernels"], **training})
+    config.debugging(seed=configuration["seed"], log_level="ERROR")
+    config.callbacks(YardstickCallback)
+    config.env_runners(
+        num_env_runners=configuration["num_env_runners"],
+        num_envs_per_env_runner=configuration["num_envs_per_env_runner"],
+        rollout_fragment_length=configuration["rollout_fragment_length"],
+    )
+    config.learners(
+        num_learners=configuration["num_learners"],
+        num_gpus_per_learner=configuration["num_gpus_per_learner"],
+    )
+    config.validate()
+    return config

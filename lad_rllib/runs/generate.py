@@ -1,0 +1,157 @@
+"""Prompts in, images out, over a fleet of edge servers and by any scheduler."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.progress import Progress
+
+from lad_rllib import durable, names
+from lad_rllib.edge.task import ImageTask
+from lad_rllib.errors import ConfigurationError
+from lad_rllib.fleet import load_fleet
+from lad_rllib.runs import live, signals
+from lad_rllib.runs.contact_sheet import save_contact_sheet
+from lad_rllib.runs.options import GenerateOptions
+from lad_rllib.runs.output_folder import writable_folder
+from lad_rllib.service import Delivery, Dispatcher, LiveRun, image_tasks, read_prompts, serve
+from lad_rllib.simulator import sizes
+
+
+@dataclass(frozen=True)
+class GeneratedImages:
+    """Images that are on disk.
+
+    Attributes:
+        folder: Where they are.
+        run: What became of every task.
+        title: Fleet, scheduler, number of tasks.
+    """
+
+    folder: ImageFolder
+    run: LiveRun
+    title: str
+
+
+def generate(options: GenerateOptions) -> GeneratedImages:
+    """Send prompts to a fleet, all at once, and keep each image as it comes.
+
+    Raises:
+        ConfigurationError: for options that contradict one another or do not go with the fleet.
+        Interrupted: at a signal; the images that were there are kept.
+    """
+    prompts = read_prompts(options.prompts)
+    number = len(prompts) if options.tasks is None else options.tasks
+    sizes.check_fits(f"{number:,} tasks", number * sizes.IMAGE_TASK_BYTES, "--tasks")
+    decider = _decider(options)
+    spec = load_fleet(options.fleet)
+    decider.check_fleet(spec)
+    tasks = image_tasks(
+        prompts,
+        number,
+        np.random.default_rng(options.seed),
+        num_stations=spec.stations,
+        denoising_steps=(options.steps[0], options.steps[1]),
+        size=(options.size[0], options.size[1]) if options.size else None,
+        deadline_s=options.deadline,
+    )
+    folder = ImageFolder(writable_folder(options.output))
+    folder.check_free(tasks, overwrite=options.overwrite)
+    with live.open_fleet(options) as fleet:
+        model = live.fleet_model(fleet, decider.setting)
+        folder.begin()
+        with decider.dispatcher(fleet, model, options.seed) as dispatcher:
+            run = _serve(dispatcher, tasks, folder)
+        return GeneratedImages(folder, run, f"{fleet.spec.name}, {decider.title}: {number} tasks")
+
+
+def _decider(options: GenerateOptions) -> live.Decider:
+    name = options.scheduler or (names.LEARNED if options.checkpoint else "greedy-oracle")
+    if name != names.LEARNED:
+        for option in ("checkpoint", "greedy_actions"):
+            if getattr(options, option):
+                raise ConfigurationError(
+                    f"--{option.replace('_', '-')} has no effect on scheduler {name}; leave one of the two out"
+                )
+    return live.Decider(name, options.checkpoint, explore=not options.greedy_actions)
+
+
+class ImageFolder:
+    """Images as they come, and a table and a contact sheet of them.
+
+    Args:
+        path: An existing folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.images, self.table, self.contact_sheet = (
+            path / "images",
+            path / "deliveries.csv",
+            path / "contact_sheet.png",
+        )
+        self._came: list[Delivery] = []
+
+    def check_free(self, tasks: Sequence[ImageTask], *, overwrite: bool) -> None:
+        """Refuse to write over files, unless that is wanted.
+
+        Raises:
+            ConfigurationError: names the first file that is there already.
+        """
+        for file in (self.table, self.contact_sheet, *(self._image(task.task_id) for task in tasks)):
+            if file.exists() and not overwrite:
+                raise ConfigurationError(f"{file} is there already; give --overwrite or another --output")
+
+    def begin(self) -> None:
+        """Remove what an earlier run has written: the images in its table, the table and the contact sheet."""
+        self.images.mkdir(exist_ok=True)
+        try:
+            earlier = pd.read_csv(self.table, usecols=["task_id"], dtype=str)["task_id"].dropna()
+        except (OSError, ValueError):  # there is none
+            return
+        for name in earlier[earlier.str.fullmatch(r"task-\d+")]:
+            self._image(name).unlink(missing_ok=True)
+        for file in (self.table, self.contact_sheet):
+            file.unlink(missing_ok=True)
+
+    def keep(self, delivery: Delivery) -> None:
+        """Take a task's end; its image is on disk when this returns."""
+        self._came.append(delivery)
+        self._write_image(delivery)
+
+    def finish(self) -> None:
+        """Write the table and the contact sheet of what came, in the order of the tasks."""
+        if not self._came:
+            return
+        self._write_image(self._came[-1])  # Ctrl-C may have cut it short
+        came = sorted(self._came, key=lambda delivery: delivery.task.seed)
+        durable.write_file(self.table, pd.DataFrame([delivery.to_dict() for delivery in came]).to_csv(index=False))
+        save_contact_sheet(came, self.contact_sheet)
+
+    def _write_image(self, delivery: Delivery) -> None:
+        if delivery.png is not None:
+            durable.write_file(self._image(delivery.task.task_id), delivery.png)
+
+    def _image(self, task_id: str) -> Path:
+        return self.images / f"{task_id}.png"
+
+
+def _serve(dispatcher: Dispatcher, tasks: list[ImageTask], folder: ImageFolder) -> LiveRun:
+    """Serve all; what came is in the folder also after an interruption."""
+    try:
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            bar = progress.add_task("images", total=len(tasks))
+
+            def keep(delivery: Delivery) -> None:
+                folder.keep(delivery)
+                progress.advance(bar)
+
+            return serve(dispatcher, [tasks], on_delivery=keep)
+    except signals.Interrupted as interruption:
+        raise signals.Interrupted(interruption.number, "the images that were there are kept") from None
+    finally:
+        folder.finish()

@@ -1,0 +1,405 @@
+"""What commands and experiments may be told, declared once: flags, their help and their checks come from here.
+
+A class is a group of options; commands and experiments put together those that they need by inheritance, and add their
+own. A field's description is the help of its flag; :attr:`Options.title` heads the group in a help text.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from lad_rllib import names
+from lad_rllib.declared import Declared
+from lad_rllib.errors import ConfigurationError
+from lad_rllib.plugins import installed
+
+ALGORITHMS = (*names.ALGORITHMS, *installed("lad_rllib.algorithms"))
+HEURISTICS = (*names.HEURISTICS, *installed("lad_rllib.heuristics"))
+"""Those of this package, and of others by their entry points."""
+MAX_SEED = 2**32 - 1
+MAX_CONFIRM_SEEDS = 1000
+
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+Part = Annotated[list[float], Field(min_length=2, max_length=2)]
+"""Part of a request log, as two fractions."""
+Steps = Annotated[list[int], Field(min_length=2, max_length=2)]
+"""Least and greatest number of denoising steps."""
+
+
+class Options(Declared):
+    """A group of options.
+
+    ``model_fields_set`` holds the names of those that the user gave, unlike those that have their defaults.
+    """
+
+    title: ClassVar[str] = "run"
+    may_change: ClassVar[frozenset[str]] = frozenset(
+        ("resume", "output", "name", "quiet", "storage_path", "address", "wait_nodes", "wait_timeout", "track")
+    )
+    """Options that results do not depend on: where a run or a search is, where it writes, what it prints."""
+
+    def arguments(self) -> dict[str, Any]:
+        """Options that the results depend on, as plain values."""
+        return {name: value for name, value in self.model_dump().items() if name not in self.may_change}
+
+
+def option(
+    default: Any,
+    text: str,
+    metavar: str | tuple[str, ...] | None = None,
+    *,
+    positional: bool = False,
+    may_be_empty: bool = False,
+    **bounds: Any,
+) -> Any:
+    """A field with the help of its flag, and what stands there for its value."""
+    of_flag: dict[str, Any] = {"metavar": metavar, "positional": positional, "may_be_empty": may_be_empty}
+    return Field(default, description=text, json_schema_extra=of_flag, **bounds)
+
+
+class SettingOptions(Options):
+    """Which edge network and arrivals."""
+
+    title = "setting (later ones override earlier ones)"
+
+    setting: str | None = option(
+        "paper", f"preset ({', '.join(names.SETTING_PRESETS)}) or a YAML/JSON settings file", "NAME|FILE"
+    )
+    stations: int | None = option(None, "base stations", "B")
+    servers: int | None = option(None, "edge servers (default: one per station)", "A")
+    capacity: list[float] | None = option(
+        None, "capacity of the edge servers: one value for all, or one for each", "GCYCLE/S", min_length=1
+    )
+    slots: int | None = option(None, "slots per episode; the last is seen but not decided", "T")
+    slot_seconds: float | None = option(None, "length of a slot (1; for traces 20)", "S")
+    arrivals: str | None = option(
+        None,
+        "where tasks come from: uniform draws as in the paper, Poisson, a source of another package by its name, or a "
+        "request log (CSV or Parquet; --setting sample-trace plays a small made-up one)",
+        "uniform|poisson|NAME|FILE",
+    )
+    max_tasks: int | None = option(None, "most tasks of a station in a slot", "N")
+    mean_tasks: float | None = option(None, "Poisson: mean tasks of a station in a slot", "X")
+    load: float | None = option(None, "request log: compress its time to this load (1.2)", "X")
+    time_compression: float | None = option(None, "request log: seconds of the log per second, instead of --load", "X")
+    work_shown: Literal["known", "mean"] | None = option(
+        None,
+        "request log: what schedulers are told of a task's work beforehand: the logged one, or the mean (known)",
+    )
+
+
+class RayOptions(Options):
+    """Which Ray cluster a run joins."""
+
+    title = "cluster"
+
+    address: str | None = option(
+        None,
+        "Ray cluster: host:port, ray://host:port, or 'auto' for the one that runs here (default: RAY_ADDRESS, which "
+        "'ray job submit' sets; else Ray starts here)",
+        "ADDR",
+    )
+    wait_nodes: int = option(
+        0,
+        "begin when the cluster has so many nodes, the head among them; 'ray up' returns before workers have joined "
+        "(0: do not wait)",
+        "N",
+        ge=0,
+    )
+    wait_timeout: float = option(300.0, "longest wait for --wait-nodes [s]", "S")
+
+
+class StorageOptions(Options):
+    """Where results are kept besides the output folder."""
+
+    title = "cluster"
+
+    storage_path: str | None = option(
+        None,
+        "keep a copy of the output folder here, under its name, as it grows: a folder that all nodes share, or s3://, "
+        "gs://, abfs://; --resume takes it from there when this machine has none",
+        "DIR|URI",
+    )
+
+
+class ScaleOptions(StorageOptions, RayOptions):
+    """How many runners and learners there are, and on which cluster."""
+
+    title = "scale and cluster"
+
+    num_env_runners: Annotated[int, Field(ge=0)] = option(0, "remote environment runners", "N")
+    rollout_fragment_length: Count | None = option(
+        None, "slots between two sets of weights for the runners (local runner: 1; remote ones: an episode)", "N"
+    )
+    num_envs_per_env_runner: Count = option(1, "episodes in lockstep", "N")
+    num_learners: Annotated[int, Field(ge=0)] = option(0, "remote learners", "N")
+    device: Literal["auto", "cpu", "cuda"] = option(
+        "auto", "where the learner computes; auto is the CPU, which is faster for networks this small"
+    )
+    num_gpus_per_learner: float | None = option(None, "GPUs of each learner, also a part of one (0; cuda: 1)", "X")
+
+
+class LearningOptions(Options):
+    """Hyperparameters of the algorithm; the algorithm's own declaration checks them."""
+
+    title = "learning (defaults: the published settings)"
+
+    preset: Literal["published_code", "paper"] | None = option(None, "which reading of the paper")
+    in_slot_view: Literal["none", "own", "all"] | None = option(
+        None,
+        "lad-pmd: what a decision knows of earlier ones in its slot: nothing (none), those of its "
+        "own base station (own), or all (all: one dispatcher for all stations)",
+    )
+    policy_denoising_steps: int | None = option(None, "denoising steps of the actor (5)", "I")
+    initial_alpha: float | None = option(None, "temperature at the start (0.05)", "X")
+    actor_lr: float | None = option(None, "learning rate of the actors (1e-4; lad-pmd: 1e-3)", "X")
+    critic_lr: float | None = option(None, "learning rate of the critics (1e-3)", "X")
+    alpha_lr: float | None = option(None, "learning rate of the temperatures (3e-4)", "X")
+    gamma: float | None = option(None, "discount factor (0.95; lad-pmd: 0.99)", "X")
+    updates_per_slot: float | None = option(None, "updates for each slot played (1)", "X")
+    config: str | None = option(
+        None, "YAML/JSON file with arguments of training() of the algorithm's configuration", "FILE"
+    )
+    queue_unit: Literal["auto", "gcycles", "seconds", "slots"] = option(
+        "auto",
+        "what the agents see of the queues: work (published), or the waiting time that it means; auto is work, waiting "
+        "time for request logs, whose queues are longer by orders of magnitude, and slots of waiting time for lad-pmd, "
+        "which needs them",
+    )
+
+
+class AlgorithmOptions(Options):
+    """What learns."""
+
+    algorithm: Literal[ALGORITHMS] = option(  # type: ignore[valid-type]
+        names.DEFAULT_ALGORITHM,
+        "what learns: LAD-TS (each task's own delay), LAD-PMD (the delay of all tasks), or a baseline of the paper",
+    )
+
+
+class FleetOptions(RayOptions):
+    """Which fleet of edge servers, and where it runs."""
+
+    title = "fleet"
+
+    fleet: str = option("digits", f"shipped fleet ({', '.join(names.SHIPPED_FLEETS)}) or a YAML file", "NAME|FILE")
+    shared_fleet: bool = option(False, "use the fleet that 'lad-rllib fleet up' started")
+    in_process: bool = option(False, "servers in this process instead of Ray actors")
+
+
+class LiveOptions(Options):
+    """Real edge servers to learn from, instead of simulated ones."""
+
+    title = "real edge servers (need a --setting of that fleet, see 'lad-rllib fleet calibrate')"
+
+    fleet: str | None = option(None, "learn from delays measured on this fleet, not simulated ones", "NAME|FILE")
+    shared_fleet: bool = option(False, "all runners on the fleet of 'lad-rllib fleet up'")
+    in_process: bool = option(False, "each runner's servers in its own process, not actors")
+    prompts: str | None = option(None, "one prompt per line (default: a list in the package)", "FILE")
+    init_from: str | None = option(
+        None, "checkpoint whose weights and latent memory to start from (fine-tuning)", "DIR"
+    )
+
+
+class TrackOptions(Options):
+    """Where the metrics of a run go besides its folder."""
+
+    track: Literal["mlflow", "wandb"] | None = option(
+        None,
+        "report every iteration to MLflow (pip install 'lad-rllib[mlflow]'; MLFLOW_TRACKING_URI) or Weights & Biases "
+        "(pip install 'lad-rllib[wandb]'), besides TensorBoard's files in the output folder",
+    )
+
+
+class LearnOptions(ScaleOptions, LearningOptions, AlgorithmOptions, SettingOptions):
+    """Everything that describes the training of one algorithm in the simulator."""
+
+    title = "run"
+
+    part: Part | None = option(
+        None, "request log: part to train on, as fractions (0 0.7); evaluate takes the rest", ("FROM", "TO")
+    )
+    episodes: Count = option(100, "episodes to train in all")
+    seed: Seed = option(0, "seed of weights, arrivals and exploration")
+    checkpoint_every: Count = option(5, "iterations between checkpoints", "N")
+
+
+class TrainOptions(LiveOptions, TrackOptions, LearnOptions):
+    """One training run."""
+
+    title = "run"
+
+    output: str = option("results/train", "output folder", "DIR")
+    overwrite: bool = option(False, "replace an earlier run in the output folder")
+    resume: bool = option(False, "go on with the run in the output folder or --storage-path")
+    quiet: bool = option(False, "no progress display")
+
+
+class SearchOptions(TrackOptions, LearnOptions):
+    """A search for hyperparameters."""
+
+    title = "search"
+
+    space: str | None = option(
+        None, "search space (default: the package's search_space.yaml, or search_space_lad-pmd.yaml)", "FILE"
+    )
+    parameters: list[str] | None = option(None, "search these of the space only", "NAME", min_length=1)
+    trials: Count = option(24, "configurations to try; a grid ignores it")
+    search: Literal[names.SEARCHES] = option("random", "how they are chosen")  # type: ignore[valid-type]
+    grid_points: Count = option(3, "grid: points of each range", "N")
+    scheduler: Literal[names.TRIAL_SCHEDULERS] = option(  # type: ignore[valid-type]
+        "asha",
+        "which trials are stopped early: asha (successive halving), median (those behind the others' median), none; "
+        "pbt lets bad ones go on from good ones' checkpoints",
+    )
+    seeds: Annotated[list[Seed], Field(min_length=1)] = option([0], "seeds of each configuration", "N")
+    seeds_as_grid: bool = option(False, "one trial for each seed; default: all seeds in one trial")
+    max_concurrent: int | None = option(None, "trials at a time (as many as there is room)", "N")
+    time_budget: float | None = option(None, "wall time after which trials stop [s]", "S")
+    confirm_seeds: Annotated[int, Field(ge=0, le=MAX_CONFIRM_SEEDS)] = option(
+        0, "afterwards, train the best configuration and the defaults with so many fresh seeds", "N"
+    )
+    episodes: Count = option(60, "most episodes of a trial")
+    seed: Seed = option(0, "seed of the search")
+    checkpoint_every: Count = option(10, "iterations between checkpoints", "N")
+    output: str = option("results/tune", "output folder", "DIR")
+    name: str | None = option(None, "name of the experiment in --storage-path (default: that of the output folder)")
+    resume: bool = option(False, "go on with the search in the output folder or storage")
+    quiet: bool = option(False, "no progress")
+
+
+class EvaluateOptions(StorageOptions, RayOptions, SettingOptions):
+    """A comparison of schedulers on the same fresh arrivals."""
+
+    title = "evaluation"
+
+    checkpoint: list[str] | None = option(
+        None, "checkpoints of training runs to compare; without it, heuristics alone", "DIR", min_length=1
+    )
+    setting: str | None = option(
+        None,
+        f"preset ({', '.join(names.SETTING_PRESETS)}) or a YAML/JSON settings file (default: the first checkpoint's "
+        "own, else paper)",
+        "NAME|FILE",
+    )
+    part: Part | None = option(
+        None,
+        "request log: part to evaluate on, as fractions (0.7 1: what training does not see)",
+        ("FROM", "TO"),
+    )
+    episodes: Count = option(20, "episodes to play (a request log: its first ones)")
+    seed: Seed = option(1_000_000, "seed of arrivals and choices")
+    schedulers: list[str] | None = option(
+        None, f"heuristics (default: all that differ of {', '.join(HEURISTICS)})", "NAME", may_be_empty=True
+    )
+    greedy_actions: bool = option(False, "take the most probable server instead of drawing one")
+    bounds: bool = option(False, "add the lower bound of the mean delay, which no schedule is below")
+    deadline: Annotated[float, Field(ge=0)] | None = option(
+        None, "add the share of tasks whose service delay is longer than this [s]", "S"
+    )
+    output: str | None = option(
+        None, "output folder (default: beside the first checkpoint, or results/evaluate)", "DIR"
+    )
+    resume: bool = option(False, "do nothing if the output folder has the results of this command already")
+
+
+class GenerateOptions(FleetOptions):
+    """Prompts for a fleet of edge servers."""
+
+    title = "scheduler and tasks"
+
+    checkpoint: str | None = option(None, "trained policy; trained for this fleet's calibrated setting", "DIR")
+    scheduler: Literal[(names.LEARNED, *HEURISTICS)] | None = option(  # type: ignore[valid-type]
+        None, f"who decides (default: {names.LEARNED} with a checkpoint, else greedy-oracle)"
+    )
+    greedy_actions: bool = option(False, "trained policy: its most probable servers")
+    prompts: str | None = option(None, "one prompt per line (default: a small list in the package)", "FILE")
+    tasks: Count | None = option(None, "images (default: one for each prompt)", "N")
+    steps: Steps = option([10, 19], "denoising steps", ("LOW", "HIGH"))
+    size: Annotated[list[int], Field(min_length=2, max_length=2)] | None = option(
+        None, "size [pixel] (default: the servers')", ("W", "H")
+    )
+    deadline: float | None = option(None, "give a task up after so many seconds", "S")
+    seed: Seed = option(0, "seed of stations, steps and decisions")
+    output: str = option("results/images", "output folder", "DIR")
+    overwrite: bool = option(False, "replace the images, the table and the contact sheet of an earlier run")
+
+
+class CalibrateOptions(StorageOptions, FleetOptions):
+    """How a fleet is measured, and the setting that is made of it."""
+
+    title = "calibration"
+
+    step_counts: Annotated[list[int], Field(min_length=1)] = option([2, 8, 14, 20], "steps to fit to", "N")
+    held_out: Annotated[list[int], Field(min_length=1)] = option([5, 11, 17], "steps to test the fit on", "N")
+    repeats: Count = option(3, "images for each number of steps and server")
+    name: str | None = option(None, "name of the setting (default: the fleet's)")
+    steps: Steps = option([10, 19], "denoising steps of the setting's tasks", ("LOW", "HIGH"))
+    slots: Count = option(60, "slots of an episode")
+    max_tasks: int = option(10, "most tasks of a station in a slot")
+    load: float | None = option(None, "work that arrives over what the servers can do (1.2)")
+    slot_seconds: float | None = option(None, "length of a slot in the fleet's time, instead of --load", "S")
+    no_check: bool = option(False, "leave the comparison with live runs out")
+    check_slots: Count = option(20, "slots of each live run")
+    schedules: Annotated[list[Literal[HEURISTICS]], Field(min_length=1)] = option(  # type: ignore[valid-type]
+        ["capacity-proportional", "round-robin"],
+        "heuristics whose decisions in the simulator are played live",
+        "NAME",
+    )
+    seed: Seed = option(0, "seed of the check's arrivals and decisions")
+    output: str = option("results/calibration", "output folder", "DIR")
+    resume: bool = option(False, "keep the images that were measured, and the schedules that were checked")
+
+
+class FleetListOptions(Options):
+    """Which cluster fleets are looked for on."""
+
+    title = "cluster"
+
+    address: str | None = option(
+        None, "Ray cluster (default: RAY_ADDRESS, else the one that runs on this machine)", "ADDR"
+    )
+
+
+class FleetFileOptions(FleetListOptions):
+    """Which fleet, and on which cluster."""
+
+    title = "fleet"
+
+    file: str | None = option(None, f"fleet file, or one of {', '.join(names.SHIPPED_FLEETS)}", "FILE", positional=True)
+
+
+class FleetUpOptions(FleetFileOptions):
+    """How a fleet is started."""
+
+    timeout: Annotated[float, Field(gt=0)] = option(600.0, "longest wait for models to load [s]", "S")
+
+
+def check_at_least(least: int, options: Any, *names_of_options: str) -> None:
+    """Refuse small numbers.
+
+    Args:
+        least: The least that is valid.
+        options: The options.
+        names_of_options: Which of them; None is valid.
+
+    Raises:
+        ConfigurationError: naming the first that is less.
+    """
+    for name in names_of_options:
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise ConfigurationError(f"--{name.replace('_', '-')} must be at least {least}, got {value}")
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that no generator takes.
+
+    Raises:
+        ConfigurationError: if it is negative or has more than 32 bits.
+    """
+    if not 0 <= seed <= MAX_SEED:
+        raise ConfigurationError(f"--seed must be at least 0 and at most {MAX_SEED}, got {seed}")

@@ -1,0 +1,157 @@
+"""One training run: begun, resumed, saved on the way, and stopped by a signal at an episode's end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from lad_rllib import names
+from lad_rllib.runs import configuration as configured
+from lad_rllib.runs import plots, signals
+from lad_rllib.runs.cluster import address_of, start_ray
+from lad_rllib.runs.failed_tasks import FailedTasks
+from lad_rllib.runs.options import TrainOptions
+from lad_rllib.runs.output_folder import writable_folder
+from lad_rllib.runs.progress import TrainingDisplay
+from lad_rllib.runs.run_folder import RunFolder
+from lad_rllib.runs.storage import SharedCopy
+from lad_rllib.simulator import build_setting
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """What became of a run.
+
+    Attributes:
+        folder: Its folder.
+        signal: The signal that stopped it, or None.
+    """
+
+    folder: RunFolder
+    signal: int | None
+
+    @property
+    def failed_tasks(self) -> FailedTasks:
+        """How many tasks failed on edge servers."""
+        return FailedTasks.of(self.folder.progress())
+
+
+def train(options: TrainOptions, say: Callable[[str], None] = lambda line: None) -> TrainedRun:
+    """Train to the wanted number of episodes, or until a signal; save on the way and at the end.
+
+    Args:
+        options: What is trained, where, and whether a run that is there goes on.
+        say: Takes lines about the setting and the places of results.
+
+    Raises:
+        ConfigurationError: for options that contradict one another or the run that is there, and for what this machine
+            cannot hold.
+        TrainingDiverged: if weights are no numbers any longer; the checkpoints before it are kept.
+    """
+    folder = RunFolder(writable_folder(options.output))
+    folder.settle()
+    copy = SharedCopy(folder.path, options.storage_path)
+    configuration = _resumed(options, folder, copy) if options.resume else configured.resolve(options)
+    setting = build_setting(configuration["setting"])
+    say(setting.summary())
+    config = configured.algorithm_config(configuration)
+    configured.check_memory(config, setting)
+    if address_of(options) == "local":
+        configured.check_device(configuration)
+    if not options.resume:
+        folder.check_free(overwrite=options.overwrite)
+    start_ray(options, configured.num_cpus(configuration), configured.num_gpus(configuration))
+    algorithm = config.build_algo()
+    try:
+        if options.resume:
+            folder.restore(algorithm)
+        else:
+            if configuration["init_from"]:
+                algorithm.start_from(configuration["init_from"])
+            folder.begin()
+        folder.write_configuration(configuration)
+        say(f"writing to {copy.place}")
+        _say_nodes(algorithm, say)
+        return TrainedRun(folder, _train(algorithm, folder, configuration, copy, quiet=options.quiet))
+    finally:
+        algorithm.stop()
+        folder.settle()
+
+
+def _resumed(options: TrainOptions, folder: RunFolder, copy: SharedCopy) -> dict[str, Any]:
+    """The configuration of the run that goes on, to as many episodes as are asked for now."""
+    copy.fetch()
+    configuration = folder.read_configuration()
+    configured.check_resumed(options, configuration["arguments"], folder.path, "episodes")
+    if "episodes" in options.model_fields_set:
+        configuration["episodes"] = options.episodes
+    return configuration
+
+
+def _say_nodes(algorithm: Any, say: Callable[[str], None]) -> None:
+    """Where the remote env runners are."""
+    if algorithm.config.num_env_runners:
+        places = algorithm.env_runner_group.foreach_env_runner(_node_address, local_env_runner=False)
+        say(f"env runners on nodes: {', '.join(places)}")
+
+
+def _node_address(_: Any) -> str:
+    import ray
+
+    return str(ray.util.get_node_ip_address())
+
+
+def _train(
+    algorithm: Any, folder: RunFolder, configuration: dict[str, Any], copy: SharedCopy, *, quiet: bool
+) -> int | None:
+    """Train until there are enough episodes or a signal comes, which is returned."""
+    stop = signals.StopRequest("stopping after this episode")
+    episodes = folder.episodes_done
+    display = TrainingDisplay(configuration["episodes"], episodes, quiet=quiet)
+    _show_slots(algorithm, configuration, display)
+    saved_at = algorithm.iteration
+    with stop, display:
+        while episodes < configuration["episodes"] and stop.signal is None:
+            started = time.perf_counter()
+            result = algorithm.train()
+            episodes += int(result["env_runners"].get("num_episodes", 0))
+            row = _progress_row(result, episodes, time.perf_counter() - started)
+            folder.append_progress(row)
+            display.update(row)
+            if algorithm.iteration - saved_at >= configuration["checkpoint_every"]:
+                folder.save(algorithm)
+                saved_at = algorithm.iteration
+                copy.push()
+        if algorithm.iteration != saved_at:
+            folder.save(algorithm)
+    title = folder.title(configuration)
+    plots.plot_learning_curve(folder.progress(), folder.learning_curve, title, algorithm.config.title)
+    copy.push()
+    return stop.signal
+
+
+def _show_slots(algorithm: Any, configuration: dict[str, Any], display: TrainingDisplay) -> None:
+    """Show every slot of a live episode, which takes wall time."""
+    fragment = algorithm.config.get_rollout_fragment_length()
+    if configuration["live"] is not None and fragment is not None:
+        slots = build_setting(configuration["setting"]).num_slots - 1
+        algorithm.after_round = lambda number: display.show_slot(min(number * fragment, slots), slots)
+
+
+def _progress_row(result: dict[str, Any], episodes: int, seconds: float) -> dict[str, float]:
+    """The columns of ``progress.csv``."""
+    runners = result["env_runners"]
+    learner = result.get("learners", {}).get("default_policy", {})
+    numbers = {
+        names.MEAN_DELAY: runners[names.MEAN_DELAY],
+        **{column: runners[column] for column in names.YARDSTICKS.values()},
+        names.DELAY_OVER_ORACLE: runners[names.DELAY_OVER_ORACLE],
+        "seconds": seconds,
+        **{key: learner.get(key, float("nan")) for key in ("critic_loss", "actor_loss", "entropy_mean", "alpha_value")},
+    }
+    row: dict[str, float] = {"iteration": int(result["training_iteration"]), "episodes": episodes}
+    row |= {key: float(value) for key, value in numbers.items()}
+    of_servers = (names.ENDED_TASKS, names.FAILED_TASKS)
+    return row | {key: int(runners[key]) for key in of_servers if key in runners}
