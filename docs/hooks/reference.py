@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Callable, Iterator
 
 from lad_rllib.algorithms.registry import CONFIGS
@@ -74,8 +75,12 @@ def settings() -> str:
 
 def training() -> str:
     """What ``training()`` of each algorithm takes."""
-    names = list(CONFIGS)
-    return "\n".join(f"### `{name}`\n\n{_table(CONFIGS[name].hyperparameters)}" for name in names)
+    return "\n".join(f"### `{name}`\n\n{hyperparameters(name)}" for name in CONFIGS)
+
+
+def hyperparameters(algorithm: str) -> str:
+    """What ``training()`` of an algorithm takes."""
+    return _table(CONFIGS[algorithm].hyperparameters)
 
 
 def penalties() -> str:
@@ -123,5 +128,6 @@ PARTS: dict[str, Callable[[], str]] = {
     "penalties": penalties,
     "settings": settings,
     "training": training,
+    **{f"settings-{name}": functools.partial(hyperparameters, name) for name in CONFIGS},
 }
 """What a page can ask for."""
