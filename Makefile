@@ -10,8 +10,8 @@ export OMP_NUM_THREADS := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
 # Several test processes, each with whole files and, if these need one, a Ray cluster of its own. Tests often wait for
-# other processes, or for a server: three of them keep two cores busy.
-IN_PARALLEL := -n 3 --dist loadfile
+# other processes, or for a server: three of them keep two cores busy. tests/conftest.py puts files of slow tests first.
+IN_PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-extended check lint docs build bench bench-dispatch bench-scaling check-cluster cluster-test cluster-test-s3 format fuzz clean

@@ -9,6 +9,12 @@ import pytest
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items):
+    """Put files with slow tests first: of several test processes none should begin one when the others are done."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(autouse=True)
 def signals_as_at_the_start():
     """Every test finds signals as at the start of a program; Ray Tune and interrupted commands leave handlers."""

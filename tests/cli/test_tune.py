@@ -26,6 +26,7 @@ def small(tmp_path):
     return ["--smoke", "--config", str(file)]
 
 
+@pytest.mark.slow
 @pytest.mark.cluster
 def test_a_search_leaves_tables_pictures_and_a_configuration_that_trains(ray_cluster, small, tmp_path, capsys):
     output = tmp_path / "search"

@@ -25,6 +25,7 @@ def test_every_episode_of_every_seed_and_their_means_are_left_and_kept_by_a_resu
     assert "holds a search already; give --resume" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.cluster
 def test_methods_are_compared_on_the_same_arrivals_and_a_resumed_run_changes_nothing(ray_cluster, tmp_path, capsys):
     chosen = ["lad-ts", "d2sac-ts", "sac-ts", "dqn-ts"]
