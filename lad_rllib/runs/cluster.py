@@ -65,6 +65,16 @@ def start_ray(options: RayOptions, num_cpus: int, num_gpus: int = 0) -> None:
         Storage(storage_path).check_from_nodes()
 
 
+def largest_node_bytes() -> int | None:
+    """Memory of the largest node of the connected cluster [byte]; None if nodes may be added."""
+    import ray
+
+    from lad_rllib.algorithms.common.resources import may_grow
+
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    return None if may_grow(nodes) else int(max(node["Resources"].get("memory", 0) for node in nodes))
+
+
 def connect(address: str, num_cpus: int = 0, num_gpus: int = 0) -> None:
     """Connect to a Ray cluster, if this process is not connected yet, and print its address.
 

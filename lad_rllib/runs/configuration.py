@@ -140,28 +140,45 @@ def check_resumed(options: Options, begun_with: dict[str, Any], place: Path, *ma
 
 
 def _check_scale(options: ScaleOptions, setting: Setting) -> None:
-    """Refuse more episodes or processes than this machine's memory holds."""
-    episodes, stations = options.num_envs_per_env_runner, setting.network.num_stations
-    sizes.check_fits(
-        f"{episodes:,} episodes in lockstep",
-        sizes.arrivals_bytes(episodes, setting.num_slots, stations, setting.arrivals.max_tasks),
-        "--num-envs-per-env-runner",
-    )
+    """Refuse more episodes or processes than this machine's memory holds, unless a cluster takes them."""
+    if cluster.address_of(options) != "local":
+        return
+    _check_lockstep(options.num_envs_per_env_runner, setting)
     processes = options.num_env_runners + options.num_learners
-    if cluster.address_of(options) == "local":
-        sizes.check_fits(
-            f"{processes:,} runners and learners",
-            processes * sizes.PROCESS_BYTES,
-            "--num-env-runners or --num-learners",
-        )
+    sizes.check_fits(
+        f"{processes:,} runners and learners", processes * sizes.PROCESS_BYTES, "--num-env-runners or --num-learners"
+    )
 
 
-def check_memory(config: Any, setting: Setting) -> None:
+def check_nodes(configuration: dict[str, Any], setting: Setting) -> None:
+    """Refuse more episodes in lockstep than the largest node of the connected cluster holds.
+
+    Args:
+        configuration: What :func:`resolve` returns.
+        setting: The setting that it names.
+
+    Raises:
+        ConfigurationError: says what they would take.
+    """
+    node_bytes = cluster.largest_node_bytes()
+    if node_bytes is not None:
+        _check_lockstep(configuration["num_envs_per_env_runner"], setting, node_bytes)
+
+
+def _check_lockstep(episodes: int, setting: Setting, node_bytes: int | None = None) -> None:
+    stations, tasks = setting.network.num_stations, setting.arrivals.max_tasks
+    needed = sizes.arrivals_bytes(episodes, setting.num_slots, stations, tasks)
+    what, remedy = f"{episodes:,} episodes in lockstep", "--num-envs-per-env-runner"
+    sizes.check_fits(what, needed, remedy, node_bytes=node_bytes)
+
+
+def check_memory(config: Any, setting: Setting, *, plays_here: bool = True) -> None:
     """Refuse training whose networks and memories do not fit into this machine's.
 
     Args:
         config: What :func:`algorithm_config` returns.
         setting: The setting that it trains on.
+        plays_here: Whether this machine plays the episodes, too; else nodes of a cluster do.
 
     Raises:
         ConfigurationError: says what it would take.
@@ -176,6 +193,8 @@ def check_memory(config: Any, setting: Setting) -> None:
         tasks=setting.arrivals.max_tasks,
     )
     remedy = "the numbers of stations, servers, tasks and slots, hidden_sizes or replay_capacity"
+    if not plays_here:
+        parts = {name: size for name, size in parts.items() if name not in sizes.RUNNER_PARTS}
     sizes.check_fits("training", parts, remedy)
 
 

@@ -57,12 +57,16 @@ def train(options: TrainOptions, say: Callable[[str], None] = lambda line: None)
     setting = build_setting(configuration["setting"])
     say(setting.summary())
     config = configured.algorithm_config(configuration)
-    configured.check_memory(config, setting)
-    if address_of(options) == "local":
+    is_local = address_of(options) == "local"
+    plays_here = is_local or not configuration["num_env_runners"]
+    configured.check_memory(config, setting, plays_here=plays_here)
+    if is_local:
         configured.check_device(configuration)
     if not options.resume:
         folder.check_free(overwrite=options.overwrite)
     start_ray(options, configured.num_cpus(configuration), configured.num_gpus(configuration))
+    if not plays_here:
+        configured.check_nodes(configuration, setting)
     algorithm = config.build_algo()
     try:
         if options.resume:

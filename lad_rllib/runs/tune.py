@@ -14,8 +14,8 @@ import yaml
 
 from lad_rllib import durable
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.runs.cluster import start_ray
-from lad_rllib.runs.configuration import algorithm_config, check_resumed, resolve
+from lad_rllib.runs.cluster import address_of, start_ray
+from lad_rllib.runs.configuration import algorithm_config, check_nodes, check_resumed, resolve
 from lad_rllib.runs.options import SearchOptions
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.search import SearchPlan, exists, experiment_path, run_search, stop_search
@@ -24,6 +24,7 @@ from lad_rllib.runs.search_results import trial_table
 from lad_rllib.runs.search_space import SearchSpace, read_space
 from lad_rllib.runs.signals import StopRequest
 from lad_rllib.runs.storage import SharedCopy
+from lad_rllib.simulator import build_setting
 
 PLAN_FILE = "tune.yaml"
 CONFIRMATION_SEED = 1000
@@ -66,6 +67,8 @@ def search(options: SearchOptions, say: Callable[[str], None] = lambda line: Non
     configuration = described["configuration"]
     of_a_seed = configuration["num_env_runners"] + configuration["num_learners"]
     start_ray(options, num_cpus=2 + of_a_seed * len(plan.seeds_of_a_trial))
+    if address_of(options) != "local":
+        check_nodes(configuration, build_setting(configuration["setting"]))
     if not options.resume:
         if exists(storage, name):
             raise ConfigurationError(f"{experiment_path(storage, name)} holds a search already; give another --name")

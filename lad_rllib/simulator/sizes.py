@@ -26,6 +26,8 @@ PLACE_BYTES = 10 * FLOAT64
 """A base station or an edge server: its values, the draws that they come from, and its state in a slot."""
 IMAGE_TASK_BYTES = 2048
 """A task of a fleet and its record, without prompt and image."""
+RUNNER_PARTS = ("arrivals", "decisions", "latent memory")
+"""Parts of :func:`training_bytes` in the process that plays the episodes; the others are in that of the algorithm."""
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
@@ -95,25 +97,27 @@ def training_bytes(
     }
 
 
-def check_fits(what: str, needed: int | Mapping[str, int], remedy: str) -> None:
-    """Refuse a request that needs more memory than this machine has.
+def check_fits(what: str, needed: int | Mapping[str, int], remedy: str, *, node_bytes: int | None = None) -> None:
+    """Refuse a request that needs more memory than this machine has, or than the largest node of a cluster.
 
     Args:
         what: The request, in words.
         needed: Memory that it takes [byte], maybe by part; the largest part is named.
         remedy: What to lower, in words.
+        node_bytes: Memory of the largest node [byte]; None: this machine takes the request.
 
     Raises:
         ConfigurationError: says how much it would take and how much there is.
     """
     parts = {"": needed} if isinstance(needed, int) else needed
-    total, available = sum(parts.values()), machine_bytes()
+    total, available = sum(parts.values()), machine_bytes() if node_bytes is None else node_bytes
     if total <= available:
         return
     largest = max(parts, key=lambda part: parts[part])
     alone = f" ({largest}: {_gib(parts[largest])})" if largest else ""
+    where = "this machine" if node_bytes is None else "the largest node of the cluster"
     raise ConfigurationError(
-        f"{what} would take at least {_gib(total)}{alone}, this machine has {_gib(available)}; lower {remedy}"
+        f"{what} would take at least {_gib(total)}{alone}, {where} has {_gib(available)}; lower {remedy}"
     )
 
 

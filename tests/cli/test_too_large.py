@@ -3,6 +3,7 @@
 import pytest
 
 from lad_rllib.cli import main
+from lad_rllib.errors import ConfigurationError
 from lad_rllib.simulator import sizes
 
 
@@ -39,6 +40,36 @@ def refused(capsys, tmp_path, *arguments):
 def test_a_request_beyond_the_machines_memory_is_refused_with_what_it_would_take(capsys, tmp_path, arguments, told):
     line = refused(capsys, tmp_path, *arguments)
     assert told in line and ", this machine has 16 GiB; lower " in line
+
+
+LOCKSTEP = [
+    "--setting",
+    "small",
+    "--address",
+    "auto",
+    "--num-env-runners",
+    "1",
+    "--num-envs-per-env-runner",
+    "1000000000",
+]
+
+
+def test_what_nodes_of_a_cluster_play_is_not_held_against_this_machine(capsys, tmp_path, monkeypatch):
+    def connected(*_):
+        raise ConfigurationError("it came so far")
+
+    monkeypatch.setattr("lad_rllib.runs.train.start_ray", connected)
+    assert "it came so far" in refused(capsys, tmp_path, "train", *LOCKSTEP)
+    monkeypatch.setattr(sizes, "machine_bytes", lambda: 2**17)
+    assert "(replay buffers: " in refused(capsys, tmp_path, "train", *LOCKSTEP)  # which stay on this machine
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("command", ["train", "tune"])
+def test_what_nodes_of_a_cluster_play_must_fit_into_the_largest_of_them(ray_cluster, capsys, tmp_path, command):
+    assert main([command, *LOCKSTEP, "--output", str(tmp_path / "out")]) == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "1,000,000,000 episodes in lockstep" in line and "the largest node of the cluster has" in line
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,14 @@ def test_what_does_not_fit_is_refused_with_what_it_would_take():
         check_fits("two things", {"small": 2 * GIB, "large": 28 * GIB}, "them")
 
 
+def test_what_a_node_of_a_cluster_takes_is_held_against_that_node():
+    check_fits("a thing", 64 * GIB, "it", node_bytes=64 * GIB)
+    with pytest.raises(
+        ConfigurationError, match="a thing would .* 8.0 GiB, the largest node of the cluster has 4.0 GiB"
+    ):
+        check_fits("a thing", 8 * GIB, "it", node_bytes=4 * GIB)
+
+
 @pytest.mark.parametrize(
     ("limits", "least"), [({}, None), ({"memory.max": "max\n"}, None), ({"memory.max": "1048576\n"}, 2**20)]
 )

@@ -42,7 +42,7 @@ def require_room(bundles: Sequence[Mapping[str, float]]) -> None:
         f"{node['NodeManagerAddress']} ({_amounts({name: node['Resources'].get(name, 0) for name in names})})"
         for node in nodes
     )
-    if _may_grow(nodes):
+    if may_grow(nodes):
         logger.warning("waiting for the cluster to add nodes: asked are %s; there are %s", asked, there)
         return
     raise ConfigurationError(
@@ -91,7 +91,7 @@ def _amounts(resources: Any) -> str:
     return ", ".join(f"{amount:g} {name}" for name, amount in dict(resources).items()) or "nothing"
 
 
-def _may_grow(nodes: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether an autoscaler may add nodes."""
+def may_grow(nodes: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether an autoscaler may add nodes to these of ``ray.nodes()``."""
     launched = any(NODE_GROUP_LABEL in node["Labels"] for node in nodes)
     return launched or ray._private.state.state.get_cluster_config() is not None
