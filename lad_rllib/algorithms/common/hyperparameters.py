@@ -72,63 +72,45 @@ Rate = Annotated[
 class Hyperparameters(Declared):
     """What every algorithm of a fleet has; a sibling's own group inherits from this one and adds to it."""
 
-    hidden_sizes: Annotated[list[Width], Field(min_length=1, max_length=16), NETWORK, MEANING] = Field(
-        [20, 20], description="Widths of the hidden layers of all networks."
-    )
-    draws: Literal["independent", "stratified", "coordinated"] = Field(
-        "independent",
-        description="How servers are drawn from the probabilities when exploring: independently for each task; "
-        "stratified: each with its own probabilities still, but the tasks of a station in a slot spread as evenly as "
-        "those say; coordinated: the tasks of all stations, which share one random number for each slot and tell one "
-        "another how many tasks they have.",
-    )
-    gamma: Share = Field(0.95, description="Discount factor of later rewards.")
-    grad_clip: Positive | None = Field(
-        None, description="Limit of each network's gradient by itself, as grad_clip_by says; null: no limit."
-    )
-    grad_clip_by: Literal["value", "norm", "global_norm"] = Field(
-        "global_norm",
-        description="What grad_clip limits: each value, the norm of each parameter, or the norm of a whole network.",
-    )
-    train_batch_size_per_learner: Annotated[int, Field(ge=1, le=10**7), WHOLE] = Field(
-        64, description="Tasks of each station in an update, for each learner."
-    )
-    updates_per_slot: Annotated[float, Field(ge=0, le=MAX_UPDATES_PER_SLOT)] = Field(
-        1.0, description="Updates of all stations for each slot of each environment."
-    )
-    torch_threads: Count = Field(
-        1,
-        description="Threads of torch in the algorithm, each learner and each runner; with networks this small more "
-        "threads are slower.",
-    )
-    kernels: Annotated[Literal["auto", "torch", "compiled"], NETWORK] = Field(
-        "auto",
-        description="Who computes: auto: compiled kernels on the CPU where numba is installed, torch's operations "
-        "elsewhere; torch: torch's alone; compiled: an error without numba. Results agree but for float32 rounding; "
-        "kernels draw other noise from the same seed.",
-    )
+    hidden_sizes: Annotated[list[Width], Field(min_length=1, max_length=16), NETWORK, MEANING] = [20, 20]
+    """Widths of the hidden layers of all networks."""
+    draws: Literal["independent", "stratified", "coordinated"] = "independent"
+    """How servers are drawn from the probabilities when exploring: independently for each task; stratified: each with
+    its own probabilities still, but the tasks of a station in a slot spread as evenly as those say; coordinated: the
+    tasks of all stations, which share one random number for each slot and tell one another how many tasks they have."""
+    gamma: Share = 0.95
+    """Discount factor of later rewards."""
+    grad_clip: Positive | None = None
+    """Limit of each network's gradient by itself, as grad_clip_by says; null: no limit."""
+    grad_clip_by: Literal["value", "norm", "global_norm"] = "global_norm"
+    """What grad_clip limits: each value, or the norm of each network, which is one parameter."""
+    train_batch_size_per_learner: Annotated[int, Field(ge=1, le=10**7), WHOLE] = 64
+    """Tasks of each station in an update, for each learner."""
+    updates_per_slot: Annotated[float, Field(ge=0, le=MAX_UPDATES_PER_SLOT)] = 1.0
+    """Updates of all stations for each slot of each environment."""
+    torch_threads: Count = 1
+    """Threads of torch in the algorithm, each learner and each runner; with networks this small more threads are
+    slower."""
+    kernels: Annotated[Literal["auto", "torch", "compiled"], NETWORK] = "auto"
+    """Who computes: auto: compiled kernels on the CPU where numba is installed, torch's operations elsewhere; torch:
+    torch's alone; compiled: an error without numba. Results agree but for float32 rounding; kernels draw other noise
+    from the same seed."""
 
 
 class DiffusionHyperparameters(Hyperparameters):
     """What a diffusion actor has."""
 
-    policy_denoising_steps: Annotated[int, Field(ge=1, le=MAX_STEPS), WHOLE, NETWORK, MEANING] = Field(
-        5, description="Denoising steps I of the actor."
-    )
-    beta_min: Annotated[float, Field(gt=0, le=1000), NETWORK, MEANING] = Field(
-        0.1, description="Lowest noise rate of the diffusion."
-    )
-    beta_max: Annotated[float, Field(gt=0, le=1000), NETWORK, MEANING] = Field(
-        10.0, description="Highest noise rate of the diffusion."
-    )
-    denoiser_output: Annotated[Literal["softmax", "linear"], NETWORK, MEANING] = Field(
-        "softmax", description="The denoiser's last layer."
-    )
-    clip_denoised: Annotated[Positive | None, NETWORK, MEANING] = Field(
-        None,
-        description="Limit L to which each denoising step clamps its estimate of x_0, so that logits are in [-L, L] "
-        "and no server's probability is below exp(-2 L) times another's; null: no limit.",
-    )
+    policy_denoising_steps: Annotated[int, Field(ge=1, le=MAX_STEPS), WHOLE, NETWORK, MEANING] = 5
+    """Denoising steps I of the actor."""
+    beta_min: Annotated[float, Field(gt=0, le=1000), NETWORK, MEANING] = 0.1
+    """Lowest noise rate of the diffusion."""
+    beta_max: Annotated[float, Field(gt=0, le=1000), NETWORK, MEANING] = 10.0
+    """Highest noise rate of the diffusion."""
+    denoiser_output: Annotated[Literal["softmax", "linear"], NETWORK, MEANING] = "softmax"
+    """The denoiser's last layer."""
+    clip_denoised: Annotated[Positive | None, NETWORK, MEANING] = None
+    """Limit L to which each denoising step clamps its estimate of x_0, so that logits are in [-L, L] and no server's
+    probability is below exp(-2 L) times another's; null: no limit."""
 
     @model_validator(mode="after")
     def _rates_in_order(self) -> Self:
@@ -149,10 +131,11 @@ def defaults(group: type[Hyperparameters]) -> dict[str, Any]:
 
 def arguments_text(group: type[Hyperparameters]) -> str:
     """The group as the section ``Args:`` of a docstring."""
-    fields = group.model_fields.items()
-    return "\n".join(
-        ["Args:", *(f"    {name}: {field.description} ({field.get_default()!r})" for name, field in fields)]
-    )
+    lines = [
+        f"    {name}: {' '.join((field.description or '').split())} ({field.get_default()!r})"
+        for name, field in group.model_fields.items()
+    ]
+    return "\n".join(["Args:", *lines])
 
 
 def check_torch_threads(threads: int) -> None:

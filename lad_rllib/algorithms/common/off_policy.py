@@ -28,22 +28,15 @@ PRESETS: dict[str, dict[str, Any]] = {
 class ReplayHyperparameters(Hyperparameters):
     """What a replay buffer has, and which reading of the paper it follows."""
 
-    preset: Literal["published_code", "paper"] = Field(
-        "published_code",
-        description="Which of the two readings of arXiv 2412.18212 sets its group: published_code gives the published "
-        "curves.",
-    )
-    replay_capacity: Annotated[int, Field(ge=1, le=10**8), WHOLE] = Field(
-        1000, description="Transitions that each station keeps."
-    )
-    learning_starts: Annotated[int, Field(ge=0, le=10**8), WHOLE] = Field(
-        300, description="A station is updated once it holds more transitions than this."
-    )
-    replay_next_queues: Literal["zeros", "actual"] = Field(
-        "zeros",
-        description="Queues in the next state of a station's last task of a slot: zeros (published code, which reads "
-        "the next slot's queues before it has updated them) or actual.",
-    )
+    preset: Literal["published_code", "paper"] = "published_code"
+    """Which of the two readings of arXiv 2412.18212 sets its group: published_code gives the published curves."""
+    replay_capacity: Annotated[int, Field(ge=1, le=10**8), WHOLE] = 1000
+    """Transitions that each station keeps."""
+    learning_starts: Annotated[int, Field(ge=0, le=10**8), WHOLE] = 300
+    """A station is updated once it holds more transitions than this."""
+    replay_next_queues: Literal["zeros", "actual"] = "zeros"
+    """Queues in the next state of a station's last task of a slot: zeros (published code, which reads the next slot's
+    queues before it has updated them) or actual."""
 
 
 class OffPolicyConfig(FleetConfig):

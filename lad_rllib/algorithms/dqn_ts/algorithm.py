@@ -42,13 +42,12 @@ class DQNTSTorchLearner(FleetTorchLearner):
 class DQNTSHyperparameters(ReplayHyperparameters):
     """What Q-learning has."""
 
-    critic_lr: Rate = Field(1e-4, description="Learning rate of the Q networks, a number or a schedule.")
-    epsilon: Annotated[float, Field(ge=0, lt=1), NETWORK] = Field(
-        0.01, description="Probability of a uniform choice when exploring."
-    )
-    target_update_period: Count = Field(
-        200, description="Updates of a station between two copies of its network into its target."
-    )
+    critic_lr: Rate = 1e-4
+    """Learning rate of the Q networks, a number or a schedule."""
+    epsilon: Annotated[float, Field(ge=0, lt=1), NETWORK] = 0.01
+    """Probability of a uniform choice when exploring."""
+    target_update_period: Count = 200
+    """Updates of a station between two copies of its network into its target."""
 
 
 class DQNTSConfig(OffPolicyConfig):

@@ -33,22 +33,20 @@ def _no_text_but_auto(value: Any) -> Any:
 class SoftActorCriticHyperparameters(ReplayHyperparameters):
     """What soft actor-critic has, whatever its actor."""
 
-    tau: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.005, description="Share of the critics that goes into their targets at each update."
-    )
-    initial_alpha: Annotated[float, Field(gt=0, le=1e6), NETWORK] = Field(0.05, description="Temperature at the start.")
-    target_entropy: Annotated[float | str, BeforeValidator(_no_text_but_auto)] = Field(
-        -1.0,
-        description="Entropy [nat] that the temperature steers to; auto: half of that of a uniform choice, log(A) / 2. "
-        "The published -1 cannot be reached: there the temperature only falls.",
-    )
-    actor_lr: Rate = Field(
-        1e-4,
-        description="Learning rate of the actors, a number or an RLlib schedule over environment steps (slots times "
-        "environments): [[0, 1e-4], [30_000, 1e-5]].",
-    )
-    critic_lr: Rate = Field(1e-3, description="Learning rate of the critics, a number or a schedule.")
-    alpha_lr: Rate = Field(3e-4, description="Learning rate of the temperatures, a number or a schedule.")
+    tau: Annotated[float, Field(gt=0, le=1)] = 0.005
+    """Share of the critics that goes into their targets at each update."""
+    initial_alpha: Annotated[float, Field(gt=0, le=1e6), NETWORK] = 0.05
+    """Temperature at the start."""
+    target_entropy: Annotated[float | str, BeforeValidator(_no_text_but_auto)] = -1.0
+    """Entropy [nat] that the temperature steers to; auto: half of that of a uniform choice, log(A) / 2. The published
+    -1 cannot be reached: there the temperature only falls."""
+    actor_lr: Rate = 1e-4
+    """Learning rate of the actors, a number or an RLlib schedule over environment steps (slots times environments):
+    [[0, 1e-4], [30_000, 1e-5]]."""
+    critic_lr: Rate = 1e-3
+    """Learning rate of the critics, a number or a schedule."""
+    alpha_lr: Rate = 3e-4
+    """Learning rate of the temperatures, a number or a schedule."""
 
 
 class SoftActorCriticConfig(OffPolicyConfig):
