@@ -1,6 +1,6 @@
-"""What can go wrong with an image request, by name; each message is one line that says what to do.
+"""Errors of image requests, by name; each message is one line with the remedy.
 
-The names travel: an edge server raises them, a Ray actor passes them on, a web service puts ``name`` in its answer.
+An edge server raises them, a Ray actor passes them on, a web service puts ``name`` in its answer.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ class EdgeError(Exception):
     """An image could not be generated.
 
     Args:
-        message: One line: what is wrong and what to do.
+        message: One line: the problem and the remedy.
         server: Name of the edge server, where one is known.
         task_id: The task, where one is known.
 
@@ -113,21 +113,7 @@ class GenerationFailed(EdgeError):
     of_engine = True
 
 
-EDGE_ERRORS: dict[str, type[EdgeError]] = {
-    error.name: error
-    for error in (
-        InvalidRequest,
-        QueueFull,
-        DeadlineExceeded,
-        TaskCancelled,
-        OutOfMemory,
-        DeviceBroken,
-        ModelLoadFailed,
-        ServerUnavailable,
-        NonFiniteImage,
-        GenerationFailed,
-    )
-}
+EDGE_ERRORS: dict[str, type[EdgeError]] = {error.name: error for error in EdgeError.__subclasses__()}
 """Every kind of error by its name."""
 
 

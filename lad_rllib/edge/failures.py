@@ -1,4 +1,4 @@
-"""What a library's error means for the image and for the server, by the texts that torch and CUDA's libraries print.
+"""Library errors by name: out of memory and lost devices, by the texts that torch and CUDA's libraries print.
 
 Libraries raise plain ``RuntimeError`` for most of this, so the text is all there is. Only its first line counts: torch
 appends general advice ("device-side assertions", "asynchronously reported") to every CUDA error.
@@ -75,7 +75,7 @@ def failure_kind(error: BaseException) -> type[EdgeError] | None:
         return None
     if is_out_of_memory(error):
         return OutOfMemory
-    return DeviceBroken if _says(error, DEVICE_BROKEN_TEXTS) and _is_of_device(error) else None
+    return DeviceBroken if _contains(error, DEVICE_BROKEN_TEXTS) and _is_of_device(error) else None
 
 
 def named_error(
@@ -109,10 +109,10 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return True
-    return isinstance(error, (RuntimeError, OSError)) and _says(error, OUT_OF_MEMORY_TEXTS)
+    return isinstance(error, (RuntimeError, OSError)) and _contains(error, OUT_OF_MEMORY_TEXTS)
 
 
-def _says(error: BaseException, texts: tuple[str, ...]) -> bool:
+def _contains(error: BaseException, texts: tuple[str, ...]) -> bool:
     lines = str(error).strip().lower().splitlines()
     return bool(lines) and any(text in lines[0] for text in texts)
 

@@ -1,4 +1,4 @@
-"""What is known about a served task: every part of its delay, and what it was served with."""
+"""The record of a served task: every part of its delay, and how its image was made."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class ImageRecord:
-    """What an engine says of an image that it made.
+    """How an engine made an image.
 
     Attributes:
         width: Width [pixel].

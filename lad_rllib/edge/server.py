@@ -1,4 +1,4 @@
-"""An edge server: a bounded queue in front of one image engine, which tells at any time its state."""
+"""An edge server: a bounded queue in front of one image engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an edge server is told: declared once, for servers in code and for entries of a fleet file."""
+"""Settings of an edge server, declared once for servers in code and for entries of a fleet file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Size = Annotated[list[Side], Field(min_length=2, max_length=2)]
 
 
 class ServerSettings(Declared):
-    """What an edge server is told, besides its name and its engine."""
+    """Settings of an edge server besides its name and its engine."""
 
     link_rate_mbit_per_s: Positive | None = None
     """Rate of an emulated link to and from the server [Mbit/s]: input and image arrive so much later; null: no link."""

@@ -1,4 +1,4 @@
-"""What an edge server says about itself while it works."""
+"""State, progress and health of an edge server."""
 
 from __future__ import annotations
 
@@ -84,8 +84,8 @@ class ServerHealth:
         healthy: True if it is ready and makes progress.
         reason: Why not, one line; empty if healthy.
         seconds_since_progress: Time since the running task's last step [s]; 0 if nothing runs.
-        since: Start of the server [s since 1970, wall clock]; another one than before tells that it was started again
-            and has lost what it had. 0 if it does not answer.
+        since: Start of the server [s since 1970, wall clock]; a new one shows that it was started again and has
+            lost its tasks. 0 if it does not answer.
     """
 
     healthy: bool

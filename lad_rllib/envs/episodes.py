@@ -18,7 +18,7 @@ SETTINGS_FILES = (".yaml", ".yml", ".json")
 
 
 class EnvConfig(Declared):
-    """What every environment's ``env_config`` may say; the environments tell what it means."""
+    """Fields of every environment's ``env_config``; the environments' cards explain them."""
 
     setting: Any = "paper"
     queue_unit: Literal["gcycles", "seconds", "slots"] = "gcycles"

@@ -25,7 +25,7 @@ class FleetBaseEnv(VectorEnv):
         fields: Further fields of ``config``.
 
     Attributes:
-        settings: What ``config`` says, defaults filled in.
+        settings: The fields of ``config``, defaults filled in.
     """
 
     metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}

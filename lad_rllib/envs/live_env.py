@@ -54,7 +54,7 @@ class LiveFleetVectorEnv(FleetBaseEnv):
       [s]), instead of ``task_delays_s``. The last step of an episode waits for all images. A task that ends in an error
       counts ``failure_delay_s`` (``infos["failed_tasks"]`` says how many did).
     - ``queues`` is predicted from the tasks sent and the images received, at the servers' measured speeds; with a
-      shared fleet the servers tell it, since others use them, too.
+      shared fleet the servers report it, since others use them, too.
 
     Reward: minus the sum of the delays that were reported in the step [s].
     Start: an idle fleet (a shared one: as it is). End: truncated when the setting's last slot is reached, as in the
@@ -177,9 +177,9 @@ class LiveFleetVectorEnv(FleetBaseEnv):
         if self._pollers is None:
             return predicted
         assert self._fleet is not None
-        for index, told in enumerate(self._pollers.map(_queue_as_told_s, self._fleet.servers)):
-            if told is not None:
-                predicted[index] = told
+        for index, reported_s in enumerate(self._pollers.map(_reported_queue_s, self._fleet.servers)):
+            if reported_s is not None:
+                predicted[index] = reported_s
         return predicted
 
     def close_extras(self, **kwargs: Any) -> None:
@@ -192,8 +192,8 @@ class LiveFleetVectorEnv(FleetBaseEnv):
             self._pollers.shutdown(wait=False)  # type: ignore[union-attr]
 
 
-def _queue_as_told_s(server: Any) -> float | None:
-    """What a server says of its queue [s]; None if it does not answer or knows nothing yet."""
+def _reported_queue_s(server: Any) -> float | None:
+    """A server's own prediction for its queue [s]; None if it does not answer or has none yet."""
     try:
         waiting_s: float | None = server.status().work_queued_s
     except EdgeError:

@@ -27,7 +27,7 @@ def wait_until_ready(
         fleet: Name of the fleet, for messages.
         servers: Its servers.
         timeout_s: Longest wait [wall seconds].
-        report: Told about every change of a server's state.
+        report: Called at every change of a server's state.
 
     Raises:
         ModelLoadFailed: at once, if a server cannot load its model.

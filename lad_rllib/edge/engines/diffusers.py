@@ -31,7 +31,7 @@ WARM_UP_STEPS = (2, 4, 8, 20)
 
 
 class DiffusersSettings(Declared):
-    """What a diffusers pipeline is told: declared once, for engines in code and for entries of a fleet file."""
+    """Settings of a diffusers pipeline, declared once for engines in code and for entries of a fleet file."""
 
     model: Text
     """Folder of a pipeline, or a name of the Hugging Face hub."""

@@ -1,4 +1,4 @@
-"""What an edge server needs from whatever makes its images: the one interface of emulated and real engines."""
+"""The interface that makes an edge server's images: emulated and real engines have it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ makes several for a step, so that a number may come twice. Never more than asked
 
 @dataclass(frozen=True, kw_only=True)
 class EngineOutput(ImageRecord):
-    """One image, what the engine says of it, and how long its parts took.
+    """One image with its record: size, model run and how long its parts took.
 
     Attributes:
         png: The image as a PNG file, or None.
@@ -42,7 +42,7 @@ class EngineOutput(ImageRecord):
 
 @dataclass(frozen=True)
 class EngineDescription:
-    """What a dispatcher or a user may want to know about an engine.
+    """What an engine is, for dispatchers and users.
 
     Attributes:
         kind: ``emulated`` or ``diffusers``.

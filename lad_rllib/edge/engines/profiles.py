@@ -1,4 +1,4 @@
-"""Service-time profiles of devices that are not at hand, from a file in which every number says where it is from."""
+"""Service-time profiles of devices, from a file that gives the source of every number."""
 
 from __future__ import annotations
 
