@@ -68,15 +68,16 @@ class QueuedTask:
         """Denoising steps still to do."""
         return max(0, self.task.denoising_steps - self.step)
 
-    def raise_if_unwanted(self, now_s: float, server: str) -> None:
-        """Raise if the task has been cancelled, or its deadline has passed by the server's clock [s]."""
+    def advance(self, step: int, now_s: float, server: str) -> None:
+        """Note a step that is done; raise if the task was cancelled, or its deadline has passed [s, server's clock]."""
+        self.step, self.progress_s = step, now_s
         if self.stop is not None:
             raise self.stop
         deadline_s, age_s = self.task.deadline_s, now_s - self.submitted_s
         if deadline_s is not None and age_s > deadline_s:
             raise DeadlineExceeded(
                 f"task {self.task.task_id} was {age_s:.3g} s old, beyond its deadline of {deadline_s:g} s, after "
-                f"{self.step} of {self.task.denoising_steps} steps on {server}; give more time or ask fewer steps"
+                f"{step} of {self.task.denoising_steps} steps on {server}; give more time or ask fewer steps"
             )
 
     def resolve(self, end: TaskResult | EdgeError) -> None:

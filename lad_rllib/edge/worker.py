@@ -244,11 +244,14 @@ class Worker:
                 self._recover(reason, restart=named.needs_restart)
 
     def _generate(self, entry: QueuedTask) -> EngineOutput:
-        entry.started_s = entry.progress_s = self.clock.now_s()
-        entry.started, is_cold = time.time(), self.engine.is_cold
-        entry.raise_if_unwanted(self.clock.now_s(), self.name)
+        entry.started_s, entry.started, is_cold = self.clock.now_s(), time.time(), self.engine.is_cold
+        entry.advance(0, entry.started_s, self.name)
         self._load(entry)
-        output = self.engine.engine.generate(entry.task, partial(self._on_step, entry))
+        if entry.cold_start:
+            self.engine.engine.check(entry.task)  # which knows more than before the model was loaded
+        output = self.engine.engine.generate(
+            entry.task, lambda step: entry.advance(step, self.clock.now_s(), self.name)
+        )
         if not isinstance(output, EngineOutput):
             raise GenerationFailed(f"the engine of {self.name} gave {type(output).__name__}, not an EngineOutput")
         entry.finished_s, entry.model = self.clock.now_s(), self.engine.engine.describe().model
@@ -269,10 +272,6 @@ class Worker:
             self._give_up(error)
             raise named_error(error, ModelLoadFailed) from error
         entry.load_s = self.clock.now_s() - entry.started_s
-
-    def _on_step(self, entry: QueuedTask, step: int) -> None:
-        entry.step, entry.progress_s = step, self.clock.now_s()
-        entry.raise_if_unwanted(self.clock.now_s(), self.name)
 
     def _fail(self, entry: QueuedTask, error: BaseException) -> EdgeError:
         """End a task with an error, which is returned under its name."""

@@ -136,9 +136,11 @@ class DiffusersEngine:
     def _warm_up(self, width: int | None, height: int | None) -> None:
         min_steps = self.describe().min_steps
         for steps in [min_steps, *(n for n in WARM_UP_STEPS if n > min_steps)]:
+            task = ImageTask("warm-up", "warm-up", steps, width, height)
+            self.check(task)
             try:
-                self.generate(ImageTask("warm-up", "warm-up", steps, width, height), lambda step: None)
-            except (InvalidRequest, OutOfMemory, DeviceBroken):
+                self.generate(task, lambda step: None)
+            except (OutOfMemory, DeviceBroken):
                 raise
             except Exception:
                 if steps == WARM_UP_STEPS[-1]:
@@ -157,16 +159,14 @@ class DiffusersEngine:
             self._schedule.calls(task.denoising_steps)
 
     def generate(self, task: ImageTask, on_step: StepCallback) -> EngineOutput:
-        """Generate the task's image; after running out of memory once more with empty caches.
+        """Generate the image of a task that ``check`` accepts; after running out of memory once more with empty caches.
 
         Raises:
-            InvalidRequest: for a size or a number of steps that the model cannot make.
             OutOfMemory: if the second attempt does not fit either.
             NonFiniteImage: if the model's values overflow; no picture is made of them.
             DeviceBroken: if the process has lost its device.
             EdgeError: what ``on_step`` raises.
         """
-        self.check(task)
         for attempt in (1, 2):
             try:
                 return self._generate(task, on_step, attempt)

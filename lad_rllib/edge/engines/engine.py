@@ -93,11 +93,7 @@ class Engine(Protocol):
         ...
 
     def generate(self, task: ImageTask, on_step: StepCallback) -> EngineOutput:
-        """Make the task's image; ``on_step`` is called after each denoising step.
-
-        Raises:
-            InvalidRequest: if ``check``, which may have known less before ``load``, would refuse the task now.
-        """
+        """Make the image of a task that ``check`` accepts; ``on_step`` is called after each denoising step."""
         ...
 
     def describe(self) -> EngineDescription:
