@@ -3,8 +3,8 @@
 import logging
 
 from lad_rllib import names
-from lad_rllib.cli.main import show_remarks
 from lad_rllib.runs import progress
+from lad_rllib.runs.command import show_remarks
 
 
 def test_the_first_iteration_is_kept_out_of_the_estimate_of_the_time_left(monkeypatch, capsys):
