@@ -88,9 +88,9 @@ def test_a_job_that_would_not_begin_is_found(tmp_path, old, new, text):
 
 
 def test_options_of_a_script_that_is_none_of_our_commands_are_noted(tmp_path):
-    path = planted(tmp_path, "kuberay/rayjob-train.yaml", ("experiments/train.py", "experiments/report.py"))
+    path = planted(tmp_path, "kuberay/rayjob-train.yaml", ("experiments/train.py", "experiments/ablations.py"))
     notes = [finding.text for finding in check([path]) if not finding.is_mistake]
-    assert "options of experiments/report.py were not checked" in notes
+    assert "options of experiments/ablations.py were not checked" in notes
 
 
 def test_a_manifest_of_an_unexpected_shape_is_a_mistake_and_not_a_traceback(tmp_path):
