@@ -43,6 +43,7 @@ class RunFolder:
         self.progress_file = path / "progress.csv"
         self.configuration_file = path / "config.yaml"
         self.learning_curve = path / "learning_curve.png"
+        self.tensorboard = path / "tensorboard"
         self.checkpoint = path / "checkpoint"
         self._previous = path / f"checkpoint{durable.PREVIOUS}"
         self._unfinished = path / "checkpoint.unfinished"
@@ -78,6 +79,7 @@ class RunFolder:
             if earlier or not self.progress_file.exists():
                 for file in (self.configuration_file, self.progress_file, self.learning_curve):
                     file.unlink(missing_ok=True)
+                shutil.rmtree(self.tensorboard, ignore_errors=True)
             for part in reversed(self._parts()):
                 if part.name in earlier:
                     (self._replaced / part.name).rename(part)
@@ -87,7 +89,8 @@ class RunFolder:
 
     def _parts(self) -> tuple[Path, ...]:
         """Everything that makes a run."""
-        return (self.checkpoint, self._previous, self.configuration_file, self.progress_file, self.learning_curve)
+        files = (self.configuration_file, self.progress_file, self.learning_curve)
+        return (self.checkpoint, self._previous, *files, self.tensorboard)
 
     def write_configuration(self, configuration: dict[str, Any]) -> None:
         """Write everything that the run depends on, and where it ran."""

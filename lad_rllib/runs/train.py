@@ -17,6 +17,7 @@ from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.progress import TrainingDisplay
 from lad_rllib.runs.run_folder import RunFolder
 from lad_rllib.runs.storage import SharedCopy
+from lad_rllib.runs.tracking import Tracker, track_callbacks
 from lad_rllib.simulator import build_setting
 
 
@@ -62,6 +63,7 @@ def train(options: TrainOptions, say: Callable[[str], None] = lambda line: None)
     configured.check_memory(config, setting, plays_here=plays_here)
     if is_local:
         configured.check_device(configuration)
+    track_callbacks(options.track, "")  # refuses a service whose package is not installed
     if not options.resume:
         folder.check_free(overwrite=options.overwrite)
     start_ray(options, configured.num_cpus(configuration), configured.num_gpus(configuration))
@@ -78,7 +80,11 @@ def train(options: TrainOptions, say: Callable[[str], None] = lambda line: None)
         folder.write_configuration(configuration)
         say(f"writing to {copy.place}")
         _say_nodes(algorithm, say)
-        return TrainedRun(folder, _train(algorithm, folder, configuration, copy, quiet=options.quiet))
+        tracker = Tracker(folder.tensorboard, folder.path.resolve().name, _parameters(configuration), options.track)
+        display = TrainingDisplay(configuration["episodes"], folder.episodes_done, quiet=options.quiet)
+        with tracker:
+            signal = _train(algorithm, folder, configuration, copy, display, tracker)
+        return TrainedRun(folder, signal)
     finally:
         algorithm.stop()
         folder.settle()
@@ -107,13 +113,27 @@ def _node_address(_: Any) -> str:
     return str(ray.util.get_node_ip_address())
 
 
+def _parameters(configuration: dict[str, Any]) -> dict[str, Any]:
+    """What a tracking service is told that the run depends on."""
+    told = ("algorithm", "seed", "queue_unit", "num_env_runners", "num_envs_per_env_runner", "num_learners")
+    return {
+        "setting": configuration["setting"]["name"],
+        **{key: configuration[key] for key in told},
+        **configuration["training"],
+    }
+
+
 def _train(
-    algorithm: Any, folder: RunFolder, configuration: dict[str, Any], copy: SharedCopy, *, quiet: bool
+    algorithm: Any,
+    folder: RunFolder,
+    configuration: dict[str, Any],
+    copy: SharedCopy,
+    display: TrainingDisplay,
+    tracker: Tracker,
 ) -> int | None:
     """Train until there are enough episodes or a signal comes, which is returned."""
     stop = signals.StopRequest("stopping after this episode")
     episodes = folder.episodes_done
-    display = TrainingDisplay(configuration["episodes"], episodes, quiet=quiet)
     _show_slots(algorithm, configuration, display)
     saved_at = algorithm.iteration
     with stop, display:
@@ -124,6 +144,7 @@ def _train(
             row = _progress_row(result, episodes, time.perf_counter() - started)
             folder.append_progress(row)
             display.update(row)
+            tracker.report(row)
             if algorithm.iteration - saved_at >= configuration["checkpoint_every"]:
                 folder.save(algorithm)
                 saved_at = algorithm.iteration

@@ -24,6 +24,7 @@ from lad_rllib.runs.search_results import trial_table
 from lad_rllib.runs.search_space import SearchSpace, read_space
 from lad_rllib.runs.signals import StopRequest
 from lad_rllib.runs.storage import SharedCopy
+from lad_rllib.runs.tracking import track_callbacks
 from lad_rllib.simulator import build_setting
 
 PLAN_FILE = "tune.yaml"
@@ -61,7 +62,8 @@ def search(options: SearchOptions, say: Callable[[str], None] = lambda line: Non
     copy = SharedCopy(output, options.storage_path, f"{name}-results")
     described = _resumed(options, output, copy) if options.resume else _begun(options, output)
     plan = _plan(described, name)
-    plan = replace(plan, callbacks=() if options.quiet else (SearchProgress(plan.episodes),))
+    progress = () if options.quiet else (SearchProgress(plan.episodes),)
+    plan = replace(plan, callbacks=(*progress, *track_callbacks(options.track, name)))
     plan.check()
     storage = options.storage_path or str(output.resolve() / "experiment")
     configuration = described["configuration"]
