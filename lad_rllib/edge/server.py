@@ -106,12 +106,25 @@ class EdgeServer:
             Future of the result. It fails with one of the named :class:`~lad_rllib.edge.errors.EdgeError`; a task that
             is refused (``InvalidRequest``, ``QueueFull``, ``ServerUnavailable``, ``ModelLoadFailed``) fails at once.
         """
+        worker = self._worker
         try:
-            return self._enqueue(task).future
+            self._check_size(task)
+            with worker.changed:
+                self._check_room(task)
+                away = task.station != self.home_station
+                upload_s = link_delay_s(task.upload_mbit, self.settings.link_rate_mbit_per_s) if away else 0.0
+                now_s = self.clock.now_s()
+                entry = QueuedTask(task, now_s, now_s + upload_s, next(self._orders))
+                entry.predicted_delay_s = self._predicted_delay_s(task, upload_s)
+                entry.cold_start = not worker.engine.is_loaded
+                worker.queue.put(entry)
+                worker.changed.notify_all()
         except Exception as error:  # an engine's check may raise anything
             refused: Future[TaskResult] = Future()
             refused.set_exception(named_error(error, GenerationFailed, self.name, task.task_id))
             return refused
+        entry.future.add_done_callback(lambda _: worker.withdraw(entry))
+        return entry.future
 
     def generate(self, task: ImageTask) -> TaskResult:
         """Submit a task and wait for its image.
@@ -272,26 +285,13 @@ class EdgeServer:
 
     # Inside.
 
-    def _enqueue(self, task: ImageTask) -> QueuedTask:
-        self._check_size(task)
-        worker = self._worker
-        with worker.changed:
-            worker.check_serving()
-            if worker.queue.find(task.task_id) or (worker.running and worker.running.task.task_id == task.task_id):
-                raise InvalidRequest(f"task_id {task.task_id} is already on {self.name}; give each task its own")
-            limit = self.settings.queue_limit
-            if len(worker.queue) + (worker.running is not None) > limit:
-                raise QueueFull(f"{self.name} has {limit} tasks waiting, its limit; send to another server")
-            away = task.station != self.home_station
-            upload_s = link_delay_s(task.upload_mbit, self.settings.link_rate_mbit_per_s) if away else 0.0
-            now_s = self.clock.now_s()
-            entry = QueuedTask(task, now_s, now_s + upload_s, next(self._orders))
-            entry.predicted_delay_s = self._predicted_delay_s(task, upload_s)
-            entry.cold_start = not worker.engine.is_loaded
-            worker.queue.put(entry)
-            worker.changed.notify_all()
-        entry.future.add_done_callback(lambda _: worker.withdraw(entry))
-        return entry
+    def _check_room(self, task: ImageTask) -> None:
+        worker, limit = self._worker, self.settings.queue_limit
+        worker.check_serving()
+        if worker.queue.find(task.task_id) or (worker.running and worker.running.task.task_id == task.task_id):
+            raise InvalidRequest(f"task_id {task.task_id} is already on {self.name}; give each task its own")
+        if len(worker.queue) + (worker.running is not None) > limit:
+            raise QueueFull(f"{self.name} has {limit} tasks waiting, its limit; send to another server")
 
     def _check_size(self, task: ImageTask) -> None:
         size = self._size_of(task.width, task.height)

@@ -236,32 +236,32 @@ class Worker:
     def _serve(self, entry: QueuedTask) -> None:
         """Make the task's image and send it, or end the task with its error and see whether the server is at fault."""
         try:
-            self.outbox.send(entry, self._generate(entry))
+            entry.started_s, entry.started = self.clock.now_s(), time.time()
+            entry.advance(0, entry.started_s, self.name)
+            self._load(entry)
+            engine = self.engine.engine
+            if entry.cold_start:
+                engine.check(entry.task)  # which knows more than before the model was loaded
+            output = engine.generate(entry.task, lambda step: entry.advance(step, self.clock.now_s(), self.name))
+            self._count(entry, output)
+            self.outbox.send(entry, output)
         except BaseException as error:
             named = self._fail(entry, error)
             reason = self._failures.reason_to_recover(named)
             if reason:
                 self._recover(reason, restart=named.needs_restart)
 
-    def _generate(self, entry: QueuedTask) -> EngineOutput:
-        entry.started_s, entry.started, is_cold = self.clock.now_s(), time.time(), self.engine.is_cold
-        entry.advance(0, entry.started_s, self.name)
-        self._load(entry)
-        if entry.cold_start:
-            self.engine.engine.check(entry.task)  # which knows more than before the model was loaded
-        output = self.engine.engine.generate(
-            entry.task, lambda step: entry.advance(step, self.clock.now_s(), self.name)
-        )
+    def _count(self, entry: QueuedTask, output: EngineOutput) -> None:
+        """Note that the engine has made an image, and learn its delay unless the engine was cold."""
         if not isinstance(output, EngineOutput):
             raise GenerationFailed(f"the engine of {self.name} gave {type(output).__name__}, not an EngineOutput")
         entry.finished_s, entry.model = self.clock.now_s(), self.engine.engine.describe().model
-        entry.cold_start |= is_cold
+        entry.cold_start |= self.engine.is_cold
         self._failures.served()
-        self.engine.is_cold = False
-        if not is_cold:
+        if not self.engine.is_cold:
             size, computing_s = (output.width, output.height), entry.finished_s - entry.started_s
             self.delays.add(size, entry.task.denoising_steps, computing_s)
-        return output
+        self.engine.is_cold = False
 
     def _load(self, entry: QueuedTask) -> None:
         if self.engine.is_loaded:
