@@ -56,9 +56,6 @@ def _print_remarks(records: list[TaskRecord]) -> None:
     ignored = sum(bool(record.settings_ignored) for record in records)
     if ignored:
         print(f"{ignored} images were made without what their model does not take; column settings_ignored says what")
-    ignored = sum(bool(record.settings_ignored) for record in records)
-    if ignored:
-        print(f"{ignored} images were made without what their model does not take; column settings_ignored says what")
     blanked = sum(record.safety_check == "blanked" for record in records)
     if blanked:
         print(f"{blanked} images are blank: the model's safety checker objected; column safety_check says which")
