@@ -61,7 +61,9 @@ def test_the_commands_run_from_an_empty_folder(command, tmp_path):
     command("lad-rllib", "train", "--setting", "small", "--episodes", "1", "--output", "run")
     command("lad-rllib", "evaluate", "--checkpoint", "run/checkpoint", "--episodes", "1")
     command("lad-rllib", "fleet", "check", "digits")
-    command("lad-rllib", "fleet", "calibrate", "--fleet", "emulated", "--in-process", "--smoke", "--output", "calibration")
+    command(
+        "lad-rllib", "fleet", "calibrate", "--fleet", "emulated", "--in-process", "--smoke", "--output", "calibration"
+    )
     command("lad-rllib", "train", "--setting", setting, "--episodes", "1", "--output", "fleet")
     generate = ("--fleet", "emulated", "--in-process", "--tasks", "2", "--checkpoint", "fleet/checkpoint")
     command("lad-rllib", "generate", *generate, "--output", "images")
