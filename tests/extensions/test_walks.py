@@ -14,7 +14,6 @@ import torch
 from PIL import Image
 
 from lad_rllib.algorithms import CONFIGS
-from lad_rllib.cli import main
 from lad_rllib.envs import FleetVectorEnv
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet.server_spec import SERVER_KINDS
@@ -56,16 +55,25 @@ def section(title):
     return PAGE.split(f"\n## {title}\n")[1].split("\n## ")[0]
 
 
+COMMANDS = """
+import json, sys
+from lad_rllib.cli import main
+for words in json.loads(sys.argv[1]):
+    if main(words):
+        sys.exit(f"failed: {words}")
+"""
+
+
 def run(title):
-    """Run every block of a section that is not a file."""
-    for language, name, text in BLOCK.findall(section(title)):
-        if name:
-            continue
-        if language == "python":
-            exec(text, {})
-        for line in text.splitlines() if language == "bash" else ():
-            program, *words = shlex.split(line)
-            assert program == "lad-rllib" and main(words) == 0, line
+    """Run every block of a section that is not a file; the commands in one new process, as a user's are."""
+    blocks = [(language, text) for language, name, text in BLOCK.findall(section(title)) if not name]
+    for text in [text for language, text in blocks if language == "python"]:
+        exec(text, {})
+    lines = [shlex.split(line) for language, text in blocks if language == "bash" for line in text.splitlines()]
+    assert all(program == "lad-rllib" for program, *_ in lines)
+    words = json.dumps([words for _, *words in lines])
+    done = subprocess.run([sys.executable, "-c", COMMANDS, words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_source_of_arrivals_plays_from_a_file_and_from_the_command_line(installed):
