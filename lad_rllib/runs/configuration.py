@@ -22,6 +22,7 @@ from lad_rllib.simulator import (
     TraceArrivals,
     load_spec,
     override_spec,
+    parse_penalty,
     resolve_paths,
     sizes,
 )
@@ -30,7 +31,7 @@ from lad_rllib.text_files import read_structured
 TRAIN_PART = (0.0, 0.7)
 WHOLE_LOG = (0.0, 1.0)
 DEFAULT_KERNELS = "auto"
-TRAINING_KEYS = tuple(name for name in LearningOptions.model_fields if name not in ("config", "queue_unit"))
+TRAINING_KEYS = tuple(name for name in LearningOptions.model_fields if name not in ("config", "queue_unit", "penalty"))
 """Hyperparameters that are options of their own."""
 
 
@@ -91,6 +92,8 @@ def resolve(options: LearnOptions) -> dict[str, Any]:
     _check_scale(options, setting)
     training = read_training_file(options.config) if options.config else {}
     training |= _given(**{key: getattr(options, key) for key in TRAINING_KEYS})
+    if options.penalty:
+        training["penalty"] = parse_penalty(options.penalty)
     live = options if isinstance(options, LiveOptions) else LiveOptions()
     return {
         "algorithm": options.algorithm,

@@ -153,6 +153,11 @@ class LearningOptions(Options):
         "lad-pmd: what a decision knows of earlier ones in its slot: nothing (none), those of its "
         "own base station (own), or all (all: one dispatcher for all stations)",
     )
+    penalty: str | None = option(
+        None,
+        "lad-pmd: loss of a task by its delay (mean), such as tail:threshold_s=14,strength=4",
+        "NAME[:FIELD=X,...]",
+    )
     policy_denoising_steps: int | None = option(None, "denoising steps of the actor (5)", "I")
     initial_alpha: float | None = option(None, "temperature at the start (0.05)", "X")
     actor_lr: float | None = option(None, "learning rate of the actors (1e-4; lad-pmd: 1e-3)", "X")

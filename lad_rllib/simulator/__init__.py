@@ -23,6 +23,7 @@ from lad_rllib.simulator.penalties import (
     MeanDelay,
     Tail,
     make_penalty,
+    parse_penalty,
 )
 from lad_rllib.simulator.settings import (
     PRESETS,
@@ -73,6 +74,7 @@ __all__ = [
     "make_penalty",
     "marginal_costs_s",
     "override_spec",
+    "parse_penalty",
     "published_network",
     "published_task_attributes",
     "read_trace",

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 
-from lad_rllib.declared import Declared, declared
+from lad_rllib.declared import Declared, declared, shown
+from lad_rllib.errors import ConfigurationError
 from lad_rllib.plugins import Registry
 
 FloatArray = NDArray[np.float64]
@@ -137,3 +138,22 @@ def make_penalty(name: str, **values: Any) -> DelayPenalty:
     Tail(threshold_s=10.0, strength=2.0)
     """
     return declared(PENALTIES[name], values, "penalty.")
+
+
+def parse_penalty(text: str) -> dict[str, Any]:
+    """Name and fields of a loss from ``name`` or ``name:field=number,field=number``, as a command line has them.
+
+    Raises:
+        ConfigurationError: as :func:`make_penalty`, and for a text of another form.
+
+    >>> parse_penalty("tail:threshold_s=10,strength=0.5")
+    {'name': 'tail', 'threshold_s': 10, 'strength': 0.5}
+    """
+    name, _, fields = text.partition(":")
+    pairs = [pair.partition("=") for pair in fields.split(",") if pair]
+    try:
+        values = {key: int(value) if value.isdigit() else float(value) for key, _, value in pairs}
+    except ValueError:
+        raise ConfigurationError(f"penalty must be name or name:field=number,..., got {shown(text)}") from None
+    make_penalty(name, **values)
+    return {"name": name, **values}

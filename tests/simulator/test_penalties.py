@@ -12,6 +12,7 @@ from lad_rllib.simulator.penalties import (
     MeanDelay,
     Tail,
     make_penalty,
+    parse_penalty,
 )
 
 EXAMPLES = [
@@ -71,4 +72,24 @@ def test_every_loss_is_built_by_its_name():
 def test_what_cannot_be_used_is_refused_in_one_line(name, values, message):
     with pytest.raises(ConfigurationError) as error:
         make_penalty(name, **values)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("median", "unknown penalty 'median'; choose from mean, tail, lateness, deadline-miss"),
+        ("tail", "penalty.threshold_s is missing"),
+        ("tail:threshold_s=-1", "penalty.threshold_s must be a number of at least 0, got -1.0"),
+        ("tail:treshold_s=1", "unknown key 'penalty.treshold_s'; did you mean 'threshold_s'?"),
+        ("tail:threshold_s", "penalty must be name or name:field=number,..., got 'tail:threshold_s'"),
+        ("tail:threshold_s=long", "penalty must be name or name:field=number,..., got 'tail:threshold_s=long'"),
+    ],
+)
+def test_a_penalty_of_a_command_line_is_its_name_and_fields(text, message):
+    assert parse_penalty("mean") == {"name": "mean"}
+    told = parse_penalty("deadline-miss:deadline_s=5,width_s=.1")
+    assert told == {"name": "deadline-miss", "deadline_s": 5, "width_s": 0.1}
+    with pytest.raises(ConfigurationError) as error:
+        parse_penalty(text)
     assert str(error.value) == message
