@@ -2,7 +2,7 @@
 
 import sys
 
-from lad_rllib.cli.main import script_main
+from lad_rllib.cli import main
 
 if __name__ == "__main__":
-    sys.exit(script_main("train"))
+    sys.exit(main(["train", *sys.argv[1:]]))

@@ -65,8 +65,3 @@ def _parser(commands: Any, name: str, summary: str, description: str) -> argpars
         name, help=summary, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     return added
-
-
-def script_main(name: str, arguments: Sequence[str] | None = None) -> int:
-    """Run one command as a script of its own, without naming the command."""
-    return main([name, *(sys.argv[1:] if arguments is None else arguments)])

@@ -384,16 +384,7 @@ class FleetUpOptions(FleetFileOptions):
 
 
 def check_at_least(least: int, options: Any, *names_of_options: str) -> None:
-    """Refuse small numbers.
-
-    Args:
-        least: The least that is valid.
-        options: The options.
-        names_of_options: Which of them; None is valid.
-
-    Raises:
-        ConfigurationError: naming the first that is less.
-    """
+    """Raise ``ConfigurationError`` for the first of the named options that is below ``least``; None is valid."""
     for name in names_of_options:
         value = getattr(options, name)
         if value is not None and value < least:
@@ -401,10 +392,6 @@ def check_at_least(least: int, options: Any, *names_of_options: str) -> None:
 
 
 def check_seed(seed: int) -> None:
-    """Refuse a seed that no generator takes.
-
-    Raises:
-        ConfigurationError: if it is negative or has more than 32 bits.
-    """
+    """Raise ``ConfigurationError`` for a seed that is negative or has more than 32 bits."""
     if not 0 <= seed <= MAX_SEED:
         raise ConfigurationError(f"--seed must be at least 0 and at most {MAX_SEED}, got {seed}")

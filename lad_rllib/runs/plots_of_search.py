@@ -12,7 +12,7 @@ import pandas as pd
 from lad_rllib.runs.trial import SCORE
 
 _BEST, _OTHER = "#c1440e", "#0b6fa4"
-_LEAST_FOR_IMPORTANCE = 8  # trials; of fewer it means nothing
+_MIN_FOR_IMPORTANCE = 8  # trials; with fewer it is noise
 
 
 def plot_search(trials: pd.DataFrame, episodes: pd.DataFrame, kinds: dict[str, str], output: Path) -> list[str]:
@@ -84,7 +84,7 @@ def _plot_with_optuna(done: pd.DataFrame, early: pd.DataFrame, kinds: dict[str, 
             _save(output / "parallel.png", 2.0 + 1.9 * (len(study.trials[0].params) + 1), 5.0)
             files.append("parallel.png")
         study = _study(early, kinds)
-        if len(study.trials) >= _LEAST_FOR_IMPORTANCE and len(study.trials[0].params) > 1:
+        if len(study.trials) >= _MIN_FOR_IMPORTANCE and len(study.trials[0].params) > 1:
             evaluator = optuna.importance.PedAnovaImportanceEvaluator()
             axes = pictures.plot_param_importances(study, evaluator=evaluator, target_name="delay over oracle")
             axes.set_title(

@@ -20,7 +20,7 @@ from lad_rllib.runs.trial import SCORE, WINDOW, TuningTrial
 
 MAX_TRIALS = 100_000
 """Most trials of a search."""
-MOST_FAILURES = 3
+MAX_FAILURES = 3
 """How often a trial is tried again from its last checkpoint, for example when its node is lost."""
 
 
@@ -161,7 +161,7 @@ class SearchPlan:
                 name=self.name,
                 storage_path=storage_path,
                 stop={"episodes": self.episodes},
-                failure_config=tune.FailureConfig(max_failures=MOST_FAILURES),
+                failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
                 checkpoint_config=tune.CheckpointConfig(
                     checkpoint_frequency=self.checkpoint_every, checkpoint_at_end=True, num_to_keep=keep
                 ),

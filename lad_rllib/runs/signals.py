@@ -87,7 +87,7 @@ class StopRequest:
 
     Args:
         promise: What happens now, told to the user at the first signal.
-        pass_on: Called at the first signal; it returns whether somebody will stop. If not, the signal interrupts.
+        pass_on: Called at the first signal; it returns whether anything will stop. If not, the signal interrupts.
 
     Attributes:
         signal: The signal that came, or None.
@@ -144,7 +144,7 @@ def _leave_closed_terminals(terminals: list[int]) -> None:
 
 
 def leave_closed_pipes() -> bool:
-    """Write to nowhere instead of to pipes that nobody reads any more; returns whether there are any.
+    """Write to nowhere instead of to pipes that nobody reads; returns whether there are any.
 
     What standard output and standard error still hold would otherwise raise again when the process ends.
     """

@@ -20,13 +20,14 @@ def track_callbacks(track: str | None, project: str) -> list[LoggerCallback]:
         project: Name of the experiment or project there.
 
     Raises:
-        ConfigurationError: if the service's package is not installed.
+        ConfigurationError: if the service's package is not installed, or MLflow's server or store does not answer.
     """
     try:
         if track == "mlflow":
             import mlflow
             from ray.air.integrations.mlflow import MLflowLoggerCallback
 
+            _check_store(mlflow)
             return [MLflowLoggerCallback(tracking_uri=mlflow.get_tracking_uri(), experiment_name=project)]
         if track == "wandb":
             import wandb  # noqa: F401 - Ray's callback would complain only when it starts a process
@@ -36,6 +37,15 @@ def track_callbacks(track: str | None, project: str) -> list[LoggerCallback]:
     except ImportError:
         raise ConfigurationError(f"--track {track} needs a package; pip install 'lad-rllib[{track}]'") from None
     return []
+
+
+def _check_store(mlflow: Any) -> None:
+    """Refuse a server or store that does not answer, before anything is started."""
+    try:
+        mlflow.search_experiments(max_results=1)
+    except mlflow.exceptions.MlflowException as error:
+        reason = " ".join(str(error).split())
+        raise ConfigurationError(f"MLflow cannot use {mlflow.get_tracking_uri()}: {reason}") from None
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,5 +1,7 @@
 """``lad-rllib fleet calibrate``: from a fleet file to a setting that trains, with the figures beside it."""
 
+import json
+
 import pandas as pd
 import pytest
 import yaml
@@ -46,3 +48,10 @@ def test_mistakes_are_one_line_and_leave_nothing(fleet_file, tmp_path, capsys, a
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert message in error
     assert not (tmp_path / "o" / "setting.yaml").exists()
+
+
+def test_json_is_a_row_for_each_server_alone_on_standard_output(fleet_file, tmp_path, capsys):
+    output = ["--output", str(tmp_path / "calibration"), "--no-check"]
+    assert main(["fleet", "calibrate", "--fleet", fleet_file, *QUICK, *output, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["server"] for row in rows] == ["s0", "s1"] and all(row["per_step_s"] > 0 for row in rows)

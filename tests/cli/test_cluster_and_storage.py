@@ -319,11 +319,11 @@ def test_a_run_is_copied_and_resumed_from_storage_on_a_machine_that_has_none_of_
 
 
 @pytest.mark.cluster
-def test_schedulers_are_judged_alike_here_and_as_tasks_of_a_cluster_and_once_only(ray_cluster, tmp_path, capsys):
-    judge = ["evaluate", "--smoke", "--setting", "small", "--schedulers", "random", "greedy-oracle"]
-    assert main([*judge, "--output", str(tmp_path / "here")]) == 0
+def test_schedulers_are_evaluated_alike_here_and_as_tasks_of_a_cluster_and_once_only(ray_cluster, tmp_path, capsys):
+    evaluation = ["evaluate", "--smoke", "--setting", "small", "--schedulers", "random", "greedy-oracle"]
+    assert main([*evaluation, "--output", str(tmp_path / "here")]) == 0
     there = [
-        *judge,
+        *evaluation,
         "--wait-nodes",
         "1",
         "--storage-path",

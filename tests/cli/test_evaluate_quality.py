@@ -1,5 +1,6 @@
 """``lad-rllib evaluate`` prints the quality of each schedule, and the lower bound on request."""
 
+import json
 from types import SimpleNamespace
 
 import pandas as pd
@@ -55,7 +56,7 @@ def test_a_negative_deadline_is_refused(tmp_path, capsys):
         (["--arrivals", "poisson", "--mean-tasks", "0"], "no task arrives in these episodes; play more of them, or"),
     ],
 )
-def test_episodes_in_which_nothing_can_be_judged_are_refused(arguments, message, tmp_path, capsys):
+def test_episodes_without_anything_to_evaluate_are_refused(arguments, message, tmp_path, capsys):
     assert main([*SMALL, "random", *arguments, "--output", str(tmp_path)]) == 2
     assert message in capsys.readouterr().err
 
@@ -85,3 +86,13 @@ def test_policies_side_by_side_are_named_by_what_tells_them_apart():
     assert names("LAD-TS") == ["LAD-TS"]
     assert names("LAD-TS", "LAD-PMD") == ["LAD-TS", "LAD-PMD"]
     assert names("LAD-TS", "LAD-PMD", "LAD-TS") == ["LAD-TS, 1", "LAD-PMD", "LAD-TS, 2"]
+
+
+def test_json_is_the_rows_of_the_table_alone_on_standard_output_also_when_they_are_there(tmp_path, capsys):
+    command = [*SMALL, "greedy-oracle", "random", "--bounds", "--json", "--output", str(tmp_path)]
+    for resume in ([], ["--resume"]):
+        assert main([*command, *resume]) == 0
+        rows = json.loads(capsys.readouterr().out)
+        table = pd.read_csv(tmp_path / "evaluation.csv")
+        assert [row["scheduler"] for row in rows] == table["scheduler"].tolist() and set(rows[0]) == set(table)
+        assert [row["mean_s"] for row in rows] == pytest.approx(table["mean_s"]) and rows[-1]["max_s"] is None

@@ -1,5 +1,6 @@
 """``lad-rllib generate`` on servers in this process: images, failures, who decides, and one line for each mistake."""
 
+import json
 import threading
 from pathlib import Path
 
@@ -95,6 +96,13 @@ def test_a_file_of_the_users_own_is_neither_deleted_nor_written_over(mine, gener
     assert generate("--tasks", 2) == 2
     assert f"{file} is there already" in the_line(capsys.readouterr().err)
     assert file.read_text() == "task_id,mine\n../../secret,1\n"
+
+
+def test_json_is_a_row_for_each_task_alone_on_standard_output(generate, tmp_path, capsys):
+    assert generate("--tasks", 3, "--json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["task_id"] for row in rows] == deliveries(tmp_path)["task_id"].tolist()
+    assert [row["service_delay_s"] for row in rows] == pytest.approx(deliveries(tmp_path)["service_delay_s"])
 
 
 def test_the_same_seed_sends_the_same_tasks(generate, tmp_path):

@@ -67,7 +67,7 @@ def test_the_configuration_has_the_whole_fleet(trained_on_fleet):
 
 
 @pytest.mark.cluster
-def test_its_checkpoint_is_judged_in_the_simulator_of_its_setting(trained_on_fleet, tmp_path, capsys):
+def test_its_checkpoint_is_evaluated_in_the_simulator_of_its_setting(trained_on_fleet, tmp_path, capsys):
     arguments = ["--checkpoint", str(trained_on_fleet / "checkpoint"), "--schedulers", "greedy-oracle"]
     assert main(["evaluate", *arguments, "--episodes", "2", "--output", str(tmp_path)]) == 0
     table = pd.read_csv(tmp_path / "evaluation.csv")
@@ -170,7 +170,7 @@ def test_a_mistake_is_one_line(arguments, message, on_fleet, tmp_path, capsys):
 
 @pytest.mark.cluster
 @pytest.mark.parametrize("view", ["none", "all"])
-def test_it_learns_for_everybody_from_what_a_fleet_recorded(view, train, on_fleet, tmp_path):
+def test_lad_pmd_learns_from_what_a_fleet_recorded(view, train, on_fleet, tmp_path):
     run = tmp_path / "run"
     for_all = ["--algorithm", "lad-pmd", "--in-slot-view", view]
     assert train(*on_fleet, *for_all, "--episodes", "2", "--output", run) == 0

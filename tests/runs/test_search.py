@@ -118,7 +118,7 @@ def test_a_search_whose_trial_fits_nowhere_is_refused_with_what_all_its_seeds_as
 def test_a_grid_of_values_and_seeds_has_a_trial_for_each_and_a_wrong_value_fails_alone(
     ray_cluster, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("lad_rllib.runs.search.MOST_FAILURES", 0)  # each attempt has a process of its own
+    monkeypatch.setattr("lad_rllib.runs.search.MAX_FAILURES", 0)  # each attempt has a process of its own
     space = SearchSpace({"gamma": ("choice", (0.5, 2.0))}, {"actor_lr": 1e-3})
     grid = plan(space=space, search="grid", scheduler="none", seeds=(3, 4), seeds_as_grid=True, episodes=3)
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGUSR1)]

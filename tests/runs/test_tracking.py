@@ -71,6 +71,7 @@ def test_a_service_whose_package_is_missing_is_one_line_that_says_what_to_instal
 def test_mlflow_has_every_row_and_what_the_run_depends_on(trained, monkeypatch, tmp_path):
     import mlflow
 
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # MLflow 3 prefers databases
     mlflow.set_tracking_uri((tmp_path / "store").as_uri())
     folder = trained(track="mlflow", gamma=0.9)
     runs = mlflow.search_runs(search_all_experiments=True)
@@ -79,3 +80,12 @@ def test_mlflow_has_every_row_and_what_the_run_depends_on(trained, monkeypatch, 
     history = mlflow.MlflowClient().get_metric_history(run["run_id"], names.MEAN_DELAY)
     expected = pd.Series([metric.value for metric in history])
     pd.testing.assert_series_equal(expected, folder.progress()[names.MEAN_DELAY], check_names=False)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mlflow") is None, reason="pip install 'lad-rllib[mlflow]'")
+def test_an_mlflow_store_that_cannot_be_used_is_one_line():
+    import mlflow
+
+    mlflow.set_tracking_uri("nothing://there")
+    with pytest.raises(ConfigurationError, match="^MLflow cannot use nothing://there: [^\n]*$"):
+        track_callbacks("mlflow", "test")
