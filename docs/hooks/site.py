@@ -23,6 +23,7 @@ import reference  # noqa: E402
 BESIDE_THE_CODE = {
     "contributing.md": "CONTRIBUTING.md",
     "explanation/algorithms/index.md": "lad_rllib/algorithms/README.md",
+    "explanation/kernels.md": "lad_rllib/kernels/README.md",
     "how-to/cluster.md": "cluster/README.md",
     "reference/changelog.md": "CHANGELOG.md",
     "reference/embedded-model.md": "lad_rllib/edge/embedded_model/README.md",

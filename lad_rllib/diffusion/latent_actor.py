@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import astuple
 from typing import Literal
 
 import numpy as np
@@ -76,7 +77,7 @@ class LatentActionActor(nn.Module):
         embeddings = torch.stack([step_embedding(step.index - 1) for step in self.steps], dim=1)
         self.embeddings: Tensor
         self.register_buffer("embeddings", embeddings, persistent=False)
-        self._factors = np.array([step.factors for step in self.steps])
+        self._factors = np.array([astuple(step)[3:] for step in self.steps])
 
     @property
     def chain(self) -> Chain:
@@ -108,18 +109,7 @@ class LatentActionActor(nn.Module):
     def value_gradient(
         self, state: Tensor, latent: Tensor, noise: Tensor, q_values: Tensor, temperature: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Soft values and entropies (G, M) of what :meth:`forward` gives, and the gradient of minus the mean value.
-
-        Args:
-            state: See :meth:`forward`.
-            latent: See :meth:`forward`.
-            noise: See :meth:`forward`.
-            q_values: Values of both critics, shape (2, G, A, M).
-            temperature: Temperature of each agent, shape (G,).
-
-        Returns:
-            Soft values, entropies [nat], and the gradient by the denoiser's weights (G, P).
-        """
+        """:func:`~lad_rllib.diffusion.reference.value_gradient` of what :meth:`forward` gives."""
         denoiser, (latent, noise) = self.denoiser, self.start_and_noise(latent, noise)
         samples = (state, latent, noise)
         return denoiser.backend.value_gradient_of_chain(denoiser.weights, self.chain, samples, q_values, temperature)

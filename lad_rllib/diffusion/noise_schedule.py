@@ -44,19 +44,6 @@ class ReverseStep:
     mean_clean_scale: float
     mean_x_scale: float
 
-    @property
-    def factors(self) -> tuple[float, ...]:
-        """All factors, in the order in which backends take them."""
-        return (
-            self.x_scale,
-            self.noise_prediction_scale,
-            self.fresh_noise_scale,
-            self.clean_x_scale,
-            self.clean_noise_scale,
-            self.mean_clean_scale,
-            self.mean_x_scale,
-        )
-
 
 def reverse_steps(num_steps: int, beta_min: float = 0.1, beta_max: float = 10.0) -> tuple[ReverseStep, ...]:
     """Coefficients of all reverse steps, in the order they are taken (i = I ... 1).

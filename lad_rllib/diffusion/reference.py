@@ -26,7 +26,7 @@ class Chain(NamedTuple):
     Attributes:
         sizes: Widths of the denoiser's layers, input (A + embedding + state) and output (A) included.
         embeddings: Embedding of each step i = I ... 1, shape (embedding size, I).
-        steps: Factors of each step, shape (I, 7), in the order of :attr:`~lad_rllib.diffusion.ReverseStep.factors`.
+        steps: Factors of each step, shape (I, 7), in the order of :class:`~lad_rllib.diffusion.ReverseStep`.
         softmax_output: Whether a softmax ends the denoiser.
         limit: Greatest magnitude of each step's estimate of ``x_0``, infinite for none.
     """
@@ -58,6 +58,15 @@ def soft_value_and_entropy(logits: Tensor, q_values: Tensor, temperature: Tensor
     probabilities = log_probabilities.exp()
     entropy = -(probabilities * log_probabilities).sum(1)
     return (probabilities * torch.minimum(q_values[0], q_values[1])).sum(1) + temperature[:, None] * entropy, entropy
+
+
+def value_gradient(
+    weights: Tensor, logits: Tensor, q_values: Tensor, temperature: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """:func:`soft_value_and_entropy` without gradient, and the gradient of minus the mean value by the weights."""
+    value, entropy = soft_value_and_entropy(logits, q_values, temperature)
+    (gradient,) = torch.autograd.grad(-value.mean(-1).sum(), weights)
+    return value.detach(), entropy.detach(), gradient
 
 
 def critic_loss(q_values: Tensor, action: Tensor, target: Tensor) -> Tensor:
@@ -145,17 +154,11 @@ class TorchBackend:
         loss = critic_loss(self.networks(weights, sizes, state).unflatten(0, (2, len(state))), action, target)
         return loss.detach(), torch.autograd.grad(loss.sum(), weights)[0]
 
-    def value_gradient_of_networks(
-        self, weights: Tensor, sizes: Ints, state: Tensor, q_values: Tensor, temperature: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """:func:`soft_value_and_entropy` of what networks choose, and the gradient of minus its mean by the weights."""
-        return _value_gradient(weights, self.networks(weights, sizes, state), q_values, temperature)
-
     def value_gradient_of_chain(
         self, weights: Tensor, chain: Chain, samples: Samples, q_values: Tensor, temperature: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """:func:`soft_value_and_entropy` of what chains choose, and the gradient of minus its mean by the weights."""
-        return _value_gradient(weights, self.chain(weights, chain, samples), q_values, temperature)
+        """:func:`value_gradient` of what :meth:`chain` gives."""
+        return value_gradient(weights, self.chain(weights, chain, samples), q_values, temperature)
 
     def decide_in_order(
         self, weights: Tensor, chain: Chain, prior: Sequence[Any], only_own: bool, slots: Sequence[Tensor]
@@ -222,11 +225,3 @@ def _reverse_mean(x: Tensor, eps: Tensor, factors: Sequence[float], limit: float
         return (x * x_scale).add_(eps, alpha=-noise_prediction_scale)
     clean = (x * clean_x_scale).sub_(eps, alpha=clean_noise_scale).clamp(-limit, limit)
     return (x * mean_x_scale).add_(clean, alpha=mean_clean_scale)
-
-
-def _value_gradient(
-    weights: Tensor, logits: Tensor, q_values: Tensor, temperature: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    value, entropy = soft_value_and_entropy(logits, q_values, temperature)
-    (gradient,) = torch.autograd.grad(-value.mean(-1).sum(), weights)
-    return value.detach(), entropy.detach(), gradient

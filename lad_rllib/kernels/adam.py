@@ -24,19 +24,9 @@ def adam_step(
     beta_2: float,
     eps: float,
 ) -> None:
-    """See :meth:`~lad_rllib.diffusion.reference.TorchBackend.adam_step`.
+    """One step of the rows whose agent, their index modulo ``len(active)``, takes part.
 
-    Args:
-        parameters: Parameters (rows, P).
-        gradient: Their gradient (rows, P).
-        means: Running means of the gradient (rows, P).
-        squares: Running means of the squared gradient (rows, P).
-        counts: Steps taken (rows, 1).
-        active: Agents that take part (G,); rows are agents, again and again.
-        lr: Learning rate.
-        beta_1: Decay rate of the means.
-        beta_2: Decay rate of the squares.
-        eps: Added to the denominator.
+    Arguments: see :meth:`~lad_rllib.diffusion.reference.TorchBackend.adam_step`.
     """
     by_mean, keep_square, by_square = np.float32(1.0 - beta_1), np.float32(beta_2), np.float32(1.0 - beta_2)
     for index in range(len(parameters)):

@@ -182,11 +182,8 @@ def _settings(chain: Chain) -> Settings:
 def _evaluated(run: Callable[..., Tensor], run_back: Callable[..., Any], *tensors: Tensor) -> Tensor:
     """What a kernel computes of weights and inputs, as autograd sees it.
 
-    Args:
-        run: From the tensors to the outputs.
-        run_back: From the gradient by the outputs, whether that by the first input is asked for, and the tensors, to
-            the gradients by them; None for no gradient.
-        *tensors: Weights, then inputs.
+    ``run`` takes the tensors to the outputs; ``run_back`` the gradient by the outputs, whether that by the first input
+    is asked for, and the tensors to the gradients by them, None for no gradient.
     """
     if torch.is_grad_enabled():
         outputs: Tensor = _Evaluated.apply(run, run_back, *tensors)

@@ -17,6 +17,7 @@ from lad_rllib.algorithms.soft_actor_critic import (
     SoftActorCriticNetworks,
 )
 from lad_rllib.diffusion import TORCH, StackedMLP, TorchBackend
+from lad_rllib.diffusion.reference import value_gradient
 
 
 class MLPActor(nn.Module):
@@ -50,8 +51,7 @@ class MLPActor(nn.Module):
         self, state: Tensor, latent: Tensor, noise: Tensor, q_values: Tensor, temperature: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """See :meth:`LatentActionActor.value_gradient`; ``latent`` and ``noise`` are not used."""
-        network = self.network
-        return network.backend.value_gradient_of_networks(network.weights, network.sizes, state, q_values, temperature)
+        return value_gradient(self.network.weights, self.network(state), q_values, temperature)
 
 
 class SACTSNetworks(SoftActorCriticNetworks):
