@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -88,33 +88,63 @@ class FleetEnvRunner(SingleAgentEnvRunner):
         """
         if self._needs_initial_reset or self._ongoing_episodes[0].is_done:  # in lockstep: all are
             self._reset_envs_and_episodes(explore)
-        episodes, before = self._ongoing_episodes, self._observation
-        slot = episodes[0].t
-        if random_actions:
-            action = self.env.action_space.sample()
-            latent_in = latent_out = self.latent_memory.read(slot)
-            decision = None
-        else:
-            with self.metrics.log_time(RLMODULE_INFERENCE_TIMER):
-                decision, latent_in, latent_out = self._decide(before, slot, explore)
-            action = decision.servers.numpy()
+        before, slot = self._observation, self._ongoing_episodes[0].t
+        action, latent, decision = self._act(before, slot, explore, random_actions)
         results = self._try_env_step(action)
         if results == ENV_STEP_FAILURE:
             self._reset_envs_and_episodes(explore)
             return None
-        observation, rewards, terminateds, truncateds, infos = results
+        observation, _, terminateds, truncateds, infos = results
         done = np.logical_or(terminateds, truncateds)
         if done.any() != done.all():
             raise ValueError(
                 f"{self.config.title} needs environments in lockstep: all must end their episodes in the same slot"
             )
-        counts = before[names.TASK_COUNTS]
-        delay = self._delayed_rewards.delays_s(infos, np.arange(action.shape[-1]) < counts[..., None])
+        delay = self._delays(before[names.TASK_COUNTS], action.shape[-1], infos)
+        self._extend_episodes(action, *results)
+        self._observation = observation
+        sample = self._sample_of(
+            decision,
+            source=self.worker_index or 0,
+            slot=slot,
+            tasks=before[names.TASKS],
+            task_counts=before[names.TASK_COUNTS],
+            queues=before[names.QUEUES],
+            action=action,
+            delay_s=delay,
+            latent=latent.numpy(),
+            next_tasks=observation[names.TASKS][:, :, 0],
+            next_task_counts=observation[names.TASK_COUNTS],
+            next_queues=observation[names.QUEUES],
+            next_latent=self.latent_memory.first(slot + 1).numpy(),
+            is_last=bool(done.all()),
+        )
+        return self._delayed_rewards.add(sample, infos)
+
+    def _act(
+        self, observation: Observation, slot: int, explore: bool, random_actions: bool
+    ) -> tuple[NDArray[np.int64], Tensor, Decision | None]:
+        """Servers of a slot's tasks, the latent actions to store with them, and the decision; None: at random."""
+        if random_actions:
+            return self.env.action_space.sample(), self.latent_memory.read(slot), None
+        with self.metrics.log_time(RLMODULE_INFERENCE_TIMER):
+            decision, latent, output = self._decide(observation, slot, explore)
+        return decision.servers.numpy(), output if self.config.stores_latent_after_acting else latent, decision
+
+    def _delays(self, counts: NDArray[Any], num_tasks: int, infos: Sequence[Any]) -> NDArray[np.float32]:
+        """Delays of a slot's tasks as far as they are known [s], shape (E, B, N); keeps account of them."""
+        delay = self._delayed_rewards.delays_s(infos, np.arange(num_tasks) < counts[..., None])
         self._total_delay_s += known_delay_s(infos, delay)
         self._total_tasks += counts.sum(axis=1)
         for key, number in ended_tasks(infos).items():
             self.metrics.log_value(key, number, reduce="sum")
-        extra = {WEIGHTS_SEQ_NO: self._weights_seq_no}
+        return delay
+
+    def _extend_episodes(
+        self, action: Any, observation: Observation, rewards: Any, terminateds: Any, truncateds: Any, infos: Any
+    ) -> None:
+        """Add a step to RLlib's episodes, and call their callbacks."""
+        episodes, extra = self._ongoing_episodes, {WEIGHTS_SEQ_NO: self._weights_seq_no}
         for index, episode in enumerate(episodes):
             episode.add_env_step(
                 observation=_row(observation, index),
@@ -130,24 +160,6 @@ class FleetEnvRunner(SingleAgentEnvRunner):
                 self.metrics.log_value(names.MEAN_DELAY, self.mean_delay_s[index], reduce="mean")
                 self._make_on_episode_callback("on_episode_end", index, episodes)
                 self._done_episodes_for_metrics.append(episode)
-        self._observation = observation
-        sample = self._sample_of(
-            decision,
-            source=self.worker_index or 0,
-            slot=slot,
-            tasks=before[names.TASKS],
-            task_counts=counts,
-            queues=before[names.QUEUES],
-            action=action,
-            delay_s=delay,
-            latent=(latent_out if self.config.stores_latent_after_acting else latent_in).numpy(),
-            next_tasks=observation[names.TASKS][:, :, 0],
-            next_task_counts=observation[names.TASK_COUNTS],
-            next_queues=observation[names.QUEUES],
-            next_latent=self.latent_memory.first(slot + 1).numpy(),
-            is_last=bool(done.all()),
-        )
-        return self._delayed_rewards.add(sample, infos)
 
     def _sample_of(self, decision: Decision | None, **columns: Any) -> SlotSample:
         """The slot for the algorithm; siblings add what they learn from besides. None: actions were random."""

@@ -15,6 +15,7 @@ from lad_rllib.algorithms.common.latent_memory import LatentMemory
 from lad_rllib.algorithms.common.networks import ActingNetworks
 from lad_rllib.algorithms.common.policy_file import SavedPolicy, read_policy
 from lad_rllib.errors import ConfigurationError
+from lad_rllib.simulator import SlotTasks
 
 
 class FleetPolicy:
@@ -97,8 +98,8 @@ class FleetPolicy:
         if self._latent_state is not None:
             self._memory.set_state(self._latent_state)
 
-    def decide(self, tasks: Any, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Choose a server for each task of a slot, given as :class:`lad_rllib.simulator.SlotTasks`."""
+    def decide(self, tasks: SlotTasks, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Choose a server for each task of a slot."""
         stations, servers = tasks.network.num_stations, tasks.network.num_servers
         networks = self.networks
         if (stations, servers) != (networks.num_stations, networks.num_servers):
