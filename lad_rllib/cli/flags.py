@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from lad_rllib.cli.parsing import GIVEN
+from lad_rllib.cli.parsing import GIVEN, CommandParser
 from lad_rllib.declared import declared
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.runs.options import Options
@@ -59,8 +59,6 @@ def parse(options: type[Group], arguments: Sequence[str] | None, description: st
     Raises:
         ConfigurationError: as :func:`read`.
     """
-    from lad_rllib.cli.parsing import CommandParser
-
     parser = CommandParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser, options, **smoke)
     return read(options, parser.parse_args(arguments))
@@ -81,7 +79,7 @@ def _argument(name: str, field: FieldInfo) -> dict[str, Any]:
     kind, is_list = _kind(field.annotation)
     metavar = _extra(field).get("metavar")
     if kind is bool:
-        return {"action": "store_true", "help": field.description}
+        return {"action": "store_true", "help": _help(field)}
     argument: dict[str, Any] = {"default": field.default, "help": _help(field)}
     if get_origin(kind) is Literal:
         argument["choices"] = get_args(kind)
@@ -96,19 +94,13 @@ def _argument(name: str, field: FieldInfo) -> dict[str, Any]:
     return argument
 
 
-def _help(field: FieldInfo) -> str | None:
-    """Help of an option, with its default if the text does not say what happens without."""
-    default = field.default
-    if field.description is None or default is None:
-        return field.description
-    shown = (
-        " ".join(map(str, default)) if isinstance(default, list) else f"{default:g}" if _is_float(default) else default
-    )
-    return f"{field.description} (default: {shown})".replace("%", "%%")
-
-
-def _is_float(value: object) -> bool:
-    return isinstance(value, float)
+def _help(field: FieldInfo) -> str:
+    """Help of an option, with its default value if it has one."""
+    text, default = field.description or "", field.default
+    if default is not None and not isinstance(default, bool):
+        shown = " ".join(map(str, default)) if isinstance(default, list) else default
+        text += f" (default: {shown:g})" if isinstance(shown, float) else f" (default: {shown})"
+    return text.replace("%", "%%")
 
 
 def _kind(annotation: Any) -> tuple[Any, bool]:

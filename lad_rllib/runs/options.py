@@ -35,6 +35,8 @@ class Options(Declared):
     ``model_fields_set`` holds the names of those that the user gave, unlike those that have their defaults.
     """
 
+    command: ClassVar[str] = ""
+    """Name in messages of a program of its own, see :func:`lad_rllib.runs.command.run_command`."""
     title: ClassVar[str] = "run"
     may_change: ClassVar[frozenset[str]] = frozenset(
         ("resume", "output", "name", "quiet", "storage_path", "address", "wait_nodes", "wait_timeout", "track")
