@@ -73,11 +73,6 @@ def settings() -> str:
     return "\n".join(f"## {_title(name)}\n\n{markdown_table(group)}" for name, group in setting_groups().items())
 
 
-def training() -> str:
-    """What ``training()`` of each algorithm takes."""
-    return "\n".join(f"### `{name}`\n\n{hyperparameters(name)}" for name in CONFIGS)
-
-
 def hyperparameters(algorithm: str) -> str:
     """What ``training()`` of an algorithm takes."""
     return _table(CONFIGS[algorithm].hyperparameters)
@@ -127,7 +122,6 @@ PARTS: dict[str, Callable[[], str]] = {
     "fleet-file": fleet_file,
     "penalties": penalties,
     "settings": settings,
-    "training": training,
     **{f"settings-{name}": functools.partial(hyperparameters, name) for name in CONFIGS},
 }
 """What a page can ask for."""
