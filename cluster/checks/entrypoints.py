@@ -1,4 +1,4 @@
-"""Commands of jobs: is the script in the image, does it know its options, and would it ever begin?"""
+"""Commands of jobs: is it ours or a script of the image, does it know its options, and would it ever begin?"""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, NoReturn
 
+from lad_rllib.declared import suggestion
+
 from .findings import Document, Finding
 from .images import path_in_image
 
 PLACE = "spec.entrypoint"
+NOT_CHECKED = ("fleet",)
+"""Commands with actions of their own."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -31,34 +35,50 @@ def check(document: Document, command: str, cluster: Mapping[str, Any]) -> Itera
         cluster: The specification of the job's cluster.
     """
     words = shlex.split(command)
-    if len(words) < 2 or PurePosixPath(words[0]).name not in ("python", "python3"):
-        yield document.mistake(PLACE, "must be 'python' and a script of the image")
-        return
-    script = path_in_image(words[1])
-    if script is None:
-        yield document.mistake(PLACE, f"cluster/Dockerfile puts nothing at {words[1]}")
-        return
-    parser = _parser_of(script)
-    if parser is None:
-        yield document.note(PLACE, f"options of {script} were not checked")
+    program = PurePosixPath(words[0]).name if len(words) > 1 else ""
+    if program in ("python", "python3"):
+        yield _of_script(document, words[1:])
+    elif program != "lad-rllib":
+        yield document.mistake(PLACE, "must be 'lad-rllib' and a command, or 'python' and a script of the image")
+    elif words[1] not in NOT_CHECKED:
+        yield from _of_command(document, words[1], words[2:], cluster)
+    else:
+        yield document.note(PLACE, f"options of lad-rllib {words[1]} were not checked")
+
+
+def _of_script(document: Document, words: Sequence[str]) -> Finding:
+    """What is to be said of a script or a module."""
+    if words[0] == "-m":
+        return document.note(PLACE, f"options of {' '.join(words[1:2])} were not checked")
+    if (script := path_in_image(words[0])) is None:
+        return document.mistake(PLACE, f"cluster/Dockerfile puts nothing at {words[0]}")
+    return document.note(PLACE, f"options of {script} were not checked")
+
+
+def _of_command(
+    document: Document, name: str, arguments: Sequence[str], cluster: Mapping[str, Any]
+) -> Iterator[Finding]:
+    from lad_rllib.cli.commands import COMMANDS
+
+    if name not in COMMANDS:
+        yield document.mistake(
+            PLACE, f"lad-rllib has no command {name!r}; {suggestion(name, [*COMMANDS, *NOT_CHECKED])}"
+        )
         return
     try:
-        options = parser.parse_args(words[2:])
+        options = parser_of(name).parse_args(arguments)
     except ValueError as error:
-        yield document.mistake(PLACE, f"{script}: {error}")
+        yield document.mistake(PLACE, f"lad-rllib {name}: {error}")
         return
     yield from _can_begin(document, options, cluster)
 
 
-def _parser_of(script: str) -> argparse.ArgumentParser | None:
-    """The parser of a script that is one of our commands."""
+def parser_of(name: str) -> argparse.ArgumentParser:
+    """The parser of one of our commands; it raises ValueError for arguments that it does not know."""
     from lad_rllib.cli.commands import COMMANDS
     from lad_rllib.cli.flags import add_options
 
-    path = PurePosixPath(script)
-    command = COMMANDS.get(path.stem) if path.parent == PurePosixPath("experiments") else None
-    if command is None:
-        return None
+    command = COMMANDS[name]
     parser = _Parser(allow_abbrev=False)
     add_options(parser, command.options_class(), **command.smoke)
     return parser

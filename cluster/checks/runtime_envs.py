@@ -11,7 +11,7 @@ from pathlib import Path
 from .findings import Document, Finding, unknown_keys, walk_strings
 from .pins import wrong_pins
 
-NEEDED = ("lad_rllib/__init__.py", "experiments/train.py")
+NEEDED = ("lad_rllib/__init__.py", "experiments/learning.py")
 
 
 def is_runtime_env(document: Document) -> bool:

@@ -15,8 +15,11 @@ from lad_rllib import __version__
 
 def command_line() -> str:
     """The command that runs, as one would type it; ``--resume`` is left out, since it leads to the same results."""
-    script = Path(sys.argv[0])
-    program = ["python", f"{script.parent.name}/{script.name}"] if script.suffix == ".py" else [script.name]
+    script, module = Path(sys.argv[0]), getattr(sys.modules["__main__"], "__spec__", None)
+    if module is not None:
+        program = ["python", "-m", module.name.removesuffix(".__main__")]
+    else:
+        program = ["python", f"{script.parent.name}/{script.name}"] if script.suffix == ".py" else [script.name]
     return shlex.join([*program, *(argument for argument in sys.argv[1:] if argument != "--resume")])
 
 
@@ -30,6 +33,14 @@ def source_commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def provenance() -> str:
+    """What is needed to make a result again, as a sentence in Markdown."""
+    return (
+        f"Command: `{command_line()}`; commit {source_commit()}; "
+        f"{platform.machine()}, Python {platform.python_version()}."
+    )
 
 
 def machine() -> dict[str, Any]:

@@ -28,7 +28,7 @@ def test_a_planted_mistake_in_the_dockerfile_is_found(tmp_path, old, new, text):
 
 
 def test_paths_in_the_image_lead_back_to_files_of_the_repository():
-    assert path_in_image("/home/ray/lad_rllib/experiments/train.py") == "experiments/train.py"
+    assert path_in_image("/home/ray/lad_rllib/experiments/learning.py") == "experiments/learning.py"
     assert path_in_image("/home/ray/lad_rllib/constraints.txt") == "constraints.txt"
     assert path_in_image("/home/ray/lad_rllib/lad_rllib/__init__.py") == "lad_rllib/__init__.py"
     assert path_in_image("/home/ray/lad_rllib/tests/conftest.py") is None

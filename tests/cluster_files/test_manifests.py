@@ -68,11 +68,16 @@ def test_a_planted_mistake_is_found(tmp_path, old, new, place, text):
 @pytest.mark.parametrize(
     ("old", "new", "text"),
     [
-        ("python /home", "bash /home", "must be 'python' and a script of the image"),
-        ("experiments/train.py", "experiments/trian.py", "cluster/Dockerfile puts nothing at /home/ray/lad_rllib/exp"),
-        ("/home/ray/lad_rllib/experiments", "/root/experiments", "puts nothing at /root/experiments/train.py"),
-        ("--num-learners", "--num-learner", "experiments/train.py: unrecognized arguments: --num-learner 1"),
-        ("--device cuda", "--device gpu", "experiments/train.py: argument --device: invalid choice: 'gpu'"),
+        ("lad-rllib train", "bash train", "must be 'lad-rllib' and a command, or 'python' and a script of the image"),
+        ("lad-rllib train", "lad-rllib trian", "lad-rllib has no command 'trian'; did you mean 'train'?"),
+        (
+            "lad-rllib train",
+            "python /home/ray/lad_rllib/cluster/check",
+            "puts nothing at /home/ray/lad_rllib/cluster/c",
+        ),
+        ("lad-rllib train", "python /root/cluster/run.py", "cluster/Dockerfile puts nothing at /root/cluster/run.py"),
+        ("--num-learners", "--num-learner", "lad-rllib train: unrecognized arguments: --num-learner 1"),
+        ("--device cuda", "--device gpu", "lad-rllib train: argument --device: invalid choice: 'gpu'"),
         ("--address auto", "--address auto --wait-nodes 3", "--wait-nodes 3, but only 1 is sure to come"),
         ("--num-learners 1", "--num-learners 3", "ask for 3 GPU, but the groups bring at most 2; lower it"),
         (
@@ -87,10 +92,18 @@ def test_a_job_that_would_not_begin_is_found(tmp_path, old, new, text):
     assert any(text in what for _, what in found), found
 
 
-def test_options_of_a_script_that_is_none_of_our_commands_are_noted(tmp_path):
-    path = planted(tmp_path, "kuberay/rayjob-train.yaml", ("experiments/train.py", "experiments/ablations.py"))
+@pytest.mark.parametrize(
+    ("entrypoint", "named"),
+    [
+        ("python /home/ray/lad_rllib/experiments/ablations.py", "experiments/ablations.py"),
+        ("python -m experiments.ablations", "experiments.ablations"),
+        ("lad-rllib fleet up", "lad-rllib fleet"),
+    ],
+)
+def test_options_of_what_is_not_one_of_our_commands_are_noted(tmp_path, entrypoint, named):
+    path = planted(tmp_path, "kuberay/rayjob-train.yaml", ("lad-rllib train", entrypoint))
     notes = [finding.text for finding in check([path]) if not finding.is_mistake]
-    assert "options of experiments/ablations.py were not checked" in notes
+    assert f"options of {named} were not checked" in notes
 
 
 def test_a_manifest_of_an_unexpected_shape_is_a_mistake_and_not_a_traceback(tmp_path):

@@ -11,12 +11,13 @@ import pytest
 
 from cluster.check import PATTERNS, check, main
 from cluster.checks import aws
-from cluster.checks.entrypoints import _parser_of
+from cluster.checks.entrypoints import parser_of
 from cluster.checks.findings import ROOT
 from tests.cluster_files.planting import planted
 
 FILES = sorted(str(path.relative_to(ROOT)) for pattern in PATTERNS for path in ROOT.glob(pattern))
 CRDS = os.environ.get("LAD_RLLIB_KUBERAY_CRDS")
+OURS = r"lad-rllib|python -m lad_rllib\.cli|ray submit \S+ cluster/run\.py"
 TEXTS = [path for path in (ROOT / "cluster").rglob("*") if path.suffix in (".yaml", ".md") or "Dockerfile" in path.name]
 
 
@@ -67,15 +68,15 @@ def test_every_version_of_ray_and_torch_in_them_is_the_one_of_the_constraints():
     assert {name: set(versions) for name, versions in found.items()} == {k: {v} for k, v in pinned.items()}
 
 
-def test_every_command_with_one_of_our_scripts_parses():
+def test_every_one_of_our_commands_in_them_parses():
     commands = []
     for path in TEXTS:
         joined = re.sub(r"\\\n\s*#?", " ", path.read_text(encoding="utf-8"))
-        commands += re.findall(r"(?:python|ray submit \S+) (experiments/(?:train|tune|evaluate)\.py[^`'\n#|]*)", joined)
+        commands += re.findall(rf"(?:{OURS}) ((?:train|tune|evaluate) [^`'\n#|]*)", joined)
     assert len(commands) >= 5
     for command in commands:
-        script, *arguments = shlex.split(command)
-        _parser_of(script).parse_args(arguments)  # raises for what it does not know
+        name, *arguments = shlex.split(command)
+        parser_of(name).parse_args(arguments)  # raises for what it does not know
 
 
 @pytest.mark.skipif(not CRDS, reason="LAD_RLLIB_KUBERAY_CRDS names no folder with KubeRay's schemas")

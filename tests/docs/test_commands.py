@@ -14,7 +14,7 @@ from tests.docs.pages import BLOCK, NAMED_BY_PAGE, ROOT, blocks
 INLINE = re.compile(r"`((?:lad-rllib \w+|python -m experiments\.\w+) -[^`…]+)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 KNOWN_NAMES = {*names.SHIPPED_FLEETS, *names.SETTING_PRESETS, "uniform", "poisson", "sample"}
-OURS = ("lad-rllib ", "python -m experiments.", "python experiments/", "python benchmarks/", "make ", "cp ")
+OURS = ("lad-rllib ", "python -m experiments.", "python benchmarks/", "make ", "cp ")
 INPUTS = ("fleet", "file", "setting", "config", "checkpoint", "init_from", "prompts", "arrivals", "log", "space")
 
 
@@ -31,8 +31,6 @@ def parsed(words):
     if words[:2] == ["python", "-m"]:
         experiment = import_module(words[2])
         return experiment.parse(words[3:]) if words[3:] or hasattr(experiment, "parse") else None
-    if words[:2] in (["python", "experiments/train.py"], ["python", "experiments/evaluate.py"]):
-        return parser().parse_args([Path(words[1]).stem, *words[2:]])
     if words[0] == "python":
         assert (ROOT / words[1]).is_file(), f"there is no {words[1]}"
     return None

@@ -92,7 +92,7 @@ def start_ray(laboratory, cpus: int) -> None:
 def start_search(laboratory, name: str, storage: str, trials: int):
     """Start a search on the head."""
     return laboratory.head.start(
-        f"exec python {ROOT}/experiments/tune.py --address auto --wait-nodes 3 --setting paper --trials {trials} "
+        f"exec python -m lad_rllib.cli tune --address auto --wait-nodes 3 --setting paper --trials {trials} "
         f"--episodes {EPISODES} --scheduler none --checkpoint-every 2 --parameters actor_lr gamma "
         f"--output runs/{name} --storage-path '{storage}'"
     )
@@ -101,7 +101,7 @@ def start_search(laboratory, name: str, storage: str, trials: int):
 def resume_search(laboratory, name: str, storage: str):
     """Go on with a search whose output folder is lost, from the storage alone."""
     return laboratory.head.start(
-        f"rm -r runs/{name}; exec python {ROOT}/experiments/tune.py --address auto --wait-nodes 3 --resume "
+        f"rm -r runs/{name}; exec python -m lad_rllib.cli tune --address auto --wait-nodes 3 --resume "
         f"--output runs/{name} --storage-path '{storage}'"
     )
 

@@ -60,7 +60,7 @@ def test_setup_that_has_been_done_is_not_done_again(laboratory, step):
 def test_a_submitted_script_trains_with_env_runners_on_the_workers(laboratory, step):
     with step("ray submit: three nodes joined, two episodes with two env runners"):
         output = laboratory.from_checkout(
-            f"ray submit {FILE} experiments/train.py --smoke --address auto --wait-nodes 3 --num-env-runners 2 "
+            f"ray submit {FILE} cluster/run.py train --smoke --address auto --wait-nodes 3 --num-env-runners 2 "
             f"--storage-path {SHARED} --output runs/train",
             timeout_s=240,
         )
@@ -86,7 +86,7 @@ def test_a_submitted_script_trains_with_env_runners_on_the_workers(laboratory, s
 def test_what_the_cluster_cannot_do_is_one_line_and_a_status(laboratory, step, arguments, message):
     with step(f"ray submit {arguments}"):
         output = laboratory.from_checkout(
-            f"! ray submit {FILE} experiments/train.py --smoke --address auto {arguments} --output runs/none"
+            f"! ray submit {FILE} cluster/run.py train --smoke --address auto {arguments} --output runs/none"
         )
     assert len(re.findall(f"lad-rllib train: {message}", output)) == 1 and "Traceback" not in output
 
@@ -98,7 +98,7 @@ def test_a_submitted_job_searches_hyperparameters_on_the_workers(laboratory, ste
         with step("ray job submit: two trials"):
             output = laboratory.from_checkout(
                 "RAY_API_SERVER_ADDRESS=http://127.0.0.1:8265 ray job submit --working-dir . -- "
-                f"python experiments/tune.py --smoke --trials 2 --wait-nodes 3 --storage-path {SHARED}",
+                f"python -m lad_rllib.cli tune --smoke --trials 2 --wait-nodes 3 --storage-path {SHARED}",
                 timeout_s=240,
             )
     finally:
