@@ -65,15 +65,16 @@ for words in json.loads(sys.argv[1]):
 
 
 def run(title):
-    """Run every block of a section that is not a file; the commands in one new process, as a user's are."""
-    blocks = [(language, text) for language, name, text in BLOCK.findall(section(title)) if not name]
-    for text in [text for language, text in blocks if language == "python"]:
-        exec(text, {})
-    lines = [shlex.split(line) for language, text in blocks if language == "bash" for line in text.splitlines()]
-    assert all(program == "lad-rllib" for program, *_ in lines)
-    words = json.dumps([words for _, *words in lines])
-    done = subprocess.run([sys.executable, "-c", COMMANDS, words], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    """Run every block of a section that is not a file; the commands of one in a new process, as a user's are."""
+    for language, name, text in BLOCK.findall(section(title)):
+        if language == "python" and not name:
+            exec(text, {})
+        if language == "bash":
+            lines = [shlex.split(line) for line in text.splitlines()]
+            assert {line[0] for line in lines} == {"lad-rllib"}
+            words = json.dumps([line[1:] for line in lines])
+            done = subprocess.run([sys.executable, "-c", COMMANDS, words], capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
 
 
 def test_a_source_of_arrivals_plays_from_a_file_and_from_the_command_line(installed):
