@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lad_rllib import names
+from lad_rllib.cli.flags import read
 from lad_rllib.cli.main import parser
 from tests.docs.pages import BLOCK, NAMED_BY_PAGE, ROOT, blocks
 
@@ -25,9 +26,11 @@ def command_lines(text):
 
 
 def parsed(words):
-    """A command's arguments; None if it is not one of ours."""
+    """A command's arguments, with values that its options may have; None if it is not one of ours."""
     if words[0] == "lad-rllib" and not {"--help", "--version"} & set(words):
-        return parser().parse_args(words[1:])
+        arguments = parser().parse_args(words[1:])
+        read(arguments.run.options_class(), arguments)
+        return arguments
     if words[:2] == ["python", "-m"]:
         experiment = import_module(words[2])
         return experiment.parse(words[3:]) if words[3:] or hasattr(experiment, "parse") else None
