@@ -3,6 +3,7 @@
 import re
 import shlex
 from importlib import import_module
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,9 @@ INPUTS = ("fleet", "file", "setting", "config", "checkpoint", "init_from", "prom
 
 
 def command_lines(text):
-    """The words of every command of ours, comments left out."""
-    lines = text.replace("\\\n", " ").splitlines()
-    return [shlex.split(line, comments=True) for line in lines if line.startswith(OURS)]
+    """The words of every command of ours, comments and redirections left out."""
+    lines = [line for line in text.replace("\\\n", " ").splitlines() if line.startswith(OURS)]
+    return [list(takewhile(">".__ne__, shlex.split(line, comments=True))) for line in lines]
 
 
 def parsed(words):
