@@ -20,6 +20,11 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
 import reference  # noqa: E402
 
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
+
+
 BESIDE_THE_CODE = {
     "contributing.md": "CONTRIBUTING.md",
     "explanation/algorithms/index.md": "lad_rllib/algorithms/README.md",
@@ -33,7 +38,7 @@ BESIDE_THE_CODE = {
 """Pages of the site, and the files of the repository that they are."""
 ALGORITHMS = sorted(path.parent.name for path in (ROOT / "lad_rllib" / "algorithms").glob("*/README.md"))
 for _name in ALGORITHMS:
-    BESIDE_THE_CODE[f"explanation/algorithms/{_name.replace('_', '-')}.md"] = f"lad_rllib/algorithms/{_name}/README.md"
+    BESIDE_THE_CODE[f"explanation/algorithms/{_dashed(_name)}.md"] = f"lad_rllib/algorithms/{_name}/README.md"
 FENCED = re.compile(r"(^```.*?^```)", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s#]+)(#[^)\s]*)?\)")
 GENERATED = re.compile(r"<!-- generated: ([\w-]+) -->")
@@ -41,11 +46,11 @@ SPHINX_ROLE = re.compile(r":(?:class|func|meth|mod|data|attr|exc):<code>(?:~[\w.
 
 
 def on_config(config: Any) -> None:
-    """Give every algorithm that has a page a place in the navigation, the paper's first."""
-    pages = [f"explanation/algorithms/{name.replace('_', '-')}.md" for name in ALGORITHMS]
+    """Give every algorithm that has a page a place in the navigation, the project's own two first."""
     explanation = next(group["Explanation"] for group in config.nav if "Explanation" in group)
     algorithms = next(group["Algorithms"] for group in explanation if "Algorithms" in group)
-    algorithms += sorted(pages, key=lambda page: ("/lad-ts." not in page, "/lad-pmd." not in page, page))
+    for name in sorted(ALGORITHMS, key=lambda name: (name != "lad_ts", name != "lad_pmd", name)):
+        algorithms.append({_dashed(name).upper(): f"explanation/algorithms/{_dashed(name)}.md"})
 
 
 def on_files(files: Files, config: Any) -> Files:
