@@ -168,32 +168,28 @@ SWEEPS = {
 }
 
 
-def trace() -> Table:
-    """Schedulers on the unseen part of a request log, at three loads."""
+def trace(work: str) -> Table:
+    """Schedulers on the unseen part of a request log, with the work of requests ``known`` or shown as the ``mean``."""
     table = read("trace_summary")
-    loads = sorted(table["load"].unique())
-    names = table[table["load"] == loads[0]].sort_values("over_oracle")["scheduler"]
+    table = table[table["work"] == work]
+    windows = table.dropna(subset="windows").groupby("load")["windows"].first().astype(int)
+    complete = table.groupby("scheduler", sort=False).filter(lambda cells: len(cells) == len(windows))
+    order = complete.groupby("scheduler")["over_oracle"].mean().sort_values().index
+    names = [*order, *table[~table["scheduler"].isin(order)]["scheduler"].unique()]
     rows = []
     for name in names:
         cells = table[table["scheduler"] == name].set_index("load")
-        ratios = [shown(cells.loc[load, "over_oracle"], 3, cells.loc[load, "over_oracle_sd"]) for load in loads]
+        ratios = [_with_interval(cells.loc[load]) if load in cells.index else "" for load in windows.index]
         rows.append([{**METHODS, **OURS, **SCHEDULERS}.get(name, name), *ratios])
-    return ["scheduler", *(f"load {load:g}" for load in loads)], rows
+    return ["scheduler", *(f"load {load:g}, {number} windows" for load, number in windows.items())], rows
 
 
-def work_unknown() -> Table:
-    """What not knowing the work costs two simple rules."""
-    table = read("trace_work_unknown")
-    header = [
-        f"load {load:g} ({windows} windows)"
-        for load, windows in table[["load", "windows"]].drop_duplicates().to_numpy().tolist()
-    ]
-    header = [name.replace(".0 windows", " windows") for name in header]
-    rows = [
-        [name, *(f"{one['over_oracle']:.3f} ({one['low']:.3f} to {one['high']:.3f})" for _, one in cases.iterrows())]
-        for name, cases in table.groupby("scheduler", sort=False)
-    ]
-    return ["work unknown", *header], rows
+def _with_interval(cell: pd.Series) -> str:
+    """Ratio to the oracle, sd over seeds, and the interval over windows where it is known."""
+    ratio = shown(cell["over_oracle"], 3, cell["over_oracle_sd"])
+    if pd.isna(cell["over_oracle_low"]) or cell["over_oracle_low"] == cell["over_oracle_high"]:
+        return ratio
+    return f"{ratio} ({cell['over_oracle_low']:.3f} to {cell['over_oracle_high']:.3f})"
 
 
 def tuned() -> Table:
