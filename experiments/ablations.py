@@ -1,48 +1,36 @@
 """What each of LAD-TS's parts is worth: one of them changed at a time, from either reading of the paper.
 
-    python experiments/ablations.py                                     both presets and every change
-    python experiments/ablations.py --bases published_code --variants latent_start denoiser_output --seeds 5
+    python -m experiments.ablations                                     both presets and every change
+    python -m experiments.ablations --bases published_code --variants latent_start denoiser_output --seeds 5
 
 The paper's text and its published code differ in what the latent memory stores and what it is indexed by, in the noise
 predictor's last layer, in which latent and which next queues the replay buffer holds, and in the target entropy. From
 each preset, one of these is set to the other's value; besides, the chain starts from Gaussian noise (which is
-D2SAC-TS). Where logits are remembered from the published code's settings, the estimate of x_0 is clamped as in preset
-paper, without which they overflow.
+D2SAC-TS). Where the published code's settings remember logits, the estimate of x_0 is clamped as in preset paper,
+without which they overflow.
 Left are, in --output: every episode (CSV), delay and ratios of the last ten episodes as mean +- sd over seeds (CSV and
 Markdown), and a picture.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import pandas as pd
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from experiments.comparison import pictures, tables  # noqa: E402
-from experiments.comparison.runs import Case, CaseRuns, add_run_arguments  # noqa: E402
-from lad_rllib import names  # noqa: E402
-from lad_rllib.algorithms.lad_ts import PRESETS  # noqa: E402
-from lad_rllib.cli import flags  # noqa: E402
-from lad_rllib.errors import ConfigurationError  # noqa: E402
-from lad_rllib.runs.command import run_command  # noqa: E402
+from lad_rllib import names
+from lad_rllib.algorithms.lad_ts import PRESETS
+from lad_rllib.cli.program import Program
+from lad_rllib.errors import ConfigurationError
+from lad_rllib.runs.cases import Case, CaseOptions, CaseRuns
+from lad_rllib.runs.options import option
+from lad_rllib.runs.over_seeds import last_episodes
+from lad_rllib.runs.plots_of_cases import draw_ratios, pyplot, save
+from lad_rllib.runs.tables import markdown_page, markdown_table, mean_sd
 
 WINDOW = 10
-NOTHING = "nothing"
-CHANGED = (
-    "latent_content",
-    "latent_index",
-    "denoiser_output",
-    "replay_latent",
-    "replay_next_queues",
-    "target_entropy",
-    "clip_denoised",
-)
-LATENT_START = "latent_start"
-VARIANTS = (LATENT_START, *CHANGED)
+NOTHING, LATENT_START = "nothing", "latent_start"
 MEANINGS = {
     LATENT_START: "where the chain starts",
     "latent_content": "what the latent memory stores",
@@ -53,27 +41,19 @@ MEANINGS = {
     "target_entropy": "target entropy",
     "clip_denoised": "limit of x_0's estimate",
 }
+"""What is changed, one at a time."""
 
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_run_arguments(parser, output="results/ablations", seeds=3, episodes=100)
-    parser.add_argument("--bases", nargs="+", choices=tuple(PRESETS), default=list(PRESETS), metavar="PRESET")
-    parser.add_argument("--variants", nargs="*", choices=VARIANTS, default=list(VARIANTS), metavar="SETTING")
-    parser.add_argument("--estimate", action="store_true", help="print how long it takes, and end")
-    flags.add_smoke(
-        parser,
-        setting="small",
-        seeds=1,
-        episodes=2,
-        checkpoint_every=1,
-        bases=["published_code"],
-        variants=[LATENT_START, "latent_content"],
+class AblationOptions(CaseOptions):
+    """Which parts are changed, from which preset."""
+
+    command: ClassVar[str] = "ablations"
+
+    bases: list[Literal[tuple(PRESETS)]] = option(list(PRESETS), "presets to change", "PRESET")  # type: ignore[misc]
+    variants: list[Literal[tuple(MEANINGS)]] = option(  # type: ignore[misc]
+        list(MEANINGS), "settings to change", "SETTING", may_be_empty=True
     )
-    parsed = parser.parse_args(arguments)
-    parsed.command = "ablations"
-    return parsed
+    output: str = option("results/ablations", "output folder", "DIR")
 
 
 def change(base: str, setting: str) -> dict[str, Any]:
@@ -94,43 +74,46 @@ def cases_of(bases: list[str], variants: list[str]) -> list[Case]:
     """
     cases = []
     for base in bases:
-        changes: dict[str, dict[str, Any]] = {NOTHING: {}}
-        changes |= {
-            setting: change(base, setting) for setting in variants if (base, setting) != ("paper", "clip_denoised")
-        }
-        for setting, values in changes.items():
-            method = "d2sac-ts" if setting == LATENT_START else "lad-ts"
-            told = "latent_start=noise" if setting == LATENT_START else ", ".join(f"{k}={v}" for k, v in values.items())
+        for changed in (NOTHING, *(one for one in variants if (base, one) != ("paper", "clip_denoised"))):
+            values = {} if changed == NOTHING else change(base, changed)
+            shown = (
+                "latent_start=noise" if changed == LATENT_START else ", ".join(f"{k}={v}" for k, v in values.items())
+            )
             cases.append(
                 Case(
-                    f"{base}: {told}" if told else base,
-                    method,
+                    f"{base}: {shown}" if shown else base,
+                    "d2sac-ts" if changed == LATENT_START else "lad-ts",
                     training={"preset": base, **values},
-                    columns={"base": base, "changed": setting, "values": told},
+                    columns={"base": base, "changed": changed, "values": shown},
                 )
             )
     return cases
 
 
-def run(parsed: argparse.Namespace) -> int:
+def run(options: AblationOptions) -> int:
     """Train, and write; returns the exit status."""
-    if parsed.preset:
+    if options.preset:
         raise ConfigurationError("--preset contradicts an ablation of presets; choose with --bases")
-    runs = CaseRuns(parsed, "ablations", cases_of(parsed.bases, parsed.variants))
-    if parsed.estimate:
-        print(f"{len(runs.cases) * parsed.seeds} runs, about {runs.estimated_s / 60:.0f} CPU minutes")
-        return 0
+    runs = CaseRuns(options, "ablations", cases_of(options.bases, options.variants))
+    if options.estimate:
+        return runs.print_estimate()
     curves = runs.train()
-    table = tables.last_episodes(curves, WINDOW, by=("base", "changed", "values"))
-    plot(table, runs.file("png"))
-    runs.write(describe(table, curves, parsed.episodes), curves=curves, summary=table)
+    table = last_episodes(curves, WINDOW, by=("base", "changed", "values"))
+    figure, axes = pyplot().subplots(figsize=(9, 0.4 * len(table) + 1.2))
+    labels = table["base"] + ": " + table["values"].replace("", "as it is")
+    colours = table["base"].map({"published_code": "#0b6fa4"}).fillna("#8e44ad")
+    draw_ratios(axes, labels, table["over_oracle"], table["over_oracle_sd"], colours)
+    proportional = (table[names.PROPORTIONAL_DELAY] / table[names.ORACLE_DELAY]).mean()
+    axes.axvline(proportional, color="#8a8a8a", linestyle=":", label="capacity-proportional")
+    axes.legend(fontsize=8)
+    save(figure, runs.file("png"))
+    runs.write(describe(table, curves, options.episodes), curves=curves, summary=table)
     return 0
 
 
 def describe(table: pd.DataFrame, curves: pd.DataFrame, episodes: int) -> str:
     """The ablations in Markdown, with the difference to the preset on the same seeds."""
-    first = max(1, episodes - WINDOW + 1)
-    last = curves[curves["episodes"] >= first]
+    last = curves[curves["episodes"] >= max(1, episodes - WINDOW + 1)]
     by_seed = last.groupby(["base", "changed", "seed"])[names.DELAY_OVER_ORACLE].mean()
     rows = []
     for row in table.to_dict("records"):
@@ -141,46 +124,24 @@ def describe(table: pd.DataFrame, curves: pd.DataFrame, episodes: int) -> str:
                 MEANINGS.get(row["changed"], "–"),
                 f"`{row['values']}`" if row["values"] else "as it is",
                 row["seeds"],
-                tables.mean_sd(row["delay_s"], row["delay_sd_s"], 2),
-                tables.mean_sd(row["over_oracle"], row["over_oracle_sd"], 3),
-                tables.mean_sd(difference.mean(), difference.std(), 3) if row["values"] else "",
-                tables.mean_sd(row["over_proportional"], row["over_proportional_sd"], 3),
+                mean_sd(row["delay_s"], row["delay_sd_s"], 2),
+                mean_sd(row["over_oracle"], row["over_oracle_sd"], 3),
+                mean_sd(difference.mean(), difference.std(), 3) if row["values"] else "",
+                mean_sd(row["over_proportional"], row["over_proportional_sd"], 3),
             )
         )
-    header = (
-        "preset",
-        "changed",
-        "to",
-        "seeds",
-        "delay, s",
-        "over greedy oracle",
-        "less the preset's (same seeds)",
-        "over capacity-proportional",
-    )
-    text = (
+    header = ["preset", "changed", "to", "seeds", "delay, s", "over greedy oracle", "less the preset's (same seeds)"]
+    return markdown_page(
+        "Ablations of LAD-TS",
         f"Mean over seeds ± sd of the last {min(WINDOW, episodes)} of {episodes} episodes. Capacity-proportional "
-        "chooses at random and learns nothing."
-    )
-    return "\n".join(
-        ["# Ablations of LAD-TS", "", text, "", *tables.markdown_table(header, rows), "", tables.provenance(), ""]
+        "chooses at random and learns nothing.",
+        markdown_table([*header, "over capacity-proportional"], rows),
     )
 
 
-def plot(table: pd.DataFrame, path: Path) -> None:
-    """Ratio to the greedy oracle of each variant."""
-    plt = pictures.pyplot()
-    labels = [f"{row['base']}: {row['values'] or 'as it is'}" for row in table.to_dict("records")]
-    figure, axes = plt.subplots(figsize=(9, 0.4 * len(labels) + 1.2))
-    colours = ["#0b6fa4" if base == "published_code" else "#8e44ad" for base in table["base"]]
-    axes.barh(labels, table["over_oracle"], xerr=table["over_oracle_sd"].fillna(0), color=colours, capsize=3)
-    axes.axvline(1.0, color="#c1440e", label="greedy oracle")
-    proportional = (table[names.PROPORTIONAL_DELAY] / table[names.ORACLE_DELAY]).mean()
-    axes.axvline(proportional, color="#8a8a8a", linestyle=":", label="capacity-proportional")
-    axes.invert_yaxis()
-    axes.set_xlabel("mean delay / greedy oracle's")
-    axes.legend(fontsize=8)
-    pictures.save(figure, path)
-
+SMOKE = {"setting": "small", "seeds": 1, "episodes": 2, "checkpoint_every": 1}
+SMOKE |= {"bases": ["published_code"], "variants": [LATENT_START, "latent_content"]}
+main = Program(run, AblationOptions, __doc__, SMOKE)
 
 if __name__ == "__main__":
-    sys.exit(run_command(run, parse()))
+    sys.exit(main())

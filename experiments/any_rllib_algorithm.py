@@ -6,14 +6,14 @@ To try another algorithm, add its configuration to ALGORITHMS.
 
 from __future__ import annotations
 
-import argparse
 import logging
 import math
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 
+from pydantic import Field
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.algorithms.sac import SACConfig
@@ -22,13 +22,13 @@ from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS
 
 from lad_rllib import names
-from lad_rllib.cli import flags
+from lad_rllib.cli.program import Program
 from lad_rllib.envs import StationCallback, StationMultiAgentEnv
+from lad_rllib.errors import ConfigurationError, TrainingDiverged
 from lad_rllib.registry import STATION_ENV, register
 from lad_rllib.runs import cluster
-from lad_rllib.runs.command import run_command
 from lad_rllib.runs.configuration import setting_spec
-from lad_rllib.runs.options import RayOptions, SettingOptions, StorageOptions, check_at_least
+from lad_rllib.runs.options import Count, RayOptions, Seed, SettingOptions, StorageOptions, option
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.run_folder import RunFolder
 from lad_rllib.runs.storage import SharedCopy
@@ -107,7 +107,7 @@ def train(config: AlgorithmConfig, iterations: int, folder: RunFolder, resume: b
     """Train; the mean delays of each iteration's episodes [s], and its wall time [s]. Saves after each.
 
     Raises:
-        RuntimeError: if an iteration gives a delay that is not finite.
+        TrainingDiverged: if an iteration gives a delay that is not finite.
     """
     algorithm = config.build_algo()
     try:
@@ -119,7 +119,7 @@ def train(config: AlgorithmConfig, iterations: int, folder: RunFolder, resume: b
             metrics = algorithm.train()[ENV_RUNNER_RESULTS]
             row = {key: float(metrics[key]) for key in COLUMNS}
             if not all(map(math.isfinite, row.values())):
-                raise RuntimeError(f"iteration {algorithm.iteration} gave delays that are not finite: {row}")
+                raise TrainingDiverged(f"iteration {algorithm.iteration} gave delays that are not finite: {row}")
             episodes += int(metrics["num_episodes"])
             row = {"iteration": algorithm.iteration, "episodes": episodes, **row, "wall_s": time.perf_counter() - start}
             folder.append_progress(row)
@@ -129,87 +129,66 @@ def train(config: AlgorithmConfig, iterations: int, folder: RunFolder, resume: b
         algorithm.stop()
 
 
-def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--algorithm", choices=ALGORITHMS, default="ppo", help="RLlib's algorithm (default: ppo)")
-    policy = parser.add_mutually_exclusive_group()
-    policy.add_argument("--policy-per-station", action="store_true", help="own networks for each station (default)")
-    policy.add_argument("--shared-policy", action="store_true", help="all stations use and train the same networks")
-    parser.add_argument("--iterations", type=int, default=20, help="training iterations (default: 20)")
-    parser.add_argument(
-        "--decisions",
-        type=int,
-        default=2000,
-        help="least number of tasks decided per iteration; whole episodes are played (default: 2000)",
-    )
-    parser.add_argument("--seed", type=int, default=1, help="seed of arrivals, networks and decisions (default: 1)")
-    parser.add_argument("--num-env-runners", type=int, default=0, metavar="N", help="remote environment runners (0)")
-    parser.add_argument("--num-learners", type=int, default=0, metavar="N", help="remote learners (0)")
-    parser.add_argument("--num-gpus-per-learner", type=float, default=0, metavar="X", help="(0)")
-    parser.add_argument("--output", metavar="DIR", help="output folder (default: results/ALGORITHM)")
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier run in the output folder")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in the output folder or storage")
-    flags.add_options(parser, SettingOptions)
-    flags.add_options(parser, RayOptions)
-    flags.add_options(parser, StorageOptions)
-    flags.add_smoke(parser, setting="small", iterations=2, decisions=300)
-    parsed = parser.parse_args(argv)
-    parsed.command = "any_rllib_algorithm"
-    return parsed
+class RLlibOptions(StorageOptions, RayOptions, SettingOptions):
+    """Which of RLlib's algorithms is trained, and how long."""
+
+    command: ClassVar[str] = "any_rllib_algorithm"
+    title = "run"
+
+    algorithm: Literal[tuple(ALGORITHMS)] = option("ppo", "RLlib's algorithm")  # type: ignore[valid-type]
+    policy_per_station: bool = option(False, "own networks for each station (default)")
+    shared_policy: bool = option(False, "all stations use and train the same networks")
+    iterations: Count = option(20, "training iterations")
+    decisions: Count = option(2000, "least number of tasks decided per iteration; whole episodes are played")
+    seed: Seed = option(1, "seed of arrivals, networks and decisions")
+    num_env_runners: Annotated[int, Field(ge=0)] = option(0, "remote environment runners", "N")
+    num_learners: Annotated[int, Field(ge=0)] = option(0, "remote learners", "N")
+    num_gpus_per_learner: Annotated[float, Field(ge=0)] = option(0.0, "GPUs of each learner", "X")
+    output: str | None = option(None, "output folder (default: results/ALGORITHM)", "DIR")
+    overwrite: bool = option(False, "replace an earlier run in the output folder")
+    resume: bool = option(False, "go on with the run in the output folder or storage")
 
 
-def run(parsed: argparse.Namespace) -> int:
+def run(options: RLlibOptions) -> int:
     """Train and print; returns the exit status."""
-    check_at_least(1, parsed, "iterations", "decisions")
+    if options.policy_per_station and options.shared_policy:
+        raise ConfigurationError("--policy-per-station and --shared-policy contradict each other; give one of them")
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)
-    folder = RunFolder(writable_folder(parsed.output or f"results/{parsed.algorithm}"))
+    folder = RunFolder(writable_folder(options.output or f"results/{options.algorithm}"))
     folder.settle()
-    copy = SharedCopy(folder.path, parsed.storage_path)
-    if parsed.resume:
+    copy = SharedCopy(folder.path, options.storage_path)
+    if options.resume:
         copy.fetch()
-        before = folder.read_configuration()
-        changed = {"setting": before["setting"], "shared_policy": before["shared_policy"], "seed": before["seed"]}
-        parsed.algorithm = before["algorithm"]
+        plan = {key: folder.read_configuration()[key] for key in ("algorithm", "setting", "shared_policy", "seed")}
     else:
-        changed = {"setting": setting_spec(parsed), "shared_policy": parsed.shared_policy, "seed": parsed.seed}
-    setting = build_setting(changed["setting"])
-    print(setting.summary())
+        plan = {key: getattr(options, key) for key in ("algorithm", "shared_policy", "seed")}
+        plan["setting"] = setting_spec(options)
+    print(build_setting(plan["setting"]).summary())
     register()
     config = build_config(
-        parsed.algorithm, changed["setting"], parsed.decisions, changed["shared_policy"], changed["seed"]
+        plan["algorithm"], plan["setting"], options.decisions, shared_policy=plan["shared_policy"], seed=plan["seed"]
     )
-    config.env_runners(num_env_runners=parsed.num_env_runners)
-    config.learners(num_learners=parsed.num_learners, num_gpus_per_learner=parsed.num_gpus_per_learner)
-    if not parsed.resume:
-        folder.check_free(overwrite=parsed.overwrite)
-    cluster.start_ray(parsed, num_cpus=1 + parsed.num_env_runners + parsed.num_learners)
-    if not parsed.resume:
+    config.env_runners(num_env_runners=options.num_env_runners)
+    config.learners(num_learners=options.num_learners, num_gpus_per_learner=options.num_gpus_per_learner)
+    if not options.resume:
+        folder.check_free(overwrite=options.overwrite)
+    cluster.start_ray(options, num_cpus=1 + options.num_env_runners + options.num_learners)
+    if not options.resume:
         folder.begin()
-    folder.write_configuration({"algorithm": parsed.algorithm, **changed})
+    folder.write_configuration(plan)
     print(f"writing to {copy.place}")
     print("iteration  episodes  " + "  ".join(COLUMNS) + "  wall_s")
     try:
-        for row in train(config, parsed.iterations, folder, parsed.resume):
-            print(
-                f"{row['iteration']:9d}  {row['episodes']:8.0f}  "
-                + "  ".join(f"{row[key]:{len(key)}.3f}" for key in COLUMNS)
-                + f"  {row['wall_s']:6.1f}",
-                flush=True,
-            )
+        for row in train(config, options.iterations, folder, options.resume):
+            numbers = "  ".join(f"{row[key]:{len(key)}.3f}" for key in COLUMNS)
+            print(f"{row['iteration']:9d}  {row['episodes']:8.0f}  {numbers}  {row['wall_s']:6.1f}", flush=True)
             copy.push()
-    except RuntimeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
     finally:
         folder.settle()
     return 0
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run from the command line."""
-    return run_command(run, parse(argv))
-
+main = Program(run, RLlibOptions, __doc__, {"setting": "small", "iterations": 2, "decisions": 300})
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,7 +1,7 @@
 """The paper's prototype: how long a fleet of five edge servers takes for 1, 100, 500 and 1000 images, by scheduler.
 
-python experiments/prototype.py                                     five real pipelines of the embedded model
-python experiments/prototype.py --fleet jetson --checkpoint DIR      five emulated Jetson AGX Orin, and a trained policy
+python -m experiments.prototype                                     five real pipelines of the embedded model
+python -m experiments.prototype --fleet jetson --checkpoint DIR      five emulated Jetson AGX Orin, and a trained policy
 
 All tasks of a run are there at once. Writes prototype.csv (one row per scheduler and number of tasks) and
 deliveries.csv (every task) after each run, then prototype.png and contact_sheet.png, into --output.
@@ -9,28 +9,30 @@ deliveries.csv (every task) after each run, then prototype.png and contact_sheet
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.progress import Progress
 
-from lad_rllib.cli import flags
+from lad_rllib.cli.program import Program
+from lad_rllib.edge import ImageTask
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import FleetSpec, load_fleet
-from lad_rllib.names import HEURISTICS, LEARNED  # noqa: E402
+from lad_rllib.names import HEURISTICS, LEARNED
 from lad_rllib.runs import live
-from lad_rllib.runs.command import run_command
 from lad_rllib.runs.contact_sheet import save_contact_sheet
-from lad_rllib.runs.options import FleetOptions, StorageOptions, check_seed  # noqa: E402
+from lad_rllib.runs.options import Count, FleetOptions, Seed, Steps, StorageOptions, option
 from lad_rllib.runs.output_folder import writable_folder
-from lad_rllib.runs.rows import ResultRows
+from lad_rllib.runs.plots_of_cases import pyplot, save
+from lad_rllib.runs.served_runs import ServedRuns
 from lad_rllib.runs.storage import SharedCopy
 from lad_rllib.runs.tables import print_table
-from lad_rllib.service import LiveRun, image_tasks, read_prompts, serve
+from lad_rllib.scheduling import HEURISTICS as SCHEDULERS
+from lad_rllib.service import image_tasks, read_prompts, serve
 from lad_rllib.service.live_run import PARTS
 
 TASKS = (1, 100, 500, 1000)
@@ -43,91 +45,68 @@ the fastest commercial platform. Other models, devices and prompts than here: be
 WITHOUT_LEARNING = ("greedy-oracle", "water-filling", "least-loaded", "round-robin", "random", "local-only")
 
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    flags.add_options(parser, FleetOptions)
-    parser.add_argument("--checkpoint", metavar="DIR", help="trained policy; without one LAD-TS is left out")
-    parser.add_argument(
-        "--schedulers", nargs="+", choices=(LEARNED, *HEURISTICS), metavar="NAME", help="whom to compare"
+class PrototypeOptions(FleetOptions, StorageOptions):
+    """Which fleet serves which tasks, and who decides."""
+
+    command: ClassVar[str] = "prototype"
+    title = "run"
+
+    checkpoint: str | None = option(None, "trained policy; without one LAD-TS is left out", "DIR")
+    schedulers: list[Literal[(LEARNED, *HEURISTICS)]] | None = option(  # type: ignore[valid-type]
+        None, f"what is compared (default: {LEARNED} with a checkpoint, {', '.join(WITHOUT_LEARNING)})", "NAME"
     )
-    parser.add_argument("--tasks", type=int, nargs="+", default=TASKS, metavar="N", help="numbers of tasks")
-    parser.add_argument("--prompts", metavar="FILE", help="one prompt per line (default: a list in the package)")
-    parser.add_argument("--steps", type=int, nargs=2, default=(10, 19), metavar=("LOW", "HIGH"), help="(10 19)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of stations, steps and decisions (default: 0)")
-    parser.add_argument("--keep-images", action="store_true", help="keep every image, in images/SCHEDULER-N/")
-    parser.add_argument("--output", default="results/prototype", metavar="DIR", help="output folder")
-    parser.add_argument("--resume", action="store_true", help="keep the runs that are in the output folder or storage")
-    flags.add_options(parser, StorageOptions)
-    flags.add_smoke(parser, tasks=(1, 10))
-    parsed = parser.parse_args(arguments)
-    parsed.command = "prototype"
-    return parsed
+    tasks: list[Count] = option(list(TASKS), "numbers of tasks", "N")
+    prompts: str | None = option(None, "one prompt per line (default: a list in the package)", "FILE")
+    steps: Steps = option([10, 19], "denoising steps", ("LOW", "HIGH"))
+    seed: Seed = option(0, "seed of stations, steps and decisions")
+    keep_images: bool = option(False, "keep every image, in images/SCHEDULER-N/")
+    output: str = option("results/prototype", "output folder", "DIR")
+    resume: bool = option(False, "keep the runs that are in the output folder or storage")
 
 
-def run(parsed: argparse.Namespace) -> int:
+def run(options: PrototypeOptions) -> int:
     """Run all; returns the exit status."""
-    numbers = tuple(dict.fromkeys(parsed.tasks))
-    if min(numbers) < 1:
-        raise ConfigurationError(f"--tasks must be at least 1, got {min(numbers)}")
-    check_seed(parsed.seed)
-    spec = load_fleet(parsed.fleet)
-    names = parsed.schedulers or _all_schedulers(spec, parsed.checkpoint)
-    deciders = {name: live.Decider(name, parsed.checkpoint) for name in names}
+    numbers = list(dict.fromkeys(options.tasks))
+    spec = load_fleet(options.fleet)
+    names = list(dict.fromkeys(options.schedulers or _possible_schedulers(spec, options.checkpoint)))
+    deciders = {name: live.Decider(name, options.checkpoint) for name in names}
     for decider in deciders.values():
         decider.check_fleet(spec)
-    prompts = read_prompts(parsed.prompts)
-    plan = [
-        (
+    prompts = read_prompts(options.prompts)
+
+    def tasks_of(number: int, name: str) -> list[ImageTask]:
+        """The same tasks for every scheduler."""
+        return image_tasks(
+            prompts,
             number,
-            name,
-            image_tasks(
-                prompts,
-                number,
-                np.random.default_rng(parsed.seed),
-                num_stations=spec.stations,
-                denoising_steps=tuple(parsed.steps),
-                name=f"{name}-{number}",
-            ),
+            np.random.default_rng(options.seed),
+            num_stations=spec.stations,
+            denoising_steps=(options.steps[0], options.steps[1]),
+            name=f"{name}-{number}",
         )
-        for number in numbers
-        for name in deciders
-    ]
-    output = writable_folder(parsed.output)
-    copy = SharedCopy(output, parsed.storage_path)
-    if parsed.resume:
+
+    plan = [(number, name, tasks_of(number, name)) for number in numbers for name in names]
+    output = writable_folder(options.output)
+    copy = SharedCopy(output, options.storage_path)
+    if options.resume:
         copy.fetch()
-    rows = ResultRows(output / "prototype.csv", parsed.resume, fleet=spec.name, seed=parsed.seed)
-    delivered = output / "deliveries.csv"
-    before = pd.read_csv(delivered) if parsed.resume and delivered.exists() else None
-    tables = (
-        []
-        if before is None
-        else [
-            run
-            for (name, number), run in before.groupby(["scheduler", "tasks"], sort=False)
-            if rows.has(tasks=number, scheduler=name)
-        ]
-    )
-    plan = [(number, name, tasks) for number, name, tasks in plan if not rows.has(tasks=number, scheduler=name)]
+    about = {"fleet": spec.name, "seed": options.seed}
+    runs = ServedRuns(output, "prototype", options.resume, keep_images=options.keep_images, **about)
     print(f"writing to {copy.place}")
-    with live.open_fleet(parsed) as fleet, Progress(console=Console(stderr=True), transient=True) as progress:
-        trained = deciders[LEARNED].setting if LEARNED in deciders else None
-        model = live.fleet_model(fleet, trained)
+    with live.open_fleet(options) as fleet, Progress(console=Console(stderr=True), transient=True) as progress:
+        model = live.fleet_model(fleet, deciders[LEARNED].setting if LEARNED in deciders else None)
         for number, name, tasks in plan:
+            if runs.has(name, number):
+                continue
             bar = progress.add_task(f"{number} tasks, {name}", total=number)
-            with deciders[name].dispatcher(fleet, model, parsed.seed) as dispatcher:
-                result = serve(dispatcher, [tasks], on_delivery=lambda _, bar=bar: progress.advance(bar))
+            with deciders[name].dispatcher(fleet, model, options.seed) as dispatcher:
+                served = serve(dispatcher, [tasks], on_delivery=lambda _, bar=bar: progress.advance(bar))
             progress.remove_task(bar)
-            tables.append(result.table().assign(scheduler=name, tasks=number))
-            pd.concat(tables, ignore_index=True).to_csv(delivered, index=False)
-            rows.add({"scheduler": name, **result.summary()})
+            runs.add(name, served)
             copy.push()
-            if parsed.keep_images:
-                _keep_images(result, output / "images" / f"{name}-{number}")
             if number == max(numbers) and name == names[0]:
-                save_contact_sheet(result.deliveries, output / "contact_sheet.png", columns=10, max_images=60)
-    frame = rows.frame
+                save_contact_sheet(served.deliveries, output / "contact_sheet.png", columns=10, max_images=60)
+    frame = runs.frame
     _print(frame, numbers, spec.name)
     plot(frame, output / "prototype.png", spec.name)
     copy.push()
@@ -136,14 +115,12 @@ def run(parsed: argparse.Namespace) -> int:
     return 1 if frame["failed"].any() else 0
 
 
-def _all_schedulers(spec: FleetSpec, checkpoint: str | None) -> list[str]:
+def _possible_schedulers(spec: FleetSpec, checkpoint: str | None) -> list[str]:
     """All that can decide for the fleet, the learned one first."""
-    from lad_rllib.scheduling import HEURISTICS
-
     names = [LEARNED] if checkpoint else []
     for name in WITHOUT_LEARNING:
         try:
-            HEURISTICS[name].check_stations(spec.home_server)
+            SCHEDULERS[name].check_stations(spec.home_server)
         except ConfigurationError as error:
             print(f"left out: {error}", file=sys.stderr)
         else:
@@ -151,14 +128,7 @@ def _all_schedulers(spec: FleetSpec, checkpoint: str | None) -> list[str]:
     return names
 
 
-def _keep_images(result: LiveRun, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for delivery in result.deliveries:
-        if delivery.png is not None:
-            (folder / f"{delivery.task.task_id}.png").write_bytes(delivery.png)
-
-
-def _print(frame: pd.DataFrame, numbers: tuple[int, ...], fleet: str) -> None:
+def _print(frame: pd.DataFrame, numbers: list[int], fleet: str) -> None:
     """Total delays in the form of the paper's table, then the rest for the largest number of tasks."""
     totals = []
     for name, group in frame.groupby("scheduler", sort=False):
@@ -185,12 +155,7 @@ def _shown(value: float) -> str:
 
 def plot(frame: pd.DataFrame, path: Path, fleet: str) -> None:
     """Total delay by number of tasks, and the parts of the mean delay of the most tasks, for each scheduler."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, (totals, parts) = pyplot.subplots(1, 2, figsize=(12, 4.5))
+    figure, (totals, parts) = pyplot().subplots(1, 2, figsize=(12, 4.5))
     for name, group in frame.groupby("scheduler", sort=False):
         totals.plot(group["tasks"], group["total_s"], "o-", label=name, linewidth=2.5 if name == LEARNED else 1.2)
     totals.set(xscale="log", yscale="log", xlabel="tasks at once", ylabel="until the last image is there [s]")
@@ -209,15 +174,10 @@ def plot(frame: pd.DataFrame, path: Path, fleet: str) -> None:
     parts.set_xlim(right=left.max() * 1.15 or 1.0)
     parts.set(xlabel="mean service delay [s]", title=f"{frame['tasks'].max()} tasks at once")
     parts.legend(ncols=len(PARTS), fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.12), frameon=False)
-    figure.tight_layout()
-    figure.savefig(path, dpi=130)
-    pyplot.close(figure)
+    save(figure, path, dpi=130)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Compare; returns the exit status."""
-    return run_command(run, parse(arguments))
-
+main = Program(run, PrototypeOptions, __doc__, {"tasks": [1, 10]})
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,16 +1,19 @@
-"""Tables for people, and the same rows as JSON for other programs."""
+"""Tables on a terminal and in Markdown, and the same rows as JSON for other programs."""
 
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
+
+from lad_rllib.runs.provenance import provenance
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,3 +56,25 @@ def json_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows of a table in Python's own types; None where there is no number."""
     rows: list[dict[str, Any]] = json.loads(table.to_json(orient="records", double_precision=15))
     return rows
+
+
+def mean_sd(mean: float, sd: float, digits: int) -> str:
+    """``mean ± sd``; the mean alone for one seed, a dash where there is no number.
+
+    >>> mean_sd(1.25, 0.5, 1), mean_sd(1.25, math.nan, 1), mean_sd(math.nan, 0.5, 1)
+    ('1.2 ± 0.5', '1.2', '–')
+    """
+    if math.isnan(mean):
+        return "–"
+    return f"{mean:.{digits}f}" + ("" if math.isnan(sd) else f" ± {sd:.{digits}f}")
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table in Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def markdown_page(title: str, *parts: str) -> str:
+    """Title, paragraphs and tables in Markdown, and what is needed to make the results again."""
+    return "\n\n".join([f"# {title}", *filter(None, parts), provenance()]) + "\n"

@@ -11,6 +11,7 @@ import pytest
 from lad_rllib import names
 from lad_rllib.cli.flags import read
 from lad_rllib.cli.main import parser
+from lad_rllib.cli.program import Program
 from tests.docs.pages import BLOCK, NAMED_BY_PAGE, ROOT, blocks
 
 INLINE = re.compile(r"`((?:lad-rllib \w+|python -m experiments\.\w+) -[^`…]+)`")
@@ -33,8 +34,8 @@ def parsed(words):
         read(arguments.run.options_class(), arguments)
         return arguments
     if words[:2] == ["python", "-m"]:
-        experiment = import_module(words[2])
-        return experiment.parse(words[3:]) if words[3:] or hasattr(experiment, "parse") else None
+        program = import_module(words[2]).main
+        return program.parse(words[3:]) if isinstance(program, Program) else None
     if words[0] == "python":
         assert (ROOT / words[1]).is_file(), f"there is no {words[1]}"
     return None

@@ -47,4 +47,4 @@ def test_a_setting_that_does_not_exist_is_one_line(tmp_path, capsys):
 
 def test_less_than_one_iteration_is_refused(capsys):
     assert main(["--iterations", "0"]) == 2
-    assert "--iterations must be at least 1" in capsys.readouterr().err
+    assert "--iterations must be a whole number of at least 1" in capsys.readouterr().err

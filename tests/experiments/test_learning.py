@@ -3,14 +3,13 @@
 import pandas as pd
 import pytest
 
-from experiments import learning
-from lad_rllib.runs.command import run_command
+from experiments import learning, methods
 
 
 @pytest.mark.cluster
 def test_every_episode_of_every_seed_and_their_means_are_left_and_kept_by_a_resumed_run(ray_cluster, tmp_path, capsys):
     arguments = ["--smoke", "--output", str(tmp_path / "learning")]
-    assert run_command(learning.run, learning.parse(arguments)) == 0
+    assert learning.main(arguments) == 0
     curves = pd.read_csv(tmp_path / "learning" / "learning_published_code.csv")
     assert curves[["seed", "episodes"]].values.tolist() == [[s, e] for s in (0, 1) for e in (1, 2, 3, 4)]
     ratio = curves["mean_service_delay_s"] / curves["greedy_oracle_delay_s"]
@@ -19,9 +18,9 @@ def test_every_episode_of_every_seed_and_their_means_are_left_and_kept_by_a_resu
     assert (table["episodes"], table["seeds"]) == ("1-4", 2)
     assert table["mean_service_delay_s"] == pytest.approx(curves["mean_service_delay_s"].mean())
     assert (tmp_path / "learning" / "learning_published_code.png").stat().st_size > 10_000
-    assert run_command(learning.run, learning.parse([*arguments, "--resume"])) == 0
+    assert learning.main([*arguments, "--resume"]) == 0
     assert pd.read_csv(tmp_path / "learning" / "learning_published_code.csv").equals(curves)
-    assert run_command(learning.run, learning.parse(arguments)) == 2
+    assert learning.main(arguments) == 2
     assert "holds a search already; give --resume" in capsys.readouterr().err
 
 
@@ -30,7 +29,7 @@ def test_every_episode_of_every_seed_and_their_means_are_left_and_kept_by_a_resu
 def test_methods_are_compared_on_the_same_arrivals_and_a_resumed_run_changes_nothing(ray_cluster, tmp_path, capsys):
     chosen = ["lad-ts", "d2sac-ts", "sac-ts", "dqn-ts"]
     arguments = ["--smoke", "--seeds", "1", "--methods", *chosen, "--output", str(tmp_path)]
-    assert run_command(learning.run, learning.parse(arguments)) == 0
+    assert methods.main(arguments) == 0
     assert "about" in capsys.readouterr().out
     curves = pd.read_csv(tmp_path / "methods.csv")
     assert curves[["case", "episodes"]].values.tolist() == [[m, e] for m in chosen for e in (1, 2, 3, 4)]
@@ -43,5 +42,5 @@ def test_methods_are_compared_on_the_same_arrivals_and_a_resumed_run_changes_not
     assert table["delay_s"].to_dict() == pytest.approx(last["mean_service_delay_s"].to_dict(), rel=1e-5)
     assert "| SAC-TS | 1 |" in (tmp_path / "methods.md").read_text()
     assert (tmp_path / "methods.png").stat().st_size > 10_000
-    assert run_command(learning.run, learning.parse([*arguments, "--resume"])) == 0
+    assert methods.main([*arguments, "--resume"]) == 0
     assert pd.read_csv(tmp_path / "methods.csv").equals(curves)

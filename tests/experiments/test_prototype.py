@@ -6,7 +6,7 @@ from PIL import Image
 
 from experiments.prototype import QUOTED, TASKS, main, plot
 from lad_rllib.service.live_run import PARTS
-from tests.cli.fleet_files import ROOT, fleet_file, interrupted, the_line
+from tests.cli.fleet_files import fleet_file, interrupted, the_line
 
 SCHEDULERS = ["round-robin", "least-loaded", "greedy-oracle"]
 
@@ -95,7 +95,7 @@ def test_ctrl_c_keeps_the_runs_that_are_done_and_is_one_line(tmp_path):
     arguments += ["--tasks", 3, 2000, "--schedulers", "random", "round-robin", "--output", tmp_path / "results"]
     runs = tmp_path / "results" / "prototype.csv"
     status, message = interrupted(
-        [ROOT / "experiments" / "prototype.py", *arguments],
+        ["-m", "experiments.prototype", *arguments],
         lambda: runs.exists() and len(runs.read_text().splitlines()) == 1 + 2,
     )
     assert (status, message) == (130, "lad-rllib prototype: interrupted")
@@ -125,9 +125,9 @@ def test_a_trained_policy_is_compared_first(prototype, trained_on_fleet, tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--tasks", 5, 0], "--tasks must be at least 1, got 0"),
+        (["--tasks", 5, 0], "--tasks[1] must be a whole number of at least 1, got 0"),
         (["--steps", 0, 3], "denoising steps must be a range within 1 to 1000, got 0 to 3"),
-        (["--seed", -1], "--seed must be at least 0 and at most 4294967295, got -1"),
+        (["--seed", -1], "--seed must be a whole number of at least 0 and of at most 4294967295, got -1"),
         (["--schedulers", "lad-ts"], "scheduler lad-ts needs --checkpoint"),
         (
             ["--schedulers", "local-only"],

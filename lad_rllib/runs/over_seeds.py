@@ -1,8 +1,7 @@
-"""Means over seeds, convergence, and Markdown."""
+"""Results of several seeds: means and standard deviations, and the episode at which a run has converged."""
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from lad_rllib import names
-from lad_rllib.runs.provenance import command_line, source_commit
 
 ROLLING = 10
 """Episodes of the rolling mean."""
@@ -34,21 +32,44 @@ def last_episodes(curves: pd.DataFrame, window: int, by: Sequence[str] = ("case"
         One row for each case in the order of ``curves``: ``by``, ``seeds``, ``episodes`` ("41-50"), ``delay_s``,
         ``delay_sd_s``, the yardsticks' delays [s], and each of :data:`RATIOS` with its ``_sd``.
     """
-    columns = [names.MEAN_DELAY, *names.YARDSTICKS.values()]
     rows = []
     for key, runs in curves.groupby(list(by), sort=False):
         last = int(runs["episodes"].max())
-        first = max(1, last - window + 1)
-        means = runs[runs["episodes"] >= first].groupby("seed")[columns].mean()
-        row: dict[str, Any] = dict(zip(by, key, strict=True))
-        row |= {"seeds": len(means), "episodes": f"{first}-{last}"}
-        row |= {"delay_s": means[names.MEAN_DELAY].mean(), "delay_sd_s": means[names.MEAN_DELAY].std()}
-        row |= means[list(names.YARDSTICKS.values())].mean().to_dict()
-        for name, yardstick in RATIOS.items():
-            ratio = means[names.MEAN_DELAY] / means[yardstick]
-            row |= {name: ratio.mean(), f"{name}_sd": ratio.std()}
-        rows.append(row)
+        row = window_row(runs, max(1, last - window + 1), last)
+        rows.append(dict(zip(by, key, strict=True)) | row)
     return pd.DataFrame(rows)
+
+
+def window_row(runs: pd.DataFrame, first: int, last: int) -> dict[str, Any]:
+    """Delays [s] and ratios of one case from the first to the last episode, as in :func:`last_episodes`."""
+    columns = [names.MEAN_DELAY, *names.YARDSTICKS.values()]
+    means = runs[runs["episodes"].between(first, last)].groupby("seed")[columns].mean()
+    row: dict[str, Any] = {"seeds": len(means), "episodes": f"{first}-{last}"}
+    row |= {"delay_s": means[names.MEAN_DELAY].mean(), "delay_sd_s": means[names.MEAN_DELAY].std()}
+    row |= means[list(names.YARDSTICKS.values())].mean().to_dict()
+    for name, yardstick in RATIOS.items():
+        ratio = means[names.MEAN_DELAY] / means[yardstick]
+        row |= {name: ratio.mean(), f"{name}_sd": ratio.std()}
+    return row
+
+
+def over_seeds(rows: pd.DataFrame, by: Sequence[str], columns: Sequence[str], spread: Sequence[str]) -> pd.DataFrame:
+    """Means over seeds.
+
+    Args:
+        rows: One row for each seed and each combination of ``by``.
+        by: Columns that tell the rest apart.
+        columns: Columns of numbers.
+        spread: Those of which ``COLUMN_sd`` is wanted.
+
+    Returns:
+        One row for each combination in the order of ``rows``: ``by``, ``columns``, the sds and ``seeds``.
+    """
+    grouped = rows.groupby(list(by), sort=False)
+    table = grouped[list(columns)].mean()
+    table[[f"{column}_sd" for column in spread]] = grouped[list(spread)].std()
+    table["seeds"] = grouped["seed"].nunique()
+    return table.reset_index()
 
 
 def converged_at(delay_s: Iterable[float], final: int = 50, within: float = 0.1) -> float:
@@ -71,37 +92,3 @@ def converged_at(delay_s: Iterable[float], final: int = 50, within: float = 0.1)
     away = np.flatnonzero(~is_close)
     episode = ROLLING + (int(away[-1]) + 1 if len(away) else 0)
     return float(episode) if episode <= len(delays) - final else float("nan")
-
-
-def mean_sd(mean: float, sd: float, digits: int) -> str:
-    """``mean ± sd``; the mean alone for one seed, a dash for nothing."""
-    if np.isnan(mean):
-        return "–"
-    return f"{mean:.{digits}f}" + ("" if np.isnan(sd) else f" ± {sd:.{digits}f}")
-
-
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
-    """Lines of a table."""
-    lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
-    return lines + [f"| {' | '.join(str(cell) for cell in row)} |" for row in rows]
-
-
-def provenance() -> str:
-    """What is needed to make a result again."""
-    return (
-        f"Command: `{command_line()}`; commit {source_commit()}; "
-        f"{platform.machine()}, Python {platform.python_version()}."
-    )
-
-
-def against(published: float, ours: float, sd: float) -> str:
-    """What a published number has come to.
-
-    "agrees": within 5 % or 2 sd of ours; otherwise by how much ours is above or below it.
-    """
-    if np.isnan(ours) or np.isnan(published):
-        return "not measured"
-    spread = 0.0 if np.isnan(sd) else sd
-    if abs(ours - published) <= max(0.05 * published, 2 * spread):
-        return "agrees"
-    return f"{abs(ours / published - 1):.0%} {'above' if ours > published else 'below'} the paper's"

@@ -1,1 +1,0 @@
-"""What the experiments share that train several cases - methods, settings, variants - with several seeds each."""
