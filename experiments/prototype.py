@@ -22,7 +22,7 @@ from lad_rllib.cli.program import Program
 from lad_rllib.edge import ImageTask
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import FleetSpec, load_fleet
-from lad_rllib.names import HEURISTICS, LEARNED
+from lad_rllib.names import HEURISTICS, POLICY
 from lad_rllib.runs import live
 from lad_rllib.runs.contact_sheet import save_contact_sheet
 from lad_rllib.runs.options import Count, FleetOptions, Seed, Steps, StorageOptions, option
@@ -51,9 +51,9 @@ class PrototypeOptions(FleetOptions, StorageOptions):
     command: ClassVar[str] = "prototype"
     title = "run"
 
-    checkpoint: str | None = option(None, "trained policy; without one LAD-TS is left out", "DIR")
-    schedulers: list[Literal[(LEARNED, *HEURISTICS)]] | None = option(  # type: ignore[valid-type]
-        None, f"what is compared (default: {LEARNED} with a checkpoint, {', '.join(WITHOUT_LEARNING)})", "NAME"
+    checkpoint: str | None = option(None, "trained policy; without one, only heuristics are compared", "DIR")
+    schedulers: list[Literal[(POLICY, *HEURISTICS)]] | None = option(  # type: ignore[valid-type]
+        None, f"what is compared (default: {POLICY} with a checkpoint, {', '.join(WITHOUT_LEARNING)})", "NAME"
     )
     tasks: list[Count] = option(list(TASKS), "numbers of tasks", "N")
     prompts: str | None = option(None, "one prompt per line (default: a list in the package)", "FILE")
@@ -94,7 +94,7 @@ def run(options: PrototypeOptions) -> int:
     runs = ServedRuns(output, "prototype", options.resume, keep_images=options.keep_images, **about)
     print(f"writing to {copy.place}")
     with live.open_fleet(options) as fleet, Progress(console=Console(stderr=True), transient=True) as progress:
-        model = live.fleet_model(fleet, deciders[LEARNED].setting if LEARNED in deciders else None)
+        model = live.fleet_model(fleet, deciders[POLICY].setting if POLICY in deciders else None)
         for number, name, tasks in plan:
             if runs.has(name, number):
                 continue
@@ -116,8 +116,8 @@ def run(options: PrototypeOptions) -> int:
 
 
 def _possible_schedulers(spec: FleetSpec, checkpoint: str | None) -> list[str]:
-    """All that can decide for the fleet, the learned one first."""
-    names = [LEARNED] if checkpoint else []
+    """All that can decide for the fleet, the policy first."""
+    names = [POLICY] if checkpoint else []
     for name in WITHOUT_LEARNING:
         try:
             SCHEDULERS[name].check_stations(spec.home_server)
@@ -157,7 +157,7 @@ def plot(frame: pd.DataFrame, path: Path, fleet: str) -> None:
     """Total delay by number of tasks, and the parts of the mean delay of the most tasks, for each scheduler."""
     figure, (totals, parts) = pyplot().subplots(1, 2, figsize=(12, 4.5))
     for name, group in frame.groupby("scheduler", sort=False):
-        totals.plot(group["tasks"], group["total_s"], "o-", label=name, linewidth=2.5 if name == LEARNED else 1.2)
+        totals.plot(group["tasks"], group["total_s"], "o-", label=name, linewidth=2.5 if name == POLICY else 1.2)
     totals.set(xscale="log", yscale="log", xlabel="tasks at once", ylabel="until the last image is there [s]")
     totals.set_title(f"fleet {fleet}")
     totals.legend(fontsize=8)

@@ -63,7 +63,7 @@ HEURISTICS = (
     "random",
     "local-only",
 )
-LEARNED = "lad-ts"  # the scheduler that a checkpoint holds, whichever algorithm trained it
+POLICY = "policy"  # the scheduler that a checkpoint holds, whichever algorithm trained it
 SEARCHES = ("random", "grid", "optuna")
 TRIAL_SCHEDULERS = ("asha", "pbt", "median", "none")
 EVALUATION_PART = (0.7, 1.0)  # of a request log: what training does not see

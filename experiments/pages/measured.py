@@ -54,7 +54,7 @@ def prototype(fleet: str) -> Table:
 
 
 PROTOTYPE = {
-    "lad-ts": "LAD-TS",
+    "policy": "LAD-TS",
     ORACLE: "greedy oracle on estimated queues",
     "least-loaded": "least-loaded at the start of the slot",
 }

@@ -71,8 +71,8 @@ def generate(options: GenerateOptions) -> GeneratedImages:
 
 
 def _decider(options: GenerateOptions) -> live.Decider:
-    name = options.scheduler or (names.LEARNED if options.checkpoint else "greedy-oracle")
-    if name != names.LEARNED:
+    name = options.scheduler or (names.POLICY if options.checkpoint else "greedy-oracle")
+    if name != names.POLICY:
         for option in ("checkpoint", "greedy_actions"):
             if getattr(options, option):
                 raise ConfigurationError(

@@ -49,25 +49,25 @@ class Decider:
     """A scheduler and what it takes the fleet for.
 
     Args:
-        name: ``names.LEARNED``, or a heuristic.
-        checkpoint: Checkpoint of the learned one.
-        explore: Whether the learned one draws servers from its probabilities.
+        name: ``names.POLICY``, or a heuristic.
+        checkpoint: Checkpoint of the policy.
+        explore: Whether the policy draws servers from its probabilities.
 
     Attributes:
-        title: What it is called: a heuristic's name, or that of the algorithm that trained the learned one.
-        setting: What the learned one was trained on; None for a heuristic.
+        title: What it is called: a heuristic's name, or that of the algorithm that trained the policy.
+        setting: What the policy was trained on; None for a heuristic.
     """
 
     def __init__(self, name: str, checkpoint: str | None, explore: bool = True) -> None:
         self.name = self.title = name
         self.setting: Setting | None = None
         self.scheduler: Scheduler
-        if name != names.LEARNED:
+        if name != names.POLICY:
             self.scheduler = make_heuristic(name)
             return
         if checkpoint is None:
             raise ConfigurationError(
-                f"scheduler {names.LEARNED} needs --checkpoint, a folder that 'lad-rllib train' wrote"
+                f"scheduler {names.POLICY} needs --checkpoint, a folder that 'lad-rllib train' wrote"
             )
         from lad_rllib.algorithms.common.policy import FleetPolicy
         from lad_rllib.runs.run_folder import newest_policy

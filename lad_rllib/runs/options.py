@@ -319,8 +319,8 @@ class GenerateOptions(FleetOptions):
     title = "scheduler and tasks"
 
     checkpoint: str | None = option(None, "trained policy; trained for this fleet's calibrated setting", "DIR")
-    scheduler: Literal[(names.LEARNED, *HEURISTICS)] | None = option(  # type: ignore[valid-type]
-        None, f"who decides (default: {names.LEARNED} with a checkpoint, else greedy-oracle)"
+    scheduler: Literal[(names.POLICY, *HEURISTICS)] | None = option(  # type: ignore[valid-type]
+        None, f"who decides (default: {names.POLICY} with a checkpoint, else greedy-oracle)"
     )
     greedy_actions: bool = option(False, "trained policy: its most probable servers")
     prompts: str | None = option(None, "one prompt per line (default: a small list in the package)", "FILE")

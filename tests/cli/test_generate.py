@@ -217,7 +217,7 @@ def test_a_checkpoint_of_another_fleet_is_one_line_that_names_both(trained_on_fl
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--scheduler", "lad-ts"], "scheduler lad-ts needs --checkpoint"),
+        (["--scheduler", "policy"], "scheduler policy needs --checkpoint"),
         (
             ["--scheduler", "local-only"],
             "fleet two: local-only needs an edge server at every base station; station 2 has none",
@@ -262,4 +262,4 @@ def test_an_unknown_scheduler_lists_the_known_ones(generate, capsys):
     with pytest.raises(SystemExit, match="2"):
         generate("--scheduler", "best")
     message = capsys.readouterr().err
-    assert "'best'" in message and "'lad-ts'" in message and "'greedy-oracle'" in message
+    assert "'best'" in message and "'policy'" in message and "'greedy-oracle'" in message

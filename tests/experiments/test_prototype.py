@@ -119,7 +119,7 @@ def test_a_trained_policy_is_compared_first(prototype, trained_on_fleet, tmp_pat
     checkpoint = trained_on_fleet / "checkpoint"
     assert prototype("--tasks", 5, "--checkpoint", checkpoint) == 0
     names = results(tmp_path)["scheduler"].tolist()
-    assert names[0] == "lad-ts" and "greedy-oracle" in names and (results(tmp_path)["failed"] == 0).all()
+    assert names[0] == "policy" and "greedy-oracle" in names and (results(tmp_path)["failed"] == 0).all()
 
 
 @pytest.mark.parametrize(
@@ -128,14 +128,14 @@ def test_a_trained_policy_is_compared_first(prototype, trained_on_fleet, tmp_pat
         (["--tasks", 5, 0], "--tasks[1] must be a whole number of at least 1, got 0"),
         (["--steps", 0, 3], "denoising steps must be a range within 1 to 1000, got 0 to 3"),
         (["--seed", -1], "--seed must be a whole number of at least 0 and of at most 4294967295, got -1"),
-        (["--schedulers", "lad-ts"], "scheduler lad-ts needs --checkpoint"),
+        (["--schedulers", "policy"], "scheduler policy needs --checkpoint"),
         (
             ["--schedulers", "local-only"],
             "fleet two: local-only needs an edge server at every base station; station 2 has none",
         ),
         (["--shared-fleet"], "--shared-fleet and --in-process contradict each other"),
         (["--prompts", "nowhere.txt"], "cannot read prompts from nowhere.txt"),
-        (["--schedulers", "lad-ts", "--checkpoint", "nowhere"], "there is no checkpoint nowhere"),
+        (["--schedulers", "policy", "--checkpoint", "nowhere"], "there is no checkpoint nowhere"),
     ],
 )
 def test_a_mistake_is_one_line(arguments, message, prototype, capsys):
