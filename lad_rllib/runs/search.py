@@ -16,12 +16,28 @@ from lad_rllib.algorithms.common.resources import require_room
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.runs.search_results import TrialOutcome, outcomes_of
 from lad_rllib.runs.search_space import SearchSpace
-from lad_rllib.runs.trial import SCORE, WINDOW, TuningTrial
+from lad_rllib.runs.trial import SCORE, WINDOW, TuningTrial, seeds_of, trial_config
 
 MAX_TRIALS = 100_000
 """Most trials of a search."""
 MAX_FAILURES = 3
 """How often a trial is tried again from its last checkpoint, for example when its node is lost."""
+
+
+class WrongTrialsFailOnce(tune.Callback):
+    """Lets a trial whose hyperparameters cannot be fail at its first attempt: each attempt starts a process."""
+
+    def __init__(self) -> None:
+        self._known = 0
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Look at the trials that were added since the last step; their processes are still starting."""
+        for trial in trials[self._known :]:
+            try:
+                trial_config(trial.config, seeds_of(trial.config)[0])
+            except (ConfigurationError, TypeError):
+                trial.max_failures = 0
+        self._known = len(trials)
 
 
 @dataclass(frozen=True)
@@ -165,7 +181,7 @@ class SearchPlan:
                 checkpoint_config=tune.CheckpointConfig(
                     checkpoint_frequency=self.checkpoint_every, checkpoint_at_end=True, num_to_keep=keep
                 ),
-                callbacks=list(self.callbacks),
+                callbacks=[WrongTrialsFailOnce(), *self.callbacks],
                 verbose=0,
             ),
         )

@@ -60,8 +60,7 @@ def test_a_search_leaves_tables_pictures_and_a_configuration_that_trains(ray_clu
 
 
 @pytest.mark.cluster
-def test_a_trial_that_fails_for_good_is_told_and_the_others_count(ray_cluster, small, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("lad_rllib.runs.search.MAX_FAILURES", 0)  # each attempt has a process of its own
+def test_a_trial_that_fails_for_good_is_told_and_the_others_count(ray_cluster, small, tmp_path, capsys):
     space = tmp_path / "space.yaml"
     space.write_text("beta_min: {choice: [0.1, 11.0]}")
     arguments = ["--space", str(space), "--search", "grid", "--parameters", "beta_min", "--output", str(tmp_path / "s")]

@@ -3,6 +3,7 @@
 import itertools
 import math
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -115,10 +116,7 @@ def test_a_search_whose_trial_fits_nowhere_is_refused_with_what_all_its_seeds_as
 
 @pytest.mark.slow
 @pytest.mark.cluster
-def test_a_grid_of_values_and_seeds_has_a_trial_for_each_and_a_wrong_value_fails_alone(
-    ray_cluster, tmp_path, monkeypatch
-):
-    monkeypatch.setattr("lad_rllib.runs.search.MAX_FAILURES", 0)  # each attempt has a process of its own
+def test_a_grid_of_values_and_seeds_has_a_trial_for_each_and_a_wrong_value_fails_alone_and_once(ray_cluster, tmp_path):
     space = SearchSpace({"gamma": ("choice", (0.5, 2.0))}, {"actor_lr": 1e-3})
     grid = plan(space=space, search="grid", scheduler="none", seeds=(3, 4), seeds_as_grid=True, episodes=3)
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGUSR1)]
@@ -127,6 +125,8 @@ def test_a_grid_of_values_and_seeds_has_a_trial_for_each_and_a_wrong_value_fails
     table = trial_table(results, ["gamma"], 3)
     assert table["status"].tolist() == ["done", "done", "failed", "failed"]
     assert table["gamma"].tolist() == [0.5, 0.5, 2.0, 2.0] and sorted(table["seeds"]) == ["3", "3", "4", "4"]
+    attempts = [(Path(path) / "error.txt").read_text().count("Failure #") for path in table["path"][2:]]
+    assert attempts == [1, 1]
     assert "gamma" in table["error"].iloc[-1] and "of at least 0 and of at most 1" in table["error"].iloc[-1]
     for _, row in table[table["status"] == "done"].iterrows():
         by_hand = curve(small_config(actor_lr=1e-3, gamma=0.5, seed=int(row["seeds"])).build_algo(), 3)
