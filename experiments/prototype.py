@@ -10,6 +10,7 @@ deliveries.csv (every task) after each run, then prototype.png and contact_sheet
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -20,7 +21,6 @@ from rich.progress import Progress
 
 from lad_rllib.cli.program import Program
 from lad_rllib.edge import ImageTask
-from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import FleetSpec, load_fleet
 from lad_rllib.names import HEURISTICS, POLICY
 from lad_rllib.runs import live
@@ -31,7 +31,7 @@ from lad_rllib.runs.plots_of_cases import pyplot, save
 from lad_rllib.runs.served_runs import ServedRuns
 from lad_rllib.runs.storage import SharedCopy
 from lad_rllib.runs.tables import print_table
-from lad_rllib.scheduling import HEURISTICS as SCHEDULERS
+from lad_rllib.scheduling import heuristics_for
 from lad_rllib.service import image_tasks, read_prompts, serve
 from lad_rllib.service.live_run import PARTS
 
@@ -117,15 +117,8 @@ def run(options: PrototypeOptions) -> int:
 
 def _possible_schedulers(spec: FleetSpec, checkpoint: str | None) -> list[str]:
     """All that can decide for the fleet, the policy first."""
-    names = [POLICY] if checkpoint else []
-    for name in WITHOUT_LEARNING:
-        try:
-            SCHEDULERS[name].check_stations(spec.home_server)
-        except ConfigurationError as error:
-            print(f"left out: {error}", file=sys.stderr)
-        else:
-            names.append(name)
-    return names
+    heuristics = heuristics_for(spec.home_server, WITHOUT_LEARNING, say=partial(print, file=sys.stderr))
+    return [POLICY] * bool(checkpoint) + heuristics
 
 
 def _print(frame: pd.DataFrame, numbers: list[int], fleet: str) -> None:

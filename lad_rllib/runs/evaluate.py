@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ from lad_rllib.scheduling import (
     HEURISTICS,
     EpisodeRecord,
     Scheduler,
+    heuristics_for,
     lower_bound_s,
     make_heuristic,
     play,
@@ -96,7 +98,7 @@ def evaluate(options: EvaluateOptions, say: Callable[[str], None] = lambda line:
         raise ConfigurationError("no task arrives in these episodes; play more of them, or a setting with more tasks")
     if isinstance(setting.arrivals, TraceArrivals):
         say(setting.summary())
-    schedulers = policies | _heuristics(options.schedulers, possible_heuristics(setting.network, arrivals))
+    schedulers = policies | _heuristics(options.schedulers, setting, arrivals)
     if options.address or options.wait_nodes:
         start_ray(options, num_cpus=1)
         records = _play_on_cluster(schedulers, setting, arrivals, options.seed)
@@ -128,11 +130,13 @@ def _policies(saved: Sequence[SavedPolicy], *, explore: bool) -> dict[str, Sched
     return {name: FleetPolicy.of_saved(policy, explore=explore) for name, policy in named}
 
 
-def _heuristics(asked: Sequence[str] | None, possible: Sequence[str]) -> dict[str, Scheduler]:
+def _heuristics(asked: Sequence[str] | None, setting: Setting, arrivals: Arrivals) -> dict[str, Scheduler]:
     """The heuristics that are played: those asked for, or all, without what the setting does not allow."""
-    if "local-only" not in possible and "local-only" in (HEURISTICS if asked is None else asked):
-        print("local-only left out: not every base station has an edge server", file=sys.stderr)
-    names = possible if asked is None else [name for name in asked if name != "local-only" or name in possible]
+    say = partial(print, file=sys.stderr)
+    if asked is None:
+        names = possible_heuristics(setting.network, arrivals, say)
+    else:
+        names = heuristics_for(setting.network.home_server, asked, say)
     return {name: make_heuristic(name) for name in names}
 
 

@@ -7,7 +7,7 @@ naming the class in its entry-point group ``lad_rllib.heuristics``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,8 +48,8 @@ class Heuristic:
         """
 
     @classmethod
-    def suits(cls, network: EdgeNetwork, arrivals: Arrivals) -> bool:
-        """Whether it can play these arrivals and differs from all others on them."""
+    def differs(cls, arrivals: Arrivals) -> bool:
+        """Whether it differs from all others on these arrivals."""
         return True
 
 
@@ -98,7 +98,7 @@ class ShortestExpectedDelay(TaskByTaskGreedy):
     """
 
     @classmethod
-    def suits(cls, network: EdgeNetwork, arrivals: Arrivals) -> bool:
+    def differs(cls, arrivals: Arrivals) -> bool:
         """See :class:`Heuristic`."""
         return arrivals.shown_workload_gcycles is not None
 
@@ -274,15 +274,37 @@ class LocalOnly(Heuristic):
                 f"local-only needs an edge server at every base station; station {int(np.argmin(home_server))} has none"
             )
 
-    @classmethod
-    def suits(cls, network: EdgeNetwork, arrivals: Arrivals) -> bool:
-        """See :class:`Heuristic`."""
-        return bool(network.home_server.min() >= 0)
+
+def possible_heuristics(
+    network: EdgeNetwork, arrivals: Arrivals, say: Callable[[str], object] | None = None
+) -> list[str]:
+    """Names of the heuristics that can play these arrivals and differ on them; ``say`` as in :func:`heuristics_for`."""
+    different = [name for name in HEURISTICS if HEURISTICS[name].differs(arrivals)]
+    return heuristics_for(network.home_server, different, say)
 
 
-def possible_heuristics(network: EdgeNetwork, arrivals: Arrivals) -> list[str]:
-    """Names of the heuristics that can play these arrivals and differ on them."""
-    return [name for name in HEURISTICS if HEURISTICS[name].suits(network, arrivals)]
+def heuristics_for(
+    home_server: Sequence[int] | NDArray[np.integer],
+    heuristics: Iterable[str],
+    say: Callable[[str], object] | None = None,
+) -> list[str]:
+    """The heuristics that can decide for these base stations.
+
+    Args:
+        home_server: Server at each base station, -1 for none, length B.
+        heuristics: Names to choose from.
+        say: Is called with the reason why one is left out.
+    """
+    names = []
+    for name in heuristics:
+        try:
+            HEURISTICS[name].check_stations(home_server)
+        except ConfigurationError as error:
+            if say:
+                say(f"left out: {error}")
+        else:
+            names.append(name)
+    return names
 
 
 def make_heuristic(name: str) -> Scheduler:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.scheduling import HEURISTICS, Scheduler, make_heuristic, play
+from lad_rllib.scheduling import HEURISTICS, Scheduler, heuristics_for, make_heuristic, play
 from lad_rllib.scheduling.heuristics import water_filling_shares
 from lad_rllib.simulator import (
     EdgeNetwork,
@@ -144,6 +144,9 @@ def test_local_only_keeps_tasks_at_home_and_says_which_station_has_none():
     homeless = replace(at_home, home_server=[0, -1])
     with pytest.raises(ConfigurationError, match="station 1 has none"):
         make_heuristic("local-only").decide(slot_tasks(homeless, [2, 2], [0.0] * 2), np.random.default_rng(0))
+    told: list[str] = []
+    assert heuristics_for(homeless.home_server, ["local-only", "random"], told.append) == ["random"]
+    assert told == ["left out: local-only needs an edge server at every base station; station 1 has none"]
 
 
 @pytest.mark.parametrize("name", HEURISTICS)
