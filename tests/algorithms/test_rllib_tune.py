@@ -111,7 +111,7 @@ def test_population_based_training_takes_over_another_trials_weights(ray_cluster
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"critic_learning_rate": 1e-3}, "unknown configuration key 'critic_learning_rate'"),
+        ({"critic_learning_rate": 1e-3}, "LAD-TS has no setting 'critic_learning_rate'; did you mean 'critic_lr'"),
         ({"tau": 2.0}, "tau must be a number above 0 and of at most 1, got 2.0"),
     ],
 )
