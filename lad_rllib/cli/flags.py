@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from lad_rllib.cli.parsing import GIVEN, CommandParser
 from lad_rllib.declared import declared
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.runs.options import Options
+from lad_rllib.runs.options import Options, flag
 
 Group = TypeVar("Group", bound=Options)
 
@@ -48,7 +48,8 @@ def read(options: type[Group], parsed: argparse.Namespace) -> Group:
         field, bracket, index = name.partition("[")
         if field not in values:
             raise
-        raise ConfigurationError(f"--{field.replace('_', '-')}{bracket}{index} {problem}") from None
+        problem = problem.replace(" or null, got ", ", got ")  # a flag is left out instead
+        raise ConfigurationError(f"{flag(field)}{bracket}{index} {problem}") from None
     given = getattr(parsed, GIVEN, values.keys()) & options.model_fields.keys()
     return options.model_construct(_fields_set=set(given), **dict(checked))
 
@@ -71,7 +72,7 @@ def _title(options: type[Options], name: str) -> str:
 
 
 def _words(name: str, field: FieldInfo) -> list[str]:
-    return [name] if _extra(field).get("positional") else [f"--{name.replace('_', '-')}"]
+    return [name] if _extra(field).get("positional") else [flag(name)]
 
 
 def _argument(name: str, field: FieldInfo) -> dict[str, Any]:
@@ -143,7 +144,7 @@ def add_smoke(parser: argparse.ArgumentParser, **values: Any) -> None:
                 if getattr(namespace, name) == parser.get_default(name):
                     setattr(namespace, name, value)
 
-    told = ", ".join(f"--{name.replace('_', '-')} {_shown(value)}" for name, value in values.items())
+    told = ", ".join(f"{flag(name)} {_shown(value)}" for name, value in values.items())
     parser.add_argument("--smoke", action=Smoke, nargs=0, default=False, help=f"does it run? The same as {told}")
 
 

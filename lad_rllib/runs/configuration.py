@@ -13,7 +13,15 @@ from lad_rllib.declared import check_keys, shown
 from lad_rllib.envs.episodes import read_setting
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.runs import cluster
-from lad_rllib.runs.options import LearningOptions, LearnOptions, LiveOptions, Options, ScaleOptions, SettingOptions
+from lad_rllib.runs.options import (
+    LearningOptions,
+    LearnOptions,
+    LiveOptions,
+    Options,
+    ScaleOptions,
+    SettingOptions,
+    flag,
+)
 from lad_rllib.runs.provenance import command_line
 from lad_rllib.simulator import (
     ARRIVALS,
@@ -136,9 +144,11 @@ def check_resumed(options: Options, begun_with: dict[str, Any], place: Path, *ma
     for name in sorted((options.model_fields_set & now.keys()).difference(may_change)):
         if now[name] != begun_with.get(name):
             had = begun_with.get(name)
+            given = flag(name) if now[name] is True else f"{flag(name)} {shown(now[name])}"
+            before = "nothing" if had is None or had is False else shown(had)
             raise ConfigurationError(
-                f"--{name.replace('_', '-')} {shown(now[name])} contradicts what {place} was begun with, "
-                f"{'nothing' if had is None else shown(had)}; leave it out, or start anew with another --output"
+                f"{given} contradicts what {place} was begun with, {before}; leave it out, or start anew with another "
+                "--output"
             )
 
 
@@ -206,7 +216,7 @@ def _live(options: LiveOptions) -> dict[str, Any] | None:
     if options.fleet is None:
         for name in ("shared_fleet", "in_process", "prompts"):
             if getattr(options, name):
-                raise ConfigurationError(f"--{name.replace('_', '-')} has no effect without --fleet; name a fleet")
+                raise ConfigurationError(f"{flag(name)} has no effect without --fleet; name a fleet")
         return None
     from lad_rllib.fleet import load_fleet
     from lad_rllib.service import read_prompts
@@ -305,7 +315,11 @@ def algorithm_config(configuration: dict[str, Any]) -> Any:
     config = CONFIGS[configuration["algorithm"]]().environment(env, env_config=env_config)
     training = configuration["training"]
     of_rllib = inspect.signature(AlgorithmConfig.training).parameters  # refused with what does their job
-    check_keys("--config: ", [key for key in training if key not in of_rllib], config.hyperparameters.model_fields)
+    known = config.hyperparameters.model_fields
+    for key in training:
+        if key not in known and configuration["arguments"].get(key) is not None:
+            raise ConfigurationError(f"{flag(key)} has no effect on {config.title}; leave it out")
+    check_keys("--config: ", [key for key in training if key not in of_rllib], known)
     config.training(**{"kernels": configuration["kernels"], **training})
     config.debugging(seed=configuration["seed"], log_level="ERROR")
     config.callbacks(YardstickCallback)

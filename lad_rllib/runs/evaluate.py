@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,6 @@ from lad_rllib.runs.cluster import start_ray
 from lad_rllib.runs.configuration import part_of_log, setting_changes, setting_spec
 from lad_rllib.runs.options import EvaluateOptions
 from lad_rllib.runs.output_folder import writable_folder
-from lad_rllib.runs.provenance import command_line
 from lad_rllib.runs.run_folder import newest_policy
 from lad_rllib.runs.storage import SharedCopy
 from lad_rllib.scheduling import (
@@ -88,7 +88,7 @@ def evaluate(options: EvaluateOptions, say: Callable[[str], None] = lambda line:
     setting = part_of_log(options.part, read_setting(spec), EVALUATION_PART)
     output = writable_folder(options.output or _default_output(options), alone=False)  # beside a run that goes on
     copy = SharedCopy(output, options.storage_path)
-    command = command_line()
+    command = shlex.join(["lad-rllib", "evaluate", *options.flags()])
     if options.resume and (before := _evaluated(copy, command)) is not None:
         return Evaluation(output, before, "", is_new=False)
     heuristics = HEURISTICS if options.schedulers is None else options.schedulers
@@ -99,6 +99,8 @@ def evaluate(options: EvaluateOptions, say: Callable[[str], None] = lambda line:
     if isinstance(setting.arrivals, TraceArrivals):
         say(setting.summary())
     schedulers = policies | _heuristics(options.schedulers, setting, arrivals)
+    if not schedulers:
+        raise ConfigurationError("nothing to evaluate is left; give --checkpoint or other --schedulers")
     if options.address or options.wait_nodes:
         start_ray(options, num_cpus=1)
         records = _play_on_cluster(schedulers, setting, arrivals, options.seed)

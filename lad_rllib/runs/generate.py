@@ -17,7 +17,7 @@ from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import load_fleet
 from lad_rllib.runs import live, signals
 from lad_rllib.runs.contact_sheet import save_contact_sheet
-from lad_rllib.runs.options import GenerateOptions
+from lad_rllib.runs.options import GenerateOptions, flag
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.service import Delivery, Dispatcher, LiveRun, image_tasks, read_prompts, serve
 from lad_rllib.simulator import sizes
@@ -75,9 +75,7 @@ def _decider(options: GenerateOptions) -> live.Decider:
     if name != names.POLICY:
         for option in ("checkpoint", "greedy_actions"):
             if getattr(options, option):
-                raise ConfigurationError(
-                    f"--{option.replace('_', '-')} has no effect on scheduler {name}; leave one of the two out"
-                )
+                raise ConfigurationError(f"{flag(option)} has no effect on scheduler {name}; leave one of the two out")
     return live.Decider(name, options.checkpoint, explore=not options.greedy_actions)
 
 

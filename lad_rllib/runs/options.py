@@ -47,6 +47,24 @@ class Options(Declared):
         """Options that the results depend on, as plain values."""
         return {name: value for name, value in self.model_dump().items() if name not in self.may_change}
 
+    def flags(self) -> list[str]:
+        """The words of a command line that say what the results depend on, without what has its default value."""
+        words: list[str] = []
+        for name, value in self.arguments().items():
+            if value != type(self).model_fields[name].default:
+                values = value if isinstance(value, list) else [] if value is True else [value]
+                words += [flag(name), *map(str, values)]
+        return words
+
+
+def flag(name: str) -> str:
+    """The flag of an option.
+
+    >>> flag("num_learners")
+    '--num-learners'
+    """
+    return f"--{name.replace('_', '-')}"
+
 
 def option(
     default: Any,
@@ -283,6 +301,12 @@ class EvaluateOptions(StorageOptions, RayOptions, SettingOptions):
 
     title = "evaluation"
 
+    address: str | None = option(
+        None,
+        "play on this Ray cluster, one task for each scheduler: host:port, ray://host:port, or 'auto' for the one that "
+        "runs here (default: play in this process)",
+        "ADDR",
+    )
     checkpoint: list[str] | None = option(
         None, "checkpoints of training runs to compare; without it, heuristics alone", "DIR", min_length=1
     )
@@ -367,7 +391,7 @@ class FleetListOptions(Options):
     title = "cluster"
 
     address: str | None = option(
-        None, "Ray cluster (default: RAY_ADDRESS, else the one that runs on this machine)", "ADDR"
+        None, "Ray cluster (default: RAY_ADDRESS, else the shipped fleets alone are shown)", "ADDR"
     )
 
 
@@ -376,6 +400,9 @@ class FleetFileOptions(FleetListOptions):
 
     title = "fleet"
 
+    address: str | None = option(
+        None, "Ray cluster (default: RAY_ADDRESS, else the one that runs on this machine)", "ADDR"
+    )
     file: str | None = option(None, f"fleet file, or one of {', '.join(names.SHIPPED_FLEETS)}", "FILE", positional=True)
 
 
@@ -390,7 +417,7 @@ def check_at_least(least: int, options: Any, *names_of_options: str) -> None:
     for name in names_of_options:
         value = getattr(options, name)
         if value is not None and value < least:
-            raise ConfigurationError(f"--{name.replace('_', '-')} must be at least {least}, got {value}")
+            raise ConfigurationError(f"{flag(name)} must be at least {least}, got {value}")
 
 
 def check_seed(seed: int) -> None:

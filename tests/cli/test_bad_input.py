@@ -90,6 +90,19 @@ def test_an_unknown_hyperparameter_in_a_config_file_is_named(tmp_path, capsys):
     assert "actor_learning_rate" in message
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--in-slot-view", "own"], "--in-slot-view has no effect on LAD-TS; leave it out"),
+        (["--algorithm", "lad-pmd", "--preset", "paper"], "--preset has no effect on LAD-PMD; leave it out"),
+        (["--algorithm", "sac-ts", "--penalty", "mean"], "--penalty has no effect on SAC-TS; leave it out"),
+    ],
+)
+def test_a_hyperparameter_of_another_algorithm_is_named_by_its_flag(words, message, tmp_path, capsys):
+    words = ["train", "--setting", "small", *words, "--output", str(tmp_path)]
+    assert error_of(capsys, *words) == f"lad-rllib train: {message}"
+
+
 def test_a_folder_without_a_checkpoint_is_named(tmp_path, capsys):
     assert "is not a checkpoint" in error_of(capsys, "evaluate", "--checkpoint", str(tmp_path))
 

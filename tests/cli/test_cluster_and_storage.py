@@ -346,7 +346,7 @@ def test_gpus_that_contradict_the_device_or_are_not_there_are_one_line(tmp_path,
     for arguments, message in (
         (["--device", "cpu", "--num-gpus-per-learner", "1"], "contradicts --device cpu"),
         (["--num-gpus-per-learner", "-1"], "--num-gpus-per-learner -1 contradicts"),
-        (["--num-gpus-per-learner", "nan"], "--num-gpus-per-learner must be a number or null, got nan"),
+        (["--num-gpus-per-learner", "nan"], "--num-gpus-per-learner must be a number, got nan"),
         (["--num-gpus-per-learner", "0.5"], "torch finds no GPU here"),
     ):
         assert main([*TRAIN, *arguments, "--output", str(tmp_path)]) == 2

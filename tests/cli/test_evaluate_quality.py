@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from lad_rllib.cli import main
-from lad_rllib.runs.evaluate import policy_names
+from lad_rllib.runs.evaluate import evaluate, policy_names
+from lad_rllib.runs.options import EvaluateOptions
 
 SMALL = ["evaluate", "--setting", "small", "--episodes", "3", "--schedulers"]
 
@@ -46,7 +47,7 @@ def test_the_bound_needs_no_oracle_beside_it(tmp_path):
 
 def test_a_negative_deadline_is_refused(tmp_path, capsys):
     assert main([*SMALL, "random", "--deadline", "-1", "--output", str(tmp_path)]) == 2
-    assert "--deadline must be a number of at least 0 or null, got -1" in capsys.readouterr().err
+    assert "--deadline must be a number of at least 0, got -1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -96,3 +97,23 @@ def test_json_is_the_rows_of_the_table_alone_on_standard_output_also_when_they_a
         table = pd.read_csv(tmp_path / "evaluation.csv")
         assert [row["scheduler"] for row in rows] == table["scheduler"].tolist() and set(rows[0]) == set(table)
         assert [row["mean_s"] for row in rows] == pytest.approx(table["mean_s"]) and rows[-1]["max_s"] is None
+
+
+def test_resumed_results_are_those_of_the_same_options_however_they_are_asked_for(tmp_path, capsys):
+    options = EvaluateOptions(setting="small", episodes=1, schedulers=["random"], output=str(tmp_path))
+    assert evaluate(options).is_new
+    again = options.model_copy(update={"resume": True})
+    assert not evaluate(again).is_new
+    assert evaluate(again.model_copy(update={"seed": 3})).is_new  # in the same process
+    words = ["evaluate", "--setting", "small", "--episodes", "1", "--schedulers", "random", "--seed", "3"]
+    capsys.readouterr()
+    assert main([*words, "--resume", "--output", str(tmp_path)]) == 0
+    assert "has the results of this command already" in capsys.readouterr().out
+    command = pd.read_csv(tmp_path / "evaluation.csv")["command"][0]
+    assert command == "lad-rllib evaluate --setting small --episodes 1 --seed 3 --schedulers random"
+
+
+def test_nothing_is_evaluated_if_the_only_scheduler_does_not_fit_the_setting(tmp_path, capsys):
+    words = ["evaluate", "--setting", "small", "--servers", "2", "--capacity", "10", "--schedulers", "local-only"]
+    assert main([*words, "--output", str(tmp_path)]) == 2
+    assert "nothing to evaluate is left" in capsys.readouterr().err

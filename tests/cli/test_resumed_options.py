@@ -29,7 +29,8 @@ PLACE = Path("results/train")
         (["--seed", "3"], "--seed 3 contradicts .* begun with, 0"),
         (["--algorithm", "sac-ts"], "--algorithm 'sac-ts' contradicts .* begun with, 'lad-ts'"),
         (["--capacity", "30", "40"], r"--capacity \[30.0, 40.0\] contradicts .* begun with, \[30.0, 20.0\]"),
-        (["--shared-fleet"], "--shared-fleet True contradicts .* begun with, False"),
+        (["--shared-fleet"], "^--shared-fleet contradicts .* begun with, nothing"),
+        (["--overwrite"], "^--overwrite contradicts .* begun with, nothing"),
     ],
 )
 def test_an_option_that_contradicts_the_run_is_refused_with_both_values(words, message):
