@@ -19,6 +19,7 @@ from pathlib import Path
 
 from experiments.pages import learning, measured
 from experiments.pages.reading import ROOT, Table
+from lad_rllib.runs.tables import markdown_table
 
 BLOCK = re.compile(r"(<!-- results: ([\w-]+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
 TABLES: dict[str, Callable[[], Table]] = {
@@ -53,9 +54,7 @@ TABLES: dict[str, Callable[[], Table]] = {
 
 def markdown(name: str) -> str:
     """A table as Markdown."""
-    header, rows = TABLES[name]()
-    lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
+    return markdown_table(*TABLES[name]()) + "\n"
 
 
 def filled(text: str) -> str:

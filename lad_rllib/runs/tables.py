@@ -71,8 +71,8 @@ def mean_sd(mean: float, sd: float, digits: int) -> str:
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table in Markdown."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+    head, *lines = (f"| {' | '.join(map(str, cells))} |" for cells in (header, *rows))
+    return "\n".join([head, "|" + "---|" * len(header), *lines])
 
 
 def markdown_page(title: str, *parts: str) -> str:

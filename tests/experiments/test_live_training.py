@@ -2,15 +2,11 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from experiments import live_training
-from lad_rllib.runs.command import run_command
-
-SCRIPT = Path(live_training.__file__)
 
 
 @pytest.mark.cluster
@@ -18,7 +14,11 @@ SCRIPT = Path(live_training.__file__)
 def test_two_nodes_train_and_every_scheduler_serves_the_same_tasks(tmp_path):
     brief = ["--seeds", "1", "--episodes", "2", "--simulated-episodes", "2", "--slots", "4", "--max-tasks", "2"]
     done = subprocess.run(
-        [sys.executable, SCRIPT, *brief, "--output", tmp_path], capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-m", "experiments.live_training", *brief, "--output", tmp_path],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     curve = pd.read_csv(tmp_path / "live_training.csv")
@@ -31,6 +31,8 @@ def test_two_nodes_train_and_every_scheduler_serves_the_same_tasks(tmp_path):
 
 
 def test_numbers_below_one_are_refused(tmp_path, capsys):
-    parsed = live_training.parse(["--episodes", "0", "--output", str(tmp_path)])
-    assert run_command(live_training.run, parsed) == 2
-    assert capsys.readouterr().err.strip() == "lad-rllib live_training: --episodes must be at least 1, got 0"
+    assert live_training.main(["--episodes", "0", "--output", str(tmp_path)]) == 2
+    assert (
+        capsys.readouterr().err.strip()
+        == "lad-rllib live_training: --episodes must be a whole number of at least 1, got 0"
+    )
