@@ -75,13 +75,13 @@ fuzz: $(STAMP) ## every damaged copy of every file of settings and fleets, not a
 	LAD_RLLIB_FUZZ_CASES=1000000 $(BIN)/pytest -q tests/*/test_*_fuzz.py
 
 bench: $(STAMP) ## speed of training and simulation, as ratios in one run
-	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python -m benchmarks.speed
 
 bench-dispatch: $(STAMP) ## cost of dispatch over 5, 20 and 100 edge servers
-	$(BIN)/python benchmarks/dispatch.py
+	$(BIN)/python -m benchmarks.dispatch
 
 bench-scaling: $(STAMP) ## training against runners, environments, learners, network size and GPU
-	$(BIN)/python benchmarks/scaling.py
+	$(BIN)/python -m benchmarks.scaling
 
 check-cluster: $(VENV)/aws-check/.installed ## look for mistakes in the files of cluster/; nothing is started
 	$(BIN)/python cluster/check.py

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import csv
 import os
 import statistics
 import sys
@@ -28,11 +27,8 @@ from typing import Any
 import psutil  # Ray brings it
 import ray
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.report import provenance, show  # noqa: E402  (found by the line above)
-from lad_rllib.edge import (  # noqa: E402
+from benchmarks.report import RESULTS, provenance, show, write_figures, write_page
+from lad_rllib.edge import (
     DeviceProfile,
     EdgeServer,
     EmulatedEngine,
@@ -40,9 +36,9 @@ from lad_rllib.edge import (  # noqa: E402
     RemoteEdgeServer,
     edge_server_actor,
 )
-from lad_rllib.scheduling import make_heuristic  # noqa: E402
-from lad_rllib.service import Dispatcher, WorkModel  # noqa: E402
-from lad_rllib.simulator import EdgeNetwork  # noqa: E402
+from lad_rllib.scheduling import make_heuristic
+from lad_rllib.service import Dispatcher, WorkModel
+from lad_rllib.simulator import EdgeNetwork
 
 NOTHING = DeviceProfile(
     name="nothing",
@@ -270,20 +266,23 @@ def verdict(rows: list[dict[str, Any]]) -> str:
 
 def write(folder: Path, tables: dict[str, list[dict[str, Any]]]) -> None:
     """Write ``dispatch.csv`` (one line per figure) and ``dispatch.md``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    about = provenance("benchmarks/dispatch.py", f"{os.cpu_count()} cores")
-    with (folder / "dispatch.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["table", "servers", "path", "figure", "value", *about])
-        for table, rows in tables.items():
-            for row in rows:
-                label = [table, row.get("servers", 1), row.get("path", "")]
-                figures = [item for item in row.items() if item[0] not in ("servers", "path")]
-                writer.writerows([*label, key, value, *about.values()] for key, value in figures)
-    text = ["# Cost of dispatch", "\n".join(f"- {key}: {value}" for key, value in about.items())]
-    text += [(__doc__ or "").partition("\n\n")[2].strip(), verdict(tables["latency"])]
-    text += [f"## {table.capitalize()}\n\n{show(rows)}" for table, rows in tables.items()]
-    (folder / "dispatch.md").write_text("\n\n".join(text) + "\n", encoding="utf-8")
+    about = provenance(f"{os.cpu_count()} cores")
+    figures = [
+        (table, row.get("servers", 1), row.get("path", ""), key, value)
+        for table, rows in tables.items()
+        for row in rows
+        for key, value in row.items()
+        if key not in ("servers", "path")
+    ]
+    write_figures(folder / "dispatch.csv", ("table", "servers", "path", "figure", "value"), figures, about)
+    write_page(
+        folder / "dispatch.md",
+        "Cost of dispatch",
+        about,
+        (__doc__ or "").partition("\n\n")[2].strip(),
+        verdict(tables["latency"]),
+        *(f"## {table.capitalize()}\n\n{show(rows)}" for table, rows in tables.items()),
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -294,7 +293,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--tasks", type=int, default=3000, help="tasks for each figure of throughput (default: 3000)")
     parser.add_argument("--repeats", type=int, default=1000, help="tasks for each figure of latency (default: 1000)")
-    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results", help="folder for the results")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder for the results")
     parser.add_argument("--smoke", action="store_true", help="only try that it runs; its figures say nothing")
     options = parser.parse_args(argv)
     if options.smoke:

@@ -1,7 +1,7 @@
 """CPU time and peak memory of reading a request log with a long column that is not needed, each in its own process.
 
-    python benchmarks/log_reading.py                one million rows with prompts of 400 characters, CSV and Parquet
-    python benchmarks/log_reading.py --rows 16000   about as many as the public log's first part
+    python -m benchmarks.log_reading                one million rows with prompts of 400 characters, CSV and Parquet
+    python -m benchmarks.log_reading --rows 16000   about as many as the public log's first part
 
 Ways of reading: `read_trace`, column by column and piece by piece; and, as the yardstick, pandas with the whole table
 in memory, as a first version did. They take turns. Memory is the process's peak above the same process without a log.
@@ -21,10 +21,7 @@ from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.report import provenance, show  # noqa: E402  (found by the line above)
+from benchmarks.report import ROOT, provenance, show
 
 WAYS = ("nothing", "read_trace", "pandas")
 
@@ -82,8 +79,8 @@ def measure(paths: list[Path], repeats: int) -> list[dict[str, Any]]:
     for _ in range(repeats):
         for path in paths:
             for way in WAYS:
-                command = [sys.executable, __file__, "--read", way, str(path)]
-                answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+                command = [sys.executable, "-m", "benchmarks.log_reading", "--read", way, str(path)]
+                answer = subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True).stdout
                 taken.setdefault((path.suffix, way), []).append(json.loads(answer))
     rows: list[dict[str, Any]] = []
     for (suffix, way), measured in taken.items():
@@ -120,7 +117,7 @@ def main() -> None:
         rows = measure(paths, parsed.repeats)
     print(f"{parsed.rows:,} rows, prompts of {parsed.characters} characters ({sizes})\n\n{show(rows)}")
     if parsed.output:
-        figures = {**provenance("benchmarks/log_reading.py", "1 core"), "rows": parsed.rows, "measured": rows}
+        figures = {**provenance("1 core"), "rows": parsed.rows, "measured": rows}
         parsed.output.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 

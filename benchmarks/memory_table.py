@@ -1,7 +1,7 @@
 """Memory of the Stable Diffusion 3 medium pipeline by part and by memory profile: weights only, nothing downloaded.
 
 The models are built from their published sizes on torch's meta device, which counts without allocating.
-Activations come on top (some 0.4 GiB for one image of 1024x1024). Run: ``python benchmarks/memory_table.py``.
+Activations come on top (some 0.4 GiB for one image of 1024x1024). Run: ``python -m benchmarks.memory_table``.
 """
 
 from __future__ import annotations

@@ -21,12 +21,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.report import provenance, show  # noqa: E402  (found by the line above)
-from benchmarks.scaling_points import AXES, Point, points_of  # noqa: E402
-from benchmarks.scaling_report import Report, Run, not_run, row_of, table_row  # noqa: E402
+from benchmarks.report import RESULTS, provenance, show
+from benchmarks.scaling_points import AXES, Point, points_of
+from benchmarks.scaling_report import Report, Run, not_run, row_of, table_row
 
 SMOKE_SLOTS = 25
 SMOKE_METHOD = "A smoke run on a small network (3 stations, 3 servers): it shows that it runs, figures mean nothing."
@@ -148,7 +145,7 @@ def run(parsed: argparse.Namespace) -> int:
         parsed, num_cpus=1 + max(point.env_runners + point.learners for point in points), num_gpus=int(has_gpu())
     )
     cores = os.cpu_count() or 1
-    about = provenance("benchmarks/scaling.py", f"{cores} cores")
+    about = provenance(f"{cores} cores")
     method = SMOKE_METHOD if parsed.smoke else (__doc__ or "").partition("\n\n")[2].strip()
     report = Report(folder, about, method, cores)
     with training(base, slots) as base_training, report:
@@ -173,7 +170,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--axes", nargs="+", choices=AXES, default=list(AXES), help="what to change (default: all)")
     parser.add_argument("--episodes", type=int, default=2, help="episodes of one measurement (default: 2)")
     parser.add_argument("--repeats", type=int, default=5, help="measurements of each point (default: 5)")
-    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results", help="folder for the results")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder for the results")
     add_options(parser, RayOptions)
     add_smoke(parser, episodes=1, repeats=1)
     parsed = parser.parse_args(argv)

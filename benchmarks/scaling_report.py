@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import show
+from benchmarks.report import show, write_page
 from benchmarks.scaling_points import AXES, Axis, Point
+from lad_rllib.runs.plots_of_cases import pyplot, save
 
 Row = dict[str, Any]
 
@@ -239,32 +240,25 @@ class Report:
     def __exit__(self, *exception: object) -> None:
         if not self.rows:
             return
-        text = ["# Scaling of training", "\n".join(f"- {key}: {value}" for key, value in self._about.items())]
-        text += [self._method, show([table_row(row) for row in self.rows]), self.reading(), "What is held constant:"]
         axes = list(dict.fromkeys(row["axis"] for row in self.rows))
-        text.append("\n".join(f"- {AXES[name].title.capitalize()}: {AXES[name].held}" for name in axes))
-        (self._folder / "scaling.md").write_text("\n\n".join(text) + "\n", encoding="utf-8")
+        held = "\n".join(f"- {AXES[name].title.capitalize()}: {AXES[name].held}" for name in axes)
+        table = show([table_row(row) for row in self.rows])
+        parts = (self._method, table, self.reading(), "What is held constant:", held)
+        write_page(self._folder / "scaling.md", "Scaling of training", self._about, *parts)
         draw(self.rows, self._folder / "scaling.png")
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
     """A panel for each axis: measured points with their spread, and what linear scaling would be."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     names = list(dict.fromkeys(row["axis"] for row in rows))
     columns = min(len(names), 3)
     lines = -(-len(names) // columns)
-    figure, panels = pyplot.subplots(lines, columns, figsize=(4.4 * columns, 3.6 * lines), squeeze=False)
+    figure, panels = pyplot().subplots(lines, columns, figsize=(4.4 * columns, 3.6 * lines), squeeze=False)
     for panel, name in zip(panels.flat, names, strict=False):
         _panel(panel, AXES[name], [row for row in rows if row["axis"] == name])
     for panel in panels.flat[len(names) :]:
         panel.set_axis_off()
-    figure.tight_layout()
-    figure.savefig(path, dpi=130)
-    pyplot.close(figure)
+    save(figure, path, dpi=130)
 
 
 def _panel(panel: Any, axis: Axis, rows: Sequence[Row]) -> None:

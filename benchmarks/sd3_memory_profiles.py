@@ -3,8 +3,8 @@
 Neither depends on the values of the weights. Writes a pipeline of the published sizes once (15 GB; --folder), then
 measures each profile in a process of its own: peak device memory, seconds per denoising step, overhead of an image.
 
-python benchmarks/sd3_memory_profiles.py --folder /data/sd3-random              full, no_t5 and model_offload
-python benchmarks/sd3_memory_profiles.py --model embedded --device cpu --profiles full no_t5   any other pipeline
+python -m benchmarks.sd3_memory_profiles --folder /data/sd3-random              full, no_t5 and model_offload
+python -m benchmarks.sd3_memory_profiles --model embedded --device cpu --profiles full no_t5   any other pipeline
 """
 
 from __future__ import annotations

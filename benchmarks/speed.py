@@ -11,7 +11,6 @@ programs disturb less than wall time.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import logging
 import platform
@@ -25,10 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.report import provenance, show  # noqa: E402  (found by the line above)
+from benchmarks.report import RESULTS, ROOT, provenance, show, write_figures, write_page
 
 SERVERS = (10, 20, 50, 100, 200)
 TASKS = (10, 20, 50, 100)
@@ -210,8 +206,9 @@ def peak_mib() -> float:
 
 def in_own_process(*arguments: Any) -> dict[str, float]:
     """Run a case in a process of its own, so that its memory is its own."""
-    command = [sys.executable, __file__, "--case", *map(str, arguments)]
-    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+    command = [sys.executable, "-m", "benchmarks.speed", "--case", *map(str, arguments)]
+    quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    output = subprocess.run(command, check=True, cwd=ROOT, **quiet).stdout
     return json.loads(output.splitlines()[-1])
 
 
@@ -278,18 +275,15 @@ def verdict(rows: list[dict[str, Any]]) -> str:
 
 def write(folder: Path, paths: list[dict[str, Any]], growing: list[dict[str, Any]]) -> None:
     """Write ``speed.csv`` (one line per figure) and ``speed.md``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    about = provenance("benchmarks/speed.py", "one thread")
-    with (folder / "speed.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["table", "row", "figure", "value", *about])
-        for table, name, rows in (("paths", "path", paths), ("growth", "stations = servers", growing)):
-            for row in rows:
-                label = row[name] if table == "paths" else f"{row[name]} x {row['most tasks']}"
-                writer.writerows([table, label, key, value, *about.values()] for key, value in row.items())
-    text = [
-        "# Speed of training",
-        "\n".join(f"- {key}: {value}" for key, value in about.items()),
+    about = provenance("one thread")
+    labelled = [("paths", row["path"], row) for row in paths]
+    labelled += [("growth", f"{row['stations = servers']} x {row['most tasks']}", row) for row in growing]
+    figures = [(table, label, key, value) for table, label, row in labelled for key, value in row.items()]
+    write_figures(folder / "speed.csv", ("table", "row", "figure", "value"), figures, about)
+    write_page(
+        folder / "speed.md",
+        "Speed of training",
+        about,
         "An episode of the paper's setting on one core; medians; ratios are of CPU time within this run.",
         show(paths),
         verdict(paths),
@@ -297,8 +291,7 @@ def write(folder: Path, paths: list[dict[str, Any]], growing: list[dict[str, Any
         "a station in a slot, and its ratio to slots of 20 x 50 in the same process; peak memory of (c) in its "
         "process, and what its imports alone take.",
         show(growing),
-    ]
-    (folder / "speed.md").write_text("\n\n".join(text) + "\n", encoding="utf-8")
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -308,7 +301,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--episodes", type=int, default=3, help="episodes of (b) and (c), slots of (a), in a round (default: 3)"
     )
-    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results", help="folder for the results")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder for the results")
     parser.add_argument("--quick", action="store_true", help="see that it runs: figures mean nothing, (d) is left out")
     parser.add_argument("--case", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)

@@ -1,6 +1,6 @@
 """How long the command line takes to answer help, the version and a typing error, and ``import lad_rllib`` takes.
 
-    python benchmarks/startup.py        # a few seconds; writes benchmarks/results/startup.md
+    python -m benchmarks.startup        # a few seconds; writes benchmarks/results/startup.md
 
 Wall time of whole processes, the smallest of several, all in turn in one run.
 """
@@ -10,11 +10,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from benchmarks.report import provenance, show
+from benchmarks.report import RESULTS, provenance, show, write_page
 
 REPEATS = 7
 GOAL_S, IMPORT_GOAL_S = 0.4, 0.3
@@ -29,7 +26,6 @@ CASES = {
     "lad-rllib train --gama 0.9": COMMAND.format(["train", "--gama", "0.9"]),
     "python -c 'import ray'": "import ray",
 }
-RESULT = Path(__file__).parent / "results" / "startup.md"
 
 
 def seconds(statement: str) -> float:
@@ -55,10 +51,9 @@ def main() -> int:
         f"{'reached' if imported < IMPORT_GOAL_S else 'missed'}: the import takes {imported:.3f} s, "
         f"goal {IMPORT_GOAL_S} s",
     ]
-    facts = [f"- {key}: {value}" for key, value in provenance("benchmarks/startup.py", "one thread").items()]
-    text = "\n".join(["# Start of the command line", "", *facts, "", show(rows), "", *verdicts, ""])
-    print(text)
-    RESULT.write_text(text, encoding="utf-8")
+    print(show(rows), *verdicts, sep="\n")
+    about = provenance("one thread")
+    write_page(RESULTS / "startup.md", "Start of the command line", about, show(rows), "\n".join(verdicts))
     return int(slowest >= GOAL_S or imported >= IMPORT_GOAL_S)
 
 
