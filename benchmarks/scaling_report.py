@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.report import show, write_page
 from benchmarks.scaling_points import AXES, Axis, Point
-from lad_rllib.runs.plots_of_cases import pyplot, save
+from lad_rllib.runs.plots import pyplot, save
 
 Row = dict[str, Any]
 
@@ -258,7 +258,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
         _panel(panel, AXES[name], [row for row in rows if row["axis"] == name])
     for panel in panels.flat[len(names) :]:
         panel.set_axis_off()
-    save(figure, path, dpi=130)
+    save(figure, path)
 
 
 def _panel(panel: Any, axis: Axis, rows: Sequence[Row]) -> None:

@@ -26,7 +26,8 @@ from lad_rllib.errors import ConfigurationError
 from lad_rllib.runs.cases import Case, CaseOptions, CaseRuns
 from lad_rllib.runs.options import option
 from lad_rllib.runs.over_seeds import last_episodes
-from lad_rllib.runs.plots_of_cases import draw_ratios, pyplot, save
+from lad_rllib.runs.plots import pyplot, save
+from lad_rllib.runs.plots_of_cases import draw_ratios
 from lad_rllib.runs.tables import markdown_page, markdown_table, mean_sd
 
 WINDOW = 10

@@ -30,7 +30,8 @@ from lad_rllib.runs.cases import CaseOptions, CaseRuns, case_setting, shared_con
 from lad_rllib.runs.evaluate import LOWER_BOUND, bound_row, comparison_table, evaluation_arrivals
 from lad_rllib.runs.options import Count, option
 from lad_rllib.runs.over_seeds import over_seeds
-from lad_rllib.runs.plots_of_cases import draw_ratios, pyplot, save
+from lad_rllib.runs.plots import pyplot, save
+from lad_rllib.runs.plots_of_cases import draw_ratios
 from lad_rllib.runs.tables import markdown_page, markdown_table, mean_sd
 from lad_rllib.scheduling import EpisodeRecord, lower_bound_s, make_heuristic, play
 from lad_rllib.simulator import Arrivals, Setting

@@ -35,7 +35,8 @@ from lad_rllib.runs import cluster as ray_cluster
 from lad_rllib.runs.local_ray import on_loopback
 from lad_rllib.runs.options import Count, RayOptions, StorageOptions, option
 from lad_rllib.runs.output_folder import writable_folder
-from lad_rllib.runs.plots_of_cases import ORACLE_COLOUR, pyplot, save
+from lad_rllib.runs.plots import pyplot, save
+from lad_rllib.runs.plots_of_cases import ORACLE_COLOUR
 from lad_rllib.runs.rows import ResultRows
 from lad_rllib.runs.storage import SharedCopy
 from lad_rllib.runs.tables import markdown_page, markdown_table, mean_sd
@@ -267,7 +268,7 @@ def plot(curves: pd.DataFrame, table: pd.DataFrame, path: Path) -> None:
     bars.barh(order, by_seed.loc[order].mean(axis=1), xerr=by_seed.loc[order].std(axis=1), capsize=3)
     bars.invert_yaxis()
     bars.set(xlabel="mean service delay, mean over seeds ± sd [s]", title="live, same arrivals")
-    save(figure, path, dpi=130)
+    save(figure, path)
 
 
 SMOKE = {"seeds": 1, "episodes": 2, "simulated_episodes": 2, "slots": 4, "max_tasks": 3}

@@ -27,7 +27,7 @@ from lad_rllib.runs import live
 from lad_rllib.runs.contact_sheet import save_contact_sheet
 from lad_rllib.runs.options import Count, FleetOptions, Seed, Steps, StorageOptions, option
 from lad_rllib.runs.output_folder import writable_folder
-from lad_rllib.runs.plots_of_cases import pyplot, save
+from lad_rllib.runs.plots import pyplot, save
 from lad_rllib.runs.served_runs import ServedRuns
 from lad_rllib.runs.storage import SharedCopy
 from lad_rllib.runs.tables import print_table
@@ -167,7 +167,7 @@ def plot(frame: pd.DataFrame, path: Path, fleet: str) -> None:
     parts.set_xlim(right=left.max() * 1.15 or 1.0)
     parts.set(xlabel="mean service delay [s]", title=f"{frame['tasks'].max()} tasks at once")
     parts.legend(ncols=len(PARTS), fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.12), frameon=False)
-    save(figure, path, dpi=130)
+    save(figure, path)
 
 
 main = Program(run, PrototypeOptions, __doc__, {"tasks": [1, 10]})

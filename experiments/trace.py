@@ -31,7 +31,8 @@ from lad_rllib.runs.evaluate import comparison_table, evaluation_arrivals
 from lad_rllib.runs.options import option
 from lad_rllib.runs.over_seeds import over_seeds
 from lad_rllib.runs.over_windows import over_windows, window_table
-from lad_rllib.runs.plots_of_cases import draw_ratios, pyplot, save
+from lad_rllib.runs.plots import pyplot, save
+from lad_rllib.runs.plots_of_cases import draw_ratios
 from lad_rllib.runs.tables import markdown_page, markdown_table, mean_sd
 from lad_rllib.scheduling import make_heuristic, play, possible_heuristics
 from lad_rllib.simulator import Setting

@@ -25,7 +25,7 @@ from lad_rllib.runs.configuration import setting_spec
 from lad_rllib.runs.evaluate import LOWER_BOUND
 from lad_rllib.runs.options import Count, SettingOptions, option
 from lad_rllib.runs.output_folder import writable_folder
-from lad_rllib.runs.plots_of_cases import pyplot, save
+from lad_rllib.runs.plots import pyplot, save
 from lad_rllib.runs.rows import ResultRows
 from lad_rllib.runs.tables import markdown_page, markdown_table, mean_sd
 from lad_rllib.runs.yardsticks import OFFLINE_SEARCH, Budget, Yardsticks, yardstick_progress

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,19 +19,31 @@ _PART_COLOURS = {"upload": "#c9b458", "waiting": "#c1440e", "computing": "#0b6fa
 _SMOOTHING = 5
 
 
+def pyplot() -> Any:
+    """Matplotlib without a screen."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot
+
+
+def save(figure: Any, path: Path, dpi: int = 130) -> None:
+    """Write a figure and free its memory."""
+    figure.tight_layout()
+    figure.savefig(path, dpi=dpi)
+    pyplot().close(figure)
+
+
 def plot_learning_curve(progress: pd.DataFrame, path: Path, title: str, learner: str = "LAD-TS") -> None:
     """Mean delay of each iteration beside the greedy oracle's on the same arrivals, and their ratio.
 
     Thin lines are single iterations, thick ones the mean of the last five. Water-filling and capacity-proportional
     random, which learn nothing, are drawn as well: closeness to the oracle says little without them.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     episodes = progress["episodes"]
-    figure, (delays, ratios) = pyplot.subplots(2, 1, figsize=(8, 7), sharex=True, height_ratios=(3, 2))
+    figure, (delays, ratios) = pyplot().subplots(2, 1, figsize=(8, 7), sharex=True, height_ratios=(3, 2))
     for column, label, colour, style in (
         (names.MEAN_DELAY, learner, _OURS, "-"),
         (names.ORACLE_DELAY, "greedy oracle, same arrivals", _ORACLE, "-"),
@@ -56,20 +68,13 @@ def plot_learning_curve(progress: pd.DataFrame, path: Path, title: str, learner:
     ratios.set_xlabel("episode")
     for axes in (delays, ratios):
         axes.grid(alpha=0.3)
-    figure.tight_layout()
-    figure.savefig(path, dpi=130)
-    pyplot.close(figure)
+    save(figure, path)
 
 
 def plot_comparison(records: Mapping[str, EpisodeRecord], path: Path, title: str) -> None:
     """Delay parts, distribution of the delay, and utilisation of the servers, for several schedulers."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     labels = list(records)
-    figure, (parts, distribution, utilisation) = pyplot.subplots(
+    figure, (parts, distribution, utilisation) = pyplot().subplots(
         3, 1, figsize=(9, 12), height_ratios=(3, 3, 0.35 * len(labels) + 1)
     )
     left = np.zeros(len(labels))
@@ -108,6 +113,4 @@ def plot_comparison(records: Mapping[str, EpisodeRecord], path: Path, title: str
         )
     utilisation.set_xlabel("edge servers by capacity [Gcycle/s]")
     figure.colorbar(image, ax=utilisation, label="utilisation")
-    figure.tight_layout()
-    figure.savefig(path, dpi=130)
-    pyplot.close(figure)
+    save(figure, path)

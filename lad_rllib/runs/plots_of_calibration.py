@@ -7,16 +7,12 @@ from pathlib import Path
 import pandas as pd
 
 from lad_rllib.fleet import Calibration
+from lad_rllib.runs.plots import pyplot, save
 
 
 def plot_calibration(calibration: Calibration, checked: pd.DataFrame | None, path: Path) -> None:
     """Computing delay by steps for each server, with its line; beside it, the schedules live and simulated."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, 1 if checked is None else 2, figsize=(6 if checked is None else 12, 4.5))
+    figure, axes = pyplot().subplots(1, 1 if checked is None else 2, figsize=(6 if checked is None else 12, 4.5))
     lines = axes if checked is None else axes[0]
     for number, (server, fit) in enumerate(zip(calibration.spec.servers, calibration.fits, strict=True)):
         images, color = calibration.images[calibration.images["server"] == server.name], f"C{number}"
@@ -37,6 +33,4 @@ def plot_calibration(calibration: Calibration, checked: pd.DataFrame | None, pat
         axes[1].set_xticks(list(place), checked["schedule"])
         axes[1].set(ylabel="mean service delay [s]", title="the same schedule live and in the simulator")
         axes[1].legend()
-    figure.tight_layout()
-    figure.savefig(path, dpi=130)
-    pyplot.close(figure)
+    save(figure, path)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from lad_rllib import names
 from lad_rllib.runs.over_seeds import ROLLING
+from lad_rllib.runs.plots import pyplot, save
 
 COLOURS = {"lad-ts": "#0b6fa4", "d2sac-ts": "#8e44ad", "sac-ts": "#c9b458", "dqn-ts": "#2f2f2f"}
 ORACLE_COLOUR = "#c1440e"
@@ -19,23 +20,6 @@ YARDSTICK_STYLES = {
     names.WATER_FILLING_DELAY: ("water-filling", "#6aa84f", "--"),
     names.PROPORTIONAL_DELAY: ("capacity-proportional", "#8a8a8a", ":"),
 }
-
-
-def pyplot() -> Any:
-    """Matplotlib without a screen."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    return pyplot
-
-
-def save(figure: Any, path: Path, dpi: int = 120) -> None:
-    """Write a figure and free its memory."""
-    figure.tight_layout()
-    figure.savefig(path, dpi=dpi)
-    pyplot().close(figure)
 
 
 def plot_learning(curves: pd.DataFrame, labels: Mapping[str, str], path: Path, title: str) -> None:
@@ -59,7 +43,7 @@ def plot_learning(curves: pd.DataFrame, labels: Mapping[str, str], path: Path, t
     delays.legend(fontsize=8, ncols=2)
     for axes in (delays, ratios):
         axes.grid(alpha=0.3)
-    save(figure, path, dpi=130)
+    save(figure, path)
 
 
 def _draw_case(axes: Any, curves: pd.DataFrame, column: str, label: str, colour: str | None) -> None:

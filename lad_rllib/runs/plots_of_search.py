@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from lad_rllib.runs.plots import pyplot, save
 from lad_rllib.runs.trial import SCORE
 
 _BEST, _OTHER = "#c1440e", "#0b6fa4"
@@ -27,9 +28,6 @@ def plot_search(trials: pd.DataFrame, episodes: pd.DataFrame, kinds: dict[str, s
     Returns:
         Names of the files.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
     plot_trials(trials, episodes, output / "trials.png")
     files = ["trials.png"]
     done = trials[trials["status"] == "done"]
@@ -40,9 +38,7 @@ def plot_search(trials: pd.DataFrame, episodes: pd.DataFrame, kinds: dict[str, s
 
 def plot_trials(trials: pd.DataFrame, episodes: pd.DataFrame, path: Path) -> None:
     """Every trial's score by episodes: those that were stopped early end; the best one is thick."""
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(9, 5))
+    figure, axes = pyplot().subplots(figsize=(9, 5))
     best = trials["trial"].iloc[0] if len(trials) else None
     for trial, rows in episodes.groupby("trial", sort=False):
         is_best = trial == best
@@ -63,9 +59,7 @@ def plot_trials(trials: pd.DataFrame, episodes: pd.DataFrame, path: Path) -> Non
     axes.set_title(f"{len(trials)} trials")
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.tight_layout()
-    figure.savefig(path, dpi=130)
-    pyplot.close(figure)
+    save(figure, path)
 
 
 def _plot_with_optuna(done: pd.DataFrame, early: pd.DataFrame, kinds: dict[str, str], output: Path) -> list[str]:
@@ -122,12 +116,10 @@ def _at_common_episode(trials: pd.DataFrame, episodes: pd.DataFrame) -> pd.DataF
 
 def _save(path: Path, width: float, height: float) -> None:
     """Save and close Optuna's picture, the last one that was drawn."""
-    from matplotlib import pyplot
-
-    figure = pyplot.gcf()
+    figure = pyplot().gcf()
     figure.set_size_inches(width, height)
     figure.savefig(path, dpi=130, bbox_inches="tight")
-    pyplot.close(figure)
+    pyplot().close(figure)
 
 
 def _distribution(kind: str, values: pd.Series) -> Any:
