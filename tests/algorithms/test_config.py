@@ -6,12 +6,23 @@ import pytest
 import torch
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.connectors.env_to_module import FlattenObservations
+from ray.rllib.core.learner.torch.torch_learner import TorchLearner
+from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.core.rl_module.torch import TorchRLModule
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
 from lad_rllib.algorithms import DQNTSConfig
 from lad_rllib.algorithms.common.learner import clip_by_station
-from lad_rllib.algorithms.lad_ts import PRESETS, LADTSConfig, LADTSTorchRLModule
+from lad_rllib.algorithms.common.policy import FleetPolicy
+from lad_rllib.algorithms.lad_ts import (
+    LADTS,
+    PRESETS,
+    LADTSConfig,
+    LADTSHyperparameters,
+    LADTSTorchLearner,
+    LADTSTorchRLModule,
+)
 from lad_rllib.diffusion import TORCH
 from lad_rllib.envs import FleetVectorEnv, StationMultiAgentEnv
 from lad_rllib.errors import ConfigurationError
@@ -147,6 +158,8 @@ def test_unknown_keys_are_refused():
     for unknown in ("actor_learning_rate", "training", "_no_such_key"):
         with pytest.raises(ConfigurationError, match=f"LAD-TS has no setting '{unknown}'; "):
             LADTSConfig().update_from_dict({unknown: 1})
+    with pytest.raises(ConfigurationError, match="hidden_sizes must be a list of at least 1, .*, got 5"):
+        LADTSConfig.from_dict({"hidden_sizes": 5}).environment(FleetVectorEnv).validate()
     known = {"num_workers": 0, "train_batch_size_per_learner": 32, "framework": "torch"}
     assert LADTSConfig().update_from_dict(known).train_batch_size_per_learner == 32
 
@@ -213,6 +226,12 @@ def test_settings_of_rllib_that_do_not_go_together_with_lad_ts_are_refused():
         "framework must be 'torch', got 'tf2'": lambda c: c.framework("tf2"),
         "one agent": lambda c: c.multi_agent(policies={"p0", "p1"}),
         "FleetEnvRunner": lambda c: c.env_runners(env_runner_cls=SingleAgentEnvRunner),
+        "learner_class must be a LADTSTorchLearner for LAD-TS, got .*OtherLearner": lambda c: c.training(
+            learner_class=type("OtherLearner", (TorchLearner,), {})
+        ),
+        "module_class must be a FleetTorchRLModule for LAD-TS, got .*OtherModule": lambda c: c.rl_module(
+            rl_module_spec=RLModuleSpec(module_class=type("OtherModule", (TorchRLModule,), {}))
+        ),
         "connectors": lambda c: c.env_runners(
             env_to_module_connector=lambda env, spaces, device: FlattenObservations()
         ),
@@ -240,7 +259,67 @@ def test_a_module_given_by_the_user_is_taken():
         assert isinstance(module, WiderModule)
         assert module.model_config["hidden_sizes"] == (5,)
         assert module.model_config["policy_denoising_steps"] == 5
+    assert algo.config.hidden_sizes == (5,)
+    assert algo.config.meaning()["hidden_sizes"] == [5]
     assert np.isfinite(curve(algo, 2)).all()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"hidden_size": 5},
+            "model_config: the networks of LAD-TS have no argument 'hidden_size'; did you mean 'hidden_",
+        ),
+        (DefaultModelConfig(fcnet_hiddens=[8]), "model_config: the networks of LAD-TS have no argument .*hidden_sizes"),
+        ({"hidden_sizes": 5}, "hidden_sizes must be a list of at least 1"),
+    ],
+)
+def test_arguments_that_the_networks_do_not_have_are_refused(given, message):
+    with pytest.raises(ConfigurationError, match=message):
+        small_config().rl_module(model_config=given).validate()
+
+
+class CountingLearner(LADTSTorchLearner):
+    """A user's own learner."""
+
+    updates = 0
+
+    def update_networks(self, *arguments):
+        self.updates += 1
+        return super().update_networks(*arguments)
+
+
+@built
+def test_a_learner_given_by_the_user_is_taken():
+    algo = small_config(learner_class=CountingLearner).build_algo()
+    curve(algo, 2)
+    assert algo.learner_group._learner.updates > 0
+
+
+class ScaledHyperparameters(LADTSHyperparameters):
+    scale: float = 1.0
+    """A setting of a user's own."""
+
+
+class ScaledConfig(LADTSConfig):
+    """A user's own configuration of LAD-TS."""
+
+    hyperparameters = ScaledHyperparameters
+
+
+@built
+def test_a_configuration_with_settings_of_the_users_own_trains_and_is_restored(tmp_path):
+    config = ScaledConfig().environment(FleetVectorEnv, env_config={"setting": "small"}).training(scale=2.0)
+    algo = config.debugging(seed=3).build_algo()
+    curve(algo, 1)
+    checkpoint = algo.save_to_path(str(tmp_path / "checkpoint"))
+    restored = LADTS.from_checkpoint(checkpoint)
+    assert isinstance(restored.config, ScaledConfig) and restored.config.scale == 2.0
+    assert curve(restored, 2) == curve(algo, 2)
+    # LAD-TS, under whose name it would be read, does not have that setting.
+    with pytest.raises(ConfigurationError, match="no policy/"):
+        FleetPolicy.from_checkpoint(checkpoint)
 
 
 class OwnEnv(gym.Env):

@@ -67,7 +67,8 @@ class FleetAlgorithm(Algorithm):
     def setup(self, config: FleetConfig) -> None:
         """Build runners and learners."""
         torch.set_num_threads(config.torch_threads)
-        settings = {key: value for key, value in config.to_dict().items() if key != "class"}  # which from_state() adds
+        known = vars(self.get_default_config())  # a configuration's subclass may have settings of its own
+        settings = {key: value for key, value in config.to_dict().items() if key in known}
         require_room(self.default_resource_request(settings).bundles[1:])  # the first is this process
         self.learning_state: dict[str, Stateful] = {}
         super().setup(config)

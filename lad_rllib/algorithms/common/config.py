@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.tune.search.variant_generator import parse_spec_vars
 
 from lad_rllib.algorithms.common.environment import check_environment
 from lad_rllib.algorithms.common.hyperparameters import (
@@ -19,14 +20,12 @@ from lad_rllib.algorithms.common.hyperparameters import (
     marked,
 )
 from lad_rllib.algorithms.common.meaning import QUEUE_UNIT, meaning
+from lad_rllib.algorithms.common.rl_module import FleetTorchRLModule
 from lad_rllib.algorithms.common.rllib_keys import check_given, check_unused
-from lad_rllib.declared import check_some, declared, shown, suggestion
+from lad_rllib.declared import check_some, declared, plain, shown, suggestion
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.kernels import make_backend
 from lad_rllib.simulator.sizes import Learner
-
-if TYPE_CHECKING:
-    from lad_rllib.algorithms.common.rl_module import FleetTorchRLModule
 
 _OF_RLLIB = frozenset(inspect.signature(AlgorithmConfig.training).parameters) - {"self"}
 """What RLlib's own ``training()`` takes; what would do nothing here is refused with what does its job."""
@@ -80,14 +79,15 @@ class FleetConfig(AlgorithmConfig):
         self.simple_optimizer = False  # or else RLlib sets it when it validates
 
     def _set(self, key: str, value: Any) -> None:
-        setattr(self, key, tuple(value) if key == "hidden_sizes" else value)
+        value = plain(value)
+        setattr(self, key, tuple(value) if key == "hidden_sizes" and isinstance(value, list) else value)
 
     # -- Setting values -------------------------------------------------------------------------------------------
 
     def training(self, **settings: Any) -> Self:
         """Set hyperparameters, see :attr:`hyperparameters`, or RLlib's own training settings.
 
-        A preset sets its group first; values beside it win.
+        A preset sets its group first; values beside it win. Search spaces of Ray Tune are checked once drawn from.
 
         Raises:
             ConfigurationError: for an unknown key, a value out of bounds, or a key of RLlib's that does nothing here.
@@ -97,7 +97,9 @@ class FleetConfig(AlgorithmConfig):
         for key in given.keys() - _OF_RLLIB:
             raise self._unknown(key)
         check_given(given)
-        check_some(self.hyperparameters, own)
+        _, domains, grids = parse_spec_vars(own)
+        searched = {path[0] for path, _ in (*domains, *grids)} - {"preset"}  # whose group is set here
+        check_some(self.hyperparameters, {key: value for key, value in own.items() if key not in searched})
         super().training(**given)
         for key, value in {**self.presets.get(own.get("preset", ""), {}), **own}.items():
             self._set(key, value)
@@ -186,6 +188,7 @@ class FleetConfig(AlgorithmConfig):
             ConfigurationError: names the value and what would be valid.
         """
         self._check_process()
+        self._take_model_config()
         values = declared(self.hyperparameters, {key: getattr(self, key) for key in self.hyperparameters.model_fields})
         for key, value in values:
             self._set(key, value)
@@ -209,12 +212,24 @@ class FleetConfig(AlgorithmConfig):
         check(mode == "vector_entry_point", "gym_env_vectorize_mode", mode, "'vector_entry_point'")
         if self.is_multi_agent:
             raise ConfigurationError(f"{self.title} takes the whole fleet as one agent; leave multi_agent() out")
-        runner, wanted = self.env_runner_cls, self.default_env_runner_class()
-        if not (isinstance(runner, type) and issubclass(runner, wanted)):
-            raise ConfigurationError(
-                f"{self.title} needs a runner that keeps its latent memory: env_runner_cls must be a "
-                f"{wanted.__name__}, got {runner}"
-            )
+        for key, part, base in (
+            ("env_runner_cls", self.env_runner_cls, self.default_env_runner_class()),
+            ("learner_class", self.learner_class, self.get_default_learner_class()),
+            ("module_class", self.get_rl_module_spec().module_class, FleetTorchRLModule),
+        ):
+            check(isinstance(part, type) and issubclass(part, base), key, part, f"a {base.__name__} for {self.title}")
+
+    def _take_model_config(self) -> None:
+        """Take the networks' arguments that ``rl_module(model_config=...)`` gives: they win over ``training()``."""
+        spec, arguments = self.get_rl_module_spec(), marked(self.hyperparameters, NETWORK)
+        if spec.module_class is self.module_class:
+            for key in sorted(spec.model_config.keys() - {*arguments, "seed"}):
+                raise ConfigurationError(
+                    f"model_config: the networks of {self.title} have no argument {shown(key)}; "
+                    f"{suggestion(key, arguments)}"
+                )
+        for key in arguments:
+            self._set(key, spec.model_config[key])
 
 
 def check(is_valid: bool, key: str, value: Any, valid: str) -> None:

@@ -129,7 +129,9 @@ class SavedPolicy:
 
 
 def write_policy(algorithm: Any, path: str, filesystem: Any = None) -> None:
-    """Write the policy of an algorithm into a checkpoint; networks of a user's own class have no such form.
+    """Write the policy of an algorithm into a checkpoint.
+
+    Networks or hyperparameters of a user's own class have no such form, unless :data:`CONFIGS` has that algorithm.
 
     Args:
         algorithm: A :class:`FleetAlgorithm`.
@@ -137,8 +139,11 @@ def write_policy(algorithm: Any, path: str, filesystem: Any = None) -> None:
         filesystem: pyarrow's filesystem of the path, if it is not in the path.
     """
     spec = algorithm.config.get_multi_rl_module_spec(spaces=algorithm.spaces).rl_module_specs[DEFAULT_MODULE_ID]
-    name, networks = algorithm.config.name, getattr(spec.module_class, "networks_class", None)
-    if name not in CONFIGS or networks is not CONFIGS[name].module_class.networks_class:
+    name = algorithm.config.name
+    if name not in CONFIGS:
+        return
+    known, own = CONFIGS[name], (spec.module_class.networks_class, algorithm.config.hyperparameters)
+    if own != (known.module_class.networks_class, known.hyperparameters):
         return
     learner = algorithm.learner_group.get_state(components=f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}")
     weights = learner[COMPONENT_LEARNER][COMPONENT_RL_MODULE][DEFAULT_MODULE_ID]

@@ -157,7 +157,7 @@ def is_known(key: str) -> bool:
 
 def is_deprecated(key: str) -> bool:
     """Whether RLlib keeps the key only to say that it is gone."""
-    default = getattr(_DEFAULTS, key, None)
+    default = vars(_DEFAULTS).get(key)
     return key == "replay_sequence_length" or (type(default) is int and default == DEPRECATED_VALUE)
 
 
