@@ -88,10 +88,7 @@ def calibrate(
         ConfigurationError: for fewer than three step counts, or held-out ones that are among them.
         EdgeError: if an image fails.
     """
-    if len(set(step_counts)) < MIN_STEP_COUNTS:
-        raise ConfigurationError(f"at least {MIN_STEP_COUNTS} step counts are needed, got {list(step_counts)}")
-    if both := sorted(set(step_counts) & set(held_out)):
-        raise ConfigurationError(f"step counts {both} are both to fit to and held out; choose others to hold out")
+    check_step_counts(step_counts, held_out)
     order = [*step_counts, *held_out] * repeats
     total, done, lock = len(order) * len(fleet.servers), 0, threading.Lock()
 
@@ -116,6 +113,14 @@ def calibrate(
         columns=["server", "denoising_steps", "held_out", "computing_s", "download_s"],
     )
     return calibration_of_images(fleet.spec, images, typical_steps)
+
+
+def check_step_counts(step_counts: Sequence[int], held_out: Sequence[int]) -> None:
+    """Refuse step counts that no line can be fitted to, or that are held out as well; see :func:`calibrate`."""
+    if len(set(step_counts)) < MIN_STEP_COUNTS:
+        raise ConfigurationError(f"at least {MIN_STEP_COUNTS} step counts are needed, got {list(step_counts)}")
+    if both := sorted(set(step_counts) & set(held_out)):
+        raise ConfigurationError(f"step counts {both} are both to fit to and held out; choose others to hold out")
 
 
 def calibration_of_images(spec: FleetSpec, images: pd.DataFrame, typical_steps: float = 14.5) -> Calibration:

@@ -12,8 +12,10 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from lad_rllib.envs.episodes import read_setting
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import Calibration, Fleet, calibrate, calibration_of_images, compare_schedules
+from lad_rllib.fleet.calibration import check_step_counts
 from lad_rllib.runs import live, plots_of_calibration
 from lad_rllib.runs.options import CalibrateOptions
 from lad_rllib.runs.output_folder import writable_folder
@@ -49,8 +51,7 @@ def calibrate_fleet(options: CalibrateOptions, say: Callable[[str], None] = lamb
     Raises:
         ConfigurationError: for options that contradict one another, and for images that fit no line.
     """
-    if options.load is not None and options.slot_seconds is not None:
-        raise ConfigurationError("--load and --slot-seconds contradict each other; give one of them")
+    _check(options)
     output = writable_folder(options.output)
     copy = SharedCopy(output, options.storage_path)
     if options.resume:
@@ -72,6 +73,15 @@ def calibrate_fleet(options: CalibrateOptions, say: Callable[[str], None] = lamb
     plots_of_calibration.plot_calibration(calibration, compared, output / "calibration.png")
     copy.push()
     return CalibratedFleet(output, calibration, compared)
+
+
+def _check(options: CalibrateOptions) -> None:
+    """Refuse before anything is measured what makes no fit or no setting, whatever the fleet is like."""
+    if options.load is not None and options.slot_seconds is not None:
+        raise ConfigurationError("--load and --slot-seconds contradict each other; give one of them")
+    check_step_counts(options.step_counts, options.held_out)
+    arrivals = {"attributes": "per_task", "max_tasks": options.max_tasks, "denoising_steps": options.steps}
+    read_setting({"preset": "paper", "slots": options.slots, "slot_s": options.slot_seconds, "arrivals": arrivals})
 
 
 def _calibration(fleet: Fleet, measured: Path, options: CalibrateOptions) -> Calibration:

@@ -364,14 +364,16 @@ class CalibrateOptions(StorageOptions, FleetOptions):
 
     title = "calibration"
 
-    step_counts: Annotated[list[int], Field(min_length=1)] = option([2, 8, 14, 20], "steps to fit to", "N")
-    held_out: Annotated[list[int], Field(min_length=1)] = option([5, 11, 17], "steps to test the fit on", "N")
+    step_counts: Annotated[list[Count], Field(min_length=1)] = option([2, 8, 14, 20], "steps to fit to", "N")
+    held_out: Annotated[list[Count], Field(min_length=1)] = option([5, 11, 17], "steps to test the fit on", "N")
     repeats: Count = option(3, "images for each number of steps and server")
     name: str | None = option(None, "name of the setting (default: the fleet's)")
     steps: Steps = option([10, 19], "denoising steps of the setting's tasks", ("LOW", "HIGH"))
     slots: Count = option(60, "slots of an episode")
     max_tasks: int = option(10, "most tasks of a station in a slot")
-    load: float | None = option(None, "work that arrives over what the servers can do (1.2)")
+    load: Annotated[float, Field(gt=0)] | None = option(
+        None, "work that arrives over what the servers can do (1.2)", "X"
+    )
     slot_seconds: float | None = option(None, "length of a slot in the fleet's time, instead of --load", "S")
     no_check: bool = option(False, "leave the comparison with live runs out")
     check_slots: Count = option(20, "slots of each live run")

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from lad_rllib.cli import main
+from lad_rllib.fleet import Fleet
 from tests.envs.live_fleets import FLEET
 
 QUICK = ["--in-process", "--step-counts", "2", "4", "6", "--held-out", "3", "--repeats", "1", "--steps", "3", "5"]
@@ -37,17 +38,23 @@ def test_it_leaves_a_setting_that_trains_and_tables_and_a_picture(fleet_file, tm
     ("arguments", "message"),
     [
         (["--step-counts", "1", "2"], "at least 3 step counts are needed"),
-        (["--load", "0"], "load must be positive"),
+        (["--step-counts", "0", "2", "4"], "--step-counts[0] must be a whole number of at least 1, got 0"),
+        (["--load", "0"], "--load must be a number above 0, got 0.0"),
+        (["--slot-seconds", "-1"], "slot_s must be a number above 0"),
+        (["--max-tasks", "0"], "arrivals.max_tasks must be a whole number of at least 1"),
+        (["--steps", "19", "10"], "denoising_steps"),
+        (["--slots", "1"], "an episode needs at least 2 slots"),
         (["--shared-fleet"], "--shared-fleet and --in-process contradict each other"),
         (["--repeats", "0"], "--repeats must be a whole number of at least 1, got 0"),
         (["--load", "1", "--slot-seconds", "2"], "--load and --slot-seconds contradict each other"),
     ],
 )
-def test_mistakes_are_one_line_and_leave_nothing(fleet_file, tmp_path, capsys, arguments, message):
+def test_mistakes_are_one_line_before_anything_starts(fleet_file, tmp_path, capsys, monkeypatch, arguments, message):
+    monkeypatch.setattr(Fleet, "start", lambda *_, **__: pytest.fail("a fleet was started"))
     assert main(["fleet", "calibrate", "--fleet", fleet_file, "--output", str(tmp_path / "o"), *QUICK, *arguments]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert message in error
-    assert not (tmp_path / "o" / "setting.yaml").exists()
+    assert not (tmp_path / "o").exists()
 
 
 def test_json_is_a_row_for_each_server_alone_on_standard_output(fleet_file, tmp_path, capsys):
