@@ -56,14 +56,14 @@ class Registry(Generic[Part]):
         self._imported: dict[EntryPoint, Part] = {}
 
     def register(self, name: str) -> Callable[[Registered], Registered]:
-        """Decorate a part to give it a name.
+        """Decorate a part to give it a name; a class that was defined again, as in a notebook, takes its own place.
 
         Raises:
             ConfigurationError: if the name is taken, or the part is not of the registry's base class.
         """
 
         def add(part: Registered) -> Registered:
-            if name in self._own or self._registered.get(name, part) is not part:
+            if name in self._own or not _is_same(part, self._registered.get(name, part)):
                 raise ConfigurationError(f"{self.kind} {name!r} exists already; choose another name")
             self._registered[name] = self._checked(name, part)
             return part
@@ -138,6 +138,16 @@ def _of_group(group: str) -> EntryPoints:
 def _entry_points(_path: tuple[str, ...]) -> Any:
     """Entry points of all packages on this path, which are read once; Python 3.11 and 3.12 give other types."""
     return entry_points()
+
+
+def _is_same(part: Any, other: Any) -> bool:
+    """Whether two parts are one, or one class that was defined twice."""
+    both_classes = isinstance(part, type) and isinstance(other, type)
+    return part is other or (both_classes and _place(part) == _place(other))
+
+
+def _place(part: type) -> tuple[str, str]:
+    return part.__module__, part.__qualname__
 
 
 def _package(point: EntryPoint) -> str:

@@ -80,6 +80,14 @@ def test_two_packages_with_one_name_are_named_only_when_that_name_is_asked_for(i
         shapes["square"]
 
 
+def test_a_class_that_is_defined_again_replaces_its_former_self():
+    shapes, name = Registry("shape", GROUP, base=Shape), {"__module__": "notebook", "__qualname__": "Cell"}
+    first, again = (type("Cell", (Shape,), dict(name)) for _ in range(2))
+    shapes.register("cell")(first)
+    shapes.register("cell")(again)
+    assert shapes["cell"] is again and list(shapes) == ["cell"]
+
+
 def test_a_name_is_registered_once():
     shapes = Registry("shape", GROUP, own={"test": f"{__name__}:Shape"}, base=Shape)
     shapes.register("square")(Shape)
