@@ -108,6 +108,18 @@ def test_population_based_training_takes_over_another_trials_weights(ray_cluster
 
 
 @pytest.mark.cluster
+def test_a_configuration_may_hold_search_spaces(ray_cluster, tmp_path):
+    config = small_config(gamma=tune.grid_search([0.5, 0.9]), hidden_sizes=tune.choice([[7]]))
+    results = fit(LADTS, config, tmp_path, {"training_iteration": 2})
+    assert not results.errors
+    assert [result.config["gamma"] for result in results] == [0.5, 0.9]
+    by_hand = [curve(small_config(gamma=gamma, hidden_sizes=[7]).build_algo(), 2) for gamma in (0.5, 0.9)]
+    assert [delays(result) for result in results] == by_hand
+    with pytest.raises(ConfigurationError, match="must be a "):
+        config.validate()
+
+
+@pytest.mark.cluster
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
