@@ -294,7 +294,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--tasks", type=int, default=3000, help="tasks for each figure of throughput (default: 3000)")
     parser.add_argument("--repeats", type=int, default=1000, help="tasks for each figure of latency (default: 1000)")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder for the results")
-    parser.add_argument("--smoke", action="store_true", help="only try that it runs; its figures say nothing")
+    parser.add_argument("--smoke", action="store_true", help="does it run? ignore its figures")
     options = parser.parse_args(argv)
     if options.smoke:
         options.servers, options.tasks, options.repeats = [2], 40, 10

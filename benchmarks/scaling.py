@@ -26,7 +26,7 @@ from benchmarks.scaling_points import AXES, Point, points_of
 from benchmarks.scaling_report import Report, Run, not_run, row_of, table_row
 
 SMOKE_SLOTS = 25
-SMOKE_METHOD = "A smoke run on a small network (3 stations, 3 servers): it shows that it runs, figures mean nothing."
+SMOKE_METHOD = "A smoke run on a small network (3 stations, 3 servers): it shows that it runs; ignore its figures."
 
 
 class Training:

@@ -30,8 +30,8 @@ TABLE = (
 )
 """Columns of the table that is printed."""
 
-LEAST_REPEATS = 3
-"""Repeats without which a spread says nothing."""
+MIN_REPEATS = 3
+"""With fewer repeats a spread says nothing."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def reading(rows: Sequence[Row], cores: int) -> str:
 
 def verdict(row: Row) -> str:
     """Whether a point is faster than the base line, as far as its repeats tell."""
-    if row["repeats"] < LEAST_REPEATS:
+    if row["repeats"] < MIN_REPEATS:
         return "too few repeats to tell"
     if row["speed_up_min"] > 1:
         return "faster"

@@ -302,7 +302,7 @@ def main(argv: list[str] | None = None) -> int:
         "--episodes", type=int, default=3, help="episodes of (b) and (c), slots of (a), in a round (default: 3)"
     )
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder for the results")
-    parser.add_argument("--quick", action="store_true", help="see that it runs: figures mean nothing, (d) is left out")
+    parser.add_argument("--quick", action="store_true", help="does it run? ignore its figures; (d) is left out")
     parser.add_argument("--case", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     warnings.filterwarnings("ignore")

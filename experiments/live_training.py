@@ -32,7 +32,7 @@ from lad_rllib.cli.program import Program
 from lad_rllib.envs import FleetVectorEnv, LiveFleetVectorEnv, YardstickCallback
 from lad_rllib.fleet import Fleet, FleetModel, FleetSpec, calibrate, load_fleet
 from lad_rllib.runs import cluster as ray_cluster
-from lad_rllib.runs.local_ray import on_loopback
+from lad_rllib.runs.local_nodes import local_nodes
 from lad_rllib.runs.options import Count, RayOptions, StorageOptions, option
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.plots import pyplot, save
@@ -135,21 +135,9 @@ def cluster(options: LiveTrainingOptions, spec: FleetSpec) -> Iterator[None]:
         ray_cluster.start_ray(options, num_cpus=0)
         yield
         return
-    from ray.cluster_utils import Cluster
-
-    small = {"object_store_memory": 150_000_000}
-    own = Cluster()
     cpus = 2 + int(sum(server.num_cpus for server in spec.servers))
-    try:
-        with on_loopback():
-            own.add_node(num_cpus=0, include_dashboard=False, **small)  # the head
-            for _ in range(options.num_env_runners):
-                own.add_node(num_cpus=cpus, resources={RUNNER: 1}, **small)
-            ray.init(address=own.address, log_to_driver=False, logging_level="ERROR")
+    with local_nodes(options.num_env_runners, cpus, RUNNER):
         yield
-    finally:
-        ray.shutdown()
-        own.shutdown()
 
 
 def algorithm_config(setting: Setting, seed: int) -> LADTSConfig:

@@ -22,7 +22,7 @@ PICTURE_SIZE = 32
 TRAINING_DIGITS = 1500  # of 1797; the rest is held out
 _SPLIT_SEED = 0
 _CONTRAST = 1.6  # enlarging 8x8 pixels blurs the strokes
-_ROTATION_DEG, _SHIFT, _SMALLEST = 12.0, 0.08, 0.85
+_MAX_ROTATION_DEG, _MAX_SHIFT, _MIN_SIZE = 12.0, 0.08, 0.85
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Digits:
 
 
 def load_digits() -> tuple[Digits, Digits]:
-    """Digits to train on, and held-out ones; needs scikit-learn, which brings the scans along (no download).
+    """Digits to train on, and held-out ones; needs scikit-learn, which contains the scans (no download).
 
     Source: E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI, doi:10.24432/C50P49, CC BY 4.0.
     """
@@ -73,9 +73,9 @@ def draw(ink: torch.Tensor, colours: torch.Tensor, rng: torch.Generator) -> torc
     def uniform(low: float, high: float) -> torch.Tensor:
         return low + (high - low) * torch.rand(count, generator=rng)
 
-    angle = uniform(-math.radians(_ROTATION_DEG), math.radians(_ROTATION_DEG))
-    stretch = 1 / uniform(_SMALLEST, 1.0)
-    right, down = uniform(-_SHIFT, _SHIFT), uniform(-_SHIFT, _SHIFT)
+    angle = uniform(-math.radians(_MAX_ROTATION_DEG), math.radians(_MAX_ROTATION_DEG))
+    stretch = 1 / uniform(_MIN_SIZE, 1.0)
+    right, down = uniform(-_MAX_SHIFT, _MAX_SHIFT), uniform(-_MAX_SHIFT, _MAX_SHIFT)
     sine, cosine = stretch * angle.sin(), stretch * angle.cos()
     affine = torch.stack([cosine, -sine, right, sine, cosine, down], dim=1).view(count, 2, 3)
     moved = grid_sample(large, affine_grid(affine, list(large.shape), align_corners=False), align_corners=False)

@@ -134,7 +134,7 @@ class CaseRuns:
         return self.options.episodes if case.episodes is None else case.episodes
 
     def _estimated_s(self, cases: Any) -> float:
-        """CPU time of runs, as far as it can be told from their sizes [s]."""
+        """CPU time of runs, estimated from their sizes [s]."""
         base = build_setting({"preset": "paper"})
         total = 0.0
         for case in cases:

@@ -52,7 +52,7 @@ def test_time_over_linear_of_a_size_is_the_time_ratio_over_the_size_ratio():
     assert row["efficiency"] == pytest.approx(1 / 0.6)
 
 
-def test_two_learners_with_twice_the_transitions_are_judged_by_transitions_per_second():
+def test_two_learners_with_twice_the_transitions_are_compared_by_transitions_per_second():
     shared, own = points_of("learners", BASE)[1:]
     assert (shared.batch, own.batch) == (64, 128)
     assert row_of(shared, of(1.0), of(1.0, 1.0))["efficiency"] == 0.5
@@ -158,6 +158,6 @@ def test_the_smoke_run_measures_and_writes_all_files(ray_cluster, monkeypatch, t
         assert row["command"] and row["commit"] and row["machine"] and row["versions"]
     assert rows[3]["status"] == "not run: no GPU" and rows[3]["speed_up"] == ""
     text = (tmp_path / "scaling.md").read_text()
-    assert "figures mean nothing" in text and "not run: no GPU" in text and "What is held constant" in text
+    assert "ignore its figures" in text and "not run: no GPU" in text and "What is held constant" in text
     assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
     assert "scaling.png" in capsys.readouterr().out
