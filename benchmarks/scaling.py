@@ -10,7 +10,6 @@ least and greatest in brackets.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import logging
 import os
@@ -18,15 +17,33 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
 
 from benchmarks.report import RESULTS, provenance, show
 from benchmarks.scaling_points import AXES, Point, points_of
 from benchmarks.scaling_report import Report, Run, not_run, row_of, table_row
+from lad_rllib.cli.program import Program
+from lad_rllib.runs.options import Count, RayOptions, option
 
 SMOKE_SLOTS = 25
 SMOKE_METHOD = "A smoke run on a small network (3 stations, 3 servers): it shows that it runs; ignore its figures."
+
+
+class ScalingOptions(RayOptions):
+    """What is measured."""
+
+    command: ClassVar[str] = "scaling"
+    title = "measurements"
+
+    axes: Annotated[list[Literal[tuple(AXES)]], Field(min_length=1)] = option(  # type: ignore[valid-type]
+        list(AXES), "what to change"
+    )
+    episodes: Count = option(2, "episodes of one measurement", "N")
+    repeats: Count = option(5, "measurements of each point", "N")
+    small: bool = option(False, "a network of 3 stations and 3 servers, and short episodes")
+    output: str = option(str(RESULTS), "output folder", "DIR")
 
 
 class Training:
@@ -127,31 +144,30 @@ def has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
-def run(parsed: argparse.Namespace) -> int:
+def run(options: ScalingOptions) -> int:
     """Measure all points of the wanted axes; returns the exit status."""
     import ray
     import torch
 
     from lad_rllib.runs import cluster
-    from lad_rllib.runs.options import check_at_least
     from lad_rllib.runs.output_folder import writable_folder
 
-    check_at_least(1, parsed, "episodes", "repeats")
-    folder = writable_folder(parsed.output)
+    warnings.filterwarnings("ignore")
+    folder = writable_folder(options.output)
     torch.set_num_threads(1)
-    base, slots = (Point(stations=3, servers=3), SMOKE_SLOTS) if parsed.smoke else (Point(), 60)
-    points = [point for axis in parsed.axes for point in points_of(axis, base, smoke=parsed.smoke)]
+    base, slots = (Point(stations=3, servers=3), SMOKE_SLOTS) if options.small else (Point(), 60)
+    points = [point for axis in options.axes for point in points_of(axis, base, smoke=options.small)]
     cluster.start_ray(
-        parsed, num_cpus=1 + max(point.env_runners + point.learners for point in points), num_gpus=int(has_gpu())
+        options, num_cpus=1 + max(point.env_runners + point.learners for point in points), num_gpus=int(has_gpu())
     )
     cores = os.cpu_count() or 1
     about = provenance(f"{cores} cores")
-    method = SMOKE_METHOD if parsed.smoke else (__doc__ or "").partition("\n\n")[2].strip()
+    method = SMOKE_METHOD if options.small else (__doc__ or "").partition("\n\n")[2].strip()
     report = Report(folder, about, method, cores)
     with training(base, slots) as base_training, report:
         for point in points:
             reason = reason_not_to_run(point, ray.cluster_resources())
-            measured = (base_training, point, slots, parsed.repeats, parsed.episodes)
+            measured = (base_training, point, slots, options.repeats, options.episodes)
             row = not_run(point, reason) if reason else measure(*measured)
             report.add(row)
             table = show([table_row(row)]).splitlines()
@@ -160,24 +176,8 @@ def run(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run from the command line."""
-    from lad_rllib.cli.flags import add_options, add_smoke
-    from lad_rllib.runs.command import run_command
-    from lad_rllib.runs.options import RayOptions
-
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--axes", nargs="+", choices=AXES, default=list(AXES), help="what to change (default: all)")
-    parser.add_argument("--episodes", type=int, default=2, help="episodes of one measurement (default: 2)")
-    parser.add_argument("--repeats", type=int, default=5, help="measurements of each point (default: 5)")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="folder for the results")
-    add_options(parser, RayOptions)
-    add_smoke(parser, episodes=1, repeats=1)
-    parsed = parser.parse_args(argv)
-    parsed.command = "scaling"
-    warnings.filterwarnings("ignore")
-    return run_command(run, parsed)
-
+SMOKE = {"small": True, "episodes": 1, "repeats": 1}
+main = Program(run, ScalingOptions, __doc__, SMOKE)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -25,7 +25,7 @@ from lad_rllib.fleet import FleetSpec, load_fleet
 from lad_rllib.names import HEURISTICS, POLICY
 from lad_rllib.runs import live
 from lad_rllib.runs.contact_sheet import save_contact_sheet
-from lad_rllib.runs.options import Count, FleetOptions, Seed, Steps, StorageOptions, option
+from lad_rllib.runs.options import Count, FleetOptions, Pair, Seed, StorageOptions, option
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.plots import pyplot, save
 from lad_rllib.runs.served_runs import ServedRuns
@@ -57,7 +57,7 @@ class PrototypeOptions(FleetOptions, StorageOptions):
     )
     tasks: list[Count] = option(list(TASKS), "numbers of tasks", "N")
     prompts: str | None = option(None, "one prompt per line (default: a list in the package)", "FILE")
-    steps: Steps = option([10, 19], "denoising steps", ("LOW", "HIGH"))
+    steps: Pair = option([10, 19], "denoising steps", ("LOW", "HIGH"))
     seed: Seed = option(0, "seed of stations, steps and decisions")
     keep_images: bool = option(False, "keep every image, in images/SCHEDULER-N/")
     output: str = option("results/prototype", "output folder", "DIR")

@@ -31,7 +31,9 @@ def add_options(parser: argparse.ArgumentParser, options: type[Options], **smoke
         section = sections.setdefault(title, parser.add_argument_group(title))
         section.add_argument(*_words(name, field), **_argument(name, field))
     if smoke:
-        add_smoke(parser, **smoke)
+        same = ", ".join(_meaning(name, value) for name, value in smoke.items())
+        text = f"does it run? The same as {same}, where they are not given"
+        parser.add_argument("--smoke", action="store_const", const=smoke, default={}, help=text)
 
 
 def read(options: type[Group], parsed: argparse.Namespace) -> Group:
@@ -41,6 +43,8 @@ def read(options: type[Group], parsed: argparse.Namespace) -> Group:
         ConfigurationError: names the first flag that does not fit, its value, and what is valid.
     """
     values = {name: getattr(parsed, name) for name in options.model_fields if hasattr(parsed, name)}
+    given = getattr(parsed, GIVEN, values.keys()) & options.model_fields.keys()
+    values |= {name: value for name, value in getattr(parsed, "smoke", {}).items() if name not in given}
     try:
         checked = declared(options, values)
     except ConfigurationError as error:
@@ -50,7 +54,6 @@ def read(options: type[Group], parsed: argparse.Namespace) -> Group:
             raise
         problem = problem.replace(" or null, got ", ", got ")  # a flag is left out instead
         raise ConfigurationError(f"{flag(field)}{bracket}{index} {problem}") from None
-    given = getattr(parsed, GIVEN, values.keys()) & options.model_fields.keys()
     return options.model_construct(_fields_set=set(given), **dict(checked))
 
 
@@ -129,23 +132,8 @@ def _extra(field: FieldInfo) -> Mapping[str, Any]:
     return extra if isinstance(extra, dict) else {}
 
 
-def add_smoke(parser: argparse.ArgumentParser, **values: Any) -> None:
-    """``--smoke``: small values for options that the user has not given.
-
-    Args:
-        parser: The parser that has the options already.
-        values: Option (as in the namespace) and value.
-    """
-
-    class Smoke(argparse.Action):
-        def __call__(self, parser: Any, namespace: Any, *_: Any) -> None:
-            setattr(namespace, self.dest, True)
-            for name, value in values.items():
-                if getattr(namespace, name) == parser.get_default(name):
-                    setattr(namespace, name, value)
-
-    told = ", ".join(f"{flag(name)} {_shown(value)}" for name, value in values.items())
-    parser.add_argument("--smoke", action=Smoke, nargs=0, default=False, help=f"does it run? The same as {told}")
+def _meaning(name: str, value: Any) -> str:
+    return flag(name) if value is True else f"{flag(name)} {_shown(value)}"
 
 
 def _shown(value: Any) -> str:

@@ -12,7 +12,6 @@ from pydantic import Field
 
 from lad_rllib import names
 from lad_rllib.declared import Declared
-from lad_rllib.errors import ConfigurationError
 from lad_rllib.plugins import installed
 
 ALGORITHMS = (*names.ALGORITHMS, *installed("lad_rllib.algorithms"))
@@ -22,11 +21,12 @@ MAX_SEED = 2**32 - 1
 MAX_CONFIRM_SEEDS = 1000
 
 Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Part = Annotated[list[float], Field(min_length=2, max_length=2)]
 """Part of a request log, as two fractions."""
-Steps = Annotated[list[int], Field(min_length=2, max_length=2)]
-"""Least and greatest number of denoising steps."""
+Pair = Annotated[list[int], Field(min_length=2, max_length=2)]
+Positive = Annotated[float, Field(gt=0)]
 
 
 class Options(Declared):
@@ -122,14 +122,13 @@ class RayOptions(Options):
         "'ray job submit' sets; else Ray starts here)",
         "ADDR",
     )
-    wait_nodes: int = option(
+    wait_nodes: Natural = option(
         0,
         "begin when the cluster has so many nodes, the head among them; 'ray up' returns before workers have joined "
         "(0: do not wait)",
         "N",
-        ge=0,
     )
-    wait_timeout: float = option(300.0, "longest wait for --wait-nodes [s]", "S")
+    wait_timeout: Annotated[float, Field(ge=0)] = option(300.0, "longest wait for --wait-nodes [s]", "S")
 
 
 class StorageOptions(Options):
@@ -150,12 +149,12 @@ class ScaleOptions(StorageOptions, RayOptions):
 
     title = "scale and cluster"
 
-    num_env_runners: Annotated[int, Field(ge=0)] = option(0, "remote environment runners", "N")
+    num_env_runners: Natural = option(0, "remote environment runners", "N")
     rollout_fragment_length: Count | None = option(
         None, "slots between two sets of weights for the runners (local runner: 1; remote ones: an episode)", "N"
     )
     num_envs_per_env_runner: Count = option(1, "episodes in lockstep", "N")
-    num_learners: Annotated[int, Field(ge=0)] = option(0, "remote learners", "N")
+    num_learners: Natural = option(0, "remote learners", "N")
     device: Literal["auto", "cpu", "cuda"] = option(
         "auto", "where the learner computes; auto is the CPU, which is faster for networks this small"
     )
@@ -196,15 +195,6 @@ class LearningOptions(Options):
     )
 
 
-class AlgorithmOptions(Options):
-    """What learns."""
-
-    algorithm: Literal[ALGORITHMS] = option(  # type: ignore[valid-type]
-        names.DEFAULT_ALGORITHM,
-        "what learns: LAD-TS (each task's own delay), LAD-PMD (the delay of all tasks), or a baseline of the paper",
-    )
-
-
 class FleetOptions(RayOptions):
     """Which fleet of edge servers, and where it runs."""
 
@@ -239,11 +229,15 @@ class TrackOptions(Options):
     )
 
 
-class LearnOptions(ScaleOptions, LearningOptions, AlgorithmOptions, SettingOptions):
+class LearnOptions(ScaleOptions, LearningOptions, SettingOptions):
     """Everything that describes the training of one algorithm in the simulator."""
 
     title = "run"
 
+    algorithm: Literal[ALGORITHMS] = option(  # type: ignore[valid-type]
+        names.DEFAULT_ALGORITHM,
+        "what learns: LAD-TS (each task's own delay), LAD-PMD (the delay of all tasks), or a baseline of the paper",
+    )
     part: Part | None = option(
         None, "request log: part to train on, as fractions (0 0.7); evaluate takes the rest", ("FROM", "TO")
     )
@@ -282,8 +276,8 @@ class SearchOptions(TrackOptions, LearnOptions):
     )
     seeds: Annotated[list[Seed], Field(min_length=1)] = option([0], "seeds of each configuration", "N")
     seeds_as_grid: bool = option(False, "one trial for each seed; default: all seeds in one trial")
-    max_concurrent: int | None = option(None, "trials at a time (as many as there is room)", "N")
-    time_budget: float | None = option(None, "wall time after which trials stop [s]", "S")
+    max_concurrent: Count | None = option(None, "trials at a time (as many as there is room)", "N")
+    time_budget: Positive | None = option(None, "wall time after which trials stop [s]", "S")
     confirm_seeds: Annotated[int, Field(ge=0, le=MAX_CONFIRM_SEEDS)] = option(
         0, "afterwards, train the best configuration and the defaults with so many fresh seeds", "N"
     )
@@ -349,10 +343,8 @@ class GenerateOptions(FleetOptions):
     greedy_actions: bool = option(False, "trained policy: its most probable servers")
     prompts: str | None = option(None, "one prompt per line (default: a small list in the package)", "FILE")
     tasks: Count | None = option(None, "images (default: one for each prompt)", "N")
-    steps: Steps = option([10, 19], "denoising steps", ("LOW", "HIGH"))
-    size: Annotated[list[int], Field(min_length=2, max_length=2)] | None = option(
-        None, "size [pixel] (default: the servers')", ("W", "H")
-    )
+    steps: Pair = option([10, 19], "denoising steps", ("LOW", "HIGH"))
+    size: Pair | None = option(None, "size [pixel] (default: the servers')", ("W", "H"))
     deadline: float | None = option(None, "give a task up after so many seconds", "S")
     seed: Seed = option(0, "seed of stations, steps and decisions")
     output: str = option("results/images", "output folder", "DIR")
@@ -368,12 +360,10 @@ class CalibrateOptions(StorageOptions, FleetOptions):
     held_out: Annotated[list[Count], Field(min_length=1)] = option([5, 11, 17], "steps to test the fit on", "N")
     repeats: Count = option(3, "images for each number of steps and server")
     name: str | None = option(None, "name of the setting (default: the fleet's)")
-    steps: Steps = option([10, 19], "denoising steps of the setting's tasks", ("LOW", "HIGH"))
+    steps: Pair = option([10, 19], "denoising steps of the setting's tasks", ("LOW", "HIGH"))
     slots: Count = option(60, "slots of an episode")
     max_tasks: int = option(10, "most tasks of a station in a slot")
-    load: Annotated[float, Field(gt=0)] | None = option(
-        None, "work that arrives over what the servers can do (1.2)", "X"
-    )
+    load: Positive | None = option(None, "work that arrives over what the servers can do (1.2)", "X")
     slot_seconds: float | None = option(None, "length of a slot in the fleet's time, instead of --load", "S")
     no_check: bool = option(False, "leave the comparison with live runs out")
     check_slots: Count = option(20, "slots of each live run")
@@ -392,9 +382,7 @@ class FleetListOptions(Options):
 
     title = "cluster"
 
-    address: str | None = option(
-        None, "Ray cluster (default: RAY_ADDRESS, else the shipped fleets alone are shown)", "ADDR"
-    )
+    address: str | None = option(None, "Ray cluster (default: RAY_ADDRESS, else shipped fleets alone)", "ADDR")
 
 
 class FleetFileOptions(FleetListOptions):
@@ -402,27 +390,11 @@ class FleetFileOptions(FleetListOptions):
 
     title = "fleet"
 
-    address: str | None = option(
-        None, "Ray cluster (default: RAY_ADDRESS, else the one that runs on this machine)", "ADDR"
-    )
+    address: str | None = option(None, "Ray cluster (default: RAY_ADDRESS, else the one that runs here)", "ADDR")
     file: str | None = option(None, f"fleet file, or one of {', '.join(names.SHIPPED_FLEETS)}", "FILE", positional=True)
 
 
 class FleetUpOptions(FleetFileOptions):
     """How a fleet is started."""
 
-    timeout: Annotated[float, Field(gt=0)] = option(600.0, "longest wait for models to load [s]", "S")
-
-
-def check_at_least(least: int, options: Any, *names_of_options: str) -> None:
-    """Raise ``ConfigurationError`` for the first of the named options that is below ``least``; None is valid."""
-    for name in names_of_options:
-        value = getattr(options, name)
-        if value is not None and value < least:
-            raise ConfigurationError(f"{flag(name)} must be at least {least}, got {value}")
-
-
-def check_seed(seed: int) -> None:
-    """Raise ``ConfigurationError`` for a seed that is negative or has more than 32 bits."""
-    if not 0 <= seed <= MAX_SEED:
-        raise ConfigurationError(f"--seed must be at least 0 and at most {MAX_SEED}, got {seed}")
+    timeout: Positive = option(600.0, "longest wait for models to load [s]", "S")

@@ -139,7 +139,7 @@ def test_an_interrupted_run_keeps_the_rows_that_it_has(monkeypatch, tmp_path, ca
 @pytest.mark.parametrize("option", ["--episodes", "--repeats"])
 def test_a_mistake_is_one_line(option, tmp_path, capsys):
     assert scaling.main([option, "0", "--output", str(tmp_path)]) == 2
-    assert capsys.readouterr().err == f"lad-rllib scaling: {option} must be at least 1, got 0\n"
+    assert capsys.readouterr().err == f"lad-rllib scaling: {option} must be a whole number of at least 1, got 0\n"
 
 
 @pytest.mark.extended

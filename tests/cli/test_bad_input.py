@@ -117,9 +117,18 @@ def test_a_negative_seed_is_refused(tmp_path, capsys):
     assert "--seed must be a whole number of at least 0 and of at most 4294967295, got -1" in message
 
 
-def test_a_negative_number_of_nodes_is_refused(tmp_path, capsys):
-    message = error_of(capsys, "train", "--smoke", "--wait-nodes", "-3", "--output", str(tmp_path))
-    assert "--wait-nodes must be a whole number of at least 0, got -3" in message
+@pytest.mark.parametrize(
+    ("command", "option", "value", "valid"),
+    [
+        ("train", "--wait-nodes", "-3", "a whole number of at least 0"),
+        ("train", "--wait-timeout", "-1.0", "a number of at least 0"),
+        ("tune", "--max-concurrent", "-1", "a whole number of at least 1"),
+        ("tune", "--time-budget", "-1.0", "a number above 0"),
+    ],
+)
+def test_a_negative_number_is_refused(command, option, value, valid, tmp_path, capsys):
+    message = error_of(capsys, command, "--smoke", option, value, "--output", str(tmp_path))
+    assert message == f"lad-rllib {command}: {option} must be {valid}, got {value}"
 
 
 def test_ctrl_c_is_one_line_and_its_own_exit_status(tmp_path, capsys, monkeypatch):

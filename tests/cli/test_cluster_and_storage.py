@@ -1,6 +1,5 @@
 """Clusters and storage of the commands: what they wait for, where they write, and what they say if it fails."""
 
-import argparse
 import os
 import subprocess
 import sys
@@ -9,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lad_rllib.cli import flags, main
+from lad_rllib.cli import main
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.runs import cluster, evaluate, local_ray
 from lad_rllib.runs.storage import SharedCopy, Storage
@@ -17,32 +16,6 @@ from lad_rllib.simulator import build_setting
 from tests.cli.fleet_files import COMMAND
 
 TRAIN = ["train", "--smoke", "--quiet"]
-
-
-def smoke_parser():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--episodes", type=int, default=100)
-    parser.add_argument("--tasks", type=int, nargs="+", default=(1, 100))
-    flags.add_smoke(parser, episodes=2, tasks=[1])
-    return parser
-
-
-@pytest.mark.parametrize(
-    ("arguments", "episodes", "tasks"),
-    [
-        ([], 100, (1, 100)),
-        (["--smoke"], 2, [1]),
-        (["--smoke", "--episodes", "7"], 7, [1]),
-        (["--episodes", "7", "--smoke"], 7, [1]),
-    ],
-)
-def test_smoke_is_small_where_the_user_says_nothing_else(arguments, episodes, tasks):
-    parsed = smoke_parser().parse_args(arguments)
-    assert (parsed.episodes, parsed.tasks, parsed.smoke) == (episodes, tasks, "--smoke" in arguments)
-
-
-def test_the_help_says_what_smoke_means():
-    assert "--episodes 2, --tasks 1" in smoke_parser().format_help().replace("\n", " ")
 
 
 def files(folder):

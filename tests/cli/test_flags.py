@@ -42,6 +42,20 @@ def test_what_was_given_is_known_even_with_its_default_value_and_smoke_gives_not
 
 
 @pytest.mark.parametrize(
+    ("words", "minutes"),
+    [
+        ([], 40),
+        (["--smoke"], 1),
+        (["--smoke", "--minutes", "7"], 7),
+        (["--minutes", "7", "--smoke"], 7),
+        (["--minutes", "40", "--smoke"], 40),
+    ],
+)
+def test_smoke_is_small_where_the_user_says_nothing_else(words, minutes):
+    assert baked(*words).minutes == minutes
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--minutes", "91"], "^--minutes must be a whole number of at least 1 and of at most 90, got 91$"),
