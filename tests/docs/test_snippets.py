@@ -50,7 +50,7 @@ def test_the_python_of_a_page_imports_names_that_exist(page):
 @pytest.mark.parametrize("page", list(pages_with_python()))
 def test_the_python_of_a_page_runs(page, tmp_path):
     (tmp_path / "page.py").write_text("\n\n".join(blocks(page, "python")))
-    printed = run([sys.executable, "page.py"], tmp_path, timeout=300)
+    printed = run([sys.executable, "page.py"], tmp_path, timeout=900)
     if page.name in ("README.md", "rllib.md") and page.parent.name != "lad_rllib":
         assert len(re.findall(r"^\d+\.\d+ \d+\.\d+$", printed, re.MULTILINE)) >= page.read_text().count("range(5)") * 5
 
