@@ -16,13 +16,13 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pyarrow import fs
 from pydantic import ValidationError
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.numpy import save
+from safetensors.torch import load
 
 from lad_rllib import __version__, durable, names
 from lad_rllib.algorithms.common.config import FleetConfig
@@ -162,7 +162,7 @@ def write_policy(algorithm: Any, path: str, filesystem: Any = None) -> None:
 def _weight_data(weights: Mapping[str, Any], latent_state: Mapping[str, Any] | None) -> bytes:
     latents = latent_state["latents"] if latent_state else {}
     arrays = {**weights, **{f"{_LATENT}{slot}": value for slot, value in latents.items()}}
-    return save({name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in arrays.items()})
+    return save({name: np.ascontiguousarray(value) for name, value in arrays.items()})
 
 
 def _described(config: Any, spec: Any, latent_state: Mapping[str, Any] | None, data: bytes) -> dict[str, Any]:
