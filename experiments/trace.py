@@ -9,7 +9,7 @@ same tasks. All of it happens twice: with the work of a request unknown until it
 log's mean), as in a service, and with the logged execution time known beforehand. The greedy oracle always knows it.
 --output then holds every training episode, every scheduler's delays on the unseen part, also window by window (CSV),
 their mean +- sd over seeds with an interval over windows (CSV and Markdown), and a picture. Besides the paper's
-methods, `system-delay` and `dispatcher` are LAD-PMD, which optimises total delay: deciding at slot start, or one task
+methods, `lad-pmd` and `dispatcher` are LAD-PMD, which optimises total delay: deciding at slot start, or one task
 after the other, each knowing where the slot's earlier ones went.
 """
 
@@ -41,11 +41,11 @@ WORKS = {"mean": "Work unknown: each request shown as the mean", "known": "Work 
 """What schedulers are told of a request's work (``TraceRules.work_shown``), and how it is called."""
 SAMPLE = "sample"
 DISPATCHER = "dispatcher"
-TOTAL_DELAY = {"system-delay": {}, DISPATCHER: {"in_slot_view": "all", "prior_queue_weight": 2.0}}
+TOTAL_DELAY = {"lad-pmd": {}, DISPATCHER: {"in_slot_view": "all", "prior_queue_weight": 2.0}}
 """LAD-PMD, which decides at slot start, or for one task after the other."""
 TITLES = {
     **{name: names.ALGORITHMS[name] for name in OWN_DELAY},
-    "system-delay": "LAD-PMD",
+    "lad-pmd": "LAD-PMD",
     DISPATCHER: "LAD-PMD, one dispatcher",
 }
 """What learns, and how it is called."""

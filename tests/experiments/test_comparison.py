@@ -93,7 +93,7 @@ def test_a_case_that_optimises_total_delay_has_queues_in_slots_or_is_refused(tmp
     for experiment, of_system in ((trace, ["--methods", "lad-ts", "dispatcher"]), (beyond, [])):
         assert experiment.main([*arguments, *of_system, "--queue-unit", "seconds"]) == 2
         assert "--queue-unit seconds does not go with" in capsys.readouterr().err
-    cases = trace.cases_of([1.2], ["mean"], ["lad-ts", "system-delay", "dispatcher"], episodes=40)
+    cases = trace.cases_of([1.2], ["mean"], ["lad-ts", "lad-pmd", "dispatcher"], episodes=40)
     for unit, own in (("auto", "seconds"), ("slots", "slots")):
         options = sweeps.main.parse([*arguments, "--setting", "sample-trace", "--queue-unit", unit])
         configs = [case_config(shared_configuration(options, cases), case) for case in cases]
