@@ -67,7 +67,7 @@ def json_schema(group: type[Declared]) -> dict[str, Any]:
     return schema
 
 
-def markdown_table(group: type[Declared]) -> str:
+def fields_table(group: type[Declared]) -> str:
     """The group's fields as a Markdown table: what each may be, its default and its meaning."""
     rows = ["| field | valid | default | meaning |", "|---|---|---|---|"]
     for field in fields_of(group):

@@ -8,7 +8,7 @@ import pytest
 from pydantic import Field
 
 from lad_rllib.declared import Declared
-from lad_rllib.reference import fields_of, json_schema, markdown_table
+from lad_rllib.reference import fields_of, fields_table, json_schema
 from lad_rllib.simulator import ARRIVALS, PENALTIES, PRESETS, build_setting, setting_groups, setting_schema
 
 
@@ -37,7 +37,7 @@ def test_a_flag_has_the_name_type_default_choices_and_meaning_of_its_field():
 
 
 def test_a_table_has_a_row_for_every_field_and_keeps_its_columns():
-    assert markdown_table(Oven).splitlines() == [
+    assert fields_table(Oven).splitlines() == [
         "| field | valid | default | meaning |",
         "|---|---|---|---|",
         "| `heat` | one of top, bottom | required | Where the heat is, see `Heat`. |",

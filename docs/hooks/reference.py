@@ -11,7 +11,7 @@ from lad_rllib.cli.main import parser
 from lad_rllib.declared import Declared
 from lad_rllib.fleet.server_spec import SERVER_KINDS, ServerSpec
 from lad_rllib.fleet.spec import FleetSpec
-from lad_rllib.reference import fields_of, markdown_table
+from lad_rllib.reference import fields_of, fields_table
 from lad_rllib.simulator.penalties import PENALTIES
 from lad_rllib.simulator.settings import setting_groups
 
@@ -70,7 +70,7 @@ def _cell(text: str) -> str:
 
 def settings() -> str:
     """Every group of a settings file."""
-    return "\n".join(f"## {_title(name)}\n\n{markdown_table(group)}" for name, group in setting_groups().items())
+    return "\n".join(f"## {_title(name)}\n\n{fields_table(group)}" for name, group in setting_groups().items())
 
 
 def hyperparameters(algorithm: str) -> str:
@@ -103,7 +103,7 @@ def _table(group: type[Declared]) -> str:
 
 def _rows(group: type[Declared], base: type[Declared] = Declared) -> Iterator[str]:
     """Rows of the fields that a base does not have; the meaning of some says what a default is made of."""
-    for row in markdown_table(group).splitlines(keepends=True)[2:]:
+    for row in fields_table(group).splitlines(keepends=True)[2:]:
         name = row.split("`")[1]
         if name not in base.model_fields:
             yield row.replace("| required |", "| |") if "default:" in row or name == "name" else row
