@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import functools
 import warnings
+from typing import Literal
 
 from lad_rllib.diffusion.reference import TORCH, TorchBackend
 from lad_rllib.errors import ConfigurationError
 
 __all__ = ["Kernels", "make_backend"]
 
-Kernels = str
-"""``"auto"``, ``"torch"`` or ``"compiled"``; see :func:`make_backend`."""
+Kernels = Literal["auto", "torch", "compiled"]
+"""What computes; see :func:`make_backend`."""
 
 _MISSING = "it is not installed"
 
