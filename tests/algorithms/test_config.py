@@ -173,6 +173,7 @@ def test_copies_dictionaries_and_states_hold_the_same_values():
         LADTSConfig().update_from_dict(config.to_dict()),
         AlgorithmConfig.from_state(config.get_state()),
     ]
+    copies.append(LADTSConfig.from_dict(copies[-1].to_dict()))  # as a restored algorithm reports it
     for copy in copies:
         assert isinstance(copy, LADTSConfig)
         assert vars(copy).keys() - {"class"} == vars(config).keys()
@@ -219,6 +220,24 @@ def test_values_that_cannot_be_used_are_refused_in_one_line(values, message):
     with pytest.raises(ConfigurationError, match=message) as error:
         small_config(**values).validate()
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"env_config": {"queue_unit": "seconds"}}, "evaluation_config: queue_unit must be 'gcycles', as in training"),
+        (
+            {"latent_index": "station_task"},
+            "evaluation_config: latent_index must be 'station_slot_task', as in training",
+        ),
+    ],
+)
+def test_an_evaluation_in_which_weights_mean_something_else_is_refused(changed, message):
+    config = small_config().evaluation(evaluation_config=changed)
+    with pytest.raises(ConfigurationError, match=message):
+        config.get_evaluation_config_object()
+    harmless = small_config().evaluation(evaluation_config={"explore": False, "env_config": {"setting": "paper"}})
+    assert harmless.get_evaluation_config_object().env_config["setting"] == "paper"
 
 
 def test_settings_of_rllib_that_do_not_go_together_with_lad_ts_are_refused():

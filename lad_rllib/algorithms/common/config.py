@@ -29,8 +29,8 @@ from lad_rllib.simulator.sizes import Learner
 
 _OF_RLLIB = frozenset(inspect.signature(AlgorithmConfig.training).parameters) - {"self"}
 """What RLlib's own ``training()`` takes; what would do nothing here is refused with what does its job."""
-_RLLIB_KEYS = ("multiagent", "_enable_new_api_stack")
-"""Keys of RLlib's dictionaries that are no attributes. Those that Ray Tune adds begin with two underscores."""
+_RLLIB_KEYS = ("multiagent", "_enable_new_api_stack", "class")
+"""Keys of RLlib's dictionaries that are no settings. Those that Ray Tune adds begin with two underscores."""
 
 
 class FleetConfig(AlgorithmConfig):
@@ -199,6 +199,21 @@ class FleetConfig(AlgorithmConfig):
             self.env_config: dict[str, Any] = {"queue_unit": self.queue_unit, **self.env_config}
             unit = self.env_config["queue_unit"]
             check(unit == self.queue_unit, "env_config['queue_unit']", unit, f"{self.queue_unit!r} for {self.title}")
+
+    def get_evaluation_config_object(self) -> FleetConfig | None:
+        """Configuration of evaluation.
+
+        Raises:
+            ConfigurationError: if ``evaluation_config`` changes what the meaning of trained weights depends on.
+        """
+        evaluation: FleetConfig | None = super().get_evaluation_config_object()
+        if evaluation is not None:
+            trained, evaluated = self.meaning(), evaluation.meaning()
+            for key, value in trained.items():
+                check(
+                    evaluated[key] == value, f"evaluation_config: {key}", evaluated[key], f"{value!r}, as in training"
+                )
+        return evaluation
 
     def _check_process(self) -> None:
         """RLlib's own settings: refuse those that would be ignored or go wrong later."""

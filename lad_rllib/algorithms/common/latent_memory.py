@@ -29,6 +29,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lad_rllib.errors import ConfigurationError
+
 LatentIndex = Literal["station_task", "station_slot_task"]
 FirstLatent = Literal["noise", "zeros", "index"]
 
@@ -124,10 +126,11 @@ class LatentMemory:
         """Take over latent actions; environments beyond those saved take the first one's, task indices the last one's.
 
         Raises:
-            ValueError: if the state was saved for another indexing, or for other numbers of stations or servers.
+            ConfigurationError: if the state was saved for another indexing, or for other numbers of stations or
+                servers.
         """
         if state["by_slot"] != self._by_slot:
-            raise ValueError(
+            raise ConfigurationError(
                 "the saved latent memory is indexed in another way; use the latent_index it was trained with"
             )
         environments, stations, num_tasks, servers = self._shape
@@ -135,7 +138,7 @@ class LatentMemory:
         for key, value in state["latents"].items():
             value = np.asarray(value)
             if (value.shape[1], value.shape[3]) != (stations, servers):
-                raise ValueError(
+                raise ConfigurationError(
                     "the saved latent memory is of another network: (stations, servers) "
                     f"({value.shape[1]}, {value.shape[3]}), here ({stations}, {servers})"
                 )

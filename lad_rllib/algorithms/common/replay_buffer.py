@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lad_rllib.errors import ConfigurationError
 from lad_rllib.kernels import Kernels, make_backend
 
 FloatArray = NDArray[np.float32]
@@ -245,11 +246,11 @@ class FleetReplayBuffer:
         """Take over the contents of a saved buffer.
 
         Raises:
-            ValueError: if it was saved for another network size or capacity.
+            ConfigurationError: if it was saved for another network size or capacity.
         """
         rows = np.asarray(state["rows"], dtype=np.float32)
         if rows.shape != self.rows.shape:
-            raise ValueError(
+            raise ConfigurationError(
                 f"the saved replay buffer has shape (stations, capacity, row) {rows.shape}, this one "
                 f"{self.rows.shape}; restore with the network size and replay capacity it was trained with"
             )
