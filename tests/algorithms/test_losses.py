@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lad_rllib.algorithms.soft_actor_critic import losses
+from lad_rllib.algorithms.soft_actor_critic.networks import temperature_loss
 from lad_rllib.diffusion import reference
 from lad_rllib.kernels.losses import soft_value, squared_error
 
@@ -68,7 +68,7 @@ def test_critic_loss_has_no_gradient_at_actions_not_taken():
 def test_the_temperature_falls_while_the_entropy_is_above_its_target(target_entropy, falls):
     log_temperature = torch.tensor([math.log(0.05)], requires_grad=True)
     entropy = torch.tensor([[0.9, 1.1]])
-    loss = losses.temperature_loss(log_temperature.exp(), entropy, target_entropy)
+    loss = temperature_loss(log_temperature.exp(), entropy, target_entropy)
     loss.sum().backward()
     assert loss.item() == pytest.approx((1.0 - target_entropy) * 0.05, rel=1e-6)
     assert log_temperature.grad.item() == pytest.approx((1.0 - target_entropy) * 0.05, rel=1e-6)

@@ -47,7 +47,7 @@ class FleetPolicy:
         latent_state: Mapping[str, Any] | None = None,
         queue_unit: str = "gcycles",
         explore: bool = True,
-        title: str = "LAD-TS",
+        title: str = "policy",
         draws: str = "independent",
     ) -> None:
         self.networks = networks.eval()

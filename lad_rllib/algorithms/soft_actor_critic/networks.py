@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from lad_rllib.algorithms.common.agentwise_adam import AgentwiseAdam
 from lad_rllib.algorithms.common.networks import ActingNetworks, seeded_generator
-from lad_rllib.algorithms.soft_actor_critic import losses
 from lad_rllib.diffusion import StackedMLP
 from lad_rllib.kernels import Kernels
 
@@ -82,6 +81,14 @@ class SoftActorCriticNetworks(ActingNetworks):
         }
 
 
+def temperature_loss(temperature: Tensor, entropy: Tensor, target_entropy: float) -> Tensor:
+    """``mean[H(pi) - H_target] * xi``, shape (B,), and also its derivative by ``log xi``; ``entropy`` is (B, M).
+
+    Source: arXiv 2412.18212, and arXiv 1910.07207 for discrete actions.
+    """
+    return (entropy - target_entropy).mean(-1) * temperature
+
+
 def update_stations(
     networks: SoftActorCriticNetworks,
     batch: dict[str, Tensor],
@@ -125,7 +132,7 @@ def update_stations(
     value, entropy, gradient = networks.actor.value_gradient(state, batch["latent"], noise_now, q_values, temperature)
     step("actor", [gradient])
 
-    alpha_loss = losses.temperature_loss(temperature, entropy, target_entropy)
+    alpha_loss = temperature_loss(temperature, entropy, target_entropy)
     step("alpha", [alpha_loss])  # of xi on log xi the loss is its own derivative
     with torch.no_grad():
         targets.weights.lerp_(critics.weights, tau)
