@@ -16,8 +16,6 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
-from rich.progress import Progress
 
 from lad_rllib.cli.program import Program
 from lad_rllib.edge import ImageTask
@@ -28,6 +26,7 @@ from lad_rllib.runs.contact_sheet import save_contact_sheet
 from lad_rllib.runs.options import Count, FleetOptions, Pair, Seed, StorageOptions, option
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.plots import pyplot, save
+from lad_rllib.runs.progress import bars
 from lad_rllib.runs.served_runs import ServedRuns
 from lad_rllib.runs.storage import SharedCopy
 from lad_rllib.runs.tables import print_table
@@ -93,7 +92,7 @@ def run(options: PrototypeOptions) -> int:
     about = {"fleet": spec.name, "seed": options.seed}
     runs = ServedRuns(output, "prototype", options.resume, keep_images=options.keep_images, **about)
     print(f"writing to {copy.place}")
-    with live.open_fleet(options) as fleet, Progress(console=Console(stderr=True), transient=True) as progress:
+    with live.open_fleet(options) as fleet, bars() as progress:
         model = live.fleet_model(fleet, deciders[POLICY].setting if POLICY in deciders else None)
         for number, name, tasks in plan:
             if runs.has(name, number):

@@ -26,9 +26,10 @@ from lad_rllib.runs.evaluate import LOWER_BOUND
 from lad_rllib.runs.options import Count, SettingOptions, option
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.plots import pyplot, save
+from lad_rllib.runs.progress import bars
 from lad_rllib.runs.rows import ResultRows
 from lad_rllib.runs.tables import markdown_page, markdown_table, mean_sd
-from lad_rllib.runs.yardsticks import OFFLINE_SEARCH, Budget, Yardsticks, yardstick_progress
+from lad_rllib.runs.yardsticks import OFFLINE_SEARCH, Budget, Yardsticks
 from lad_rllib.scheduling import FITTED
 from lad_rllib.simulator import TraceArrivals, build_setting, override_spec
 
@@ -81,7 +82,7 @@ def run(options: YardstickOptions) -> int:
     rows = ResultRows(output / "yardsticks.csv", options.resume, setting=setting.name)
     search = (options.iterations, options.rounds)
     budget = Budget(options.load_episodes, options.load_effort, *search)
-    with yardstick_progress() as progress:
+    with bars() as progress:
         main = Yardsticks(setting, Budget(options.episodes, options.effort, *search), rows, progress)
         main.compare(0)
         for number in options.vary_max_tasks:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import yaml
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import TaskID
 
 from lad_rllib.envs.episodes import read_setting
 from lad_rllib.errors import ConfigurationError
@@ -19,6 +17,7 @@ from lad_rllib.fleet.calibration import check_step_counts
 from lad_rllib.runs import live, plots_of_calibration
 from lad_rllib.runs.options import CalibrateOptions
 from lad_rllib.runs.output_folder import writable_folder
+from lad_rllib.runs.progress import bars
 from lad_rllib.runs.rows import ResultRows
 from lad_rllib.runs.storage import SharedCopy
 from lad_rllib.simulator import build_setting
@@ -88,7 +87,7 @@ def _calibration(fleet: Fleet, measured: Path, options: CalibrateOptions) -> Cal
     typical_steps = sum(options.steps) / 2
     if options.resume and measured.exists():
         return calibration_of_images(fleet.spec, pd.read_csv(measured), typical_steps)
-    with _progress() as progress:
+    with bars() as progress:
         bar = progress.add_task("measuring", total=None)
         return calibrate(
             fleet,
@@ -98,11 +97,6 @@ def _calibration(fleet: Fleet, measured: Path, options: CalibrateOptions) -> Cal
             typical_steps=typical_steps,
             report=lambda done, total: progress.update(bar, completed=done, total=total),
         )
-
-
-def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
 def _write(calibration: Calibration, spec: dict[str, object], output: Path) -> None:
@@ -116,25 +110,25 @@ def _write(calibration: Calibration, spec: dict[str, object], output: Path) -> N
     calibration.images.to_csv(output / "measurements.csv", index=False)
 
 
-def _show(progress: Progress, bar: TaskID, name: str, done: int, total: int) -> None:
-    progress.update(bar, completed=done, total=total)
-
-
 def _compare(fleet: Fleet, spec: dict[str, object], options: CalibrateOptions, file: Path) -> pd.DataFrame:
     rows = ResultRows(file, options.resume, seed=options.seed, slots=options.check_slots)
     setting = build_setting(spec)
-    with _progress() as progress:
+    with bars() as progress:
         for name in options.schedules:
             if rows.has(schedule=name):
                 continue
             bar = progress.add_task(f"live: {name}", total=None)
+
+            def show(_: str, done: int, total: int, bar: TaskID = bar) -> None:
+                progress.update(bar, completed=done, total=total)
+
             compared = compare_schedules(
                 fleet,
                 setting,
                 (name,),
                 seed=options.seed,
                 slots=options.check_slots,
-                report=partial(_show, progress, bar),
+                report=show,
             )
             rows.add(compared.to_dict("records")[0])
     return rows.frame

@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import Progress
 
 from lad_rllib import durable
 from lad_rllib.envs.episodes import read_setting
@@ -27,6 +25,7 @@ from lad_rllib.runs.cluster import start_ray
 from lad_rllib.runs.configuration import part_of_log, setting_changes, setting_spec
 from lad_rllib.runs.options import EvaluateOptions
 from lad_rllib.runs.output_folder import writable_folder
+from lad_rllib.runs.progress import bars
 from lad_rllib.runs.run_folder import newest_policy
 from lad_rllib.runs.storage import SharedCopy
 from lad_rllib.scheduling import (
@@ -190,7 +189,7 @@ def _play_all(
 ) -> dict[str, EpisodeRecord]:
     slots = setting.num_slots - 1
     records = {}
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with bars() as progress:
         for name, scheduler in schedulers.items():
             task = progress.add_task(name, total=slots)
 
@@ -222,7 +221,7 @@ def _play_on_cluster(
         return play(scheduler, network, arrivals, np.random.default_rng(seed), slots)
 
     asked = {name: play_one.remote(scheduler, inputs) for name, scheduler in schedulers.items()}
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with bars() as progress:
         return {name: ray.get(answer) for name, answer in progress.track(asked.items(), description="schedulers")}
 
 

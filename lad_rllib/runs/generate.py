@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
-from rich.progress import Progress
 
 from lad_rllib import durable, names
 from lad_rllib.edge.task import ImageTask
@@ -19,6 +17,7 @@ from lad_rllib.runs import live, signals
 from lad_rllib.runs.contact_sheet import save_contact_sheet
 from lad_rllib.runs.options import GenerateOptions, flag
 from lad_rllib.runs.output_folder import writable_folder
+from lad_rllib.runs.progress import bars
 from lad_rllib.service import Delivery, Dispatcher, LiveRun, image_tasks, read_prompts, serve
 from lad_rllib.simulator import sizes
 
@@ -141,7 +140,7 @@ class ImageFolder:
 def _serve(dispatcher: Dispatcher, tasks: list[ImageTask], folder: ImageFolder) -> LiveRun:
     """Serve all; what came is in the folder also after an interruption."""
     try:
-        with Progress(console=Console(stderr=True), transient=True) as progress:
+        with bars() as progress:
             bar = progress.add_task("images", total=len(tasks))
 
             def keep(delivery: Delivery) -> None:

@@ -6,9 +6,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.status import Status
-
 from lad_rllib import names
 from lad_rllib.envs.episodes import read_setting
 from lad_rllib.errors import ConfigurationError
@@ -16,6 +13,7 @@ from lad_rllib.fleet import Fleet, FleetModel, FleetSpec, load_fleet
 from lad_rllib.fleet.fleet import PROFILE_REPEATS, PROFILE_STEPS
 from lad_rllib.runs import cluster
 from lad_rllib.runs.options import FleetOptions
+from lad_rllib.runs.progress import bars
 from lad_rllib.scheduling import HEURISTICS, Scheduler, make_heuristic
 from lad_rllib.service import Dispatcher
 from lad_rllib.simulator import Setting
@@ -32,13 +30,11 @@ def open_fleet(options: FleetOptions) -> Iterator[Fleet]:
     if options.shared_fleet:
         fleet = Fleet.attach(spec)
     else:
-        with Status(f"starting fleet {spec.name}", console=Console(stderr=True)) as status:
-            ready: list[str] = []
+        with bars() as progress:
+            bar = progress.add_task(f"starting fleet {spec.name}: servers", total=len(spec.servers))
 
             def report(server: str, state: str) -> None:
-                if state == "ready":
-                    ready.append(server)
-                status.update(f"starting fleet {spec.name}: {len(ready)} of {len(spec.servers)} servers are ready")
+                progress.advance(bar, state == "ready")
 
             fleet = Fleet.start(spec, in_process=options.in_process, report=report)
     with fleet:
@@ -117,7 +113,8 @@ def fleet_model(fleet: Fleet, setting: Setting | None) -> FleetModel:
         if unknown:
             images = len(PROFILE_STEPS) * PROFILE_REPEATS
             print(f"measuring unknown speeds: {images} images on each of {', '.join(unknown)}", file=sys.stderr)
-        with Status("measuring the servers", console=Console(stderr=True)):
+        with bars() as progress:
+            progress.add_task("measuring the servers", total=None)
             return FleetModel.from_fits(fleet.spec, fleet.profile(known=known))
     model = FleetModel.from_setting(setting)
     model.check_fleet(fleet.spec)

@@ -1,4 +1,4 @@
-"""Progress display of a training run: a live line on a terminal, plain lines elsewhere."""
+"""Progress on a terminal: bars of what a command does, and the line of a training run, with plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import deque
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from lad_rllib import names
 
@@ -15,6 +15,13 @@ _LINES = 20
 
 SAY_SLOT_S = 5.0
 """Least time between two lines about slots [s]."""
+
+
+def bars() -> Progress:
+    """Bars on standard error that are gone at the end; nothing where that is no terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 class TrainingDisplay:

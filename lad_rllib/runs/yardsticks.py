@@ -10,10 +10,9 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
-from lad_rllib.runs.evaluate import LOWER_BOUND, evaluation_arrivals
+from lad_rllib.runs.evaluate import LOWER_BOUND, bound_row, evaluation_arrivals
 from lad_rllib.runs.rows import ResultRows
 from lad_rllib.scheduling import (
     FITTED,
@@ -98,9 +97,8 @@ class Yardsticks:
             return fit_scheduler(name, network, arrivals, rng, self._slots, budget, show)
 
     def _bound(self) -> dict[str, Any]:
-        tasks = self._arrivals.task_counts[:, : self._slots].sum(axis=(1, 2))
-        bound_s = lower_bound_s(self.setting.network, self._arrivals, self._slots)
-        return {"mean_s": float((bound_s * tasks).sum() / tasks.sum())}
+        bounds_s = lower_bound_s(self.setting.network, self._arrivals, self._slots)
+        return {"mean_s": bound_row(bounds_s, self._arrivals, self._slots, float("nan"))["mean_s"]}
 
     def _searched(self) -> dict[str, Any]:
         began, budget = time.perf_counter(), self.budget
@@ -120,9 +118,3 @@ class Yardsticks:
         bar = self._progress.add_task(f"{self.max_tasks} tasks: {name}", total=total)
         yield lambda done: self._progress.update(bar, completed=done)
         self._progress.remove_task(bar)
-
-
-def yardstick_progress() -> Progress:
-    """Progress of fits and searches, on standard error."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)

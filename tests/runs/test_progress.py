@@ -23,3 +23,9 @@ def test_remarks_of_the_package_go_to_standard_error_once(capsys):
         show_remarks("lad_rllib.tested")
     logging.getLogger("lad_rllib.tested").info("compiling")
     assert capsys.readouterr().err == "compiling\n"
+
+
+def test_bars_leave_nothing_where_no_terminal_is(capsys):
+    with progress.bars() as shown:
+        shown.advance(shown.add_task("images", total=2))
+    assert capsys.readouterr() == ("", "")
