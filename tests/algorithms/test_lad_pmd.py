@@ -32,6 +32,17 @@ def samples_of(algo):
     return algo.env_runner.collect()
 
 
+@pytest.mark.filterwarnings("error:The given NumPy array is not writable")
+def test_a_module_is_built_from_spaces_as_remote_runners_get_them():
+    env = FleetVectorEnv(setting="small", queue_unit="slots")
+    space = env.single_observation_space
+    space[names.CAPACITIES].low.setflags(write=False)
+    spec = config_of().get_default_rl_module_spec()
+    spec.observation_space, spec.action_space, spec.model_config = space, env.single_action_space, {"seed": 0}
+    log_capacity = spec.build().networks.actor.log_capacity.numpy()
+    np.testing.assert_allclose(np.diff(log_capacity), np.diff(np.log(space[names.CAPACITIES].low)), rtol=1e-6)
+
+
 def test_a_gradient_step_leads_to_the_policy_of_least_cost_plus_divergence():
     rng = np.random.default_rng(0)
     cost = rng.uniform(1.0, 3.0, 5)

@@ -102,7 +102,7 @@ class LADPMDTorchRLModule(FleetTorchRLModule):
     def setup(self) -> None:
         """Build the networks."""
         super().setup()
-        capacities = torch.as_tensor(self.observation_space[names.CAPACITIES].low)
+        capacities = torch.tensor(self.observation_space[names.CAPACITIES].low)  # Ray's arrays are read-only
         for actor in self.networks.actors():
             actor.set_capacities(capacities)
 
