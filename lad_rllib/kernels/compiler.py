@@ -73,7 +73,7 @@ class CheckedCacheFile(IndexDataCacheFile):
 @functools.cache
 def _announce() -> None:
     """Say, once in a process, why the first use takes so long."""
-    _LOG.info("compiling kernels (once per machine, about 20 s)")
+    _LOG.info("compiling kernels (once per machine and algorithm, about 20 s)")
 
 
 def _is_sound(file: Path) -> bool:

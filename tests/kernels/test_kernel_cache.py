@@ -72,7 +72,7 @@ def test_a_damaged_cache_of_kernels_is_compiled_anew_and_then_used_again(start, 
 def test_compiling_is_announced_and_loading_is_not(start, caplog):
     caplog.set_level(logging.INFO)
     start()
-    assert caplog.messages == ["compiling kernels (once per machine, about 20 s)"]
+    assert caplog.messages == ["compiling kernels (once per machine and algorithm, about 20 s)"]
     caplog.clear()
     start()
     assert caplog.messages == []
