@@ -35,7 +35,7 @@ def _print_calibration(calibration: Calibration) -> None:
             "per step [s]": f"{row['per_step_s']:.3g}",
             "residual sd [s]": f"{row['residual_sd_s']:.3g}",
             "held-out error": f"{row['median_error']:.1%}",
-            "in the simulator": f"{row['median_error_simulator']:.1%}",
+            "with one model": f"{row['median_error_simulator']:.1%}",
             "Gcycle/s": f"{row['capacity_gcycles_per_s']:.2f}",
         }
         for row in calibration.table().to_dict("records")

@@ -66,6 +66,7 @@ def plot_learning_curve(progress: pd.DataFrame, path: Path, title: str, learner:
     ratios.axhline(1.0, color=_ORACLE, linewidth=1)
     ratios.set_ylabel("delay / greedy oracle's")
     ratios.set_xlabel("episode")
+    ratios.xaxis.get_major_locator().set_params(integer=True)
     for axes in (delays, ratios):
         axes.grid(alpha=0.3)
     save(figure, path)

@@ -20,7 +20,7 @@ def plot_calibration(calibration: Calibration, checked: pd.DataFrame | None, pat
             some = images[images["held_out"] == held_out]
             lines.plot(some["denoising_steps"], some["computing_s"], marker, color=color, markersize=5, alpha=0.7)
         steps = [0, int(images["denoising_steps"].max())]
-        label = f"{server.name}: {fit.overhead_s:.2g} + {fit.per_step_s:.2g} s a step"
+        label = f"{server.name}: {fit.overhead_s:.2g} s + {fit.per_step_s:.2g} s a step"
         lines.plot(steps, [fit.overhead_s + fit.per_step_s * n for n in steps], color=color, linewidth=1, label=label)
     lines.set(xlabel="denoising steps (dots: fitted to, crosses: held out)", ylabel="computing delay [s]")
     lines.set(title=f"fleet {calibration.spec.name}", xlim=(0, None), ylim=(0, None))
