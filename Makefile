@@ -32,7 +32,7 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 demo: $(STAMP) ## train two policies on the paper's setting, compare, then send ten prompts to five real pipelines
 	@echo "The paper's method: each base station learns from the delays of its own tasks."
 	$(BIN)/lad-rllib train --episodes 40 --seed 1 --output results/demo --overwrite
-	@echo; echo "LAD-TS for the delay of all tasks: what beats the greedy oracle."
+	@echo; echo "LAD-PMD minimises the delay of all tasks, and beats the greedy oracle."
 	$(BIN)/lad-rllib train --algorithm lad-pmd --episodes 20 --seed 1 --output results/demo/system \
 		--overwrite
 	@echo; echo "Both policies, the oracle and heuristics on the same fresh arrivals."

@@ -164,7 +164,7 @@ def list_fleets(options: FleetListOptions, *, as_json: bool) -> int:
     ]
     print_table("shipped fleets", rows)
     if running is None:
-        print("those that run: name the cluster with --address to see them")
+        print("those that run: give the --address of a cluster to see them")
     else:
         lines = [f"{name} ({number} servers)" for name, number in sorted(running.items())]
         print(f"those that run: {', '.join(lines) or 'none'}")

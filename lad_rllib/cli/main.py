@@ -37,7 +37,7 @@ def parser(words: Iterable[str] | None = None) -> argparse.ArgumentParser:
     asked = None if words is None else frozenset(words)
     whole = CommandParser(
         prog="lad-rllib",
-        description="Train and compare schedulers of text-to-image requests on edge networks (LAD-TS).",
+        description="Train and compare schedulers of text-to-image requests on edge networks.",
     )
     whole.add_argument("--version", action="version", version=__version__)
     commands = whole.add_subparsers(dest="command", required=True, metavar="command")
