@@ -77,12 +77,39 @@ def calibrate(
 
     Args:
         fleet: A running fleet, idle otherwise.
+        step_counts: See :func:`measure_images`.
+        held_out: See :func:`measure_images`.
+        repeats: See :func:`measure_images`.
+        typical_steps: Steps at which the simulator's capacities are exact, see
+            :func:`~lad_rllib.service.work_model.fit_fleet`.
+        report: See :func:`measure_images`.
+
+    Raises:
+        ConfigurationError: for fewer than three step counts, or held-out ones that are among them.
+        EdgeError: if an image fails.
+    """
+    images = measure_images(fleet, step_counts, held_out, repeats, report)
+    return calibration_of_images(fleet.spec, images, typical_steps)
+
+
+def measure_images(
+    fleet: Fleet,
+    step_counts: Sequence[int],
+    held_out: Sequence[int],
+    repeats: int,
+    report: Callable[[int, int], None] | None = None,
+) -> pd.DataFrame:
+    """Measure images on every server of a fleet, for :func:`calibration_of_images`.
+
+    Args:
+        fleet: A running fleet, idle otherwise.
         step_counts: At least three different numbers of denoising steps to fit the lines to.
         held_out: Other numbers of steps, to measure the lines' errors at.
         repeats: Images for each number of steps on each server.
-        typical_steps: Steps at which the simulator's capacities are exact, see
-            :func:`~lad_rllib.service.work_model.fit_fleet`.
         report: Called with the number of images measured so far and that of all, from several threads.
+
+    Returns:
+        One row for each image: ``server``, ``denoising_steps``, ``held_out``, ``computing_s`` and ``download_s`` [s].
 
     Raises:
         ConfigurationError: for fewer than three step counts, or held-out ones that are among them.
@@ -104,7 +131,7 @@ def calibrate(
         return seconds
 
     measured = measure_each(fleet.spec, fleet.servers, measure)
-    images = pd.DataFrame(
+    return pd.DataFrame(
         [
             (fleet.spec.servers[index].name, steps, steps in set(held_out), *seconds)
             for index, of_server in enumerate(measured)
@@ -112,7 +139,6 @@ def calibrate(
         ],
         columns=["server", "denoising_steps", "held_out", "computing_s", "download_s"],
     )
-    return calibration_of_images(fleet.spec, images, typical_steps)
 
 
 def check_step_counts(step_counts: Sequence[int], held_out: Sequence[int]) -> None:
@@ -128,7 +154,7 @@ def calibration_of_images(spec: FleetSpec, images: pd.DataFrame, typical_steps: 
 
     Args:
         spec: The fleet.
-        images: ``server``, ``denoising_steps``, ``held_out``, ``computing_s`` and ``download_s`` [s] of each image.
+        images: See :func:`measure_images`.
         typical_steps: See :func:`calibrate`.
 
     Raises:

@@ -12,8 +12,8 @@ from rich.progress import TaskID
 
 from lad_rllib.envs.episodes import read_setting
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.fleet import Calibration, Fleet, calibrate, calibration_of_images, compare_schedules
-from lad_rllib.fleet.calibration import check_step_counts
+from lad_rllib.fleet import Calibration, Fleet, calibration_of_images, compare_schedules
+from lad_rllib.fleet.calibration import check_step_counts, measure_images
 from lad_rllib.runs import live, plots_of_calibration
 from lad_rllib.runs.options import CalibrateOptions
 from lad_rllib.runs.output_folder import writable_folder
@@ -85,18 +85,18 @@ def _check(options: CalibrateOptions) -> None:
 
 def _calibration(fleet: Fleet, measured: Path, options: CalibrateOptions) -> Calibration:
     typical_steps = sum(options.steps) / 2
-    if options.resume and measured.exists():
-        return calibration_of_images(fleet.spec, pd.read_csv(measured), typical_steps)
-    with bars() as progress:
-        bar = progress.add_task("measuring", total=None)
-        return calibrate(
-            fleet,
-            options.step_counts,
-            options.held_out,
-            options.repeats,
-            typical_steps=typical_steps,
-            report=lambda done, total: progress.update(bar, completed=done, total=total),
-        )
+    if not (options.resume and measured.exists()):
+        with bars() as progress:
+            bar = progress.add_task("measuring", total=None)
+            images = measure_images(
+                fleet,
+                options.step_counts,
+                options.held_out,
+                options.repeats,
+                report=lambda done, total: progress.update(bar, completed=done, total=total),
+            )
+        images.to_csv(measured, index=False)  # kept for --resume, also if no line fits them
+    return calibration_of_images(fleet.spec, pd.read_csv(measured), typical_steps)
 
 
 def _write(calibration: Calibration, spec: dict[str, object], output: Path) -> None:

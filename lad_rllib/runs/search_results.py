@@ -91,7 +91,7 @@ def trial_table(outcomes: Sequence[TrialOutcome], searched: list[str], episodes:
     table = pd.DataFrame(rows, columns=["trial", "seeds", "status", *COLUMNS, *searched, "error", "path"])
     cut = table["status"] == INTERRUPTED
     order = table.assign(behind=table["status"].map(STATUSES.index), lead=-table["episodes"].where(cut, 0.0))
-    return order.sort_values(["behind", "lead", SCORE], ignore_index=True).drop(columns=["behind", "lead"])
+    return order.sort_values(["behind", "lead", SCORE, "trial"], ignore_index=True).drop(columns=["behind", "lead"])
 
 
 def _status(outcome: TrialOutcome, episodes: int) -> str:

@@ -1,5 +1,6 @@
 """``lad-rllib fleet calibrate``: from a fleet file to a setting that trains, with the figures beside it."""
 
+import io
 import json
 
 import pandas as pd
@@ -7,6 +8,7 @@ import pytest
 import yaml
 
 from lad_rllib.cli import main
+from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import Fleet
 from tests.envs.live_fleets import FLEET
 
@@ -32,6 +34,25 @@ def test_it_leaves_a_setting_that_trains_and_tables_and_a_picture(fleet_file, tm
     assert (output / "calibration.png").stat().st_size > 10_000
     train = ["--setting", str(output / "setting.yaml"), "--episodes", "1", "--output", str(tmp_path / "run"), "--quiet"]
     assert main(["train", *train]) == 0
+
+
+def test_images_are_kept_where_no_line_fits_them(fleet_file, tmp_path, monkeypatch, capsys):
+    output = tmp_path / "calibration"
+    arguments = ["fleet", "calibrate", "--fleet", fleet_file, "--output", str(output), "--no-check", *QUICK]
+
+    def no_fit(*_):
+        raise ConfigurationError("no line fits")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("lad_rllib.runs.calibrate.calibration_of_images", no_fit)
+        assert main(arguments) == 2
+    images = (output / "measurements.csv").read_text()
+    monkeypatch.setattr("lad_rllib.runs.calibrate.measure_images", None)  # must not be called
+    assert main([*arguments, "--resume"]) == 0
+    again = pd.read_csv(output / "measurements.csv")
+    assert [f"{one:.12g}" for one in again["computing_s"]] == [
+        f"{one:.12g}" for one in pd.read_csv(io.StringIO(images))["computing_s"]
+    ]
 
 
 @pytest.mark.parametrize(
