@@ -12,7 +12,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
-from lad_rllib.algorithms import DQNTSConfig
+from lad_rllib.algorithms import DQNTSConfig, LADPMDConfig
 from lad_rllib.algorithms.common.learner import clip_by_station
 from lad_rllib.algorithms.common.policy import FleetPolicy
 from lad_rllib.algorithms.lad_ts import (
@@ -363,6 +363,16 @@ def test_an_environment_that_is_no_fleet_is_refused_with_those_that_are(config, 
 
 
 @built
+@built
+@pytest.mark.parametrize("config_class", [LADTSConfig, LADPMDConfig])
+def test_an_environment_that_does_not_take_the_configuration_is_one_line(config_class):
+    config = config_class().environment("CartPole-v1", env_config={"setting": "small"})
+    with pytest.raises(
+        ConfigurationError, match=r"lad_rllib/EdgeFleet-v0.*got CartPole-v1, which says: .*unexpected keyword"
+    ):
+        config.build_algo()
+
+
 @pytest.mark.parametrize(("env", "told"), [("CartPole-v1", "CartPole-v1"), (None, "none")])
 def test_what_only_its_spaces_tell_is_refused_when_it_is_made(env, told):
     with pytest.raises(ConfigurationError, match=f"takes the environment of a whole fleet.*, got {told}$"):

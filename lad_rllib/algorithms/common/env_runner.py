@@ -59,7 +59,10 @@ class FleetEnvRunner(SingleAgentEnvRunner):
         """Create the environments; a new one is seeded at its first reset."""
         if self.config.env is None:
             raise not_a_fleet(self.config.title, "none")
-        super().make_env()
+        try:
+            super().make_env()
+        except TypeError as error:  # it has no such argument
+            raise not_a_fleet(self.config.title, f"{self.config.env}, which says: {error}") from error
         check_spaces(self.config.title, self.env, self.config.env)
         self._envs_made += 1
         self._env_is_seeded = False
