@@ -15,6 +15,8 @@ from lad_rllib.errors import ConfigurationError
 from lad_rllib.runs.options import Options, flag
 
 Group = TypeVar("Group", bound=Options)
+SMOKE = "smoke values"
+"""Where parsed arguments hold what ``--smoke`` sets; no option can have this name."""
 
 
 def add_options(parser: argparse.ArgumentParser, options: type[Options], **smoke: Any) -> None:
@@ -33,7 +35,7 @@ def add_options(parser: argparse.ArgumentParser, options: type[Options], **smoke
     if smoke:
         same = ", ".join(_meaning(name, value) for name, value in smoke.items())
         text = f"does it run? The same as {same}, where they are not given"
-        parser.add_argument("--smoke", action="store_const", const=smoke, default={}, help=text)
+        parser.add_argument("--smoke", dest=SMOKE, action="store_const", const=smoke, default={}, help=text)
 
 
 def read(options: type[Group], parsed: argparse.Namespace) -> Group:
@@ -44,7 +46,7 @@ def read(options: type[Group], parsed: argparse.Namespace) -> Group:
     """
     values = {name: getattr(parsed, name) for name in options.model_fields if hasattr(parsed, name)}
     given = getattr(parsed, GIVEN, values.keys()) & options.model_fields.keys()
-    values |= {name: value for name, value in getattr(parsed, "smoke", {}).items() if name not in given}
+    values |= {name: value for name, value in getattr(parsed, SMOKE, {}).items() if name not in given}
     try:
         checked = declared(options, values)
     except ConfigurationError as error:
