@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import compress, pairwise
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -86,7 +86,12 @@ class TorchBackend:
 
     Axes: G agents (or networks), A actions, M samples of one agent. ``weights`` (G, P) hold a row for each network, and
     ``sizes`` the widths of its layers, see :func:`split_layers`.
+
+    Attributes:
+        decides_in_order: Whether it has :meth:`decide_in_order`.
     """
+
+    decides_in_order: ClassVar[bool] = False
 
     def suiting(self, weights: Tensor, width: int = 1) -> TorchBackend:
         """This backend, if it computes with such weights and layers up to so wide; else torch's operations."""
@@ -162,9 +167,9 @@ class TorchBackend:
 
     def decide_in_order(
         self, weights: Tensor, chain: Chain, prior: Sequence[Any], only_own: bool, slots: Sequence[Tensor]
-    ) -> Sequence[Tensor] | None:
-        """Decisions on all tasks of some slots, one after the other; None here: torch takes a call for each."""
-        return None
+    ) -> Sequence[Tensor]:
+        """Decisions on all tasks of some slots, one after the other, where :attr:`decides_in_order`."""
+        raise TypeError("torch's operations decide one task a call; see lad_pmd.in_slot")
 
     def adam_step(
         self, rows: Sequence[Tensor], active: Tensor | None, lr: float, betas: tuple[float, float], eps: float

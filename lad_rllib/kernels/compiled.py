@@ -34,6 +34,8 @@ _NO_ACTION = np.empty((0, 0), np.int64)
 class CompiledBackend(TorchBackend):
     """Kernels for float32 on the CPU; torch computes what they do not have: a gradient by states or noise."""
 
+    decides_in_order = True
+
     def suiting(self, weights: Tensor, width: int = 1) -> TorchBackend:
         """Kernels on the CPU, in float32, with layers up to :data:`MAX_WIDTH` wide; else torch's operations."""
         fits = weights.dtype is torch.float32 and weights.device.type == "cpu" and width <= MAX_WIDTH

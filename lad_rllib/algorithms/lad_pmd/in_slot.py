@@ -38,15 +38,15 @@ def decide_in_order(
         uniform: Random numbers, see :func:`choose_servers`, shape (E, B, N); None takes the most probable servers.
 
     Returns:
-        Decisions with the queues that each was based on; they mean nothing where there is no task.
+        Decisions with the queues that each was based on; undefined where there is no task.
     """
     device = waiting_per_work.device
     tasks, counts, queues, latent = (x.to(device) for x in (tasks, counts.long(), queues, latent))
     uniform = None if uniform is None else uniform.to(device)
     if counts.max() > tasks.shape[2]:
         raise ValueError(f"a station has {int(counts.max())} tasks, there is room for {tasks.shape[2]}")
-    if (decisions := _of_backend(actor, view, waiting_per_work, tasks, counts, queues, latent, uniform)) is not None:
-        return decisions
+    if actor.chain.denoiser.backend.decides_in_order:
+        return _of_backend(actor, view, waiting_per_work, tasks, counts, queues, latent, uniform)
     shape = tasks.shape[:3]
     logits = queues.new_zeros(*shape, queues.shape[-1])
     probabilities, seen = torch.zeros_like(logits), torch.zeros_like(logits)
@@ -89,8 +89,8 @@ def _of_backend(
     queues: Tensor,
     latent: Tensor,
     uniform: Tensor | None,
-) -> Decision | None:
-    """The same where the actor's backend decides all tasks in one call; None where it does not."""
+) -> Decision:
+    """The same by a backend that decides all tasks in one call."""
     denoiser, shape = actor.chain.denoiser, tasks.shape[:3]
     latent = latent.permute(1, 3, 0, 2).flatten(2)  # (B, features, E * N)
     starts = actor.chain_start(torch.arange(shape[1], device=latent.device)[:, None], latent, latent.shape[-1])
@@ -98,4 +98,4 @@ def _of_backend(
     prior = (actor.log_capacity, actor.task_scale[:, 0], waiting_per_work, actor.prior_queue_weight)
     slots = (tasks, counts, queues, starts, torch.full(shape, -1.0) if uniform is None else uniform)
     decided = denoiser.backend.decide_in_order(denoiser.weights, actor.chain.chain, prior, view == "own", slots)
-    return None if decided is None else Decision(*decided)
+    return Decision(*decided)
