@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lad_rllib import names
 from lad_rllib.algorithms.common.acting import Decision, choose_servers, fleet_logits
 from lad_rllib.algorithms.common.agentwise_adam import AgentwiseAdam
+from lad_rllib.diffusion import TorchBackend
 from lad_rllib.kernels import Kernels, make_backend
 
 
@@ -142,10 +143,15 @@ class ActingNetworks(nn.Module):
         """Parameters of each optimiser by its name; ``NAME_lr`` is its learning rate."""
         raise NotImplementedError
 
+    @property
+    def optimizer_backend(self) -> TorchBackend:
+        """What computes the optimisers' steps."""
+        return self.backend
+
     def optimizers(self, **rates: float) -> dict[str, AgentwiseAdam]:
         """An optimiser for each group of parameters; ``NAME_lr`` is its learning rate (0)."""
         return {
-            name: AgentwiseAdam(group, rates.get(f"{name}_lr", 0.0), backend=self.backend)
+            name: AgentwiseAdam(group, rates.get(f"{name}_lr", 0.0), backend=self.optimizer_backend)
             for name, group in self.parameter_groups().items()
         }
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from lad_rllib.algorithms.common.agentwise_adam import AgentwiseAdam
 from lad_rllib.algorithms.common.networks import ActingNetworks, gradients_of, seeded_generator
 from lad_rllib.diffusion import TORCH, StackedMLP, TorchBackend
 from lad_rllib.kernels import Kernels
@@ -97,11 +96,10 @@ class QNetworks(ActingNetworks):
         """Parameters of the Q networks, which are critics: there are neither actors of their own nor temperatures."""
         return {"critic": list(self.actor.parameters())}
 
-    def optimizers(self, **rates: float) -> dict[str, AgentwiseAdam]:
-        """The Q networks' optimiser."""
-        return {
-            name: AgentwiseAdam(group, rates.get(f"{name}_lr", 0.0)) for name, group in self.parameter_groups().items()
-        }
+    @property
+    def optimizer_backend(self) -> TorchBackend:
+        """Always torch: the published curves were trained so, and kernels round otherwise."""
+        return TORCH
 
 
 def q_loss(q_values: Tensor, next_q: Tensor, action: Tensor, reward: Tensor, gamma: float) -> Tensor:
