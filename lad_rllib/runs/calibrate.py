@@ -85,7 +85,9 @@ def _check(options: CalibrateOptions) -> None:
 
 def _calibration(fleet: Fleet, measured: Path, options: CalibrateOptions) -> Calibration:
     typical_steps = sum(options.steps) / 2
-    if not (options.resume and measured.exists()):
+    if options.resume and measured.exists():
+        images = pd.read_csv(measured)
+    else:
         with bars() as progress:
             bar = progress.add_task("measuring", total=None)
             images = measure_images(
@@ -96,7 +98,7 @@ def _calibration(fleet: Fleet, measured: Path, options: CalibrateOptions) -> Cal
                 report=lambda done, total: progress.update(bar, completed=done, total=total),
             )
         images.to_csv(measured, index=False)  # kept for --resume, also if no line fits them
-    return calibration_of_images(fleet.spec, pd.read_csv(measured), typical_steps)
+    return calibration_of_images(fleet.spec, images, typical_steps)
 
 
 def _write(calibration: Calibration, spec: dict[str, object], output: Path) -> None:
