@@ -22,8 +22,6 @@ import numpy as np
 import pandas as pd
 import ray
 from pydantic import Field
-from rich.console import Console
-from rich.progress import Progress
 
 from lad_rllib import names
 from lad_rllib.algorithms.common.policy import FleetPolicy
@@ -37,6 +35,7 @@ from lad_rllib.runs.options import Count, RayOptions, StorageOptions, option
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.plots import pyplot, save
 from lad_rllib.runs.plots_of_cases import ORACLE_COLOUR
+from lad_rllib.runs.progress import bars
 from lad_rllib.runs.rows import ResultRows
 from lad_rllib.runs.storage import SharedCopy
 from lad_rllib.runs.tables import markdown_page, markdown_table, mean_sd
@@ -81,7 +80,7 @@ def run(options: LiveTrainingOptions) -> int:
     curves = ResultRows(output / "live_training.csv", options.resume)
     served = ResultRows(output / "live_evaluation.csv", options.resume)
     print(f"writing to {copy.place}")
-    with cluster(options, spec), Progress(console=Console(stderr=True)) as progress:
+    with cluster(options, spec), bars() as progress:
         per_seed = options.episodes // options.num_env_runners + options.evaluation_episodes * (2 + len(HEURISTICS))
         bar = progress.add_task("calibrating", total=options.seeds * per_seed)
         with Fleet.start(spec) as fleet:
