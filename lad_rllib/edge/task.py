@@ -1,7 +1,8 @@
-"""What an edge server is asked for: one image from one prompt."""
+"""What an edge server is asked for: images from one prompt."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeGuard
 
@@ -22,6 +23,15 @@ MAX_TRANSFER_MBIT = 80_000.0
 MAX_GUIDANCE = 1000.0
 """Largest guidance scale; models are used with 1 to 20, and far larger ones overflow."""
 
+MAX_IMAGES = 64
+"""Most images of one request."""
+
+MAX_PRIORITY = 1000
+"""Greatest priority, and minus the least."""
+
+MAX_LORAS = 32
+"""Most LoRAs of one request."""
+
 MAX_DEADLINE_S = 1e9
 """Longest deadline [s]: 30 years."""
 
@@ -31,7 +41,18 @@ SIZE_MULTIPLE = 8
 REQUEST_OVERHEAD_BYTES = 2048
 """Bytes of a request beside its prompt, as in the rules for recorded requests (docs/reference/request-log.md)."""
 
-_NUMBERS = ("denoising_steps", "width", "height", "seed", "guidance", "deadline_s", "station", "input_mbit")
+_NUMBERS = (
+    "priority",
+    "denoising_steps",
+    "width",
+    "height",
+    "seed",
+    "guidance",
+    "deadline_s",
+    "station",
+    "input_mbit",
+    "images",
+)
 """Fields that may be NumPy's numbers, which are turned into Python's."""
 
 
@@ -41,6 +62,10 @@ def _is_whole(value: object) -> bool:
 
 def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip()) and half_character(value) is None
 
 
 def half_character(text: object) -> int | None:
@@ -74,6 +99,11 @@ class ImageTask:
         deadline_s: Seconds after submission after which the image is useless, up to 1e9; None: no deadline.
         station: Base station at which the task arrived.
         input_mbit: Size of the request ``d`` [Mbit], up to 80000; None: the prompt in UTF-8 and 2048 bytes.
+        images: Images to draw at once, 1 to 64, with the seeds ``seed``, ``seed + 1``, ...
+        model: Name of the image model; None takes the server's first.
+        loras: Names of the LoRAs to draw with, at most 32.
+        priority: Priority, -1000 to 1000; greater ones go first where the order of service heeds it.
+        tenant: On whose account it is served.
 
     Raises:
         InvalidRequest: for a value that no server can serve.
@@ -89,6 +119,11 @@ class ImageTask:
     deadline_s: float | None = None
     station: int = 0
     input_mbit: float | None = None
+    images: int = 1
+    model: str | None = None
+    loras: tuple[str, ...] = ()
+    priority: int = 0
+    tenant: str = ""
 
     def __post_init__(self) -> None:
         for name in _NUMBERS:
@@ -113,6 +148,20 @@ class ImageTask:
             self._refuse(f"seed must be a whole number from 0 to 2**63 - 1, got {shown(self.seed)}")
         if not _is_whole(self.station) or self.station < 0:
             self._refuse(f"station must be a whole number of at least 0, got {shown(self.station)}")
+        for name, low, high in (("images", 1, MAX_IMAGES), ("priority", -MAX_PRIORITY, MAX_PRIORITY)):
+            value = getattr(self, name)
+            if not _is_whole(value) or not low <= value <= high:
+                self._refuse(f"{name} must be a whole number from {low} to {high}, got {shown(value)}")
+        if self.model is not None and not _is_name(self.model):
+            self._refuse(f"model must be the name of an image model, got {shown(self.model)}")
+        if not isinstance(self.tenant, str) or half_character(self.tenant) is not None:
+            self._refuse(f"tenant must be a name, got {shown(self.tenant)}")
+        loras = self.loras
+        if isinstance(loras, str) or not isinstance(loras, Iterable) or not all(_is_name(one) for one in loras):
+            self._refuse(f"loras must be a list of names, got {shown(loras)}")
+        object.__setattr__(self, "loras", tuple(loras))
+        if len(self.loras) > MAX_LORAS:
+            self._refuse(f"loras may be at most {MAX_LORAS}, got {len(self.loras)}")
         for name, most in (("guidance", MAX_GUIDANCE), ("input_mbit", MAX_TRANSFER_MBIT)):
             value = getattr(self, name)
             if value is not None and not (_is_number(value) and 0 <= value <= most):
