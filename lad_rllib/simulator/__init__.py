@@ -15,6 +15,7 @@ from lad_rllib.simulator.arrivals import (
 from lad_rllib.simulator.episode import EdgeSimulator, SlotDelays, SlotTasks, tasks_of_slot
 from lad_rllib.simulator.marginal_cost import PlayedEpisodes, marginal_costs_s
 from lad_rllib.simulator.network import EdgeNetwork, draw_network, published_network
+from lad_rllib.simulator.order import ORDERS, FairTags, Order, make_order, order_text
 from lad_rllib.simulator.penalties import (
     PENALTIES,
     DeadlineMiss,
@@ -43,6 +44,7 @@ from lad_rllib.simulator.traces.rules import TraceRules
 
 __all__ = [
     "ARRIVALS",
+    "ORDERS",
     "PENALTIES",
     "PRESETS",
     "Arrivals",
@@ -52,8 +54,10 @@ __all__ = [
     "DelayPenalty",
     "EdgeNetwork",
     "EdgeSimulator",
+    "FairTags",
     "Lateness",
     "MeanDelay",
+    "Order",
     "PlayedEpisodes",
     "PoissonFields",
     "Setting",
@@ -71,8 +75,10 @@ __all__ = [
     "draw_network",
     "load_setting",
     "load_spec",
+    "make_order",
     "make_penalty",
     "marginal_costs_s",
+    "order_text",
     "override_spec",
     "parse_penalty",
     "published_network",
