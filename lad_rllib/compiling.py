@@ -32,11 +32,8 @@ _SCALARS |= {np.float32: types.float32, np.uint64: types.uint64}
 
 # Products and sums may be fused; the order of sums stays, and so do not-a-numbers.
 _OPTIONS: dict[str, Any] = {"fastmath": {"contract", "nsz"}, "error_model": "numpy"}
-# Kernels call one another, so that a change of one makes the others' machine code stale.
-_FILES = sorted(Path(__file__).parent.glob("*.py"))
-_VERSION = hashlib.sha256(b"".join(file.read_bytes() for file in _FILES)).hexdigest()[:12]
 _DIGEST_BYTES = hashlib.sha256().digest_size
-_LOG = logging.getLogger("lad_rllib.kernels")
+_LOG = logging.getLogger("lad_rllib.compiling")
 
 part = njit(**_OPTIONS)
 """Decorates a function that only kernels call."""
@@ -71,6 +68,13 @@ class CheckedCacheFile(IndexDataCacheFile):
 
 
 @functools.cache
+def _version(folder: Path) -> str:
+    """Digest of a room's source. Kernels of a room call one another, so a change of one makes the others stale."""
+    files = [Path(__file__), *sorted(folder.glob("*.py"))]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
+
+
+@functools.cache
 def _announce() -> None:
     """Say, once in a process, why the first use takes so long."""
     _LOG.info("compiling kernels (once per machine and algorithm, about 20 s)")
@@ -97,7 +101,7 @@ class kernel:
 
     def __init__(self, function: Callable[..., None]) -> None:
         # Names the file on disk: numba would look for changes in this function's file only.
-        function.__qualname__ += f"_{_VERSION}"
+        function.__qualname__ += f"_{_version(Path(function.__code__.co_filename).parent)}"
         self._function = function
         self._compiled: Callable[..., None] | None = None
         self._lock = threading.Lock()

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from lad_rllib.kernels.compiler import Array, part
+from lad_rllib.compiling import Array, part
 from lad_rllib.kernels.softmax import softmax
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lad_rllib.kernels.compiler import Batch, IntegerMatrix, Integers, Matrix, Vector, kernel
+from lad_rllib.compiling import Batch, IntegerMatrix, Integers, Matrix, Vector, kernel
 from lad_rllib.kernels.layers import (
     BLOCK,
     load_block,

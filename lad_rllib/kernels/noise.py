@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from lad_rllib.kernels.compiler import Array, Vector, kernel, part
+from lad_rllib.compiling import Array, Vector, kernel, part
 
 GENERATORS = 128
 _F = np.float32

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lad_rllib.kernels.compiler import Batch, IntegerMatrix, Integers, kernel
+from lad_rllib.compiling import Batch, IntegerMatrix, Integers, kernel
 
 
 @kernel

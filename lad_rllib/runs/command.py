@@ -56,7 +56,7 @@ def _run(run: Callable[[Given], int], options: Given) -> int:
     logging.getLogger("ray").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     if not getattr(options, "quiet", False):
-        show_remarks("lad_rllib.kernels")
+        show_remarks("lad_rllib.compiling")
     try:
         status = run(options)
         sys.stdout.flush()

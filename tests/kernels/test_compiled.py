@@ -187,19 +187,19 @@ def test_the_compiler_is_loaded_only_when_kernels_run():
     "failure", [RuntimeError("cannot cache function: no locator available"), OSError(28, "No space left on device")]
 )
 def test_kernels_work_where_no_file_can_be_kept(monkeypatch, failure):
-    from lad_rllib.kernels import compiler
+    from lad_rllib import compiling
 
-    compile_now = compiler.njit
+    compile_now = compiling.njit
 
     def no_file(*signature, cache=False, **options):
         if cache:
             raise failure
         return compile_now(*signature, **options)
 
-    monkeypatch.setattr(compiler, "njit", no_file)
+    monkeypatch.setattr(compiling, "njit", no_file)
 
-    @compiler.kernel
-    def double(x: compiler.Vector):
+    @compiling.kernel
+    def double(x: compiling.Vector):
         for k in range(len(x)):
             x[k] *= np.float32(2.0)
 

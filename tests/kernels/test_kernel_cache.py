@@ -6,10 +6,10 @@ import logging
 import numpy as np
 import pytest
 
-from lad_rllib.kernels import compiler
+from lad_rllib import compiling
 
 PROGRAM = """
-from lad_rllib.kernels.compiler import Vector, kernel
+from lad_rllib.compiling import Vector, kernel
 
 @kernel
 def double(values: Vector):
@@ -24,18 +24,18 @@ def start(tmp_path, monkeypatch):
     monkeypatch.setattr("numba.core.config.CACHE_DIR", str(tmp_path / "cache"))
     program, loaded = tmp_path / "program.py", []
     program.write_text(PROGRAM, encoding="utf-8")
-    original = compiler.CheckedCacheFile._load_data
+    original = compiling.CheckedCacheFile._load_data
 
     def load(self, name):
         data = original(self, name)
         loaded.append(name)
         return data
 
-    monkeypatch.setattr(compiler.CheckedCacheFile, "_load_data", load)
+    monkeypatch.setattr(compiling.CheckedCacheFile, "_load_data", load)
 
     def call():
         loaded.clear()
-        compiler._announce.cache_clear()
+        compiling._announce.cache_clear()
         spec = importlib.util.spec_from_file_location("program", program)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
