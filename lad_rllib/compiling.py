@@ -7,7 +7,7 @@ import hashlib
 import logging
 import pickle
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -15,18 +15,9 @@ import numba
 import numpy as np
 from numba import njit, types
 from numba.core.caching import IndexDataCacheFile
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
-"""An array of a type that the compiler finds out; the following are those of kernels' arguments."""
-Vector = Annotated[NDArray[np.float32], types.float32[::1]]
-Matrix = Annotated[NDArray[np.float32], types.float32[:, ::1]]
-Batch = Annotated[NDArray[np.float32], types.float32[:, :, ::1]]
-Batches = Annotated[NDArray[np.float32], types.float32[:, :, :, ::1]]
-Integers = Annotated[NDArray[np.int64], types.int64[::1]]
-IntegerMatrix = Annotated[NDArray[np.int64], types.int64[:, ::1]]
-IntegerBatch = Annotated[NDArray[np.int64], types.int64[:, :, ::1]]
-Flags = Annotated[NDArray[np.bool_], types.boolean[::1]]
+from lad_rllib.arrays import Layout
+
 _SCALARS = {int: types.int64, float: types.float64, bool: types.boolean}
 _SCALARS |= {np.float32: types.float32, np.uint64: types.uint64}
 
@@ -99,23 +90,23 @@ class kernel:
     be written, each process compiles by itself.
     """
 
-    def __init__(self, function: Callable[..., None]) -> None:
+    def __init__(self, function: Callable[..., Any]) -> None:
         # Names the file on disk: numba would look for changes in this function's file only.
         function.__qualname__ += f"_{_version(Path(function.__code__.co_filename).parent)}"
         self._function = function
-        self._compiled: Callable[..., None] | None = None
+        self._compiled: Callable[..., Any] | None = None
         self._lock = threading.Lock()
 
-    def __call__(self, *arguments: Any) -> None:
+    def __call__(self, *arguments: Any) -> Any:
         """Run it."""
-        (self._compiled or self.compile())(*arguments)
+        return (self._compiled or self.compile())(*arguments)
 
-    def compile(self) -> Callable[..., None]:
-        """Load the machine code, or compile it."""
+    def compile(self) -> Callable[..., Any]:
+        """Load the machine code, or compile it; other kernels take it as a :func:`pointer`."""
         with self._lock:
             if self._compiled is None:
                 hints = get_type_hints(self._function, include_extras=True)
-                signature = types.void(*(_numba_type(hint) for name, hint in hints.items() if name != "return"))
+                signature = _signature(hints.pop("return", type(None)), hints.values())
                 try:
                     self._compiled = self._with_cache(signature)
                 except (RuntimeError, OSError):  # no folder for the cache, or no room in it
@@ -123,7 +114,7 @@ class kernel:
                     self._compiled = njit(signature, **_OPTIONS)(self._function)
             return self._compiled
 
-    def _with_cache(self, signature: Any) -> Callable[..., None]:
+    def _with_cache(self, signature: Any) -> Callable[..., Any]:
         dispatcher: Any = njit(**_OPTIONS)(self._function)
         dispatcher.enable_caching()
         plain = dispatcher._cache._cache_file
@@ -132,8 +123,18 @@ class kernel:
         )
         dispatcher.compile(signature)
         dispatcher.disable_compile()
-        compiled: Callable[..., None] = dispatcher
+        compiled: Callable[..., Any] = dispatcher
         return compiled
+
+
+def pointer(returns: Any, *arguments: Any) -> Any:
+    """Annotation of an argument that is itself a compiled kernel, with the annotations of what it returns and takes."""
+    return Annotated[Callable[..., Any], types.FunctionType(_signature(returns, arguments))]
+
+
+def _signature(returns: Any, arguments: Iterable[Any]) -> Any:
+    compiled = types.void if returns is type(None) else _numba_type(returns)
+    return compiled(*(_numba_type(hint) for hint in arguments))
 
 
 def _numba_type(hint: Any) -> Any:
@@ -142,4 +143,7 @@ def _numba_type(hint: Any) -> Any:
         return types.NamedTuple(
             [_numba_type(each) for each in get_type_hints(hint, include_extras=True).values()], hint
         )
-    return _SCALARS[hint] if hint in _SCALARS else hint.__metadata__[0]
+    if hint in _SCALARS:
+        return _SCALARS[hint]
+    [compiled] = hint.__metadata__
+    return types.Array(getattr(types, compiled.dtype), compiled.axes, "C") if isinstance(compiled, Layout) else compiled

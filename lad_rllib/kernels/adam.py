@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lad_rllib.compiling import Flags, Matrix, kernel
+from lad_rllib.arrays import Flags, Matrix
+from lad_rllib.compiling import kernel
 
 _ONE, _ZERO = np.float32(1.0), np.float32(0.0)
 # What cannot move a parameter becomes 0: subnormal numbers would be some hundred times slower.

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lad_rllib.compiling import Array, Batch, Batches, Integers, Matrix, Vector, kernel, part
+from lad_rllib.arrays import Array, Batch, Batches, Integers, Matrix, Vector
+from lad_rllib.compiling import kernel, part
 from lad_rllib.kernels.layers import (
     BLOCK,
     load_block,

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lad_rllib.compiling import Array, Batch, Batches, IntegerBatch, IntegerMatrix, Matrix, Vector, kernel, part
+from lad_rllib.arrays import Array, Batch, Batches, IntegerBatch, IntegerMatrix, Matrix, Vector
+from lad_rllib.compiling import kernel, part
 from lad_rllib.kernels.chain import Passes, Settings, begin_agent, chain_work_of_one, denoised_block
 from lad_rllib.kernels.softmax import softmax
 

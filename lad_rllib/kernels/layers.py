@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lad_rllib.compiling import Array, part
+from lad_rllib.arrays import Array
+from lad_rllib.compiling import part
 from lad_rllib.kernels.vector_products import ROWS, SAMPLES, add_sum_over_samples, product, relu_product
 
 BLOCK = 2 * SAMPLES

@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from lad_rllib.compiling import Array, part
+from lad_rllib.arrays import Array
+from lad_rllib.compiling import part
 from lad_rllib.kernels.softmax import softmax
 
 

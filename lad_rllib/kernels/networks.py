@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lad_rllib.compiling import Batch, IntegerMatrix, Integers, Matrix, Vector, kernel
+from lad_rllib.arrays import Batch, IntegerMatrix, Integers, Matrix, Vector
+from lad_rllib.compiling import kernel
 from lad_rllib.kernels.layers import (
     BLOCK,
     load_block,

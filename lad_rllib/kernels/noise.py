@@ -10,7 +10,8 @@ import math
 
 import numpy as np
 
-from lad_rllib.compiling import Array, Vector, kernel, part
+from lad_rllib.arrays import Array, Vector
+from lad_rllib.compiling import kernel, part
 
 GENERATORS = 128
 _F = np.float32

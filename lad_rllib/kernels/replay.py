@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lad_rllib.compiling import Batch, IntegerMatrix, Integers, kernel
+from lad_rllib.arrays import Batch, IntegerMatrix, Integers
+from lad_rllib.compiling import kernel
 
 
 @kernel

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lad_rllib.compiling import Array, part
+from lad_rllib.arrays import Array
+from lad_rllib.compiling import part
 
 _NEGLIGIBLE, _NEGLIGIBLE_EXPONENT = np.float32(1e-25), np.float32(-57.5)
 _LOG2_E, _LN2_HIGH, _LN2_LOW = np.float32(1.4426950408889634), np.float32(0.693359375), np.float32(-2.12194440e-4)

@@ -188,6 +188,7 @@ def test_the_compiler_is_loaded_only_when_kernels_run():
 )
 def test_kernels_work_where_no_file_can_be_kept(monkeypatch, failure):
     from lad_rllib import compiling
+    from lad_rllib.arrays import Vector
 
     compile_now = compiling.njit
 
@@ -199,7 +200,7 @@ def test_kernels_work_where_no_file_can_be_kept(monkeypatch, failure):
     monkeypatch.setattr(compiling, "njit", no_file)
 
     @compiling.kernel
-    def double(x: compiling.Vector):
+    def double(x: Vector):
         for k in range(len(x)):
             x[k] *= np.float32(2.0)
 

@@ -9,7 +9,8 @@ import pytest
 from lad_rllib import compiling
 
 PROGRAM = """
-from lad_rllib.compiling import Vector, kernel
+from lad_rllib.arrays import Vector
+from lad_rllib.compiling import kernel
 
 @kernel
 def double(values: Vector):

@@ -1,0 +1,88 @@
+"""Schedulers of requests that come one by one: the interface, and what plays them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lad_rllib.plugins import Registry
+from lad_rllib.simulator.requests import Requests, RequestWorld, ServedRequests, Timing
+from lad_rllib.simulator.requests.loop import View
+from lad_rllib.simulator.requests.play import CompiledRule, play_choices, play_rule
+
+
+class RequestScheduler(ABC):
+    """Decides, when a request arrives, which edge server it goes to."""
+
+    def begin(self, world: RequestWorld, history: Requests) -> None:
+        """An episode begins; forget the last one.
+
+        Args:
+            world: Where requests are served.
+            history: Requests of the past, from which a service knows sizes, models and rate of its traffic; never those
+                that are to be scheduled.
+        """
+
+    @abstractmethod
+    def choose(self, view: View, rng: np.random.Generator) -> int:
+        """The server for the request that has arrived; one that is up."""
+
+
+class RuleScheduler(RequestScheduler):
+    """A scheduler whose choice is a compiled rule, so that the event loop calls it without Python.
+
+    A simulated episode and a live dispatcher call the same function.
+    """
+
+    def __init__(self) -> None:
+        self._rule: CompiledRule | None = None
+        self._memory: NDArray[np.float64] = np.zeros(0)
+
+    @abstractmethod
+    def rule(self, world: RequestWorld, history: Requests) -> CompiledRule:
+        """The rule for a world, from what is known of its traffic."""
+
+    def begin(self, world: RequestWorld, history: Requests) -> None:
+        """See :class:`RequestScheduler`."""
+        self._rule = self.rule(world, history)
+        self._memory = np.zeros(self._rule.memory)
+
+    def choose(self, view: View, rng: np.random.Generator) -> int:
+        """See :class:`RequestScheduler`."""
+        rule = self._rule
+        if rule is None:
+            raise RuntimeError("begin() comes before choose()")
+        notes = np.zeros(rule.notes, np.float32)
+        return int(rule.choose(view, rule.numbers, rule.weights, self._memory, notes, rng.random()))
+
+
+REQUEST_SCHEDULERS: Registry[type[RequestScheduler]] = Registry(
+    "scheduler of requests", "lad_rllib.request_schedulers", base=RequestScheduler
+)
+"""Name of every scheduler of requests that needs no training, and its class."""
+
+
+def play_requests(
+    scheduler: RequestScheduler,
+    world: RequestWorld,
+    requests: Requests,
+    history: Requests,
+    rng: np.random.Generator,
+    timing: Timing | None = None,
+) -> ServedRequests:
+    """Let a scheduler serve the requests of one episode.
+
+    Args:
+        scheduler: The scheduler.
+        world: Where requests are served.
+        requests: The episode.
+        history: Requests of the past, see :class:`RequestScheduler`.
+        rng: Randomness of its decisions.
+        timing: Times of the requests on the servers, if they are known already.
+    """
+    if isinstance(scheduler, RuleScheduler):
+        return play_rule(scheduler.rule(world, history), world, requests, rng, timing)
+    scheduler.begin(world, history)
+    return play_choices(lambda view: scheduler.choose(view, rng), world, requests, timing)

@@ -1,0 +1,35 @@
+"""Requests that come one by one: what they ask for, how long servers take, in which order, and how they fared."""
+
+from lad_rllib.simulator.requests.requests import Requests, ServedRequests, plain_requests
+from lad_rllib.simulator.requests.service_model import (
+    SERVICE_MODELS,
+    LinearService,
+    ServiceModel,
+    make_service_model,
+)
+from lad_rllib.simulator.requests.world import (
+    FACTS,
+    RequestServer,
+    RequestWorld,
+    Timing,
+    slotted_requests,
+    slotted_world,
+    timing_of,
+)
+
+__all__ = [
+    "FACTS",
+    "SERVICE_MODELS",
+    "LinearService",
+    "RequestServer",
+    "RequestWorld",
+    "Requests",
+    "ServedRequests",
+    "ServiceModel",
+    "Timing",
+    "make_service_model",
+    "plain_requests",
+    "slotted_requests",
+    "slotted_world",
+    "timing_of",
+]

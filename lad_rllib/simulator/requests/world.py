@@ -1,0 +1,245 @@
+"""Where requests are served: unequal servers, what they hold in memory, and their order of service."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lad_rllib.arrays import DoubleMatrix, Doubles, Integers
+from lad_rllib.errors import ConfigurationError
+from lad_rllib.simulator import delays
+from lad_rllib.simulator.network import EdgeNetwork
+from lad_rllib.simulator.order import FirstInFirstOut, Order
+from lad_rllib.simulator.requests.requests import Requests, plain_requests
+from lad_rllib.simulator.requests.service_model import LinearService, ServiceModel
+from lad_rllib.simulator.tasks import Arrivals
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+FIFO = FirstInFirstOut()
+
+WorkKnown = Literal["predicted", "known"]
+"""What schedulers, queues and prediction are told of a request's service time: what its service model predicts, or what
+it will really take, which no service knows. The world always draws or replays what it really takes."""
+
+
+@dataclass(frozen=True)
+class RequestServer:
+    """One edge server.
+
+    Attributes:
+        name: Its name.
+        service: Service time of a request, by the name of its image model; the entry ``""`` is that of all others.
+        link_rate_mbit_per_s: Rate of its link; infinite for none [Mbit/s].
+        stations: Base stations at which it stands; their requests are not uploaded.
+        models_in_memory: Image models that it holds at once; the least recently used makes room. 0: all of them.
+        swap_s: Time to load an image model that it does not hold [s], by the model's name; ``""``: all others.
+        lora_swap_s: Time to load a set of LoRAs other than the one last used [s].
+    """
+
+    name: str
+    service: Mapping[str, ServiceModel]
+    link_rate_mbit_per_s: float = np.inf
+    stations: frozenset[int] = frozenset()
+    models_in_memory: int = 0
+    swap_s: Mapping[str, float] = field(default_factory=dict)
+    lora_swap_s: float = 0.0
+
+    def service_model(self, model: str) -> ServiceModel:
+        """Service model of an image model.
+
+        Raises:
+            ConfigurationError: if the server has none for it.
+        """
+        found = self.service.get(model, self.service.get(""))
+        if found is None:
+            raise ConfigurationError(
+                f"server {self.name} has no service model for {model!r}; it has {', '.join(self.service) or 'none'}"
+            )
+        return found
+
+    def service_s(self, requests: Requests) -> FloatArray:
+        """Predicted service time of each request here, its model loaded [s], shape (K,)."""
+        seconds = np.empty(len(requests))
+        for index in np.unique(requests.model):
+            of_model = requests.model == index
+            seconds[of_model] = self.service_model(requests.models[index]).seconds(requests[of_model])
+        return seconds
+
+
+class Timing(NamedTuple):
+    """Everything about K requests on A servers in seconds, as the event loop takes it.
+
+    Attributes:
+        arrival_s: Arrivals (K,).
+        predicted_s: Service time as it is predicted (K, A).
+        actual_s: Service time as it will be (K, A).
+        upload_s, download_s: Transfers (K, A).
+        key: Key of each request at each server (K, A), see :class:`~lad_rllib.simulator.order.Order`.
+        tenant: Tenant of each request (K,), where the order is fair between them.
+        weights: Weight of each tenant; empty unless the order is fair.
+        model: Image model of each request (K,).
+        loras: Set of LoRAs of each request (K,).
+        swap_s: Time to load each model on each server (A, M).
+        lora_swap_s: Time to load a set of LoRAs on each server (A,).
+        models_in_memory: Models that each server holds (A,); 0: all.
+        facts: What a request says of itself (K, len(FACTS)).
+    """
+
+    arrival_s: Doubles
+    predicted_s: DoubleMatrix
+    actual_s: DoubleMatrix
+    upload_s: DoubleMatrix
+    download_s: DoubleMatrix
+    key: DoubleMatrix
+    tenant: Integers
+    weights: Doubles
+    model: Integers
+    loras: Integers
+    swap_s: DoubleMatrix
+    lora_swap_s: Doubles
+    models_in_memory: Integers
+    facts: DoubleMatrix
+
+
+FACTS = ("declared_cost", "priority", "deadline_s", "model", "loras", "station", "tenant")
+"""What a request says of itself besides its service times, in the order of :attr:`Timing.facts`."""
+
+
+@dataclass(frozen=True)
+class RequestWorld:
+    """Servers and their order of service.
+
+    Attributes:
+        servers: The A edge servers.
+        order: Order of service, the same on all.
+        work: What schedulers are told of service times.
+    """
+
+    servers: tuple[RequestServer, ...]
+    order: Order = FIFO
+    work: WorkKnown = "predicted"
+
+    def __post_init__(self) -> None:
+        if not self.servers:
+            raise ConfigurationError("a world needs at least one edge server")
+
+    @property
+    def num_servers(self) -> int:
+        """Number of edge servers A."""
+        return len(self.servers)
+
+    def service_s(self, requests: Requests) -> FloatArray:
+        """Predicted service time of each request on each server, its model loaded [s], shape (K, A)."""
+        return np.stack([server.service_s(requests) for server in self.servers], axis=1)
+
+    def speed(self, requests: Requests) -> FloatArray:
+        """Relative speed of each server on these requests, mean 1: inverse of its mean service time, shape (A,)."""
+        speed = 1.0 / self.service_s(requests).mean(axis=0)
+        return speed / speed.mean()
+
+    def timing(self, requests: Requests) -> Timing:
+        """Everything about these requests on these servers in seconds."""
+        predicted = self.service_s(requests)
+        actual = predicted * requests.actual_over_predicted[:, None]
+        rate = np.array([server.link_rate_mbit_per_s for server in self.servers])
+        is_home = np.stack([np.isin(requests.station, list(server.stations)) for server in self.servers], axis=1)
+        return timing_of(
+            requests,
+            self.order,
+            predicted_s=actual if self.work == "known" else predicted,
+            actual_s=actual,
+            upload_s=delays.upload_delay_s(requests.upload_mbit[:, None], rate, is_home),
+            download_s=delays.download_delay_s(requests.result_mbit[:, None], rate),
+            swap_s=np.array([[_named(s.swap_s, model) for model in requests.models] for s in self.servers]),
+            lora_swap_s=np.array([server.lora_swap_s for server in self.servers]),
+            models_in_memory=np.array([server.models_in_memory for server in self.servers]),
+        )
+
+
+def timing_of(
+    requests: Requests,
+    order: Order,
+    *,
+    predicted_s: FloatArray,
+    actual_s: FloatArray,
+    upload_s: FloatArray,
+    download_s: FloatArray,
+    swap_s: FloatArray,
+    lora_swap_s: FloatArray,
+    models_in_memory: IntArray,
+) -> Timing:
+    """Timing of requests whose times on each server are given, with the keys of an order of service."""
+    key = order.key(requests.arrival_s[:, None], predicted_s, requests.deadline_s[:, None], requests.priority[:, None])
+    shares = order.shares
+    weights = [] if shares is None else [shares.get(tenant, 1.0) for tenant in requests.tenants]
+    facts = [np.asarray(getattr(requests, name), np.float64) for name in FACTS]
+    return Timing(
+        arrival_s=requests.arrival_s,
+        predicted_s=np.ascontiguousarray(predicted_s),
+        actual_s=np.ascontiguousarray(actual_s),
+        upload_s=np.ascontiguousarray(upload_s),
+        download_s=np.ascontiguousarray(download_s),
+        key=np.ascontiguousarray(key),
+        tenant=requests.tenant,
+        weights=np.array(weights, dtype=np.float64),
+        model=requests.model,
+        loras=requests.loras,
+        swap_s=swap_s.astype(np.float64),
+        lora_swap_s=lora_swap_s.astype(np.float64),
+        models_in_memory=models_in_memory.astype(np.int64),
+        facts=np.stack(facts, axis=1),
+    )
+
+
+def _named(values: Mapping[str, float], name: str) -> float:
+    return float(values.get(name, values.get("", 0.0)))
+
+
+def slotted_world(network: EdgeNetwork, order: Order = FIFO, overhead_steps: float = 0.0) -> RequestWorld:
+    """The world of the paper's simulator: one number of work per request, one number of speed per server.
+
+    Args:
+        network: The edge network.
+        order: Order of service.
+        overhead_steps: What every image costs besides its steps, in denoising steps.
+    """
+    servers = [
+        RequestServer(
+            name=f"server{index}",
+            service={"": LinearService(overhead_s=overhead_steps / capacity, per_step_s=1.0 / capacity)},
+            link_rate_mbit_per_s=rate,
+            stations=frozenset(np.flatnonzero(network.home_server == index).tolist()),
+        )
+        for index, (capacity, rate) in enumerate(
+            zip(network.capacity_gcycles_per_s.tolist(), network.link_rate_mbit_per_s.tolist(), strict=True)
+        )
+    ]
+    return RequestWorld(tuple(servers), order)
+
+
+def slotted_requests(network: EdgeNetwork, arrivals: Arrivals, num_slots: int | None = None) -> Requests:
+    """The tasks of one slotted episode as requests that arrive at the starts of their slots, in the order of service.
+
+    Args:
+        network: The edge network.
+        arrivals: Arrivals of one episode, without the leading axis.
+        num_slots: Slots whose tasks are taken; default all.
+    """
+    mask = arrivals.mask[:num_slots]
+    slot, station, _ = np.nonzero(mask)
+    values = {
+        name: getattr(arrivals, array)[: len(mask)][mask]
+        for name, array in (
+            ("steps", "denoising_steps"),
+            ("density", "density_gcycles_per_step"),
+            ("upload_mbit", "task_mbit"),
+            ("result_mbit", "result_mbit"),
+        )
+    }
+    return plain_requests(slot * network.slot_s, station=station, **values)
