@@ -16,7 +16,7 @@ from lad_rllib.simulator.requests.play import CompiledRule, play_choices, play_r
 class RequestScheduler(ABC):
     """Decides, when a request arrives, which edge server it goes to."""
 
-    def begin(self, world: RequestWorld, history: Requests) -> None:
+    def begin(self, world: RequestWorld, history: Requests) -> None:  # noqa: B027  (not all remember anything)
         """An episode begins; forget the last one.
 
         Args:

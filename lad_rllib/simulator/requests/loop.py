@@ -179,8 +179,9 @@ def begin_next(queues: Queues, timing: Timing, outcome: Outcome, server: int) ->
 @part
 def advance(queues: Queues, timing: Timing, outcome: Outcome, now_s: float) -> None:
     """Let all servers work until just before ``now_s``."""
-    for server in range(len(queues.ready_s)):
-        while queues.first[server] >= 0 and queues.ready_s[server] < now_s:
+    first, ready_s = queues.first, queues.ready_s  # taking an array out of a tuple costs as much as the rest
+    for server in range(len(ready_s)):
+        while first[server] >= 0 and ready_s[server] < now_s:
             begin_next(queues, timing, outcome, server)
 
 
@@ -195,44 +196,69 @@ def key_at(queues: Queues, timing: Timing, server: int, request: int) -> float:
 
 
 @part
-def remaining_s(queues: Queues, server: int, now_s: float) -> float:
+def remaining_s(ready_s: float, expected_end_s: float, now_s: float) -> float:
     """Predicted time until a server is done with the request that it serves [s]."""
-    if queues.ready_s[server] <= now_s:
-        return 0.0
-    return max(queues.expected_end_s[server] - now_s, 0.0)
+    return max(expected_end_s - now_s, 0.0) if ready_s > now_s else 0.0
 
 
 @part
 def look(queues: Queues, timing: Timing, view: View, request: int, with_order: bool) -> None:
     """Fill in what is known of each server for a request; ``ahead_s`` and ``overtaken`` only ``with_order``."""
-    now_s = timing.arrival_s[request]
+    now_s, loras = timing.arrival_s[request], timing.loras[request]
+    ready_s, expected_end_s, waiting, waiting_s = (
+        queues.ready_s,
+        queues.expected_end_s,
+        queues.waiting,
+        queues.waiting_s,
+    )
+    left_s, work_left_s, way_s, tasks, swap_s = (
+        view.remaining_s,
+        view.work_left_s,
+        view.way_s,
+        view.tasks,
+        view.swap_s,
+    )
+    upload_s, download_s = timing.upload_s[request], timing.download_s[request]
+    room = timing.models_in_memory
     view.facts[:] = timing.facts[request]
-    for server in range(len(queues.ready_s)):
-        left_s, waiting = remaining_s(queues, server, now_s), queues.waiting[server]
-        view.service_s[server] = timing.predicted_s[request, server]
-        view.swap_s[server] = expected_swap_s(queues, timing, server, request)
-        view.way_s[server] = timing.upload_s[request, server] + timing.download_s[request, server]
-        view.remaining_s[server] = left_s
-        view.work_left_s[server] = left_s + queues.waiting_s[server]
-        view.tasks[server] = waiting + (1 if queues.ready_s[server] > now_s else 0)
-        if with_order:
-            ahead_s, before, _ = place_of(queues, server, key_at(queues, timing, server, request))
-            view.ahead_s[server] = left_s + ahead_s
-            view.overtaken[server] = waiting - before
+    view.service_s[:] = timing.predicted_s[request]
+    for server in range(len(ready_s)):
+        left_s[server] = remaining_s(ready_s[server], expected_end_s[server], now_s)
+        work_left_s[server] = left_s[server] + waiting_s[server]
+        way_s[server] = upload_s[server] + download_s[server]
+        tasks[server] = waiting[server] + (1 if ready_s[server] > now_s else 0)
+        has_swaps = room[server] > 0 or loras > 0
+        swap_s[server] = expected_swap_s(queues, timing, server, request) if has_swaps else 0.0
+    if with_order:
+        look_at_order(queues, timing, view, request)
 
 
 @part
-def place_of(queues: Queues, server: int, key: float) -> tuple[float, int, int]:
-    """Predicted time and number of those that wait ahead of a key, and the last of them; -1: none."""
-    last = queues.last[server]
-    if last < 0 or queues.tag[last] <= key:
-        return queues.waiting_s[server], queues.waiting[server], last
-    seconds, number, before, other = 0.0, 0, -1, queues.first[server]
-    while queues.tag[other] <= key:
-        seconds += queues.expected_s[other]
+def look_at_order(queues: Queues, timing: Timing, view: View, request: int) -> None:
+    """Fill in what the order of service puts ahead of a request, and what it would overtake."""
+    first, last, behind, tag, expected_s = queues.first, queues.last, queues.behind, queues.tag, queues.expected_s
+    waiting, waiting_s, key, is_fair = queues.waiting, queues.waiting_s, timing.key[request], len(timing.weights) > 0
+    ahead_s, overtaken, left_s = view.ahead_s, view.overtaken, view.remaining_s
+    for server in range(len(first)):
+        own_key = key_at(queues, timing, server, request) if is_fair else key[server]
+        ahead_s[server], overtaken[server] = left_s[server] + waiting_s[server], 0
+        if last[server] >= 0 and tag[last[server]] > own_key:
+            seconds, before, _ = walk(first[server], behind, tag, expected_s, own_key)
+            ahead_s[server], overtaken[server] = left_s[server] + seconds, waiting[server] - before
+
+
+@part
+def walk(first: int, behind: Integers, tag: Doubles, expected_s: Doubles, key: float) -> tuple[float, int, int]:
+    """Predicted time and number of those that wait ahead of a key, and the last of them; -1: none.
+
+    One that waits must have a greater key.
+    """
+    seconds, number, before, other = 0.0, 0, -1, first
+    while tag[other] <= key:
+        seconds += expected_s[other]
         number += 1
         before = other
-        other = queues.behind[other]
+        other = behind[other]
     return seconds, number, before
 
 
@@ -241,10 +267,13 @@ def join(queues: Queues, timing: Timing, outcome: Outcome, request: int, server:
     """A request joins a server's queue, at its place in the order of service."""
     now_s, key = timing.arrival_s[request], key_at(queues, timing, server, request)
     expected_s = timing.predicted_s[request, server] + expected_swap_s(queues, timing, server, request)
-    ahead_s, _, before = place_of(queues, server, key)
+    ahead_s, before = queues.waiting_s[server], queues.last[server]
+    if before >= 0 and queues.tag[before] > key:
+        ahead_s, _, before = walk(queues.first[server], queues.behind, queues.tag, queues.expected_s, key)
     way_s = timing.upload_s[request, server] + timing.download_s[request, server]
+    left_s = remaining_s(queues.ready_s[server], queues.expected_end_s[server], now_s)
     outcome.server[request] = server
-    outcome.predicted_delay_s[request] = way_s + remaining_s(queues, server, now_s) + ahead_s + expected_s
+    outcome.predicted_delay_s[request] = way_s + left_s + ahead_s + expected_s
     if queues.waiting[server] == 0 and queues.ready_s[server] <= now_s:
         queues.ready_s[server] = now_s
         if len(timing.weights) > 0:  # idle: what tenants had is forgotten
