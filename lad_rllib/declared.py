@@ -210,6 +210,8 @@ def _one_line(group: type[Declared], error: ValidationError, where: str, fields:
         return f"{name}: a key must be a text, got {shown(value)}"
     own = kind == "value_error"  # a validator's words
     demand = first["msg"].removeprefix("Value error, ") if own else f"must be {described(demanded)}"
+    if own and not demand.startswith("must "):  # they name the value themselves
+        return f"{where}{demand}"
     hint = "; leave the quotes out" if isinstance(value, str) and _is_number(value) and not own else ""
     hint = "; put it in quotes" if kind == "string_type" and isinstance(value, (int, float, date)) else hint
     return f"{name} {demand}, got {shown(value)}{hint}"

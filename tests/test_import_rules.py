@@ -17,7 +17,7 @@ ROOMS = {
     "diffusion": set(),
     "kernels": {"diffusion"},  # the face, and the reference that it falls back to
     "algorithms": {"diffusion", "kernels", "simulator"},
-    "edge": {"scheduling"},  # a trained policy arrives as a Scheduler
+    "edge": {"simulator"},  # servers serve in the simulator's orders
     "service": {"scheduling", "edge", "simulator"},  # a fleet is described in the simulator's units
     "fleet": {"edge", "service", "simulator", "scheduling"},
     "runs": {"envs", "fleet", "service", "algorithms", "scheduling", "edge", "simulator"},

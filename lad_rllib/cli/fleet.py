@@ -50,7 +50,7 @@ def check(options: FleetFileOptions, *, as_json: bool) -> int:
                 "station": _number(server["station"]),
             }
         )
-    print_table(f"{spec.name}: {len(servers)} servers, {spec.stations} base stations{scale}", rows)
+    print_table(f"{spec.name}: {len(servers)} servers, {spec.stations} base stations{scale}{spec.order_note}", rows)
     return 0
 
 
@@ -67,6 +67,7 @@ def _described(spec: FleetSpec, index: int) -> dict[str, Any]:
         "placement": spec.placement,
         "link_rate_mbit_per_s": server.link_rate_mbit_per_s,
         "station": spec.home_station(index),
+        "order": server.order,
     }
 
 
@@ -83,7 +84,7 @@ def up(options: FleetUpOptions) -> int:
     fleet = Fleet.start(
         spec, shared=True, timeout_s=options.timeout, report=lambda name, state: print(f"{name}: {state}", flush=True)
     )
-    print(f"fleet {spec.name} is up: {len(fleet.servers)} servers are warm; Fleet.attach finds them")
+    print(f"fleet {spec.name} is up: {len(fleet.servers)} servers are warm{spec.order_note}; Fleet.attach finds them")
     return 0
 
 
@@ -108,7 +109,7 @@ def status(options: FleetFileOptions, *, as_json: bool) -> int:
     if as_json:
         print_json(servers)
     else:
-        print_table(f"fleet {spec.name}", [_status_row(server) for server in servers])
+        print_table(f"fleet {spec.name}{spec.order_note}", [_status_row(server) for server in servers])
     return 0 if all(server["healthy"] for server in servers) else 1
 
 

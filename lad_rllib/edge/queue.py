@@ -1,10 +1,11 @@
-"""Tasks that wait at an edge server: first in, first out, by arrival over the server's link."""
+"""Tasks that wait at an edge server, in its order of service."""
 
 from __future__ import annotations
 
 import contextlib
 import heapq
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ from lad_rllib.edge.engines.engine import EngineOutput
 from lad_rllib.edge.errors import DeadlineExceeded, EdgeError
 from lad_rllib.edge.record import TaskResult
 from lad_rllib.edge.task import ImageTask
+from lad_rllib.simulator.order import Order, QueueKeys
 
 
 def link_delay_s(mbit: float, link_rate_mbit_per_s: float | None) -> float:
@@ -30,8 +32,8 @@ class QueuedTask:
     Attributes:
         task: What was asked for.
         submitted_s: When it was submitted.
-        arrives_s: When its input has come over the link; tasks are served in this order.
-        order: Number of its submission, which decides between equal arrivals.
+        arrives_s: When its input has come over the link; before that it cannot be served.
+        number: Number of its submission, which decides between equal keys.
         predicted_delay_s: Predicted service delay [s], or None.
         cold_start: Whether it met a server that had not loaded its model, or made no image yet.
         started_s: When the server began with it.
@@ -49,7 +51,7 @@ class QueuedTask:
     task: ImageTask
     submitted_s: float
     arrives_s: float
-    order: int
+    number: int
     predicted_delay_s: float | None = None
     cold_start: bool = False
     started_s: float = 0.0
@@ -88,49 +90,92 @@ class QueuedTask:
             else:
                 self.future.set_result(end)
 
-    def __lt__(self, other: QueuedTask) -> bool:
-        return (self.arrives_s, self.order) < (other.arrives_s, other.order)
+    @property
+    def deadline_after_arrival_s(self) -> float:
+        """Time from its arrival at the server until it is due [s]; infinite without a deadline."""
+        return math.inf if self.task.deadline_s is None else self.submitted_s + self.task.deadline_s - self.arrives_s
 
 
 class TaskQueue:
-    """Waiting tasks in order of arrival. Not safe for threads by itself: its server holds a lock."""
+    """Tasks at a server before their service: those on their way over its link, and those that wait, in an order.
 
-    def __init__(self) -> None:
-        self._heap: list[QueuedTask] = []
+    A task has its key in the order of service once it has arrived, and keeps it; equal keys go by submission. Not safe
+    for threads by itself: its server holds a lock.
+
+    Args:
+        order: Order of service.
+        service_s: How long the server is predicted to work on a task [s].
+    """
+
+    def __init__(self, order: Order, service_s: Callable[[ImageTask], float]) -> None:
+        self._keys, self._service_s = QueueKeys(order), service_s
+        self._coming: list[tuple[float, int, QueuedTask]] = []  # heaps: when it arrives, number
+        self._waiting: list[tuple[float, int, QueuedTask]] = []  # its key, number
 
     def __len__(self) -> int:
-        return len(self._heap)
+        return len(self._coming) + len(self._waiting)
 
     def __iter__(self) -> Iterator[QueuedTask]:
         """All tasks, in no order."""
-        return iter(self._heap)
+        for _, _, entry in (*self._waiting, *self._coming):
+            yield entry
 
-    def put(self, entry: QueuedTask) -> None:
-        """Add a task."""
-        heapq.heappush(self._heap, entry)
+    def put(self, entry: QueuedTask, now_s: float) -> None:
+        """Add a task that was submitted now [s, server's clock]."""
+        heapq.heappush(self._coming, (entry.arrives_s, entry.number, entry))
+        self._admit(now_s)
 
-    def seconds_to_first(self, now_s: float) -> float | None:
-        """Time until the first task has arrived [s], 0 if one has; None if the queue is empty."""
-        return max(0.0, self._heap[0].arrives_s - now_s) if self._heap else None
+    def pop(self, now_s: float) -> QueuedTask | None:
+        """Take the task that is served next; None if none has arrived, so that the server idles."""
+        self._admit(now_s)
+        if not self._waiting:
+            self._keys.idle()
+            return None
+        key, _, entry = heapq.heappop(self._waiting)
+        self._keys.serve(key)
+        return entry
 
-    def pop(self) -> QueuedTask:
-        """Take the first task."""
-        return heapq.heappop(self._heap)
+    def seconds_to_next(self, now_s: float) -> float | None:
+        """Time until the next task arrives [s]; None if none is on its way."""
+        return max(0.0, self._coming[0][0] - now_s) if self._coming else None
 
     def find(self, task_id: str) -> QueuedTask | None:
-        """The waiting task of that name, or None."""
-        return next((entry for entry in self._heap if entry.task.task_id == task_id), None)
+        """The task of that name, or None."""
+        return next((entry for entry in self if entry.task.task_id == task_id), None)
 
     def remove(self, entry: QueuedTask) -> None:
         """Take one task out of the middle."""
-        self._heap.remove(entry)
-        heapq.heapify(self._heap)
+        for heap in (self._coming, self._waiting):
+            heap[:] = [other for other in heap if other[2] is not entry]
+            heapq.heapify(heap)
 
     def clear(self) -> list[QueuedTask]:
-        """Take all tasks, in order."""
-        entries, self._heap = sorted(self._heap), []
+        """Take all tasks: those that have arrived in order of service, then the others."""
+        entries = [entry for heap in (self._waiting, self._coming) for _, _, entry in sorted(heap)]
+        self._coming, self._waiting = [], []
         return entries
 
-    def ahead_of(self, entry: QueuedTask) -> int:
-        """Waiting tasks that are served before this one."""
-        return sum(other < entry for other in self._heap)
+    def ahead_of(self, entry: QueuedTask) -> list[QueuedTask]:
+        """Tasks that are served before this one unless others come; those on their way as if they had arrived."""
+        places = [(key, number, other) for key, number, other in self._waiting]
+        places += [(self._keys.key(*self._asked(other)), number, other) for _, number, other in self._coming]
+        own = next((key, number) for key, number, other in places if other is entry)
+        return [other for key, number, other in places if (key, number) < own]
+
+    def take_keys_anew(self) -> None:
+        """The server knows better now how long tasks take: those that wait join again, in order of their arrival."""
+        waiting = sorted((entry.arrives_s, entry.number, entry) for _, _, entry in self._waiting)
+        self._keys.idle()
+        self._waiting = [(self._keys.join(*self._asked(entry)), number, entry) for _, number, entry in waiting]
+        heapq.heapify(self._waiting)
+
+    def _admit(self, now_s: float) -> None:
+        """Have tasks that have arrived join those that wait."""
+        while self._coming and self._coming[0][0] <= now_s:
+            _, number, entry = heapq.heappop(self._coming)
+            heapq.heappush(self._waiting, (self._keys.join(*self._asked(entry)), number, entry))
+
+    def _asked(self, entry: QueuedTask) -> tuple[float, float, float, int, str]:
+        """What an order's key depends on."""
+        task = entry.task
+        return entry.arrives_s, self._service_s(task), entry.deadline_after_arrival_s, task.priority, task.tenant

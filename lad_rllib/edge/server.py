@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from itertools import count
 from typing import Any
@@ -15,7 +15,7 @@ from lad_rllib.edge.engines.engine import Engine, EngineDescription
 from lad_rllib.edge.errors import GenerationFailed, InvalidRequest, QueueFull, TaskCancelled
 from lad_rllib.edge.failures import named_error
 from lad_rllib.edge.fit import MIN_STEP_COUNTS, DelayFit, fit_delay
-from lad_rllib.edge.queue import QueuedTask, link_delay_s
+from lad_rllib.edge.queue import QueuedTask, TaskQueue, link_delay_s
 from lad_rllib.edge.record import TaskResult
 from lad_rllib.edge.recovery import MAX_FAILURES_IN_ROW, ManagedEngine
 from lad_rllib.edge.settings import ServerSettings
@@ -23,10 +23,11 @@ from lad_rllib.edge.status import ServerHealth, ServerStatus, TaskProgress
 from lad_rllib.edge.task import ImageTask
 from lad_rllib.edge.worker import Worker
 from lad_rllib.errors import ConfigurationError
+from lad_rllib.simulator.order import make_order, order_spec
 
 
 class EdgeServer:
-    """Serves image requests one at a time, in order of arrival.
+    """Serves image requests one at a time, in an order of service.
 
     All methods may be called from any thread. Only ``generate``, ``warm_up``, ``profile`` and ``drain`` wait for
     images; everything else answers at once, also while an image is generated. Use it as a context manager, or call
@@ -74,10 +75,12 @@ class EdgeServer:
         self.name = name
         self.home_station = home_station
         self.clock = ScaledClock(engine.time_scale)
-        self._orders = count()
+        self.order = make_order(self.settings.order)
+        self._numbers = count()
         self._worker = Worker(
             name,
             ManagedEngine(engine, make_engine, _pairs(self.settings.warm_up_sizes)),
+            TaskQueue(self.order, self._service_s),
             self.clock,
             self.settings.link_rate_mbit_per_s,
             load_at_start=load_at_start,
@@ -114,10 +117,10 @@ class EdgeServer:
                 away = task.station != self.home_station
                 upload_s = link_delay_s(task.upload_mbit, self.settings.link_rate_mbit_per_s) if away else 0.0
                 now_s = self.clock.now_s()
-                entry = QueuedTask(task, now_s, now_s + upload_s, next(self._orders))
-                entry.predicted_delay_s = self._predicted_delay_s(task, upload_s)
+                entry = QueuedTask(task, now_s, now_s + upload_s, next(self._numbers))
                 entry.cold_start = not worker.engine.is_loaded
-                worker.queue.put(entry)
+                worker.queue.put(entry, now_s)
+                entry.predicted_delay_s = self._predicted_delay_s(entry)
                 worker.changed.notify_all()
         except Exception as error:  # an engine's check may raise anything
             refused: Future[TaskResult] = Future()
@@ -166,9 +169,10 @@ class EdgeServer:
                 reason=worker.reason,
                 tasks_queued=len(worker.queue),
                 queue_limit=self.settings.queue_limit,
+                order=order_spec(self.order),
                 work_queued_steps=sum(entry.steps_left for entry in worker.queue)
                 + (running.steps_left if running else 0),
-                work_queued_s=self._work_queued_s(),
+                work_queued_s=self._seconds_to_serve(worker.queue),
                 running_task_id=running.task.task_id if running else None,
                 running_step=running.step if running else 0,
                 running_steps=running.task.denoising_steps if running else 0,
@@ -187,7 +191,7 @@ class EdgeServer:
             if running is not None and running.task.task_id == task_id:
                 return TaskProgress(task_id, "running", 0, running.step, running.task.denoising_steps)
             if waiting is not None:
-                ahead = worker.queue.ahead_of(waiting) + (running is not None)
+                ahead = len(worker.queue.ahead_of(waiting)) + (running is not None)
                 return TaskProgress(task_id, "queued", ahead, 0, waiting.task.denoising_steps)
             if worker.outbox.has(task_id):
                 return TaskProgress(task_id, "sending")
@@ -306,11 +310,21 @@ class EdgeServer:
         engine = self.engine.describe()
         return width or engine.width or 0, height or engine.height or 0
 
-    def _work_queued_s(self) -> float | None:
-        """Time until a task submitted now would start [s]; None before anything is known."""
-        alike = Counter(
-            (entry.task.width, entry.task.height, entry.task.denoising_steps) for entry in self._worker.queue
-        )
+    def _service_s(self, task: ImageTask) -> float:
+        """How long a task takes, as its key in the order of service has it [s].
+
+        Before anything is known that is its declared work: a second for each step, image and million pixels. After the
+        first image the tasks that wait get new keys.
+        """
+        predicted_s = self.predict_computing_s(task)
+        if predicted_s is not None:
+            return predicted_s
+        width, height = self._size_of(task.width, task.height)
+        return task.denoising_steps * task.images * max(1, width * height) / 1e6
+
+    def _seconds_to_serve(self, waiting: Iterable[QueuedTask]) -> float | None:
+        """Time until the running task and some that wait are done [s]; None before anything is known."""
+        alike = Counter((entry.task.width, entry.task.height, entry.task.denoising_steps) for entry in waiting)
         waiting_s = 0.0
         for (width, height, steps), number in alike.items():  # few kinds of tasks, however long the queue is
             fit = self.fit(self._size_of(width, height))
@@ -324,12 +338,14 @@ class EdgeServer:
         elapsed_s = self.clock.now_s() - running.started_s if running.started_s else 0.0
         return None if computing_s is None else waiting_s + max(0.0, computing_s - elapsed_s)
 
-    def _predicted_delay_s(self, task: ImageTask, upload_s: float) -> float | None:
-        queued_s, computing_s = self._work_queued_s(), self.predict_computing_s(task)
-        if queued_s is None or computing_s is None:
+    def _predicted_delay_s(self, entry: QueuedTask) -> float | None:
+        """Service delay of a task that has just been submitted, if no other comes that is served before it [s]."""
+        ahead_s = self._seconds_to_serve(self._worker.queue.ahead_of(entry))
+        computing_s = self.predict_computing_s(entry.task)
+        if ahead_s is None or computing_s is None:
             return None
         download_s = link_delay_s(self._worker.outbox.image_mbit, self.settings.link_rate_mbit_per_s)
-        return max(upload_s, queued_s) + computing_s + download_s
+        return max(entry.arrives_s - entry.submitted_s, ahead_s) + computing_s + download_s
 
 
 def _pairs(sizes: list[list[int]] | None) -> list[tuple[int, int]] | None:

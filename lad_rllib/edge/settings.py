@@ -8,6 +8,7 @@ from pydantic import Field
 
 from lad_rllib.declared import Declared
 from lad_rllib.edge.task import MAX_SIDE, SIZE_MULTIPLE
+from lad_rllib.simulator.order import OrderSpec
 
 MAX_QUEUE_LIMIT = 4096
 """Tasks that may wait at one server; as an actor it keeps a thread for each."""
@@ -23,6 +24,9 @@ Size = Annotated[list[Side], Field(min_length=2, max_length=2)]
 class ServerSettings(Declared):
     """Settings of an edge server besides its name and its engine."""
 
+    order: OrderSpec = "fifo"
+    """Order of service: a name (``fifo``, ``shortest_first``, ``aged``, ``deadline``, ``priority``, ``fair``),
+    ``name:field=number``, or a group of ``name`` and fields."""
     link_rate_mbit_per_s: Positive | None = None
     """Rate of an emulated link to and from the server [Mbit/s]: input and image arrive so much later; null: no link."""
     queue_limit: Annotated[int, Field(ge=1, le=MAX_QUEUE_LIMIT)] = 64

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from lad_rllib.edge.fit import DelayFit
 
@@ -21,8 +22,10 @@ class ServerStatus:
         reason: Why it failed or recovers, one line; empty otherwise.
         tasks_queued: Tasks that wait; the running one is not counted.
         queue_limit: Tasks that may wait.
+        order: Order of service, as :func:`~lad_rllib.simulator.order.make_order` takes it.
         work_queued_steps: Denoising steps still to do, those left of the running task included.
-        work_queued_s: Predicted time until a task submitted now would start [s]; None if nothing is known yet.
+        work_queued_s: Predicted time until all of these tasks are done [s]; first in, first out, a task submitted now
+            would start then. None if nothing is known yet.
         running_task_id: Task that runs, or None.
         running_step: Its denoising steps done.
         running_steps: Its denoising steps in all.
@@ -38,6 +41,7 @@ class ServerStatus:
     reason: str
     tasks_queued: int
     queue_limit: int
+    order: str | dict[str, Any]
     work_queued_steps: int
     work_queued_s: float | None
     running_task_id: str | None

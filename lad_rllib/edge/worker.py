@@ -36,13 +36,13 @@ class Worker:
     Args:
         name: Name of the server.
         engine: Makes the images.
+        queue: Tasks that wait.
         clock: The server's.
         link_rate_mbit_per_s: As for ``EdgeServer``, and so are the others.
 
     Attributes:
         changed: The condition whose lock guards the state.
         state: One of :data:`~lad_rllib.edge.status.STATES`; ``reason`` says why.
-        queue: Tasks that wait.
         outbox: Images on their way to those who asked for them.
         outcomes: How tasks ended.
         delays: Computing delays so far.
@@ -53,6 +53,7 @@ class Worker:
         self,
         name: str,
         engine: ManagedEngine,
+        queue: TaskQueue,
         clock: ScaledClock,
         link_rate_mbit_per_s: float | None,
         *,
@@ -61,10 +62,9 @@ class Worker:
         restart: Callable[[], None] | None,
         probe_at_start: bool,
     ) -> None:
-        self.name, self.engine, self.clock = name, engine, clock
+        self.name, self.engine, self.queue, self.clock = name, engine, queue, clock
         self.changed = threading.Condition(threading.RLock())
         self.state, self.reason = "starting" if load_at_start else "ready", ""
-        self.queue = TaskQueue()
         self._current: QueuedTask | None = None
         self.outcomes = Outcomes()
         self.outbox = Outbox(name, clock, link_rate_mbit_per_s, self.changed, self.outcomes, self._fail)
@@ -149,15 +149,15 @@ class Worker:
             while self.state != "closed":
                 if self._warm_ups:
                     return partial(self._warm_up, *self._warm_ups.popleft())
-                wait_s = self.queue.seconds_to_first(self.clock.now_s())
-                if wait_s == 0.0:
-                    entry = self.queue.pop()
-                    if entry.future.set_running_or_notify_cancel():
-                        self._current = entry
-                        return partial(self._serve, entry)
+                entry = self.queue.pop(self.clock.now_s())
+                if entry is None:
+                    wait_s = self.queue.seconds_to_next(self.clock.now_s())
+                    self.changed.wait(None if wait_s is None else self.clock.wall_s(wait_s))
+                elif entry.future.set_running_or_notify_cancel():
+                    self._current = entry
+                    return partial(self._serve, entry)
+                else:
                     self.outcomes.add(entry.task.task_id, TaskCancelled.name)
-                    continue
-                self.changed.wait(None if wait_s is None else self.clock.wall_s(wait_s))
             return None
 
     def _warm_up(self, sizes: Sequence[tuple[int, int]] | None, done: Future[None]) -> None:
@@ -260,7 +260,11 @@ class Worker:
         self._failures.served()
         if not self.engine.is_cold:
             size, computing_s = (output.width, output.height), entry.finished_s - entry.started_s
+            knew_nothing = self.delays.fit(size) is None
             self.delays.add(size, entry.task.denoising_steps, computing_s)
+            if knew_nothing:
+                with self.changed:
+                    self.queue.take_keys_anew()
         self.engine.is_cold = False
 
     def _load(self, entry: QueuedTask) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SerializeAsAny, model_validator
 
-from lad_rllib.declared import Declared, check_keys, declared, plain, shown
+from lad_rllib.declared import Declared, check_keys, check_some, declared, plain, shown
 from lad_rllib.edge.settings import Positive
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet.server_spec import (
@@ -22,6 +22,7 @@ from lad_rllib.fleet.server_spec import (
 )
 from lad_rllib.names import SHIPPED_FLEETS
 from lad_rllib.reference import json_schema
+from lad_rllib.simulator.order import OrderSpec, make_order, order_text
 from lad_rllib.text_files import read_structured
 
 MAX_STATIONS = 10_000
@@ -42,6 +43,8 @@ class FleetSpec(Declared):
     """Server (from 0) at each station, whose tasks need no upload; -1: none; default: server b at station b."""
     servers: Annotated[tuple[SerializeAsAny[ServerSpec], ...], Field(strict=False)]
     """The edge servers."""
+    order: OrderSpec = "fifo"
+    """Order of service of each server that names none."""
     placement: Literal["pack", "spread", "strict_pack", "strict_spread", "none"] = "spread"
     """How servers that name no node of their own are spread over the nodes; ``none``: Ray places each by itself."""
     placement_timeout_s: Positive = 30.0
@@ -91,6 +94,12 @@ class FleetSpec(Declared):
         """Base station at which a server stands, or None."""
         return self.home_server.index(server) if server in self.home_server else None
 
+    @property
+    def order_note(self) -> str:
+        """For titles: the orders of service of its servers; empty if all serve first in, first out."""
+        orders = dict.fromkeys(order_text(make_order(server.order)) for server in self.servers)
+        return "" if list(orders) == ["fifo"] else f", order {' and '.join(orders)}"
+
     def to_dict(self) -> dict[str, Any]:
         """The fleet as plain values, every key filled in; ``load_fleet`` builds it again."""
         return self.model_dump(mode="json")
@@ -134,15 +143,19 @@ def _build(where: str, content: object, default_name: str, folder: Path) -> Flee
         raise ConfigurationError(f"{where} must map keys to values, got {shown(content)}")
     values = {"name": default_name} | plain(content)
     check_keys(f"{where}: ", values, FleetSpec.model_fields)
-    return declared(FleetSpec, values | {"servers": _servers(where, values.get("servers"), folder)}, f"{where}: ")
+    for_all = {key: values[key] for key in ("order",) if key in values}
+    check_some(FleetSpec, for_all, f"{where}: ")
+    servers = _servers(where, values.get("servers"), folder, for_all)
+    return declared(FleetSpec, values | {"servers": servers}, f"{where}: ")
 
 
-def _servers(where: str, entries: object, folder: Path) -> list[ServerSpec]:
+def _servers(where: str, entries: object, folder: Path, for_all: Mapping[str, Any]) -> list[ServerSpec]:
     if not isinstance(entries, list) or not entries:
         raise ConfigurationError(f"{where}: servers must be a list of at least one server, got {shown(entries)}")
     servers: list[ServerSpec] = []
     names: set[str] = set()
     for entry in entries:
+        entry = {**for_all, **entry} if isinstance(entry, Mapping) else entry
         servers += server_specs(where, entry, len(servers), folder)
         if len(servers) > MAX_SERVERS:
             raise ConfigurationError(f"{where}: a fleet has at most {MAX_SERVERS} servers, each a process of its own")

@@ -29,7 +29,7 @@ class GeneratedImages:
     Attributes:
         folder: Where they are.
         run: What became of every task.
-        title: Fleet, scheduler, number of tasks.
+        title: Fleet, scheduler, order of service unless it is ``fifo``, number of tasks.
     """
 
     folder: ImageFolder
@@ -66,7 +66,7 @@ def generate(options: GenerateOptions) -> GeneratedImages:
         folder.begin()
         with decider.dispatcher(fleet, model, options.seed) as dispatcher:
             run = _serve(dispatcher, tasks, folder)
-        return GeneratedImages(folder, run, f"{fleet.spec.name}, {decider.title}: {number} tasks")
+        return GeneratedImages(folder, run, f"{spec.name}, {decider.title}{spec.order_note}: {number} tasks")
 
 
 def _decider(options: GenerateOptions) -> live.Decider:

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from lad_rllib.declared import Declared, declared, shown
 from lad_rllib.errors import ConfigurationError
@@ -183,10 +183,13 @@ class FairTags:
     def __init__(self, weights: Mapping[str, float]) -> None:
         self._weights, self._last, self._virtual = weights, dict[str, float](), 0.0
 
+    def tag(self, tenant: str, service_s: float) -> float:
+        """The tag of a request if it joined now."""
+        return max(self._virtual, self._last.get(tenant, 0.0)) + service_s / self._weights.get(tenant, 1.0)
+
     def join(self, tenant: str, service_s: float) -> float:
         """A request joins the queue; returns its tag."""
-        begin = max(self._virtual, self._last.get(tenant, 0.0))
-        self._last[tenant] = begin + service_s / self._weights.get(tenant, 1.0)
+        self._last[tenant] = self.tag(tenant, service_s)
         return self._last[tenant]
 
     def serve(self, tag: float) -> None:
@@ -197,6 +200,48 @@ class FairTags:
         """Nothing waits or is in service: what tenants had is forgotten."""
         self._last.clear()
         self._virtual = 0.0
+
+
+class QueueKeys:
+    """Keys of one queue's requests under any order, also one for which it matters what joined before.
+
+    Args:
+        order: Order of service.
+
+    >>> keys = QueueKeys(make_order("fair"))
+    >>> keys.join(0.0, 4.0, tenant="a"), keys.key(0.0, 4.0, tenant="a"), keys.key(0.0, 4.0, tenant="b")
+    (4.0, 8.0, 4.0)
+    """
+
+    def __init__(self, order: Order) -> None:
+        self._order = order
+        self._tags = None if order.shares is None else FairTags(order.shares)
+
+    def key(
+        self, arrival_s: float, service_s: float, deadline_s: float = np.inf, priority: float = 0.0, tenant: str = ""
+    ) -> float:
+        """Key of a request if it joined now; arguments as of :meth:`Order.key`, and its tenant."""
+        if self._tags is not None:
+            return self._tags.tag(tenant, service_s)
+        return float(self._order.key(arrival_s, service_s, deadline_s, priority))
+
+    def join(
+        self, arrival_s: float, service_s: float, deadline_s: float = np.inf, priority: float = 0.0, tenant: str = ""
+    ) -> float:
+        """A request joins the queue; returns its key. Arguments as of :meth:`key`."""
+        if self._tags is not None:
+            return self._tags.join(tenant, service_s)
+        return self.key(arrival_s, service_s, deadline_s, priority)
+
+    def serve(self, key: float) -> None:
+        """The request with this key is in service now."""
+        if self._tags is not None:
+            self._tags.serve(key)
+
+    def idle(self) -> None:
+        """Nothing waits or is in service."""
+        if self._tags is not None:
+            self._tags.idle()
 
 
 def make_order(spec: str | Mapping[str, Any] | Order) -> Order:
@@ -234,3 +279,24 @@ def order_text(order: Order) -> str:
     [name] = [name for name in ORDERS if ORDERS[name] is type(order)]
     fields = [f"{key}={value:g}" for key, value in order.model_dump().items() if isinstance(value, (int, float))]
     return f"{name}:{','.join(fields)}" if fields else name
+
+
+def order_spec(order: Order) -> str | dict[str, Any]:
+    """An order as plain values from which :func:`make_order` makes it again: a text where that says all.
+
+    >>> order_spec(Aged()), order_spec(WeightedFair(weights={"b": 2.0}))
+    ('aged:service_weight=300', {'name': 'fair', 'weights': {'b': 2.0}})
+    """
+    text = order_text(order)
+    if make_order(text) == order:
+        return text
+    return {"name": text.partition(":")[0], **order.model_dump()}
+
+
+def _checked(spec: str | dict[str, Any]) -> str | dict[str, Any]:
+    make_order(spec)
+    return spec
+
+
+OrderSpec = Annotated[str | dict[str, Any], AfterValidator(_checked)]
+"""Field of settings that :func:`make_order` makes an order of."""

@@ -29,12 +29,13 @@ def no_server_is_left():
 def test_servers_get_what_the_file_says():
     spec = fleet(("a", QUICK), ("b", SLOW), stations=3, home_server=[1, -1, 0], time_scale=0.5)
     spec["servers"][0] |= {"queue_limit": 3, "link_rate_mbit_per_s": 8.0, "allowed_sizes": [[64, 64]], "stall_s": 9}
+    spec["order"] = "deadline"
     with Fleet.start(spec, in_process=True) as running:
         a, b = running.servers
         assert isinstance(a, EdgeServer) and (a.name, b.name) == ("a", "b")
         assert (a.settings.queue_limit, a.settings.link_rate_mbit_per_s, a.settings.stall_s) == (3, 8.0, 9.0)
         assert (b.settings.queue_limit, b.settings.link_rate_mbit_per_s) == (64, None)
-        assert (a.home_station, b.home_station) == (2, 0)
+        assert (a.home_station, b.home_station) == (2, 0) and a.status().order == b.status().order == "deadline"
         assert a.settings.allowed_sizes == [[64, 64]] and a.engine.time_scale == b.engine.time_scale == 0.5
         record = a.generate(ImageTask("t", "a red seven", 2, station=0, input_mbit=0.8)).record
         assert record.upload_s == pytest.approx(0.1, abs=0.05) and record.download_s >= 0.1

@@ -59,6 +59,28 @@ def test_the_documentation_explains_every_key():
     assert keys - explained == set()
 
 
+def test_servers_that_name_no_order_have_the_fleets():
+    servers = [{**EMULATED, "count": 2}, {**EMULATED, "name": "b", "order": {"name": "fair", "weights": {"x": 2}}}]
+    spec = load_fleet({"order": "aged:service_weight=9", "servers": servers})
+    assert [server.order for server in spec.servers] == ["aged:service_weight=9"] * 2 + [servers[1]["order"]]
+    assert spec.order_note == ", order aged:service_weight=9 and fair" and load_fleet(one()).order_note == ""
+    assert load_fleet(json.loads(json.dumps(spec.to_dict()))) == spec
+
+
+@pytest.mark.parametrize(
+    ("order", "words"),
+    [
+        ("sjf", "unknown order of service 'sjf'; choose from fifo, shortest_first, aged, deadline, priority, fair"),
+        ("aged:service_weight=fast", "order must be name or name:field=number,..., got 'aged:service_weight=fast'"),
+        ({"name": "aged", "weight": 3}, "unknown key 'order.weight'; did you mean 'service_weight'?"),
+        (["fifo"], "order must be a text or a group of keys and values, got ['fifo']"),
+    ],
+)
+def test_an_order_that_cannot_be_is_refused_with_fleet_and_server(order, words):
+    assert error_of(one(order=order)) == f"fleet f, server a: {words}"
+    assert error_of({**one(), "order": order}) == f"fleet f: {words}"
+
+
 def test_count_makes_servers_with_names_and_seeds_of_their_own():
     spec = load_fleet({"servers": [{**EMULATED, "name": "x"}, {**EMULATED, "name": "y", "count": 3, "seed": 10}]})
     assert [(server.name, server.seed) for server in spec.servers] == [("x", 0), ("y-0", 10), ("y-1", 11), ("y-2", 12)]

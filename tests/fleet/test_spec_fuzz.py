@@ -16,9 +16,16 @@ FLEETS = {
     "own": {
         "stations": 3,
         "home_server": [0, 1, -1],
+        "order": "aged:service_weight=3",
         "servers": [
             {"kind": "emulated", "name": "a", "count": 2, "profile": "h100", "profiles": None, "seed": 3},
-            {"kind": "emulated", "profile": OWN, "labels": {"region": "eu"}, "resources": {"edge": 0.5}},
+            {
+                "kind": "emulated",
+                "profile": OWN,
+                "labels": {"region": "eu"},
+                "order": {"name": "fair", "weights": {"a": 2.0}},
+            },
+            {"kind": "emulated", "profile": OWN, "resources": {"edge": 0.5}},
         ],
     },
 }
