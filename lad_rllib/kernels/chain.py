@@ -197,7 +197,8 @@ def denoised_block(work: ChainWork, chain: Settings, passes: Passes, agent: int,
     load_block(activations[0, 0, 1:], latent, first)
     for k in range(len(chain.steps)):
         present, following = activations[k % len(activations)], activations[(k + 1) % len(activations)]
-        weights[0, :hidden, 0] = work.biases[k]
+        for row in range(hidden):
+            weights[0, row, 0] = work.biases[k, row]
         relu_product_onto(present[1, 1:], from_state, weights[0, :hidden, : 1 + actions], present[0])
         run_layers(present, weights, sizes, 1)
         x, eps, after = present[0, 1:], present[last, 1:], following[0, 1:]
@@ -289,10 +290,11 @@ def chain_gradients(
                     load_block(both_q[critic], loss.q_values[critic, agent], first)
                 temperature = loss.temperature[agent]
                 value, entropy = soft_value(x[:actions], both_q[0], both_q[1], temperature, delta, work.scratch)
-                loss.value[agent, first : first + count] = value[:count]
-                loss.entropy[agent, first : first + count] = entropy[:count]
-                delta[:, :count] *= share
-                delta[:, count:] = 0.0
+                for k in range(count):
+                    loss.value[agent, first + k], loss.entropy[agent, first + k] = value[k], entropy[k]
+                for row in range(actions):
+                    for sample in range(BLOCK):
+                        delta[row, sample] = delta[row, sample] * share if sample < count else np.float32(0.0)
             flush(delta, actions)
             back_through_block(work, chain, by_latent)
             if by_latent:

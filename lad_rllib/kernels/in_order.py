@@ -93,21 +93,24 @@ def run_in_order(
     for station in range(slots.tasks.shape[1]):
         if station < len(parameters):
             begin_agent(work, chain, parameters[station])
-        if only_own:
-            now[:] = slots.queues
         for episode in range(len(now)):
+            for a in range(actions if only_own else 0):
+                now[episode, a] = slots.queues[episode, a]
             for task in range(slots.counts[episode, station]):
                 place, size = (episode, station, task), slots.tasks[episode, station, task]
                 seen[0, 0], seen[1, 0] = size[0] / prior.task_scale[0], size[1] / prior.task_scale[1]
-                seen[2:, 0] = np.log1p(now[episode])
-                passes.latent[0, :, 0] = slots.starts[place]
-                decisions.seen_queues[place] = now[episode]
+                start, seen_queues = slots.starts[place], decisions.seen_queues[place]
+                logits, probabilities = decisions.logits[place], decisions.probabilities[place]
+                for a in range(actions):
+                    seen[2 + a, 0], passes.latent[0, a, 0] = np.log1p(now[episode, a]), start[a]
+                    seen_queues[a] = now[episode, a]
                 x = denoised_block(work, chain, passes, 0, 0)
                 for a in range(actions):
                     scores[a, 0] = x[a, 0] + prior.log_capacity[a] - prior.queue_weight * now[episode, a]
-                decisions.logits[place] = scores[:, 0]
+                    logits[a] = scores[a, 0]
                 softmax(scores, actions, work.scratch[0], work.scratch[1])
-                decisions.probabilities[place] = scores[:, 0]
-                server = chosen_server(scores[:, 0], decisions.logits[place], slots.uniform[place])
+                for a in range(actions):
+                    probabilities[a] = scores[a, 0]
+                server = chosen_server(probabilities, logits, slots.uniform[place])
                 decisions.servers[place] = server
                 now[episode, server] += prior.waiting_per_work[server] * size[1]

@@ -27,7 +27,9 @@ def soft_value(
     """
     actions, samples = logits.shape
     greatest, logs, expected, value, entropy = scratch[0], scratch[1], scratch[2], scratch[3], scratch[4]
-    gradient[:] = logits
+    for action in range(actions):
+        for sample in range(samples):
+            gradient[action, sample] = logits[action, sample]
     softmax(gradient, actions, greatest, logs)
     for sample in range(samples):
         logs[sample] = np.float32(math.log(logs[sample]))

@@ -105,7 +105,7 @@ def soft_targets(
             for critic in range(2):
                 unpack(parameters[critic * agents + agent], sizes, weights)
                 run_layers(activations, weights, sizes, 0)
-                of_block[1 + critic] = activations[len(weights), 1 : 1 + actions]
+                load_block(of_block[1 + critic], activations[len(weights), 1 : 1 + actions], 0)
             value, _ = soft_value(of_block[0], of_block[1], of_block[2], temperature[agent], of_block[3], scratch)
             for sample in range(min(BLOCK, samples - first)):
                 target[agent, first + sample] = reward[agent, first + sample] + gamma * value[sample]

@@ -39,7 +39,8 @@ def exp_of_negative(x: np.float32) -> np.float32:
 @part
 def softmax(x: Array, rows: int, greatest: Array, total: Array) -> None:
     """Softmax over the first rows, in place; leaves each sample's greatest input, and the inverse of its total."""
-    greatest[:] = x[0]
+    for sample in range(x.shape[1]):
+        greatest[sample] = x[0, sample]
     for row in range(1, rows):
         for sample in range(x.shape[1]):
             greatest[sample] = x[row, sample] if x[row, sample] > greatest[sample] else greatest[sample]
