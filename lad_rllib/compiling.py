@@ -5,9 +5,14 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
+import os
 import pickle
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -24,6 +29,8 @@ _SCALARS |= {np.float32: types.float32, np.uint64: types.uint64}
 # Products and sums may be fused; the order of sums stays, and so do not-a-numbers.
 _OPTIONS: dict[str, Any] = {"fastmath": {"contract", "nsz"}, "error_model": "numpy"}
 _DIGEST_BYTES = hashlib.sha256().digest_size
+_POLL_S = 0.02
+_SILENT: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 _LOG = logging.getLogger("lad_rllib.compiling")
 
 part = njit(**_OPTIONS)
@@ -48,6 +55,11 @@ class CheckedCacheFile(IndexDataCacheFile):
             _announce()
         return data
 
+    def is_whole(self) -> bool:
+        """Whether there is code on disk, all of it sound."""
+        names = self._load_index().values()
+        return bool(names) and all(_is_sound(Path(self._data_path(name))) for name in names)
+
     def _load_index(self) -> Any:
         return super()._load_index() if _is_sound(Path(self._index_path)) else {}
 
@@ -68,7 +80,7 @@ def _version(folder: Path) -> str:
 @functools.cache
 def _announce() -> None:
     """Say, once in a process, why the first use takes so long."""
-    _LOG.info("compiling kernels (once per machine and algorithm, about 20 s)")
+    _LOG.info("compiling kernels (once per machine and algorithm, about 10 s)")
 
 
 def _is_sound(file: Path) -> bool:
@@ -96,6 +108,7 @@ class kernel:
         self._function = function
         self._compiled: Callable[..., Any] | None = None
         self._lock = threading.Lock()
+        self._elsewhere: subprocess.Popen[bytes] | None = None
 
     def __call__(self, *arguments: Any) -> Any:
         """Run it."""
@@ -105,6 +118,8 @@ class kernel:
         """Load the machine code, or compile it; other kernels take it as a :func:`pointer`."""
         with self._lock:
             if self._compiled is None:
+                while self._elsewhere and self._elsewhere.poll() is None and not self.is_kept():
+                    time.sleep(_POLL_S)
                 hints = get_type_hints(self._function, include_extras=True)
                 signature = _signature(hints.pop("return", type(None)), hints.values())
                 try:
@@ -114,17 +129,56 @@ class kernel:
                     self._compiled = njit(signature, **_OPTIONS)(self._function)
             return self._compiled
 
-    def _with_cache(self, signature: Any) -> Callable[..., Any]:
+    def is_kept(self) -> bool:
+        """Whether machine code is on disk."""
+        file: CheckedCacheFile = self._cached()._cache._cache_file
+        return file.is_whole()
+
+    @functools.cache  # noqa: B019  # kernels live as long as their module
+    def _cached(self) -> Any:
+        """The function as numba keeps it; RuntimeError or OSError if there is no folder for its cache."""
         dispatcher: Any = njit(**_OPTIONS)(self._function)
         dispatcher.enable_caching()
         plain = dispatcher._cache._cache_file
         dispatcher._cache._cache_file = CheckedCacheFile(
             plain._cache_path, plain._index_name.removesuffix(".nbi"), plain._source_stamp
         )
+        return dispatcher
+
+    def _with_cache(self, signature: Any) -> Callable[..., Any]:
+        dispatcher = self._cached()
         dispatcher.compile(signature)
         dispatcher.disable_compile()
         compiled: Callable[..., Any] = dispatcher
         return compiled
+
+
+def compile_ahead(*groups: Iterable[str]) -> None:
+    """Begin to compile kernels that are not on disk yet, each group in a process of its own.
+
+    numba compiles one function at a time in a process. Whoever calls such a kernel waits until its code is on disk; if
+    it does not come, the caller's process compiles. On a single core this does nothing.
+
+    Args:
+        groups: Kernels as ``module:name``.
+    """
+    for group in groups if (os.cpu_count() or 1) > 1 else ():
+        try:
+            missing = [name for name in group if not _kernel_of(name).is_kept()]
+        except (RuntimeError, OSError):  # no folder for the cache
+            return
+        if missing:
+            _announce()
+            program = f"from lad_rllib.compiling import _kernel_of\nfor name in {missing}: _kernel_of(name).compile()"
+            process = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.DEVNULL, **_SILENT)
+            for name in missing:
+                _kernel_of(name)._elsewhere = process
+
+
+def _kernel_of(name: str) -> kernel:
+    module, _, function = name.partition(":")
+    found: kernel = getattr(import_module(module), function)
+    return found
 
 
 def pointer(returns: Any, *arguments: Any) -> Any:

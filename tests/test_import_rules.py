@@ -20,7 +20,7 @@ ROOMS = {
     "edge": {"simulator"},  # servers serve in the simulator's orders
     "service": {"scheduling", "edge", "simulator"},  # a fleet is described in the simulator's units
     "fleet": {"edge", "service", "simulator", "scheduling"},
-    "runs": {"envs", "fleet", "service", "algorithms", "scheduling", "edge", "simulator"},
+    "runs": {"envs", "fleet", "service", "algorithms", "scheduling", "edge", "kernels", "simulator"},
     "registry": {"algorithms", "envs"},  # gives both a name; imports them only when called
     # The public API; a room loads when its first name is used.
     "__init__": {"algorithms", "edge", "envs", "fleet", "registry", "scheduling", "service", "simulator"},

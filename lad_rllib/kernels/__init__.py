@@ -9,11 +9,16 @@ from typing import Literal
 from lad_rllib.diffusion.reference import TORCH, TorchBackend
 from lad_rllib.errors import ConfigurationError
 
-__all__ = ["Kernels", "make_backend"]
+__all__ = ["Kernels", "begin_compiling", "make_backend"]
 
 Kernels = Literal["auto", "torch", "compiled"]
 """What computes; see :func:`make_backend`."""
 
+_OF_CHAINS = ("chain:run_chains", "chain:chain_gradients")
+_OTHERS = (
+    *("noise:fill_normal", "replay:make_distinct", "replay:gather", "networks:soft_targets"),
+    *("networks:network_gradients", "adam:adam_step", "networks:run_networks"),
+)
 _MISSING = "it is not installed"
 
 
@@ -37,6 +42,14 @@ def make_backend(kernels: Kernels) -> TorchBackend:
     from lad_rllib.kernels.compiled import COMPILED
 
     return COMPILED
+
+
+def begin_compiling(kernels: Kernels) -> None:
+    """Begin to compile what training calls, if this machine has not done so yet, while the rest of it starts."""
+    if kernels != "torch" and not obstacle():
+        from lad_rllib.compiling import compile_ahead
+
+        compile_ahead(*([f"{__name__}.{name}" for name in group] for group in (_OF_CHAINS, _OTHERS)))
 
 
 @functools.cache

@@ -56,10 +56,13 @@ def train(options: TrainOptions, say: Callable[[str], None] = lambda line: None)
             cannot hold.
         TrainingDiverged: if a weight becomes NaN or infinite; earlier checkpoints are kept.
     """
+    from lad_rllib import kernels  # loads torch, for which a mistake in the options need not wait
+
     folder = RunFolder(writable_folder(options.output))
     folder.settle()
     copy = SharedCopy(folder.path, options.storage_path)
     configuration = _resumed(options, folder, copy) if options.resume else configured.resolve(options)
+    kernels.begin_compiling(configuration["kernels"])
     setting = build_setting(configuration["setting"])
     say(setting.summary())
     config = configured.algorithm_config(configuration)

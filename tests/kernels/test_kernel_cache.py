@@ -2,11 +2,16 @@
 
 import importlib.util
 import logging
+import os
+import subprocess
+import sys
+import textwrap
 
 import numpy as np
 import pytest
 
 from lad_rllib import compiling
+from lad_rllib.arrays import Vector
 
 PROGRAM = """
 from lad_rllib.arrays import Vector
@@ -73,7 +78,37 @@ def test_a_damaged_cache_of_kernels_is_compiled_anew_and_then_used_again(start, 
 def test_compiling_is_announced_and_loading_is_not(start, caplog):
     caplog.set_level(logging.INFO)
     start()
-    assert caplog.messages == ["compiling kernels (once per machine and algorithm, about 20 s)"]
+    assert caplog.messages == ["compiling kernels (once per machine and algorithm, about 10 s)"]
     caplog.clear()
     start()
     assert caplog.messages == []
+
+
+def test_kernels_that_other_processes_compile_ahead_are_loaded_here(tmp_path):
+    program = """
+        from numba.core import event
+        from lad_rllib.compiling import compile_ahead
+        from lad_rllib.kernels import adam, replay
+
+        compile_ahead(["lad_rllib.kernels.adam:adam_step"], ["lad_rllib.kernels.replay:gather"])
+        with event.install_recorder("numba:compile") as recorder:
+            adam.adam_step.compile(), replay.gather.compile()
+        assert all("adam_step" not in str(e.data) and "gather" not in str(e.data) for _, e in recorder.buffer)
+        assert adam.adam_step.is_kept() and replay.gather.is_kept()
+    """
+    run = [sys.executable, "-c", textwrap.dedent(program)]
+    subprocess.run(run, check=True, env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)})
+
+
+def halve(values: Vector) -> None:
+    for k in range(len(values)):
+        values[k] /= 2
+
+
+def test_a_kernel_whose_process_was_killed_is_compiled_here(tmp_path, monkeypatch):
+    monkeypatch.setattr("numba.core.config.CACHE_DIR", str(tmp_path))
+    kernel, values = compiling.kernel(halve), np.array([2, 4], np.float32)
+    kernel._elsewhere = subprocess.Popen(["sleep", "60"])
+    kernel._elsewhere.kill()
+    kernel(values)
+    assert values.tolist() == [1, 2]
