@@ -132,10 +132,9 @@ class Outbox:
         assert entry.output is not None
         task, output, delivered_s = entry.task, entry.output, self._clock.now_s()
         record = TaskRecord(
-            **output.record(),
+            **output.record() | {"model": entry.model},
             task_id=task.task_id,
             server=self._server,
-            model=entry.model,
             seed=task.seed,
             steps_asked=task.denoising_steps,
             cold_start=entry.cold_start,
@@ -150,4 +149,4 @@ class Outbox:
             started=entry.started,
             finished=time.time(),
         )
-        return TaskResult(record, output.png)
+        return TaskResult(record, output.png, output.more_pngs)

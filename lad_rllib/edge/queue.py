@@ -42,7 +42,7 @@ class QueuedTask:
         progress_s: When it started or did its last denoising step.
         step: Denoising steps done.
         stop: Error that ends it at its next step, or None.
-        model: Image model or emulated device that made its image.
+        model: Image model or emulated device that made its images.
         output: Its image, once there is one.
         finished_s: When its image was there.
         future: Delivers the result or the error.

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class ImageRecord:
-    """How an engine made an image.
+    """How an engine made the images of a task.
 
     Attributes:
+        model: Image model or emulated device; empty: the engine's only one.
+        loras: LoRAs that they were drawn with, separated by spaces.
+        images: Images made.
         width: Width [pixel].
         height: Height [pixel].
         steps_done: Denoising steps done.
@@ -27,12 +30,16 @@ class ImageRecord:
         settings_ignored: Settings of the task that the model takes none of, separated by spaces.
         peak_memory_mib: Most memory in use [MiB]: of the CUDA device during the task, else of the process since its
             start; None if not measured.
+        swap_s: Loading the model into the memory of a server with several, and LoRAs into the model [s].
         encode_s: Prompt to embeddings [s].
         denoise_s: All denoising steps [s].
         decode_s: Latent image to pixels [s].
-        png_s: Pixels to a PNG file [s].
+        png_s: Pixels to PNG files [s].
     """
 
+    model: str = ""
+    loras: str = ""
+    images: int = 1
     width: int
     height: int
     steps_done: int
@@ -46,6 +53,7 @@ class ImageRecord:
     safety_check: str = "none"
     settings_ignored: str = ""
     peak_memory_mib: float | None = None
+    swap_s: float = 0.0
     encode_s: float = 0.0
     denoise_s: float = 0.0
     decode_s: float = 0.0
@@ -62,7 +70,6 @@ class TaskRecord(ImageRecord):
     Attributes:
         task_id: The task.
         server: Edge server that served it.
-        model: Image model or emulated device.
         seed: Seed of the image.
         steps_asked: Denoising steps that the task asked for.
         cold_start: Whether the task met a cold server: it paid or waited for the loading of the model, or was the
@@ -70,7 +77,7 @@ class TaskRecord(ImageRecord):
         predicted_delay_s: ``total_s`` as predicted at submission [s]; None if the server knew nothing yet.
         upload_s: Time to send the request over the server's link [s].
         waiting_s: Time in the queue [s].
-        load_s: Part of computing: loading the model [s]; the engine's parts are the others.
+        load_s: Part of computing: loading the server's first model [s]; the engine's parts are the others.
         per_step_s: ``denoise_s`` over the steps done [s].
         computing_s: Time that the server worked on the task [s].
         download_s: Time to send the image back over the link [s].
@@ -81,7 +88,6 @@ class TaskRecord(ImageRecord):
 
     task_id: str
     server: str
-    model: str
     seed: int
     steps_asked: int
     cold_start: bool
@@ -108,7 +114,9 @@ class TaskResult:
     Attributes:
         record: How it was served.
         png: The image as a PNG file; None from an emulated server that draws none.
+        more_pngs: Further images of the task.
     """
 
     record: TaskRecord
     png: bytes | None
+    more_pngs: tuple[bytes, ...] = ()

@@ -74,7 +74,7 @@ class _NoEngine:
     def generate(self, task: ImageTask, on_step: StepCallback) -> EngineOutput:
         raise ModelLoadFailed(self._message)
 
-    def describe(self) -> EngineDescription:
+    def describe(self, model: str | None = None) -> EngineDescription:
         return EngineDescription("none", "none", "none", "none", "none", None, None, note=self._message)
 
 

@@ -161,6 +161,7 @@ class EdgeServer:
     def status(self) -> ServerStatus:
         """The server at this moment: state, queue, running task, counts and delay model."""
         worker = self._worker
+        residency = self.engine.describe().residency
         with worker.changed:
             running = worker.running
             return ServerStatus(
@@ -181,6 +182,7 @@ class EdgeServer:
                 since=worker.since,
                 time=time.time(),
                 fit=self.fit(),
+                resident={} if residency is None else residency.to_dict(),
             )
 
     def progress(self, task_id: str) -> TaskProgress:

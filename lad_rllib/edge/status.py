@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lad_rllib.edge.fit import DelayFit
@@ -34,6 +34,7 @@ class ServerStatus:
         since: Start of the server [s since 1970, wall clock].
         time: When this was written [s since 1970, wall clock].
         fit: Computing delay of an image of the default size, or None.
+        resident: LoRAs in memory of each model in memory, the one used least recently first.
     """
 
     name: str
@@ -52,6 +53,7 @@ class ServerStatus:
     since: float
     time: float
     fit: DelayFit | None
+    resident: dict[str, list[str]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, object]:
         """The status as plain values, for JSON."""

@@ -255,7 +255,7 @@ class Worker:
         """Note that the engine has made an image, and learn its delay unless the engine was cold."""
         if not isinstance(output, EngineOutput):
             raise GenerationFailed(f"the engine of {self.name} gave {type(output).__name__}, not an EngineOutput")
-        entry.finished_s, entry.model = self.clock.now_s(), self.engine.engine.describe().model
+        entry.finished_s, entry.model = self.clock.now_s(), output.model or self.engine.engine.describe().model
         entry.cold_start |= self.engine.is_cold
         self._failures.served()
         if not self.engine.is_cold:

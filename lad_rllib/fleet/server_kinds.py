@@ -19,9 +19,11 @@ from lad_rllib.edge import (
     embedded_model_path,
     get_profile,
 )
-from lad_rllib.edge.engines.diffusers import DiffusersEngine, DiffusersSettings
+from lad_rllib.edge.engines.diffusers import DiffusersEngine
+from lad_rllib.edge.engines.diffusers_settings import DiffusersSettings
 from lad_rllib.edge.engines.pipeline import model_folder
 from lad_rllib.edge.engines.profiles import MAX_DURATION_S
+from lad_rllib.edge.engines.residency import ResidencySettings
 from lad_rllib.fleet.server_spec import Amount, FileKeys, ServerSpec
 
 EMBEDDED = "embedded"
@@ -37,7 +39,7 @@ class EmulatedKeys(FileKeys):
     """File that ``profile`` is a name in; null: the shipped one."""
 
 
-class EmulatedServer(ServerSpec):
+class EmulatedServer(ServerSpec, ResidencySettings):
     """A service-time model of a device."""
 
     in_real_time: ClassVar[bool] = False
@@ -54,6 +56,10 @@ class EmulatedServer(ServerSpec):
     """Whether loading takes the profile's ``cold_start_s``."""
     make_png: bool = True
     """Whether to draw a picture."""
+    models: list[Text] = []
+    """Models that it has, the first for tasks that name none; ``[]``: any that a task names."""
+    loras: list[Text] = []
+    """LoRAs that it has; ``[]``: any that a task names."""
 
     @classmethod
     def from_file(cls, values: dict[str, Any], keys: Any, position: int, folder: Path) -> dict[str, Any]:
@@ -75,6 +81,10 @@ class EmulatedServer(ServerSpec):
             seed=self.seed,
             cold_start=self.cold_start,
             make_png=self.make_png,
+            models=self.models,
+            loras=self.loras,
+            models_in_memory=self.models_in_memory,
+            loras_in_memory=self.loras_in_memory,
         )
 
     @property
@@ -119,16 +129,20 @@ class DiffusersServer(ServerSpec, DiffusersSettings):
     @classmethod
     def from_file(cls, values: dict[str, Any], keys: Any, position: int, folder: Path) -> dict[str, Any]:
         """Find the folder of the model, unless it is the embedded one or a name of the hub."""
-        model = values.get("model")
-        if isinstance(model, str) and model.strip() and model != EMBEDDED:
-            return values | {"model": model_folder(model, folder)}
-        return values
+        found = dict(values)
+        models, loras = values.get("models"), values.get("loras")
+        if isinstance(values.get("model"), str) and not (isinstance(models, dict) and values["model"] in models):
+            found["model"] = _found(values["model"], folder)
+        for key, paths, what in (("models", models, "model folder"), ("loras", loras, "LoRA")):
+            if isinstance(paths, dict):
+                found[key] = {name: _found(path, folder, what) for name, path in paths.items()}
+        return found
 
     def make_engine(self, time_scale: float) -> Engine:
         """The pipeline's engine."""
         settings = {name: getattr(self, name) for name in DiffusersSettings.model_fields}
-        if self.model == EMBEDDED:
-            settings["model"] = embedded_model_path()
+        embedded = {name: str(embedded_model_path()) for name, path in self.paths.items() if path == EMBEDDED}
+        settings["models"] = self.models | embedded
         engine = DiffusersEngine(**settings)
         return PacedEngine(engine, self.min_step_s) if self.min_step_s else engine
 
@@ -136,4 +150,10 @@ class DiffusersServer(ServerSpec, DiffusersSettings):
     def engine_name(self) -> str:
         """Model, memory profile and pace."""
         pace = f", {self.min_step_s:g} s a step" if self.min_step_s else ""
-        return f"{self.model}, {self.memory_profile}{pace}"
+        return f"{', '.join(self.paths)}, {self.memory_profile}{pace}"
+
+
+def _found(path: Any, folder: Path, what: str = "model folder") -> Any:
+    """The folder or file that a fleet file names, unless it is the embedded model or a name of the hub."""
+    is_path = isinstance(path, str) and path.strip() and path != EMBEDDED
+    return model_folder(path, folder, what) if is_path else path

@@ -54,8 +54,9 @@ class ServedRuns:
             folder = self._folder / "images" / f"{scheduler}-{summary['tasks']}"
             folder.mkdir(parents=True, exist_ok=True)
             for delivery in run.deliveries:
-                if delivery.png is not None:
-                    (folder / f"{delivery.task.task_id}.png").write_bytes(delivery.png)
+                for number, png in enumerate(filter(None, (delivery.png, *delivery.more_pngs))):
+                    suffix = f"-{number}" if number else ""
+                    (folder / f"{delivery.task.task_id}{suffix}.png").write_bytes(png)
         self._tables.append(run.table().assign(scheduler=scheduler, tasks=summary["tasks"]))
         durable.write_file(self._file, pd.concat(self._tables, ignore_index=True).to_csv(index=False))
         self._rows.add({"scheduler": scheduler, **summary})

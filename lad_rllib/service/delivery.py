@@ -23,6 +23,7 @@ class Delivery:
         service_delay_s: From the hand-over to the dispatcher until the image was there [s].
         record: How the server served it; None if it failed.
         png: The image; None if it failed, or if the server draws none.
+        more_pngs: Further images of the task.
         error: What went wrong; None if the image is there.
     """
 
@@ -34,6 +35,7 @@ class Delivery:
     record: TaskRecord | None = None
     png: bytes | None = None
     error: EdgeError | None = None
+    more_pngs: tuple[bytes, ...] = ()
 
     @property
     def dispatch_s(self) -> float:

@@ -127,6 +127,7 @@ class InFlightTask:
             service_delay_s=now_s - self.submitted_s,
             record=replace(result.record, task_id=self.task.task_id) if result else None,
             png=result.png if result else None,
+            more_pngs=result.more_pngs if result else (),
             error=error,
         )
         with contextlib.suppress(InvalidStateError):  # it has ended meanwhile

@@ -15,7 +15,7 @@ def pipelines_take_no_width(monkeypatch):
 
     def load(engine, load=DiffusersEngine.load):
         load(engine)
-        engine._accepted -= {"width"}
+        engine.current.facts.accepted -= {"width"}
 
     monkeypatch.setattr(DiffusersEngine, "load", load)
 

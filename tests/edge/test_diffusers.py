@@ -22,7 +22,7 @@ from lad_rllib.edge import (
     OutOfMemory,
     TaskCancelled,
 )
-from lad_rllib.edge.engines.diffusers import flow_match_sigmas
+from lad_rllib.edge.engines.loaded_pipeline import flow_match_sigmas
 from lad_rllib.errors import ConfigurationError
 from tests.edge.engines import task
 from tests.edge.tiny_pipeline import make_tiny_unet_pipeline
@@ -66,7 +66,7 @@ def test_a_tasks_setting_that_the_pipeline_does_not_take_is_named_in_the_output(
     engine = loaded(tiny_folder)
     plain, guided = (engine.generate(task(steps=2, guidance=guidance), ignore) for guidance in (None, 5.0))
     assert plain.settings_ignored == guided.settings_ignored == "" and plain.png != guided.png
-    engine._accepted -= {"guidance_scale"}
+    engine.current.facts.accepted -= {"guidance_scale"}
     ignored = engine.generate(task(steps=2, guidance=1.0), ignore)
     assert ignored.settings_ignored == "guidance" and engine.generate(task(steps=2), ignore).settings_ignored == ""
 
@@ -158,13 +158,13 @@ def test_embeddings_are_computed_once_per_prompt(tiny_folder):
     engine = loaded(tiny_folder, embedding_cache_size=2)
     for seed in range(3):
         engine.generate(task(seed=seed), ignore)
-    assert engine.embed.cache_info()[:2] == (4, 2)  # the prompt and the empty negative prompt
+    assert engine.current.embed.cache_info()[:2] == (4, 2)  # the prompt and the empty negative prompt
     engine.generate(task(guidance=1.0), ignore)  # no guidance, no negative prompt
-    assert engine.embed.cache_info() == (5, 2, 2, 2)  # hits, misses, limit, size
+    assert engine.current.embed.cache_info() == (5, 2, 2, 2)  # hits, misses, limit, size
 
 
 def test_no_time_is_spent_on_the_place_of_a_missing_t5(engine):
-    embeds, _ = engine._encode("cat")
+    embeds, _ = engine.current.encode("cat")
     assert embeds.shape[1] == 77
 
 
@@ -248,7 +248,7 @@ def test_other_sizes_are_made(engine):
 def test_a_pipeline_without_a_step_callback_is_observed_through_its_noise_schedule(tiny_folder):
     engine = loaded(tiny_folder)
     with_callback = engine.generate(task(steps=3), ignore).png
-    engine._accepted -= {"callback_on_step_end"}
+    engine.current.facts.accepted -= {"callback_on_step_end"}
     seen = []
     assert engine.generate(task(steps=3), seen.append).png == with_callback
     assert seen == [1, 2, 3]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lad_rllib.edge import DeviceProfile, EdgeServer, EmulatedEngine
+from lad_rllib.edge import DeviceProfile, EdgeServer, EmulatedEngine, InvalidRequest
 from lad_rllib.edge.clock import ScaledClock
 from lad_rllib.errors import ConfigurationError
 from tests.edge.engines import task
@@ -105,3 +105,38 @@ def test_the_picture_depends_on_prompt_seed_and_steps_only():
 def test_a_time_scale_that_cannot_be_is_refused(scale):
     with pytest.raises(ConfigurationError, match="time_scale"):
         ScaledClock(scale)
+
+
+def test_a_swap_takes_the_profiles_time_and_the_models_used_last_stay():
+    box = BOX.model_copy(update={"swap_s": 20.0, "lora_swap_s": 10.0})
+    with EdgeServer("s1", EmulatedEngine(box, time_scale=SCALE, models_in_memory=2)) as server:
+
+        def swap_s(name, model, *loras):
+            return server.generate(task(name, model=model, loras=loras)).record.swap_s
+
+        assert swap_s("a", None) == 0.0
+        assert 20.0 <= swap_s("b", "flux") <= 20.0 + LATE_S
+        assert 10.0 <= swap_s("c", "flux", "ink") <= 10.0 + LATE_S
+        assert swap_s("d", None) == 0.0
+        assert 20.0 <= swap_s("e", "sdxl") <= 20.0 + LATE_S
+        assert server.status().resident == {"box": [], "sdxl": []}
+        assert 30.0 <= swap_s("f", "flux", "ink") <= 30.0 + LATE_S
+
+
+def test_an_emulated_server_refuses_a_model_that_is_not_on_its_list():
+    with EdgeServer("s1", EmulatedEngine(BOX, time_scale=SCALE, models=["flux", "sdxl"], loras=["ink"])) as server:
+        assert server.generate(task("a", loras=["ink"])).record.model == "flux"
+        with pytest.raises(InvalidRequest, match="no model 'sd3'; valid: flux, sdxl"):
+            server.generate(task("b", model="sd3"))
+        with pytest.raises(InvalidRequest, match="no LoRA 'inks'; did you mean 'ink'"):
+            server.generate(task("c", loras=["inks"]))
+
+
+def test_images_at_once_and_guidance_count_as_the_profile_says():
+    box = BOX.model_copy(update={"further_image_share": 0.5})
+    assert box.times_s(task(images=3)) == (4.0, 2.0)
+    assert box.times_s(task(guidance=1.0)) == (2.0, 0.5)
+    with EdgeServer("s1", EmulatedEngine(box, time_scale=SCALE)) as server:
+        result = server.generate(task("a", 10, images=3))
+        assert 24.0 <= result.record.computing_s <= 24.0 + LATE_S
+        assert len({result.png, *result.more_pngs}) == 3 == result.record.images

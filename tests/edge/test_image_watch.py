@@ -70,7 +70,7 @@ def test_an_image_that_overflowed_in_half_precision_is_an_error_and_one_that_did
 def test_one_value_that_is_not_finite_is_enough(folder, value, has_callback):
     engine = loaded(folder, "float32")
     if not has_callback:
-        engine._accepted -= {"callback_on_step_end"}
+        engine.current.facts.accepted -= {"callback_on_step_end"}
     decode = engine.pipeline.vae.decode
     last_layer(engine, "decoder").bias.data[1] = value
     assert "after decoding" in str(steps_seen(engine)[1])

@@ -57,7 +57,7 @@ def test_progress_never_goes_back_nor_beyond_the_steps_asked(case):
     engine.load()
     for has_callback in (True, False):
         seen = []
-        engine._accepted -= set() if has_callback else {"callback_on_step_end"}
+        engine.current.facts.accepted -= set() if has_callback else {"callback_on_step_end"}
         engine.generate(task(steps=5), seen.append)
         assert seen == sorted(seen) and seen[-1] == 5 and len(seen) == case[1](5)
 

@@ -245,3 +245,22 @@ def test_describing_and_emulating_a_fleet_loads_neither_torch_nor_diffusers():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+def test_a_server_with_several_models_finds_their_folders_beside_the_file(tmp_path):
+    (tmp_path / "negative").mkdir()
+    (tmp_path / "ink.safetensors").write_bytes(b"")
+    file = tmp_path / "two.yaml"
+    file.write_text(
+        "servers:\n- {kind: diffusers, models: {digits: embedded, negative: ./negative}, models_in_memory: 2,"
+        " loras: {ink: ./ink.safetensors}}\n- {kind: emulated, profile: h100, models: [flux, sdxl]}\n"
+    )
+    spec = load_fleet(file)
+    two, emulated = spec.servers
+    assert (two.model, two.models) == ("digits", {"digits": "embedded", "negative": str(tmp_path / "negative")})
+    assert two.make_engine(1.0).describe().models == ("digits", "negative")
+    assert two.loras == {"ink": str(tmp_path / "ink.safetensors")} and emulated.models == ["flux", "sdxl"]
+    assert load_fleet(spec.to_dict()) == spec
+    file.write_text(file.read_text().replace("./negative", "./negativ"))
+    with pytest.raises(ConfigurationError, match="no model folder .*negativ; name an existing one"):
+        load_fleet(file)

@@ -6,29 +6,34 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+from lad_rllib.edge.engines.residency import Residency
 from lad_rllib.edge.errors import GenerationFailed
 from lad_rllib.edge.fit import DelayFit
 from lad_rllib.edge.record import ImageRecord
 from lad_rllib.edge.task import MAX_TRANSFER_MBIT, ImageTask
 
-StepCallback = Callable[[int], None]
+StepCallback = Callable[[int], float | None]
 """Called with the number of denoising steps done, after each of them; after each call of the denoiser where a schedule
-makes several for a step, so that a number may come twice. Never more than asked. What it raises stops the image."""
+makes several for a step, so that a number may come twice. Never more than asked. First with 0 where a model or LoRAs
+had to be brought into memory, once they are there. What it raises stops the image. It returns for how long the image
+was suspended for others [s, engine's clock], which is no part of its delay; None: it was not."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineOutput(ImageRecord):
-    """One image with its record: size, model run and how long its parts took.
+    """The images of a task with their record: size, model run and how long their parts took.
 
     Attributes:
         png: The image as a PNG file, or None.
-        image_mbit: Size of the image that travels back to the user [Mbit].
+        more_pngs: Further images of the task.
+        image_mbit: Size of all images, which travel back to the user [Mbit].
 
     Raises:
-        GenerationFailed: for an image larger than 80000 Mbit, which no link ends to send.
+        GenerationFailed: for images larger than 80000 Mbit, which no link ends to send.
     """
 
     png: bytes | None
+    more_pngs: tuple[bytes, ...] = ()
     image_mbit: float
 
     def __post_init__(self) -> None:
@@ -46,7 +51,7 @@ class EngineDescription:
 
     Attributes:
         kind: ``emulated`` or ``diffusers``.
-        model: Image model or emulated device.
+        model: Image model or emulated device; of several models the first.
         device: Where it computes.
         dtype: Number format of the computation.
         memory_profile: How the model is laid out in memory.
@@ -55,6 +60,9 @@ class EngineDescription:
         expected: Computing delay before anything is measured, or None.
         note: Where the numbers come from, for people.
         min_steps: Fewest denoising steps of an image.
+        models: Names of models that tasks may ask for; empty: it does not choose between models.
+        residency: Models and LoRAs in memory; None: it does not choose between models.
+        can_suspend: Whether ``generate`` may be called for another task by a step's callback.
     """
 
     kind: str
@@ -67,6 +75,9 @@ class EngineDescription:
     expected: DelayFit | None = None
     note: str = ""
     min_steps: int = 1
+    models: tuple[str, ...] = ()
+    residency: Residency | None = None
+    can_suspend: bool = False
 
 
 @runtime_checkable
@@ -93,9 +104,12 @@ class Engine(Protocol):
         ...
 
     def generate(self, task: ImageTask, on_step: StepCallback) -> EngineOutput:
-        """Make the image of a task that ``check`` accepts; ``on_step`` is called after each denoising step."""
+        """Make the images of a task that ``check`` accepts; ``on_step`` is called after each denoising step."""
         ...
 
-    def describe(self) -> EngineDescription:
-        """What this engine is. Cheap, and callable while an image is generated."""
+    def describe(self, model: str | None = None) -> EngineDescription:
+        """What this engine is, to tasks that name ``model``. Cheap, and callable while an image is generated.
+
+        An engine with one model need not take the argument: it is left out where no model is named.
+        """
         ...

@@ -55,25 +55,30 @@ class PacedEngine:
     def generate(self, task: ImageTask, on_step: StepCallback) -> EngineOutput:
         """The engine's image at this pace; ``on_step`` comes after the step's pause and may stop it."""
         begin_s = resumed_s = time.perf_counter()
+        suspended_s = 0.0
 
-        def after_step(step: int) -> None:
-            nonlocal resumed_s
-            time.sleep(max(0.0, begin_s + step * self.step_s - time.perf_counter()))
+        def after_step(step: int) -> float:
+            nonlocal begin_s, resumed_s, suspended_s
+            if step == 0:  # loading is not paced
+                begin_s = time.perf_counter()
+            time.sleep(max(0.0, begin_s + suspended_s + step * self.step_s - time.perf_counter()))
+            away_s = on_step(step) or 0.0
+            suspended_s += away_s
             resumed_s = time.perf_counter()
-            on_step(step)
+            return away_s
 
         output = self.engine.generate(task, after_step)
         end_s = time.perf_counter()
         # The engine's own denoising and decoding hold some of the pauses; encoding and PNG have none.
         return replace(
             output,
-            denoise_s=max(0.0, resumed_s - begin_s - output.encode_s),
+            denoise_s=max(0.0, resumed_s - begin_s - suspended_s - output.encode_s),
             decode_s=max(0.0, end_s - resumed_s - output.png_s),
         )
 
-    def describe(self) -> EngineDescription:
+    def describe(self, model: str | None = None) -> EngineDescription:
         """The engine, its expected delay at this pace, and a note about it."""
-        description = self.engine.describe()
+        description = self.engine.describe(model) if model else self.engine.describe()
         expected = description.expected
         if expected is not None:
             expected = replace(expected, per_step_s=max(expected.per_step_s, self.step_s))

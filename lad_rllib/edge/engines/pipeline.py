@@ -57,12 +57,13 @@ def looks_like_path(model: str) -> bool:
     return model.startswith((".", "/", "~")) or model.count("/") > 1
 
 
-def model_folder(model: str, folder: str | Path) -> str:
-    """The folder that a model names, as an absolute path; a name of the hub stays as it is.
+def model_folder(model: str, folder: str | Path, what: str = "model folder") -> str:
+    """The folder (of a LoRA also the file) that a model names, as an absolute path; a name of the hub stays as it is.
 
     Args:
         model: A path, relative to ``folder`` or else to the current folder, or a name of the hub.
         folder: Folder of the file that names the model.
+        what: What it is, for the message.
 
     Raises:
         ConfigurationError: for a relative path that is neither here nor there.
@@ -71,11 +72,9 @@ def model_folder(model: str, folder: str | Path) -> str:
     if os.path.isabs(path):
         return path
     places = list(dict.fromkeys(os.path.abspath(os.path.join(start, path)) for start in (folder, Path.cwd())))
-    found = next(filter(os.path.isdir, places), None)
+    found = next(filter(os.path.exists, places), None)
     if found is None and looks_like_path(model):
-        raise ConfigurationError(
-            f"no model folder {' or '.join(places)}; name an existing one, or owner/name of the hub"
-        )
+        raise ConfigurationError(f"no {what} {' or '.join(places)}; name an existing one, or owner/name of the hub")
     return found or model
 
 

@@ -12,7 +12,7 @@ from pydantic import Field
 from lad_rllib.declared import Declared, Text, declared, shown
 from lad_rllib.edge.fit import DelayFit
 from lad_rllib.edge.settings import Side
-from lad_rllib.edge.task import MAX_TRANSFER_MBIT
+from lad_rllib.edge.task import MAX_TRANSFER_MBIT, ImageTask
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.text_files import read_structured
 
@@ -41,7 +41,15 @@ class DeviceProfile(Declared):
     jitter: Annotated[float, Field(ge=0, le=MAX_JITTER)] = 0.0
     """Coefficient of variation of the computing delay (standard deviation over mean); 0: none."""
     cold_start_s: _Duration = 0.0
-    """Loading the model [s]."""
+    """Loading the first model [s]."""
+    swap_s: _Duration = 8.5
+    """Bringing another model into memory [s]; default: median of the GPU containers behind the log GenTD26."""
+    lora_swap_s: _Duration = 4.4
+    """Bringing a LoRA into memory [s]; default: from the same containers."""
+    unguided_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Time of a step with guidance of at most 1 over that of a guided step, which evaluates the model twice."""
+    further_image_share: Annotated[float, Field(ge=0, le=1)] = 0.09
+    """Time of each further image of a task over that of the first; default: GenTD26, 23 s for one and 37 s for 8."""
     width: Side = 512
     """Width of the image that the numbers hold for [pixel], and default of the emulated server."""
     height: Side = 512
@@ -53,6 +61,18 @@ class DeviceProfile(Declared):
     def expected(self) -> DelayFit:
         """The profile as a delay model."""
         return DelayFit(self.overhead_s, self.per_step_s, origin="profile")
+
+    def times_s(self, task: ImageTask) -> tuple[float, float]:
+        """Overhead and time of a step of a task's images [s]: in proportion to their pixels.
+
+        >>> box = DeviceProfile(name="box", overhead_s=1.0, per_step_s=0.5, origin="assumption", source="an example")
+        >>> box.times_s(ImageTask("a", "a cat", 8, width=1024, guidance=1.0))
+        (2.0, 0.5)
+        """
+        pixels = (task.width or self.width) * (task.height or self.height)
+        growth = pixels / (self.width * self.height) * (1 + self.further_image_share * (task.images - 1))
+        is_guided = task.guidance is None or task.guidance > 1
+        return self.overhead_s * growth, self.per_step_s * growth * (1.0 if is_guided else self.unguided_share)
 
 
 def shipped_profiles_path() -> Path:
