@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 
 class Layout(NamedTuple):
-    """What a compiler needs to know of an array: the name of its numbers' type, and its number of axes."""
+    """What a compiler needs to know of an array: the type of its numbers or records, and its number of axes."""
 
-    dtype: str
+    dtype: str | np.dtype[Any]
     axes: int
 
 
@@ -26,4 +26,4 @@ DoubleMatrix = Annotated[NDArray[np.float64], Layout("float64", 2)]
 Integers = Annotated[NDArray[np.int64], Layout("int64", 1)]
 IntegerMatrix = Annotated[NDArray[np.int64], Layout("int64", 2)]
 IntegerBatch = Annotated[NDArray[np.int64], Layout("int64", 3)]
-Flags = Annotated[NDArray[np.bool_], Layout("boolean", 1)]
+Flags = Annotated[NDArray[np.bool_], Layout("bool", 1)]

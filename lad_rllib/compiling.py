@@ -28,6 +28,7 @@ _SCALARS |= {np.float32: types.float32, np.uint64: types.uint64}
 
 # Products and sums may be fused; the order of sums stays, and so do not-a-numbers.
 _OPTIONS: dict[str, Any] = {"fastmath": {"contract", "nsz"}, "error_model": "numpy"}
+_LEAN_OPTIONS = {**_OPTIONS, "_nrt": False}
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _POLL_S = 0.02
 _SILENT: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -35,6 +36,8 @@ _LOG = logging.getLogger("lad_rllib.compiling")
 
 part = njit(**_OPTIONS)
 """Decorates a function that only kernels call."""
+lean_part = njit(**_LEAN_OPTIONS)
+"""The same for a :class:`lean_kernel`."""
 
 
 class CheckedCacheFile(IndexDataCacheFile):
@@ -102,6 +105,8 @@ class kernel:
     be written, each process compiles by itself.
     """
 
+    options = _OPTIONS
+
     def __init__(self, function: Callable[..., Any]) -> None:
         # Names the file on disk: numba would look for changes in this function's file only.
         function.__qualname__ += f"_{_version(Path(function.__code__.co_filename).parent)}"
@@ -126,7 +131,7 @@ class kernel:
                     self._compiled = self._with_cache(signature)
                 except (RuntimeError, OSError):  # no folder for the cache, or no room in it
                     _announce()
-                    self._compiled = njit(signature, **_OPTIONS)(self._function)
+                    self._compiled = njit(signature, **self.options)(self._function)
             return self._compiled
 
     def is_kept(self) -> bool:
@@ -137,7 +142,7 @@ class kernel:
     @functools.cache  # noqa: B019  # kernels live as long as their module
     def _cached(self) -> Any:
         """The function as numba keeps it; RuntimeError or OSError if there is no folder for its cache."""
-        dispatcher: Any = njit(**_OPTIONS)(self._function)
+        dispatcher: Any = njit(**self.options)(self._function)
         dispatcher.enable_caching()
         plain = dispatcher._cache._cache_file
         dispatcher._cache._cache_file = CheckedCacheFile(
@@ -151,6 +156,16 @@ class kernel:
         dispatcher.disable_compile()
         compiled: Callable[..., Any] = dispatcher
         return compiled
+
+
+class lean_kernel(kernel):
+    """The same without counts of references, for code that makes no arrays: all are the caller's.
+
+    Numba counts each array that a function takes out of a tuple. Where tuples have many and loops are short, that costs
+    several times the arithmetic.
+    """
+
+    options = _LEAN_OPTIONS
 
 
 def compile_ahead(*groups: Iterable[str]) -> None:
@@ -200,4 +215,6 @@ def _numba_type(hint: Any) -> Any:
     if hint in _SCALARS:
         return _SCALARS[hint]
     [compiled] = hint.__metadata__
-    return types.Array(getattr(types, compiled.dtype), compiled.axes, "C") if isinstance(compiled, Layout) else compiled
+    if isinstance(compiled, Layout):
+        return types.Array(numba.from_dtype(np.dtype(compiled.dtype)), compiled.axes, "C")
+    return compiled

@@ -7,12 +7,12 @@ instant are all in its queue before it takes the first: as in a slot of the slot
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
 
-from lad_rllib.arrays import DoubleMatrix, Doubles, Flags, IntegerMatrix, Integers, Matrix, Vector
-from lad_rllib.compiling import kernel, part, pointer
+from lad_rllib.arrays import Array, DoubleMatrix, Doubles, Flags, IntegerMatrix, Integers, Layout, Matrix, Vector
+from lad_rllib.compiling import lean_kernel, lean_part, pointer
 from lad_rllib.simulator.requests.world import Timing
 
 
@@ -57,160 +57,181 @@ else:
 """
 
 
+SERVER = np.dtype(
+    [
+        ("ready_s", "f8"),
+        ("expected_end_s", "f8"),
+        ("waiting_s", "f8"),
+        ("virtual", "f8"),
+        ("lora_swap_s", "f8"),
+        ("first", "i8"),
+        ("last", "i8"),
+        ("waiting", "i8"),
+        ("loras", "i8"),
+        ("room", "i8"),
+    ],
+    align=True,
+)
+"""State of a server. Those that wait at it are a linked list, the one that is served next first.
+
+``ready_s``: when it can begin with the next request: the end of the one it serves, or when the first joined;
+``expected_end_s``: predicted end of the request that it serves; ``waiting_s``: predicted times of those that wait
+together; ``virtual``: tag of the request that is served; ``lora_swap_s``: time to load LoRAs; ``first``, ``last``: the
+first and last request that wait, -1 for none; ``waiting``: their number; ``loras``: set of LoRAs that was used last;
+``room``: models that it holds, 0 for all.
+"""
+
+REQUEST = np.dtype(
+    [
+        ("tag", "f8"),
+        ("expected_s", "f8"),
+        ("start_s", "f8"),
+        ("swap_s", "f8"),
+        ("predicted_delay_s", "f8"),
+        ("server", "i8"),
+        ("behind", "i8"),
+        ("model", "i8"),
+        ("loras", "i8"),
+        ("tenant", "i8"),
+    ],
+    align=True,
+)
+"""State of a request.
+
+``tag``: its key at its server; ``expected_s``: predicted service and swap there; ``start_s``, ``swap_s``: when its
+server began with it, and how long loading took; ``predicted_delay_s``: its delay, predicted when it was sent;
+``server``: where it was sent; ``behind``: the request that waits behind it, -1 for none; ``model``, ``loras``,
+``tenant``: as in :class:`~lad_rllib.simulator.requests.world.Timing`.
+"""
+
+
 class Queues(NamedTuple):
-    """State of A servers. Those that wait at one are a linked list, the one that is served next first.
+    """State of A servers and K requests.
 
     Attributes:
-        ready_s: When each can begin with the next request: the end of the one it serves, or when the first joined.
-        expected_end_s: Predicted end of the request that it serves.
-        first, last: The first and last request that wait; -1: none.
-        behind: The request that waits behind each request; -1: none (K,).
-        tag: Key of each request at its server (K,).
-        expected_s: Predicted service and swap of each request at its server (K,).
-        waiting: Requests that wait.
-        waiting_s: Their predicted times together.
+        servers: One record of :data:`SERVER` for each server.
+        requests: One record of :data:`REQUEST` for each request.
         resident: Models in memory, the least recently used first; -1: room for one (A, R).
-        loras: Set of LoRAs that was used last.
         wanted: Requests that wait for each model (A, M).
         last_tag: Tag of each tenant's last request, where the order is fair (A, tenants).
-        virtual: Tag of the request that is served.
     """
 
-    ready_s: Doubles
-    expected_end_s: Doubles
-    first: Integers
-    last: Integers
-    behind: Integers
-    tag: Doubles
-    expected_s: Doubles
-    waiting: Integers
-    waiting_s: Doubles
+    servers: Annotated[Array, Layout(SERVER, 1)]
+    requests: Annotated[Array, Layout(REQUEST, 1)]
     resident: IntegerMatrix
-    loras: Integers
     wanted: IntegerMatrix
     last_tag: DoubleMatrix
-    virtual: Doubles
 
 
-class Outcome(NamedTuple):
-    """What is filled in for each request, shape (K,): server, begin, swap, and the predicted delay."""
-
-    server: Integers
-    start_s: Doubles
-    swap_s: Doubles
-    predicted_delay_s: Doubles
-
-
-@part
-def is_resident(queues: Queues, server: int, model: int) -> bool:
+@lean_part
+def is_resident(held: Integers, model: int) -> bool:
     """Whether a server has a model in memory."""
-    return bool(np.any(queues.resident[server] == model))
+    found = False
+    for one in held:
+        found |= one == model
+    return found
 
 
-@part
-def use_model(queues: Queues, timing: Timing, server: int, model: int) -> float:
-    """Load a model if it is not in memory, as the most recently used; returns the time that takes [s]."""
-    room = timing.models_in_memory[server]
+@lean_part
+def use_model(held: Integers, room: int, model: int) -> bool:
+    """A server uses a model, the most recently used from now on; returns whether it had to be loaded."""
     if room == 0:
-        return 0.0
-    held, found = queues.resident[server], 0
+        return False
+    found = 0
     while found < room and held[found] != model:
         found += 1
     missing = found == room
     for place in range(0 if missing else found, room - 1):
         held[place] = held[place + 1]
     held[room - 1] = model
-    return timing.swap_s[server, model] if missing else 0.0
+    return missing
 
 
-@part
-def expected_swap_s(queues: Queues, timing: Timing, server: int, request: int) -> float:
+@lean_part
+def expected_swap_s(server: Any, request: Any, held: Integers, wanted: Integers, swap_s: Doubles) -> float:
     """Predicted time to load a request's model and LoRAs, if it joined a server's queue now [s].
 
     A model that others wait for will be there; one that is in memory may have to make room for others before.
     """
-    seconds = 0.0
-    if timing.loras[request] > 0 and queues.loras[server] != timing.loras[request]:
-        seconds = timing.lora_swap_s[server]
-    room, model = timing.models_in_memory[server], timing.model[request]
-    if room == 0 or queues.wanted[server, model] > 0:
+    seconds, room, model = 0.0, server.room, request.model
+    if request.loras > 0 and server.loras != request.loras:
+        seconds = server.lora_swap_s
+    if room == 0 or wanted[model] > 0:
         return seconds
-    if not is_resident(queues, server, model):
-        return seconds + timing.swap_s[server, model]
-    if queues.waiting[server] == 0:
+    if not is_resident(held, model):
+        return seconds + swap_s[model]
+    if server.waiting == 0:
         return seconds
     coming = 0
-    for other in range(queues.wanted.shape[1]):
-        if queues.wanted[server, other] > 0 and not is_resident(queues, server, other):
+    for other in range(len(wanted)):
+        if wanted[other] > 0 and not is_resident(held, other):
             coming += 1
     older = 0
-    for held in queues.resident[server, :room]:
-        if held == model:
+    for other in held[:room]:
+        if other == model:
             break
-        if held < 0 or queues.wanted[server, held] == 0:
+        if other < 0 or wanted[other] == 0:
             older += 1
-    return seconds + (timing.swap_s[server, model] if coming > older else 0.0)
+    return seconds + (swap_s[model] if coming > older else 0.0)
 
 
-@part
-def begin_next(queues: Queues, timing: Timing, outcome: Outcome, server: int) -> None:
+@lean_part
+def begin_next(queues: Queues, timing: Timing, index: int) -> None:
     """A server takes the first request that waits."""
-    request = queues.first[server]
-    queues.first[server] = queues.behind[request]
-    if queues.first[server] < 0:
-        queues.last[server] = -1
-    queues.waiting[server] -= 1
-    queues.waiting_s[server] -= queues.expected_s[request]
-    if queues.waiting[server] == 0:
-        queues.waiting_s[server] = 0.0  # no rounding errors are carried on
-    queues.wanted[server, timing.model[request]] -= 1
-    queues.virtual[server] = queues.tag[request]
-    swap_s = use_model(queues, timing, server, timing.model[request])
-    if timing.loras[request] > 0 and queues.loras[server] != timing.loras[request]:
-        swap_s += timing.lora_swap_s[server]
-        queues.loras[server] = timing.loras[request]
-    outcome.start_s[request] = queues.ready_s[server]
-    outcome.swap_s[request] = swap_s
-    busy_s = queues.ready_s[server] + swap_s
-    queues.expected_end_s[server] = busy_s + timing.predicted_s[request, server]
-    queues.ready_s[server] = busy_s + timing.actual_s[request, server]
+    server = queues.servers[index]
+    taken = server.first
+    request = queues.requests[taken]
+    server.first = request.behind
+    if server.first < 0:
+        server.last = -1
+    server.waiting -= 1
+    server.waiting_s -= request.expected_s
+    if server.waiting == 0:
+        server.waiting_s = 0.0  # no rounding errors are carried on
+    queues.wanted[index, request.model] -= 1
+    server.virtual = request.tag
+    swap_s = 0.0
+    if use_model(queues.resident[index], server.room, request.model):
+        swap_s = timing.swap_s[index, request.model]
+    if request.loras > 0 and server.loras != request.loras:
+        swap_s += server.lora_swap_s
+        server.loras = request.loras
+    request.start_s = server.ready_s
+    request.swap_s = swap_s
+    busy_s = server.ready_s + swap_s
+    server.expected_end_s = busy_s + timing.predicted_s[taken, index]
+    server.ready_s = busy_s + timing.actual_s[taken, index]
 
 
-@part
-def advance(queues: Queues, timing: Timing, outcome: Outcome, now_s: float) -> None:
+@lean_part
+def advance(queues: Queues, timing: Timing, now_s: float) -> None:
     """Let all servers work until just before ``now_s``."""
-    first, ready_s = queues.first, queues.ready_s  # taking an array out of a tuple costs as much as the rest
-    for server in range(len(ready_s)):
-        while first[server] >= 0 and ready_s[server] < now_s:
-            begin_next(queues, timing, outcome, server)
+    servers = queues.servers
+    for index in range(len(servers)):
+        while servers[index].first >= 0 and servers[index].ready_s < now_s:
+            begin_next(queues, timing, index)
 
 
-@part
-def key_at(queues: Queues, timing: Timing, server: int, request: int) -> float:
+@lean_part
+def key_at(queues: Queues, timing: Timing, index: int, number: int) -> float:
     """Key of a request if it joined a server's queue now."""
     if len(timing.weights) == 0:
-        return float(timing.key[request, server])
-    tenant = timing.tenant[request]
-    begin = max(queues.virtual[server], queues.last_tag[server, tenant])
-    return float(begin + timing.predicted_s[request, server] / timing.weights[tenant])
+        return float(timing.key[number, index])
+    tenant = queues.requests[number].tenant
+    begin = max(queues.servers[index].virtual, queues.last_tag[index, tenant])
+    return float(begin + timing.predicted_s[number, index] / timing.weights[tenant])
 
 
-@part
-def remaining_s(ready_s: float, expected_end_s: float, now_s: float) -> float:
+@lean_part
+def remaining_s(server: Any, now_s: float) -> float:
     """Predicted time until a server is done with the request that it serves [s]."""
-    return max(expected_end_s - now_s, 0.0) if ready_s > now_s else 0.0
+    return max(server.expected_end_s - now_s, 0.0) if server.ready_s > now_s else 0.0
 
 
-@part
-def look(queues: Queues, timing: Timing, view: View, request: int, with_order: bool) -> None:
+@lean_part
+def look(queues: Queues, timing: Timing, view: View, number: int, with_order: bool) -> None:
     """Fill in what is known of each server for a request; ``ahead_s`` and ``overtaken`` only ``with_order``."""
-    now_s, loras = timing.arrival_s[request], timing.loras[request]
-    ready_s, expected_end_s, waiting, waiting_s = (
-        queues.ready_s,
-        queues.expected_end_s,
-        queues.waiting,
-        queues.waiting_s,
-    )
+    now_s, servers, request = timing.arrival_s[number], queues.servers, queues.requests[number]
     left_s, work_left_s, way_s, tasks, swap_s = (
         view.remaining_s,
         view.work_left_s,
@@ -218,119 +239,127 @@ def look(queues: Queues, timing: Timing, view: View, request: int, with_order: b
         view.tasks,
         view.swap_s,
     )
-    upload_s, download_s = timing.upload_s[request], timing.download_s[request]
-    room = timing.models_in_memory
-    view.facts[:] = timing.facts[request]
-    view.service_s[:] = timing.predicted_s[request]
-    for server in range(len(ready_s)):
-        left_s[server] = remaining_s(ready_s[server], expected_end_s[server], now_s)
-        work_left_s[server] = left_s[server] + waiting_s[server]
-        way_s[server] = upload_s[server] + download_s[server]
-        tasks[server] = waiting[server] + (1 if ready_s[server] > now_s else 0)
-        has_swaps = room[server] > 0 or loras > 0
-        swap_s[server] = expected_swap_s(queues, timing, server, request) if has_swaps else 0.0
+    upload_s, download_s = timing.upload_s[number], timing.download_s[number]
+    service_s, predicted_s = view.service_s, timing.predicted_s[number]
+    for fact in range(len(view.facts)):
+        view.facts[fact] = timing.facts[number, fact]
+    for index in range(len(servers)):
+        server = servers[index]
+        service_s[index] = predicted_s[index]
+        left_s[index] = remaining_s(server, now_s)
+        work_left_s[index] = left_s[index] + server.waiting_s
+        way_s[index] = upload_s[index] + download_s[index]
+        tasks[index] = server.waiting + (1 if server.ready_s > now_s else 0)
+        swap_s[index] = 0.0
+        if server.room > 0 or request.loras > 0:
+            swap_s[index] = expected_swap_s(
+                server, request, queues.resident[index], queues.wanted[index], timing.swap_s[index]
+            )
     if with_order:
-        look_at_order(queues, timing, view, request)
+        look_at_order(queues, timing, view, number)
 
 
-@part
-def look_at_order(queues: Queues, timing: Timing, view: View, request: int) -> None:
+@lean_part
+def look_at_order(queues: Queues, timing: Timing, view: View, number: int) -> None:
     """Fill in what the order of service puts ahead of a request, and what it would overtake."""
-    first, last, behind, tag, expected_s = queues.first, queues.last, queues.behind, queues.tag, queues.expected_s
-    waiting, waiting_s, key, is_fair = queues.waiting, queues.waiting_s, timing.key[request], len(timing.weights) > 0
+    servers, requests = queues.servers, queues.requests
+    key, is_fair = timing.key[number], len(timing.weights) > 0
     ahead_s, overtaken, left_s = view.ahead_s, view.overtaken, view.remaining_s
-    for server in range(len(first)):
-        own_key = key_at(queues, timing, server, request) if is_fair else key[server]
-        ahead_s[server], overtaken[server] = left_s[server] + waiting_s[server], 0
-        if last[server] >= 0 and tag[last[server]] > own_key:
-            seconds, before, _ = walk(first[server], behind, tag, expected_s, own_key)
-            ahead_s[server], overtaken[server] = left_s[server] + seconds, waiting[server] - before
+    for index in range(len(servers)):
+        server = servers[index]
+        own_key = key_at(queues, timing, index, number) if is_fair else key[index]
+        ahead_s[index], overtaken[index] = left_s[index] + server.waiting_s, 0
+        if server.last >= 0 and requests[server.last].tag > own_key:
+            seconds, before, _ = walk(requests, server.first, own_key)
+            ahead_s[index], overtaken[index] = left_s[index] + seconds, server.waiting - before
 
 
-@part
-def walk(first: int, behind: Integers, tag: Doubles, expected_s: Doubles, key: float) -> tuple[float, int, int]:
+@lean_part
+def walk(requests: Array, first: int, key: float) -> tuple[float, int, int]:
     """Predicted time and number of those that wait ahead of a key, and the last of them; -1: none.
 
     One that waits must have a greater key.
     """
     seconds, number, before, other = 0.0, 0, -1, first
-    while tag[other] <= key:
-        seconds += expected_s[other]
+    while requests[other].tag <= key:
+        seconds += requests[other].expected_s
         number += 1
         before = other
-        other = behind[other]
+        other = requests[other].behind
     return seconds, number, before
 
 
-@part
-def join(queues: Queues, timing: Timing, outcome: Outcome, request: int, server: int) -> None:
+@lean_part
+def join(queues: Queues, timing: Timing, number: int, index: int) -> None:
     """A request joins a server's queue, at its place in the order of service."""
-    now_s, key = timing.arrival_s[request], key_at(queues, timing, server, request)
-    expected_s = timing.predicted_s[request, server] + expected_swap_s(queues, timing, server, request)
-    ahead_s, before = queues.waiting_s[server], queues.last[server]
-    if before >= 0 and queues.tag[before] > key:
-        ahead_s, _, before = walk(queues.first[server], queues.behind, queues.tag, queues.expected_s, key)
-    way_s = timing.upload_s[request, server] + timing.download_s[request, server]
-    left_s = remaining_s(queues.ready_s[server], queues.expected_end_s[server], now_s)
-    outcome.server[request] = server
-    outcome.predicted_delay_s[request] = way_s + left_s + ahead_s + expected_s
-    if queues.waiting[server] == 0 and queues.ready_s[server] <= now_s:
-        queues.ready_s[server] = now_s
+    requests, server, request = queues.requests, queues.servers[index], queues.requests[number]
+    now_s, key = timing.arrival_s[number], key_at(queues, timing, index, number)
+    held, wanted = queues.resident[index], queues.wanted[index]
+    expected_s = timing.predicted_s[number, index]
+    expected_s += expected_swap_s(server, request, held, wanted, timing.swap_s[index])
+    ahead_s, before = server.waiting_s, server.last
+    if before >= 0 and requests[before].tag > key:
+        ahead_s, _, before = walk(requests, server.first, key)
+    way_s = timing.upload_s[number, index] + timing.download_s[number, index]
+    request.server = index
+    request.predicted_delay_s = way_s + remaining_s(server, now_s) + ahead_s + expected_s
+    if server.waiting == 0 and server.ready_s <= now_s:
+        server.ready_s = now_s
         if len(timing.weights) > 0:  # idle: what tenants had is forgotten
-            queues.last_tag[server] = 0.0
-            queues.virtual[server] = 0.0
-            key = key_at(queues, timing, server, request)
-    after = queues.first[server] if before < 0 else queues.behind[before]
-    queues.behind[request] = after
+            for tenant in range(len(timing.weights)):
+                queues.last_tag[index, tenant] = 0.0
+            server.virtual = 0.0
+            key = key_at(queues, timing, index, number)
+    after = server.first if before < 0 else requests[before].behind
+    request.behind = after
     if before < 0:
-        queues.first[server] = request
+        server.first = number
     else:
-        queues.behind[before] = request
+        requests[before].behind = number
     if after < 0:
-        queues.last[server] = request
-    queues.tag[request] = key
-    queues.expected_s[request] = expected_s
-    queues.waiting[server] += 1
-    queues.waiting_s[server] += expected_s
-    queues.wanted[server, timing.model[request]] += 1
+        server.last = number
+    request.tag = key
+    request.expected_s = expected_s
+    server.waiting += 1
+    server.waiting_s += expected_s
+    wanted[request.model] += 1
     if len(timing.weights) > 0:
-        queues.last_tag[server, timing.tenant[request]] = key
+        queues.last_tag[index, request.tenant] = key
 
 
-@kernel
-def arrive(queues: Queues, timing: Timing, outcome: Outcome, view: View, request: int) -> None:
+@lean_kernel
+def arrive(queues: Queues, timing: Timing, view: View, request: int) -> None:
     """Let the servers work until a request arrives, and look at them."""
-    advance(queues, timing, outcome, timing.arrival_s[request])
+    advance(queues, timing, timing.arrival_s[request])
     look(queues, timing, view, request, True)
 
 
-@kernel
-def send(queues: Queues, timing: Timing, outcome: Outcome, request: int, server: int) -> None:
+@lean_kernel
+def send(queues: Queues, timing: Timing, request: int, server: int) -> None:
     """Send a request to a server."""
-    join(queues, timing, outcome, request, server)
+    join(queues, timing, request, server)
 
 
-@kernel
-def finish(queues: Queues, timing: Timing, outcome: Outcome) -> None:
+@lean_kernel
+def finish(queues: Queues, timing: Timing) -> None:
     """Let the servers work until all is done."""
-    advance(queues, timing, outcome, np.inf)
+    advance(queues, timing, np.inf)
 
 
-@kernel
-def replay(queues: Queues, timing: Timing, outcome: Outcome, servers: Integers) -> None:
+@lean_kernel
+def replay(queues: Queues, timing: Timing, servers: Integers) -> None:
     """Send every request to a given server, and finish."""
     for request in range(len(servers)):
-        advance(queues, timing, outcome, timing.arrival_s[request])
-        join(queues, timing, outcome, request, servers[request])
-    advance(queues, timing, outcome, np.inf)
+        advance(queues, timing, timing.arrival_s[request])
+        join(queues, timing, request, servers[request])
+    advance(queues, timing, np.inf)
 
 
-@kernel
+@lean_kernel
 def play(
     rule: Rule,
     queues: Queues,
     timing: Timing,
-    outcome: Outcome,
     view: View,
     with_order: bool,
     numbers: Doubles,
@@ -344,22 +373,20 @@ def play(
     Returns:
         -1, or the first request that the rule sent to a server that does not exist.
     """
-    nothing = np.empty(0, np.float32)
     for request in range(len(timing.arrival_s)):
         now_s = timing.arrival_s[request]
-        advance(queues, timing, outcome, now_s)
+        advance(queues, timing, now_s)
         look(queues, timing, view, request, with_order)
         seen = with_clock(view, now_s)
-        row = notes[request] if len(notes) > 0 else nothing
-        server = rule(seen, numbers, weights, memory, row, uniform[request])
-        if server < 0 or server >= len(queues.ready_s):
+        server = rule(seen, numbers, weights, memory, notes[request], uniform[request])
+        if server < 0 or server >= len(queues.servers):
             return request
-        join(queues, timing, outcome, request, server)
-    advance(queues, timing, outcome, np.inf)
+        join(queues, timing, request, server)
+    advance(queues, timing, np.inf)
     return -1
 
 
-@part
+@lean_part
 def with_clock(view: View, now_s: float) -> View:
     """The view at another moment."""
     return View(
@@ -378,30 +405,25 @@ def with_clock(view: View, now_s: float) -> View:
 
 
 def empty_queues(timing: Timing) -> Queues:
-    """Idle servers with nothing in memory."""
+    """Idle servers with nothing in memory, and requests of which none is sent."""
     requests, servers = timing.predicted_s.shape
     models, tenants = timing.swap_s.shape[1], max(len(timing.weights), 1)
-    return Queues(
-        ready_s=np.zeros(servers),
-        expected_end_s=np.zeros(servers),
-        first=np.full(servers, -1),
-        last=np.full(servers, -1),
-        behind=np.full(requests, -1),
-        tag=np.zeros(requests),
-        expected_s=np.zeros(requests),
-        waiting=np.zeros(servers, np.int64),
-        waiting_s=np.zeros(servers),
-        resident=np.full((servers, max(int(timing.models_in_memory.max()), 1)), -1),
-        loras=np.zeros(servers, np.int64),
+    rooms = max(int(timing.models_in_memory.max()), 1)
+    queues = Queues(
+        servers=np.zeros(servers, SERVER),
+        requests=np.zeros(requests, REQUEST),
+        resident=np.full((servers, rooms), -1),
         wanted=np.zeros((servers, models), np.int64),
         last_tag=np.zeros((servers, tenants)),
-        virtual=np.zeros(servers),
     )
-
-
-def empty_outcome(requests: int) -> Outcome:
-    """Nothing is sent yet."""
-    return Outcome(np.full(requests, -1), np.zeros(requests), np.zeros(requests), np.zeros(requests))
+    for name in ("first", "last"):
+        queues.servers[name] = -1
+    for name in ("server", "behind"):
+        queues.requests[name] = -1
+    queues.servers["room"], queues.servers["lora_swap_s"] = timing.models_in_memory, timing.lora_swap_s
+    for name in ("model", "loras", "tenant"):
+        queues.requests[name] = getattr(timing, name)
+    return queues
 
 
 def empty_view(timing: Timing) -> View:

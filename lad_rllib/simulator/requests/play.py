@@ -17,6 +17,8 @@ from lad_rllib.simulator.requests.world import RequestWorld, Timing
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
+_OUTCOME = ("server", "start_s", "swap_s", "predicted_delay_s")
+
 
 @dataclass(frozen=True)
 class CompiledRule:
@@ -53,7 +55,7 @@ class RequestSimulation:
     def __init__(self, world: RequestWorld, requests: Requests, timing: Timing | None = None) -> None:
         self.world, self.requests = world, requests
         self.timing = world.timing(requests) if timing is None else timing
-        self._queues, self._outcome = loop.empty_queues(self.timing), loop.empty_outcome(len(requests))
+        self._queues = loop.empty_queues(self.timing)
         self._view, self._next = loop.empty_view(self.timing), 0
 
     @property
@@ -67,7 +69,7 @@ class RequestSimulation:
 
     def look(self) -> View:
         """What is known when the next request is to be sent. The arrays are filled in anew for each request."""
-        loop.arrive(self._queues, self.timing, self._outcome, self._view, self._next)
+        loop.arrive(self._queues, self.timing, self._view, self._next)
         return self._view._replace(now_s=float(self.timing.arrival_s[self._next]))
 
     def send(self, server: int) -> None:
@@ -78,13 +80,13 @@ class RequestSimulation:
         """
         if not 0 <= server < self.world.num_servers:
             raise IndexError(f"a request was sent to server {server}; servers are 0..{self.world.num_servers - 1}")
-        loop.send(self._queues, self.timing, self._outcome, self._next, server)
+        loop.send(self._queues, self.timing, self._next, server)
         self._next += 1
 
     def finish(self) -> ServedRequests:
         """Let the servers finish, and return how the requests were served."""
-        loop.finish(self._queues, self.timing, self._outcome)
-        return _served(self.requests, self.timing, self._outcome)
+        loop.finish(self._queues, self.timing)
+        return _served(self.requests, self.timing, self._queues)
 
 
 def play_rule(
@@ -107,13 +109,12 @@ def play_rule(
         IndexError: if the rule chose a server that does not exist.
     """
     timing = world.timing(requests) if timing is None else timing
-    outcome = loop.empty_outcome(len(requests))
-    notes = np.zeros((len(requests) if rule.notes else 0, rule.notes), np.float32)
+    queues = loop.empty_queues(timing)
+    notes = np.zeros((len(requests), rule.notes), np.float32)
     wrong = loop.play(
         rule.choose.compile(),
-        loop.empty_queues(timing),
+        queues,
         timing,
-        outcome,
         loop.empty_view(timing),
         rule.sees_order,
         rule.numbers,
@@ -124,7 +125,7 @@ def play_rule(
     )
     if wrong >= 0:
         raise IndexError(f"request {wrong} was sent to a server that does not exist")
-    return _served(requests, timing, outcome, notes)
+    return _served(requests, timing, queues, notes)
 
 
 def play_decisions(
@@ -132,9 +133,9 @@ def play_decisions(
 ) -> ServedRequests:
     """Send every request to a given server, shape (K,)."""
     timing = world.timing(requests) if timing is None else timing
-    outcome = loop.empty_outcome(len(requests))
-    loop.replay(loop.empty_queues(timing), timing, outcome, np.asarray(servers, np.int64))
-    return _served(requests, timing, outcome)
+    queues = loop.empty_queues(timing)
+    loop.replay(queues, timing, np.asarray(servers, np.int64))
+    return _served(requests, timing, queues)
 
 
 def play_choices(
@@ -148,22 +149,20 @@ def play_choices(
 
 
 def _served(
-    requests: Requests, timing: Timing, outcome: loop.Outcome, notes: NDArray[np.float32] | None = None
+    requests: Requests, timing: Timing, queues: loop.Queues, notes: NDArray[np.float32] | None = None
 ) -> ServedRequests:
+    outcome = {name: np.ascontiguousarray(queues.requests[name]) for name in _OUTCOME}
+
     def there(values: FloatArray) -> FloatArray:
-        taken: FloatArray = np.take_along_axis(values, outcome.server[:, None], axis=1)[:, 0]
+        taken: FloatArray = np.take_along_axis(values, outcome["server"][:, None], axis=1)[:, 0]
         return taken
 
-    solo = (timing.actual_s + timing.upload_s + timing.download_s).min(axis=1)
     return ServedRequests(
         requests=requests,
-        server=outcome.server,
-        start_s=outcome.start_s,
-        swap_s=outcome.swap_s,
         computing_s=there(timing.actual_s),
         upload_s=there(timing.upload_s),
         download_s=there(timing.download_s),
-        predicted_delay_s=outcome.predicted_delay_s,
-        solo_s=solo,
+        solo_s=(timing.actual_s + timing.upload_s + timing.download_s).min(axis=1),
+        **outcome,
         **({} if notes is None else {"notes": notes}),
     )

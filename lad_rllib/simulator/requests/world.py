@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -180,21 +180,26 @@ def timing_of(
     weights = [] if shares is None else [shares.get(tenant, 1.0) for tenant in requests.tenants]
     facts = [np.asarray(getattr(requests, name), np.float64) for name in FACTS]
     return Timing(
-        arrival_s=requests.arrival_s,
-        predicted_s=np.ascontiguousarray(predicted_s),
-        actual_s=np.ascontiguousarray(actual_s),
-        upload_s=np.ascontiguousarray(upload_s),
-        download_s=np.ascontiguousarray(download_s),
-        key=np.ascontiguousarray(key),
-        tenant=requests.tenant,
+        arrival_s=_plain(requests.arrival_s),
+        predicted_s=_plain(predicted_s),
+        actual_s=_plain(actual_s),
+        upload_s=_plain(upload_s),
+        download_s=_plain(download_s),
+        key=_plain(key),
+        tenant=_plain(requests.tenant),
         weights=np.array(weights, dtype=np.float64),
-        model=requests.model,
-        loras=requests.loras,
-        swap_s=swap_s.astype(np.float64),
-        lora_swap_s=lora_swap_s.astype(np.float64),
-        models_in_memory=models_in_memory.astype(np.int64),
+        model=_plain(requests.model),
+        loras=_plain(requests.loras),
+        swap_s=_plain(swap_s.astype(np.float64)),
+        lora_swap_s=_plain(lora_swap_s.astype(np.float64)),
+        models_in_memory=_plain(models_in_memory.astype(np.int64)),
         facts=np.stack(facts, axis=1),
     )
+
+
+def _plain(values: NDArray[Any]) -> NDArray[Any]:
+    """The array as compiled code takes it: contiguous, and writable, which broadcast ones and Ray's are not."""
+    return np.require(values, requirements=["C", "W"])
 
 
 def _named(values: Mapping[str, float], name: str) -> float:
