@@ -151,7 +151,9 @@ def play_choices(
 def _served(
     requests: Requests, timing: Timing, queues: loop.Queues, notes: NDArray[np.float32] | None = None
 ) -> ServedRequests:
-    outcome = {name: np.ascontiguousarray(queues.requests[name]) for name in _OUTCOME}
+    outcome: dict[str, Any] = {name: np.ascontiguousarray(queues.requests[name]) for name in _OUTCOME}
+    if notes is not None:
+        outcome["notes"] = notes
 
     def there(values: FloatArray) -> FloatArray:
         taken: FloatArray = np.take_along_axis(values, outcome["server"][:, None], axis=1)[:, 0]
@@ -164,5 +166,4 @@ def _served(
         download_s=there(timing.download_s),
         solo_s=(timing.actual_s + timing.upload_s + timing.download_s).min(axis=1),
         **outcome,
-        **({} if notes is None else {"notes": notes}),
     )
