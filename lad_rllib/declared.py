@@ -217,8 +217,8 @@ def _one_line(group: type[Declared], error: ValidationError, where: str, fields:
     return f"{name} {demand}, got {shown(value)}{hint}"
 
 
-_ORDER = {"extra_forbidden": 0, "invalid_key": 0, "missing": 2}
-"""A misspelt key is named rather than the missing one."""
+_ORDER = {"extra_forbidden": 0, "invalid_key": 0, "value_error": 0, "missing": 2}
+"""A misspelt key is named rather than the missing one, a wrong value of the right form rather than the other forms."""
 
 
 @functools.cache

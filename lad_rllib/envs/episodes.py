@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from lad_rllib.declared import Declared, declared
+from lad_rllib.declared import Declared, declared, shown
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.simulator import Arrivals, EdgeNetwork, Setting, build_setting, load_spec
+from lad_rllib.simulator import PRESETS, Arrivals, EdgeNetwork, Setting, build_setting, load_spec
+from lad_rllib.simulator.requests import REQUEST_PRESETS, RequestSetting, build_request_setting, is_request_spec
 
 SETTINGS_FILES = (".yaml", ".yml", ".json")
 
@@ -53,18 +54,44 @@ def queue_factor(network: EdgeNetwork, queue_unit: str) -> NDArray[np.float64]:
 
 
 def read_setting(source: str | Mapping[str, Any]) -> Setting:
-    """The setting that a preset's name, a settings file (``.yaml``, ``.json``) or a settings dictionary describes.
+    """The setting of slots that a preset's name, a settings file (``.yaml``, ``.json``) or a dictionary describes.
 
     Raises:
-        ConfigurationError: if it cannot be built, or its episodes are too short to have a next state.
+        ConfigurationError: if it cannot be built, is one of requests that come one by one, or its episodes are too
+            short to have a next state.
     """
-    if isinstance(source, str) and Path(source).suffix in SETTINGS_FILES:
-        setting = build_setting(load_spec(source))
-    else:
-        setting = build_setting({"preset": source} if isinstance(source, str) else source)
+    setting = read_any_setting(source)
+    if isinstance(setting, RequestSetting):
+        raise ConfigurationError(
+            f"setting {setting.name} has requests that come one by one, and this plays slots; choose a setting of "
+            f"slots, such as {', '.join(PRESETS)}"
+        )
     if setting.num_slots < 2:
         raise ConfigurationError(f"an episode needs at least 2 slots, got {setting.num_slots}")
     return setting
+
+
+def read_any_setting(source: str | Mapping[str, Any]) -> Setting | RequestSetting:
+    """The setting, of slots or of requests, that a preset's name, a settings file or a dictionary describes.
+
+    Raises:
+        ConfigurationError: if it cannot be built.
+    """
+    spec = setting_spec(source) if isinstance(source, str) else source
+    return build_request_setting(spec) if is_request_spec(spec) else build_setting(spec)
+
+
+def setting_spec(source: str) -> dict[str, Any]:
+    """The settings dictionary that a preset's name or a settings file stands for.
+
+    Raises:
+        ConfigurationError: for an unknown name, and for a file that cannot be read.
+    """
+    if source in PRESETS or source in REQUEST_PRESETS:
+        return {"preset": source}
+    if Path(source).suffix in SETTINGS_FILES:
+        return load_spec(source)
+    raise ConfigurationError(f"unknown preset {shown(source)}; choose from {', '.join((*PRESETS, *REQUEST_PRESETS))}")
 
 
 def draw_episode(setting: Setting, seed: int, env_index: int, episode: int) -> Arrivals:

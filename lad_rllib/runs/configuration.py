@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lad_rllib.declared import check_keys, shown
+from lad_rllib.envs import episodes
 from lad_rllib.envs.episodes import read_setting
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.runs import cluster
@@ -25,15 +26,14 @@ from lad_rllib.runs.options import (
 from lad_rllib.runs.provenance import command_line
 from lad_rllib.simulator import (
     ARRIVALS,
-    PRESETS,
     Setting,
     TraceArrivals,
-    load_spec,
     override_spec,
     parse_penalty,
     resolve_paths,
     sizes,
 )
+from lad_rllib.simulator.requests import TRAFFIC, is_request_spec, override_request_spec
 from lad_rllib.text_files import read_structured
 
 TRAIN_PART = (0.0, 0.7)
@@ -45,10 +45,32 @@ TRAINING_KEYS = tuple(name for name in LearningOptions.model_fields if name not 
 
 def setting_spec(options: SettingOptions, default: str = "paper") -> dict[str, Any]:
     """The settings dictionary that the options describe; without a setting, of the default one."""
-    setting = options.setting or default
-    is_file = setting not in PRESETS and Path(setting).suffix in (".yaml", ".yml", ".json")
-    spec = load_spec(setting) if is_file else {"preset": setting}
-    return resolve_paths(override_spec(spec, setting_changes(options)), Path.cwd())
+    spec = episodes.setting_spec(options.setting or default)
+    if is_request_spec(spec):
+        changed = override_request_spec(spec, request_setting_changes(options))
+    else:
+        changed = override_spec(spec, setting_changes(options))
+    return resolve_paths(changed, Path.cwd())
+
+
+def request_setting_changes(options: SettingOptions) -> dict[str, Any]:
+    """What the options change of a setting of requests that come one by one.
+
+    Raises:
+        ConfigurationError: for an option that means slots.
+    """
+    for name in SettingOptions.model_fields:
+        if name not in ("setting", "load", "arrivals") and getattr(options, name) is not None:
+            raise ConfigurationError(
+                f"{flag(name)} has no effect on setting {options.setting}, whose requests come one by one; leave it "
+                "out, or change the field in a settings file"
+            )
+    traffic = _given(load=options.load)
+    if options.arrivals in TRAFFIC:
+        traffic["kind"] = options.arrivals
+    elif options.arrivals:
+        traffic |= {"kind": "recorded", "path": options.arrivals}
+    return _given(traffic=traffic or None)
 
 
 def setting_changes(options: SettingOptions) -> dict[str, Any]:

@@ -86,7 +86,10 @@ class SettingOptions(Options):
     title = "setting (later ones override earlier ones)"
 
     setting: str | None = option(
-        "paper", f"preset ({', '.join(names.SETTING_PRESETS)}) or a YAML/JSON settings file", "NAME|FILE"
+        "paper",
+        f"preset ({', '.join(names.SETTING_PRESETS)}; of requests one by one: {', '.join(names.REQUEST_PRESETS)}) or a "
+        "YAML/JSON settings file",
+        "NAME|FILE",
     )
     stations: int | None = option(None, "base stations", "B")
     servers: int | None = option(None, "edge servers (default: one per station)", "A")
@@ -103,7 +106,9 @@ class SettingOptions(Options):
     )
     max_tasks: int | None = option(None, "most tasks of a station in a slot", "N")
     mean_tasks: float | None = option(None, "Poisson: mean tasks of a station in a slot", "X")
-    load: float | None = option(None, "request log: compress its time to this load (1.2)", "X")
+    load: float | None = option(
+        None, "offered work over capacity: of requests one by one, or compress a request log's time to it (1.2)", "X"
+    )
     time_compression: float | None = option(None, "request log: seconds of the log per second, instead of --load", "X")
     work_shown: Literal["known", "mean"] | None = option(
         None,
@@ -306,7 +311,8 @@ class EvaluateOptions(StorageOptions, RayOptions, SettingOptions):
     )
     setting: str | None = option(
         None,
-        f"preset ({', '.join(names.SETTING_PRESETS)}) or a YAML/JSON settings file (default: the first checkpoint's "
+        f"preset ({', '.join(names.SETTING_PRESETS)}; of requests one by one: {', '.join(names.REQUEST_PRESETS)}) or a "
+        "YAML/JSON settings file (default: the first checkpoint's "
         "own, else paper)",
         "NAME|FILE",
     )

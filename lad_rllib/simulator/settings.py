@@ -133,7 +133,7 @@ def build_setting(spec: Mapping[str, Any]) -> Setting:
     >>> build_setting({"preset": "small", "network": {"stations": 2}}).network.num_stations
     2
     """
-    spec = _group("a setting", spec)
+    spec = as_group("a setting", spec)
     preset = spec.get("preset", "paper")
     if not isinstance(preset, str) or preset not in PRESETS:
         raise ConfigurationError(f"unknown preset {shown(preset)}; choose from {', '.join(PRESETS)}")
@@ -170,7 +170,7 @@ def override_spec(spec: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[s
     merged = copy.deepcopy(dict(spec))
     for key, value in changes.items():
         if key in _GROUPS:
-            value, base = _group(key, value), _group(key, merged.get(key, {}))
+            value, base = as_group(key, value), as_group(key, merged.get(key, {}))
             if key == "arrivals":
                 base = _shared_fields(base, _source(merged), value.get("source"))
             value = {**base, **value}
@@ -178,7 +178,7 @@ def override_spec(spec: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[s
     return merged
 
 
-def _group(name: str, values: object) -> dict[str, Any]:
+def as_group(name: str, values: object) -> dict[str, Any]:
     """The values as plain keys and values."""
     if not isinstance(values, Mapping):
         raise ConfigurationError(f"{name} must be a group of keys and values, got {shown(values)}")
@@ -203,7 +203,7 @@ def _source(spec: Mapping[str, Any]) -> object:
     """Source of a settings dictionary's arrivals, or of its preset's."""
     preset = spec.get("preset", "paper")
     inherited = PRESETS[preset]["arrivals"]["source"] if isinstance(preset, str) and preset in PRESETS else None
-    return _group("arrivals", spec.get("arrivals", {})).get("source", inherited)
+    return as_group("arrivals", spec.get("arrivals", {})).get("source", inherited)
 
 
 def _check_source_has(source: str, arrivals: Mapping[str, Any]) -> None:
@@ -254,9 +254,9 @@ def load_setting(path: str | Path) -> Setting:
 
 
 def resolve_paths(spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """A settings dictionary whose trace path is absolute, so that it means the same in every process."""
+    """A settings dictionary whose path of a log is absolute, so that it means the same in every process."""
     result = copy.deepcopy(dict(spec))
-    arrivals = result.get("arrivals")
-    if isinstance(arrivals, dict) and isinstance(arrivals.get("path"), str) and arrivals["path"] != SAMPLE:
-        arrivals["path"] = str((folder / os.path.expanduser(arrivals["path"])).absolute())
+    for group in (result.get("arrivals"), result.get("traffic")):
+        if isinstance(group, dict) and isinstance(group.get("path"), str) and group["path"] != SAMPLE:
+            group["path"] = str((folder / os.path.expanduser(group["path"])).absolute())
     return result

@@ -10,6 +10,7 @@ from lad_rllib.cli import main
 from lad_rllib.cli.commands import COMMANDS, FLEET_ACTIONS
 from lad_rllib.scheduling import HEURISTICS
 from lad_rllib.simulator import PRESETS
+from lad_rllib.simulator.requests import REQUEST_PRESETS
 
 HEAVY = {
     *("torch", "ray", "numpy", "pandas", "pyarrow", "matplotlib", "rich", "numba", "gymnasium", "yaml", "pydantic"),
@@ -83,6 +84,7 @@ def test_importing_the_package_loads_nothing_heavy():
 
 def test_options_offer_what_the_rooms_have():
     assert tuple(PRESETS) == names.SETTING_PRESETS
+    assert tuple(REQUEST_PRESETS) == names.REQUEST_PRESETS
     assert tuple(HEURISTICS) == names.HEURISTICS
 
 

@@ -1,5 +1,7 @@
 """Requests that come one by one: what they ask for, how long servers take, in which order, and how they fared."""
 
+from lad_rllib.simulator.requests.mixes import ImageKind, Mix
+from lad_rllib.simulator.requests.processes import BurstyFields, DailyFields, DrawnFields, PoissonFields
 from lad_rllib.simulator.requests.requests import Requests, ServedRequests, plain_requests
 from lad_rllib.simulator.requests.service_model import (
     SERVICE_MODELS,
@@ -7,6 +9,16 @@ from lad_rllib.simulator.requests.service_model import (
     ServiceModel,
     make_service_model,
 )
+from lad_rllib.simulator.requests.setting import (
+    REQUEST_PRESETS,
+    RequestSetting,
+    build_request_setting,
+    is_request_spec,
+    override_request_spec,
+    request_setting_groups,
+    request_setting_schema,
+)
+from lad_rllib.simulator.requests.traffic import TRAFFIC, Sent, Traffic, TrafficFields
 from lad_rllib.simulator.requests.world import (
     FACTS,
     RequestServer,
@@ -32,4 +44,21 @@ __all__ = [
     "slotted_requests",
     "slotted_world",
     "timing_of",
+    "ImageKind",
+    "Mix",
+    "BurstyFields",
+    "DailyFields",
+    "DrawnFields",
+    "PoissonFields",
+    "REQUEST_PRESETS",
+    "RequestSetting",
+    "build_request_setting",
+    "is_request_spec",
+    "override_request_spec",
+    "request_setting_groups",
+    "request_setting_schema",
+    "TRAFFIC",
+    "Sent",
+    "Traffic",
+    "TrafficFields",
 ]

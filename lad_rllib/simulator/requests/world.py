@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -35,6 +35,7 @@ class RequestServer:
     Attributes:
         name: Its name.
         service: Service time of a request, by the name of its image model; the entry ``""`` is that of all others.
+        speed: Relative speed: the times of its service models are divided by it.
         link_rate_mbit_per_s: Rate of its link; infinite for none [Mbit/s].
         stations: Base stations at which it stands; their requests are not uploaded.
         models_in_memory: Image models that it holds at once; the least recently used makes room. 0: all of them.
@@ -44,6 +45,7 @@ class RequestServer:
 
     name: str
     service: Mapping[str, ServiceModel]
+    speed: float = 1.0
     link_rate_mbit_per_s: float = np.inf
     stations: frozenset[int] = frozenset()
     models_in_memory: int = 0
@@ -66,10 +68,24 @@ class RequestServer:
     def service_s(self, requests: Requests) -> FloatArray:
         """Predicted service time of each request here, its model loaded [s], shape (K,)."""
         seconds = np.empty(len(requests))
-        for index in np.unique(requests.model):
-            of_model = requests.model == index
-            seconds[of_model] = self.service_model(requests.models[index]).seconds(requests[of_model])
+        for model, of_model in self._by_service(requests):
+            seconds[of_model] = model.seconds(requests[of_model]) / self.speed
         return seconds
+
+    def spread(self, requests: Requests) -> FloatArray:
+        """Standard deviation of the logarithm of actual over predicted service times here [1], shape (K,)."""
+        spread = np.empty(len(requests))
+        for model, of_model in self._by_service(requests):
+            spread[of_model] = model.spread
+        return spread
+
+    def _by_service(self, requests: Requests) -> Iterator[tuple[ServiceModel, slice | NDArray[np.bool_]]]:
+        """Each service model that the requests need, and where; what many image models share comes once."""
+        used = np.unique(requests.model).tolist()
+        named = {index: self.service_model(requests.models[index]) for index in used}
+        for model in {id(one): one for one in named.values()}.values():
+            own = [index for index, one in named.items() if one is model]
+            yield model, slice(None) if len(own) == len(used) else np.isin(requests.model, own)
 
 
 class Timing(NamedTuple):
