@@ -37,6 +37,7 @@ from lad_rllib.edge.server import EdgeServer
 from lad_rllib.edge.settings import ServerSettings
 from lad_rllib.edge.status import ServerHealth
 from lad_rllib.edge.task import ImageTask
+from lad_rllib.simulator.order import Order, make_order
 
 Parameters = ParamSpec("Parameters")
 Answer = TypeVar("Answer")
@@ -236,18 +237,26 @@ class RemoteEdgeServer:
         actor: Handle from :func:`edge_server_actor`.
         control_timeout_s: Longest wait for an answer that needs no image [s]: Ray itself takes up to a minute to notice
             a lost node. Beyond it, ``ServerUnavailable``.
+        order: Order of service of the actor, if it is known; None: it is asked when that is needed.
     """
 
-    def __init__(self, name: str, actor: Any, control_timeout_s: float = 5.0) -> None:
+    def __init__(self, name: str, actor: Any, control_timeout_s: float = 5.0, order: Order | None = None) -> None:
         self.name = name
         self.actor = actor
         self.control_timeout_s = control_timeout_s
         self._order = threading.Lock()
         self._holder, self._orders = uuid.uuid4().hex, itertools.count()
         self._begin_order()
+        if order is not None:
+            self.order = order
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return RemoteEdgeServer, (self.name, self.actor, self.control_timeout_s)  # a copy has an order of its own
+    def __reduce__(self) -> tuple[Any, ...]:  # a copy has an order of its own in which it submits
+        return RemoteEdgeServer, (self.name, self.actor, self.control_timeout_s, self.__dict__.get("order"))
+
+    @functools.cached_property
+    def order(self) -> Order:
+        """Order of service of the server."""
+        return make_order(self.status().order)
 
     cancel = _asked(EdgeServer.cancel)
     status = _asked(EdgeServer.status)

@@ -17,6 +17,7 @@ from lad_rllib.fleet.profiling import measure_each
 from lad_rllib.fleet.server_spec import ServerSpec
 from lad_rllib.fleet.spec import FleetSpec, load_fleet
 from lad_rllib.fleet.waiting import Report, wait_until_ready
+from lad_rllib.simulator.order import make_order
 
 NAMESPACE = "lad_rllib"
 """Ray namespace of shared fleets; a server's name there is ``fleet/server``."""
@@ -211,7 +212,7 @@ class Fleet:
             except ValueError as error:  # what Ray alone can know: a name taken just now, odd numbers
                 reason = " ".join(str(error).split())
                 raise ConfigurationError(f"fleet {spec.name}, server {server.name}: {reason}") from None
-            self.servers.append(RemoteEdgeServer(server.name, actor, CONTROL_TIMEOUT_S))
+            self.servers.append(_client(server, actor))
 
 
 def _server_settings(spec: FleetSpec, index: int) -> dict[str, Any]:
@@ -252,7 +253,11 @@ def find_shared(spec: FleetSpec, server: ServerSpec) -> RemoteEdgeServer | None:
         actor = ray.get_actor(shared_name(spec, server), namespace=NAMESPACE)
     except ValueError:
         return None
-    return RemoteEdgeServer(server.name, actor, CONTROL_TIMEOUT_S)
+    return _client(server, actor)
+
+
+def _client(server: ServerSpec, actor: Any) -> RemoteEdgeServer:
+    return RemoteEdgeServer(server.name, actor, CONTROL_TIMEOUT_S, make_order(server.order))
 
 
 def _check_not_running(spec: FleetSpec) -> None:

@@ -6,7 +6,7 @@ from lad_rllib.service.health import HealthWatch
 from lad_rllib.service.in_flight import Server, TaskHandle
 from lad_rllib.service.live_run import LiveRun, serve
 from lad_rllib.service.prompts import image_tasks, read_prompts, tasks_of_arrivals, tasks_of_episode
-from lad_rllib.service.server_load import ServerLoad
+from lad_rllib.service.server_load import LoadView, ServerLoad
 from lad_rllib.service.work_model import WorkModel, fit_fleet
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Dispatcher",
     "HealthWatch",
     "LiveRun",
+    "LoadView",
     "Server",
     "ServerLoad",
     "TaskHandle",

@@ -173,8 +173,8 @@ class DispatchLoop:
             return
         attempt.is_answered = True
         entry, server = attempt.entry, attempt.server
-        self._loads[server].answered(attempt, self._fleet.now_s())
         result, error = _outcome(answer)
+        self._loads[server].answered(attempt, self._fleet.now_s(), with_image=result is not None)
         if result is not None:
             self._fleet.measure(entry.task, server, result.record)
         if entry.future.done():
@@ -245,6 +245,7 @@ class DispatchLoop:
                 if attempt.is_current:
                     self._fail(attempt, ServerUnavailable(reason, server=load.name))
         load.given_up.clear()  # there is nothing left to be cancelled
+        load.forget()
 
     def _mark_down(self, server: int, reason: str, may_return: bool = False) -> None:
         """Send no tasks to a server, and what it has to others.

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lad_rllib.edge.errors import InvalidRequest, ServerUnavailable
+from lad_rllib.edge.errors import EdgeError, InvalidRequest, ServerUnavailable
 from lad_rllib.edge.task import ImageTask
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.scheduling import Scheduler
@@ -20,10 +22,13 @@ from lad_rllib.service.dispatch_loop import DispatchLoop
 from lad_rllib.service.event_thread import EventThread
 from lad_rllib.service.health import HealthWatch
 from lad_rllib.service.in_flight import InFlightTask, Server, TaskHandle
-from lad_rllib.service.server_load import FleetLoad, ServerLoad
+from lad_rllib.service.server_load import FleetLoad, LoadView, ServerLoad
 from lad_rllib.service.slots import checked_servers, warm_up
 from lad_rllib.service.work_model import WorkModel
 from lad_rllib.simulator import EdgeNetwork
+from lad_rllib.simulator.order import Order, make_order
+
+Answer = TypeVar("Answer")
 
 CLOSE_S = 2.0
 """Longest wait for the thread, and for servers to hear that their tasks are cancelled, when closing [s, wall clock]."""
@@ -39,7 +44,8 @@ class Dispatcher:
     dropped: no task is lost, and none is delivered twice.
 
     If the chosen server is down, the task goes to the one that would be done with it first. If its queue is full, the
-    task waits here until there is room. If no server is up, tasks wait for ``patience_s``.
+    task waits here until there is room, in the server's order of service. If no server is up, tasks wait for
+    ``patience_s``.
 
     A server whose latest images took other than the expected time (``DRIFT_FACTOR``) is named in a warning, and its
     measured speed takes the place of the network's.
@@ -82,7 +88,8 @@ class Dispatcher:
             )
         self.servers, self.network, self.work, self.scheduler = list(servers), network, work, scheduler
         self.time_scale = time_scale
-        self._fleet = FleetLoad([server.name for server in servers], network, work, time_scale)
+        names, orders = [server.name for server in servers], [_order_of(server) for server in servers]
+        self._fleet = FleetLoad(names, network, work, time_scale, orders)
         self._gate = threading.Lock()  # tasks enter one batch after the other, and none once the dispatcher is closed
         self._is_closed = False
         self._in_flight: dict[str, InFlightTask] = {}
@@ -163,14 +170,12 @@ class Dispatcher:
 
     @property
     def queue_s(self) -> NDArray[np.float64]:
-        """Predicted time until a task sent now would start on each server [s], shape (A,); counts all tasks so far."""
-        while True:
-            self._check_open()
-            try:
-                queue_s: NDArray[np.float64] = self._thread.ask(self._fleet.queue_s, CLOSE_S)
-                return queue_s
-            except TimeoutError:  # the scheduler may take long
-                pass
+        """Predicted time until all is done that each server has now [s], shape (A,); counts all tasks so far."""
+        return self._ask(self._fleet.queue_s)
+
+    def view(self, task: ImageTask) -> LoadView:
+        """What a task that is handed in now would meet on each server; counts all tasks so far."""
+        return self._ask(partial(self._fleet.view, task))
 
     @property
     def servers_up(self) -> list[bool]:
@@ -201,6 +206,13 @@ class Dispatcher:
             closed = ServerUnavailable("the dispatcher was closed before the task ended", task_id=entry.task.task_id)
             entry.end("", self._fleet.now_s(), error=closed)
 
+    def _ask(self, question: Callable[[], Answer]) -> Answer:
+        """What a function says in the thread that does the bookkeeping."""
+        while True:
+            self._check_open()
+            with contextlib.suppress(TimeoutError):  # the scheduler may take long
+                return self._thread.ask(question, CLOSE_S)
+
     def _check_open(self) -> None:
         if self._is_closed:
             raise ConfigurationError("the dispatcher is closed; make another one")
@@ -224,3 +236,11 @@ class Dispatcher:
             return True
         entry.end("", self._fleet.now_s(), error=InvalidRequest(problem, task_id=task.task_id))
         return False
+
+
+def _order_of(server: Server) -> Order:
+    """A server's order of service; first in, first out where it says none."""
+    try:
+        return make_order(getattr(server, "order", "fifo"))
+    except EdgeError:  # it does not answer
+        return make_order("fifo")

@@ -13,8 +13,10 @@ from lad_rllib.service.server_load import ServerLoad
 class HeldTasks:
     """A line in front of each server whose queue is full, and the parked tasks: no server is up that they may go to.
 
+    Lines are in the order of service of their servers.
+
     Args:
-        loads: The servers; their ``tasks_held`` and ``held_s`` are kept up to date.
+        loads: The servers; what they know of tasks that are held is kept up to date.
     """
 
     def __init__(self, loads: Sequence[ServerLoad]) -> None:
@@ -35,11 +37,11 @@ class HeldTasks:
         return bool(self._parked) or any(self._lines)
 
     def hold(self, entry: InFlightTask, server: int, computing_s: float) -> None:
-        """Put a task into a server's line, behind those that were handed in before it."""
-        entry.held_s, entry.line = computing_s, server
-        bisect.insort(self._lines[server], entry, key=lambda other: other.number)
-        self._loads[server].tasks_held += 1
-        self._loads[server].held_s += computing_s
+        """Put a task into a server's line, behind those that the server would serve before it."""
+        load = self._loads[server]
+        load.hold(entry, computing_s)
+        bisect.insort(self._lines[server], entry, key=load.line.place)
+        entry.line = server
 
     def next_for(self, server: int) -> InFlightTask | None:
         """Take the task that a server with room should get: the first of its line, or, if it idles, of the longest."""
@@ -75,8 +77,7 @@ class HeldTasks:
             self._take(entry.line, self._lines[entry.line].index(entry))
 
     def _take(self, server: int, position: int) -> InFlightTask:
-        entry, load = self._lines[server].pop(position), self._loads[server]
+        entry = self._lines[server].pop(position)
         entry.line = -1
-        load.tasks_held -= 1
-        load.held_s = load.held_s - entry.held_s if load.tasks_held else 0.0
+        self._loads[server].let_go(entry)
         return entry

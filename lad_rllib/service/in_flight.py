@@ -17,7 +17,10 @@ from lad_rllib.service.delivery import Delivery
 
 
 class Server(Protocol):
-    """What a dispatcher needs of an edge server: :class:`EdgeServer` in this process, or a client of an actor."""
+    """What a dispatcher needs of an edge server: :class:`EdgeServer` in this process, or a client of an actor.
+
+    One that does not serve first in, first out says so in an attribute ``order``.
+    """
 
     name: str
 
@@ -64,7 +67,7 @@ class InFlightTask:
     Attributes:
         task: What was asked for.
         submitted_s: When it was handed in, by the fleet's clock [s].
-        number: Tasks that were handed in before it; tasks that wait for one server stay in this order.
+        number: Tasks that were handed in before it; decides between equal keys of the order of service.
         named: Index of the server that it is to go to; None: the scheduler chooses.
         future: Its delivery.
         slot: Decision round; -1 before.
@@ -76,7 +79,6 @@ class InFlightTask:
         own_failures: Attempts that may have failed because of the task, not the server.
         last_error: Why the latest attempt failed.
         line: Index of the server for whose room it waits; -1: none.
-        held_s: Predicted computing delay that it adds to that server's queue [s].
         parked_at: Since when no server is up that it may go to [s, monotonic]; None: one is.
         token: Tells it from tasks of the same name that other clients send to the same servers.
     """
@@ -95,7 +97,6 @@ class InFlightTask:
     own_failures: int = 0
     last_error: EdgeError | None = None
     line: int = -1
-    held_s: float = 0.0
     parked_at: float | None = None
     token: str = field(default_factory=lambda: secrets.token_hex(4))
 

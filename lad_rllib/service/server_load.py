@@ -6,7 +6,7 @@ import logging
 import statistics
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -16,8 +16,10 @@ from lad_rllib.edge.record import TaskRecord
 from lad_rllib.edge.status import ServerHealth
 from lad_rllib.edge.task import ImageTask
 from lad_rllib.service.in_flight import Attempt, InFlightTask
+from lad_rllib.service.predicted_line import Place, PredictedLine
 from lad_rllib.service.work_model import WorkModel
 from lad_rllib.simulator import EdgeNetwork
+from lad_rllib.simulator.order import FirstInFirstOut, Order
 
 WINDOW, MIN_IMAGES = 16, 4
 """Latest images that tell how fast a server is at present, and how many are needed."""
@@ -66,50 +68,94 @@ class MeasuredSpeed:
 
 @dataclass
 class ServerLoad:
-    """A server as its dispatcher sees it: whether it is up, and its attempts in flight in the order they were sent.
+    """A server as its dispatcher sees it: whether it is up, what it works on, and who waits for it.
 
     Attributes:
         name: The server.
+        order: Its order of service.
         is_up: Whether it gets tasks at present.
         reason: Why not, one line.
         started: Start of the server as it last said [s since 1970]; 0 before it said anything.
         room: Attempts that it takes at a time, as far as its refusals tell; None: it has refused none.
         work_s: Predicted computing delay of each attempt in flight [s].
+        running: The attempt in flight that it works on, as far as its order and its answers tell.
+        running_since_s: When it began with that [s].
+        line: Who waits for it: attempts in flight, and tasks that are held back until it has room.
         given_up: Attempts that were in flight when it was marked down; it may still have them.
-        head_since_s: When the server began with the first attempt in flight, as far as known [s].
         tasks_held: Tasks that wait at the dispatcher for room in its queue.
-        held_s: Their predicted computing delay [s].
         speed: How fast it is at present.
     """
 
     name: str
+    order: Order = field(default_factory=FirstInFirstOut)
     is_up: bool = True
     reason: str = ""
     started: float = 0.0
     room: int | None = None
     work_s: dict[Attempt, float] = field(default_factory=dict)
+    running: Attempt | None = None
+    running_since_s: float = 0.0
+    line: PredictedLine = field(init=False)
     given_up: list[Attempt] = field(default_factory=list)
-    head_since_s: float = 0.0
     tasks_held: int = 0
-    held_s: float = 0.0
     speed: MeasuredSpeed = field(default_factory=MeasuredSpeed)
+
+    def __post_init__(self) -> None:
+        self._waiting: dict[Place, Attempt] = {}  # those in flight
+        self.forget()
+
+    def forget(self) -> None:
+        """It has lost its tasks, and what it knew of them; none is in flight or held."""
+        self.line = PredictedLine(self.order)
 
     @property
     def has_room(self) -> bool:
         """Whether it may take another task, as far as known."""
         return self.is_up and (self.room is None or len(self.work_s) < self.room)
 
+    def hold(self, entry: InFlightTask, computing_s: float) -> None:
+        """A task waits at the dispatcher for room in its queue; its computing will take ``computing_s``."""
+        self.line.join(entry, computing_s)
+        self.tasks_held += 1
+
+    def let_go(self, entry: InFlightTask) -> None:
+        """A task waits for room no longer."""
+        self.line.leave(self.line.place(entry))
+        self.tasks_held -= 1
+
     def sent(self, attempt: Attempt, computing_s: float, now_s: float) -> None:
         """A task was sent, whose computing will take ``computing_s``."""
-        if not self.work_s:
-            self.head_since_s = now_s
+        if not self.work_s and not self.line:
+            self.line.idle()
         self.work_s[attempt] = computing_s
+        self._waiting[self.line.join(attempt.entry, computing_s)] = attempt
+        if self.running is None:
+            self._begin(attempt, now_s)
 
-    def answered(self, attempt: Attempt, now_s: float) -> None:
-        """An answer came."""
-        if attempt is next(iter(self.work_s), None):
-            self.head_since_s = now_s
-        self.work_s.pop(attempt, None)
+    def answered(self, attempt: Attempt, now_s: float, *, with_image: bool = True) -> None:
+        """An answer came; if the server was at work on that task, it goes on with the next one by now."""
+        if self.work_s.pop(attempt, None) is None:
+            return
+        if attempt is self.running:
+            self.running = None
+        else:
+            self._leave(attempt)
+            if with_image and self.running is not None:  # which waits, other than predicted
+                self._waiting[self.line.join(self.running.entry, self.work_s[self.running])] = self.running
+                self.running = None
+        if self.running is None and self._waiting:
+            self._begin(next(self._waiting[place] for place in self.line if place in self._waiting), now_s)
+
+    def _begin(self, attempt: Attempt, now_s: float) -> None:
+        place = self.line.place(attempt.entry)
+        self.line.serve(place)
+        del self._waiting[place]
+        self.running, self.running_since_s = attempt, now_s
+
+    def _leave(self, attempt: Attempt) -> None:
+        place = self.line.place(attempt.entry)
+        self.line.leave(place)
+        del self._waiting[place]
 
     def refused(self) -> None:
         """It refused a task because its queue was full: it has room for as many as are in flight."""
@@ -127,11 +173,15 @@ class ServerLoad:
         return 0 < before != health.since > 0
 
     def mark_down(self, reason: str) -> list[Attempt]:
-        """It gets no tasks; returns the attempts that were in flight."""
+        """It gets no tasks; returns the attempts that were in flight, the running one first."""
         self.is_up, self.reason, self.room = False, reason, None
-        attempts = list(self.work_s)
+        attempts = sorted(self.work_s, key=lambda attempt: attempt is not self.running)
+        for attempt in self._waiting.values():
+            self.line.leave(self.line.place(attempt.entry))
         self.given_up += attempts
         self.work_s.clear()
+        self._waiting.clear()
+        self.running = None
         return attempts
 
     def mark_up(self) -> list[Attempt]:
@@ -140,20 +190,43 @@ class ServerLoad:
         attempts, self.given_up = self.given_up, []
         return attempts
 
+    def running_left_s(self, now_s: float) -> float:
+        """Predicted time until it is done with the attempt that it works on [s]."""
+        if self.running is None:
+            return 0.0
+        work_s = self.work_s[self.running]
+        return work_s - min(work_s, max(0.0, now_s - self.running_since_s))
+
     def queue_s(self, now_s: float) -> float:
-        """Predicted time until a task sent now would start [s]: all that is to be done, less what the first has had.
+        """Predicted time until all is done that is there now [s]; with ``fifo`` a task sent now would start then.
 
         >>> from lad_rllib.service.in_flight import TaskHandle
-        >>> task = InFlightTask(ImageTask("a", "x", 1), 0.0, 0, None, TaskHandle(lambda: None))
+        >>> tasks = [InFlightTask(ImageTask("a", "x", 1), 0.0, i, None, TaskHandle(lambda: None)) for i in range(2)]
         >>> load = ServerLoad("s")
-        >>> load.sent(Attempt(task, 0), 2.0, now_s=10.0); load.sent(Attempt(task, 0), 3.0, now_s=10.5)
+        >>> load.sent(Attempt(tasks[0], 0), 2.0, now_s=10.0); load.sent(Attempt(tasks[1], 0), 3.0, now_s=10.5)
         >>> load.queue_s(11.0)
         4.0
         """
-        if not self.work_s:
-            return self.held_s
-        first = next(iter(self.work_s.values()))
-        return self.held_s + sum(self.work_s.values()) - min(first, max(0.0, now_s - self.head_since_s))
+        return self.running_left_s(now_s) + self.line.work_s
+
+
+@dataclass(frozen=True)
+class LoadView:
+    """What a task that is handed in now would meet on each server; arrays of shape (A,).
+
+    Attributes:
+        own_s: Predicted computing delay of the task itself [s].
+        ahead_s: Predicted time until it would start under the server's order, unless others come later [s].
+        behind: Tasks that wait and that it would overtake.
+        work_left_s: Predicted time until all is done that is there now [s].
+        tasks: Tasks that are there, the running one and those that are held back for the server included.
+    """
+
+    own_s: NDArray[np.float64]
+    ahead_s: NDArray[np.float64]
+    behind: NDArray[np.int64]
+    work_left_s: NDArray[np.float64]
+    tasks: NDArray[np.int64]
 
 
 class FleetLoad:
@@ -164,13 +237,22 @@ class FleetLoad:
         network: The fleet in the simulator's units.
         work: Work of a task in the same units.
         time_scale: Wall seconds per second of the fleet.
+        orders: Order of service of each server; None: first in, first out.
 
     Attributes:
         servers: What is known of each server.
     """
 
-    def __init__(self, names: Iterable[str], network: EdgeNetwork, work: WorkModel, time_scale: float) -> None:
-        self.servers = [ServerLoad(name) for name in names]
+    def __init__(
+        self,
+        names: Sequence[str],
+        network: EdgeNetwork,
+        work: WorkModel,
+        time_scale: float,
+        orders: Sequence[Order] | None = None,
+    ) -> None:
+        orders = orders or [FirstInFirstOut()] * len(names)
+        self.servers = [ServerLoad(name, order) for name, order in zip(names, orders, strict=True)]
         self.network, self.work = network, work
         self._time_scale = time_scale
         self._capacity = network.capacity_gcycles_per_s.tolist()
@@ -181,9 +263,23 @@ class FleetLoad:
         return time.perf_counter() / self._time_scale
 
     def queue_s(self) -> NDArray[np.float64]:
-        """Predicted time until a task sent now would start on each server [s], shape (A,)."""
+        """Predicted time until all is done that each server has now [s], shape (A,)."""
         now_s = self.now_s()
         return np.array([load.queue_s(now_s) for load in self.servers])
+
+    def view(self, task: ImageTask) -> LoadView:
+        """What a task that is handed in now would meet on each server."""
+        now_s = self.now_s()
+        own_s = np.array([self.computing_s(task, server) for server in range(len(self.servers))])
+        left_s = np.array([load.running_left_s(now_s) for load in self.servers])
+        met = [load.line.met_by(task, now_s, own) for load, own in zip(self.servers, own_s.tolist(), strict=True)]
+        return LoadView(
+            own_s=own_s,
+            ahead_s=left_s + [ahead_s for ahead_s, _ in met],
+            behind=np.array([behind for _, behind in met]),
+            work_left_s=left_s + [load.line.work_s for load in self.servers],
+            tasks=np.array([len(load.line) + (load.running is not None) for load in self.servers]),
+        )
 
     def computing_s(self, task: ImageTask, server: int) -> float:
         """Computing delay of a task at the speed that the server's latest images had [s]."""
@@ -203,8 +299,8 @@ class FleetLoad:
 
     def soonest(self, task: ImageTask, choices: Sequence[int]) -> int:
         """The server of these that would be done with a task first."""
-        now_s = self.now_s()
-        return min(choices, key=lambda i: self.servers[i].queue_s(now_s) + self.computing_s(task, i))
+        seen = self.view(task)
+        return min(choices, key=lambda server: float(seen.ahead_s[server] + seen.own_s[server]))
 
     def measured_network(self) -> EdgeNetwork:
         """The fleet as schedulers see it: servers that have drifted with the capacity that was measured."""

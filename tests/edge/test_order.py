@@ -14,7 +14,7 @@ from tests.edge.engines import SteppedEngine, task
 SPECS = ["fifo", "shortest_first", "aged:service_weight=2", "deadline", "priority"]
 FAIR = {"name": "fair", "weights": {"b": 3.0}}
 PER_STEP_S, TIME_SCALE = 0.25, 0.02
-PROFILE = DeviceProfile(
+CLOCK = DeviceProfile(
     name="clock", overhead_s=0.0, per_step_s=PER_STEP_S, origin="assumption", source="made up", width=64, height=64
 )
 
@@ -117,7 +117,7 @@ SERVED = {
 
 def ask(server):
     """Have a task run and four wait; the names of those four as they are served, and their records."""
-    begun = server.submit(ImageTask("begun", "x", 40))
+    begun = server.submit(ImageTask("begun", "x", 60))
     while server.status().running_task_id is None:
         time.sleep(0.005)
     futures = []
@@ -131,7 +131,7 @@ def ask(server):
 
 @pytest.mark.parametrize("spec", SERVED)
 def test_an_emulated_server_honours_its_order_and_predicts_the_task_that_came_last(spec):
-    with EdgeServer("s1", EmulatedEngine(PROFILE, time_scale=TIME_SCALE, make_png=False), order=spec) as server:
+    with EdgeServer("s1", EmulatedEngine(CLOCK, time_scale=TIME_SCALE, make_png=False), order=spec) as server:
         served, records = ask(server)
         assert served == SERVED[spec] and server.status().order == spec
     last = records[-1]

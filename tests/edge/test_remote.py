@@ -27,7 +27,9 @@ from lad_rllib.edge import (
     edge_server_actor,
 )
 from lad_rllib.edge.remote import TURN_WAIT_S, EdgeServerActor
+from lad_rllib.simulator.order import order_spec
 from tests.edge.engines import SteppedEngine, task
+from tests.edge.test_order import CLOCK, SERVED, TIME_SCALE, ask
 
 pytestmark = [pytest.mark.cluster, pytest.mark.serial]
 
@@ -71,6 +73,14 @@ def test_tasks_run_in_order_and_a_full_queue_is_told_by_name(start):
     assert len(served) >= 21 and refused and all(type(error) is QueueFull for error in refused)
     assert refused[0].retryable and refused[0].server == "s1" and refused[0].task_id.startswith("t")
     assert [r.task_id for r in sorted(served, key=lambda r: r.started)] == [r.task_id for r in served]
+
+
+def test_an_actor_honours_every_order_of_service(start):
+    engine = partial(EmulatedEngine, CLOCK, time_scale=TIME_SCALE, make_png=False)
+    servers = {spec: start(engine, order=spec) for spec in SERVED}
+    assert {spec: ask(server)[0] for spec, server in servers.items()} == SERVED
+    assert servers["deadline"].order == cloudpickle.loads(cloudpickle.dumps(servers["deadline"])).order
+    assert order_spec(servers["deadline"].order) == "deadline"
 
 
 def test_status_is_told_and_tasks_are_cancelled_while_an_image_is_generated(start):

@@ -1,0 +1,149 @@
+"""What a dispatcher predicts of servers that serve in an order, and in which order it gives them what it holds back."""
+
+import contextlib
+import time
+
+import numpy as np
+import pytest
+
+from lad_rllib.edge import EdgeServer, ImageTask
+from lad_rllib.service import Dispatcher, ServerLoad
+from lad_rllib.service.in_flight import Attempt, InFlightTask, TaskHandle
+from lad_rllib.simulator.order import make_order
+from tests.edge.engines import SteppedEngine
+from tests.service.fleets import WORK, Fixed, dispatched, emulated, network, running_at, until
+
+SPECS = ["fifo", "shortest_first", "aged:service_weight=2", "deadline", "priority"]
+
+
+def random_task(rng, number):
+    return ImageTask(
+        f"t{number}",
+        "x",
+        int(rng.integers(1, 9)),
+        deadline_s=float(rng.uniform(1, 50)) if rng.random() < 0.7 else None,
+        priority=int(rng.integers(-2, 3)),
+    )
+
+
+def in_flight(task, submitted_s, number):
+    return InFlightTask(task, submitted_s, number, None, TaskHandle(lambda: None))
+
+
+def key(order, task, arrival_s):
+    deadline_s = np.inf if task.deadline_s is None else task.deadline_s
+    return float(order.key(arrival_s, task.denoising_steps, deadline_s, task.priority))
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("seed", range(5))
+def test_a_load_predicts_what_sorting_those_who_wait_says(spec, seed):
+    rng, order = np.random.default_rng(seed), make_order(spec)
+    load, waiting, running = ServerLoad("s", order), {}, None
+    for number in range(150):
+        now = float(number)
+        if rng.random() < 0.6 or running is None:
+            attempt = Attempt(in_flight(random_task(rng, number), now, number), 0)
+            load.sent(attempt, float(attempt.entry.task.denoising_steps), now)
+            waiting[key(order, attempt.entry.task, now), number] = attempt
+        else:
+            load.answered(running, now)
+            running = None
+        if running is None and waiting:
+            running, since = waiting.pop(min(waiting)), now
+        assert load.running is running
+        one = random_task(rng, 0)
+        own = (key(order, one, now), np.inf)
+        ahead = [a.entry.task.denoising_steps for place, a in waiting.items() if place < own]
+        assert load.line.met_by(one, now, one.denoising_steps) == (sum(ahead), len(waiting) - len(ahead))
+        left = max(0.0, running.entry.task.denoising_steps - (now - since)) if running else 0.0
+        assert load.queue_s(now) == left + sum(a.entry.task.denoising_steps for a in waiting.values())
+
+
+def test_a_task_keeps_its_place_at_a_server_that_was_silent():
+    load = ServerLoad("s", make_order({"name": "fair", "weights": {"b": 4.0}}))
+    attempts = [
+        Attempt(in_flight(ImageTask(f"t{i}", "x", 4, tenant=tenant), 0.0, i), 0) for i, tenant in enumerate("aaab")
+    ]
+    for attempt in attempts:
+        load.sent(attempt, 4.0, 0.0)
+    before, running = list(load.line), load.running
+    load.mark_down("silent")
+    assert not list(load.line) and load.queue_s(0.0) == 0.0
+    for attempt in load.mark_up():
+        load.sent(attempt, 4.0, 1.0)
+    assert list(load.line) == before and load.running is running is attempts[0]
+    load.answered(attempts[0], 2.0)
+    assert load.running is attempts[3]
+
+
+def test_an_image_that_comes_out_of_turn_corrects_which_task_is_predicted_to_run():
+    load = ServerLoad("s", make_order("shortest_first"))
+    attempts = [Attempt(in_flight(ImageTask(f"t{i}", "x", steps), 0.0, i), 0) for i, steps in enumerate((1, 5, 2))]
+    for attempt in attempts:
+        load.sent(attempt, float(attempt.entry.task.denoising_steps), 0.0)
+    load.answered(attempts[0], 1.0)
+    assert load.running is attempts[2]
+    load.answered(attempts[1], 6.0)  # the server saw it otherwise
+    assert load.running is attempts[2] and load.queue_s(7.0) == 1.0
+    load.answered(attempts[2], 8.0)
+    assert load.running is None and load.queue_s(9.0) == 0.0
+
+
+TASKS = [  # steps, priority, tenant
+    ("a", 8, 0, "x"),
+    ("b", 1, 0, "x"),
+    ("c", 4, 2, "x"),
+    ("d", 2, 1, "y"),
+]
+SERVED = {"fifo": "abcd", "shortest_first": "bdca", "priority": "cdab", "fair": "dabc"}
+
+
+@pytest.mark.parametrize("spec", SERVED)
+def test_tasks_that_are_held_back_go_to_the_server_in_its_order(spec):
+    engine = SteppedEngine()
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(EdgeServer("s0", engine, queue_limit=1, order=spec))
+        others = [server.submit(ImageTask(f"other-{i}", "x", 1, priority=9)) for i in range(2)]
+        engine.wait_until_running()
+        dispatcher = stack.enter_context(Dispatcher([server], network([10]), WORK, Fixed(0)))
+        dispatcher.submit([ImageTask("first", "x", 1, priority=9)])
+        until(lambda: dispatcher.loads[0].tasks_held == 1)
+        asked = [
+            ImageTask(name, "x", steps, priority=priority, tenant=tenant) for name, steps, priority, tenant in TASKS
+        ]
+        futures = dispatcher.submit(asked)
+        until(lambda: dispatcher.loads[0].tasks_held == 5)
+        engine.free = True
+        engine.permit(1)
+        assert all(future.result(20).error is None for future in futures) and all(other.result(20) for other in others)
+    names = "".join(name.partition("@")[0] for name in engine.order[2:] if not name.startswith("first"))
+    assert names == SERVED[spec]
+
+
+@pytest.mark.parametrize(
+    ("spec", "behind"), [("fifo", 0), ("shortest_first", 3), ("aged:service_weight=1", 2), ("priority", 4)]
+)
+def test_the_view_of_a_task_is_what_it_then_meets(spec, behind):
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(emulated(f"s{i}", 20, order=spec)) for i in range(2)]
+        dispatcher = stack.enter_context(Dispatcher(servers, network([20, 20]), WORK, Fixed(0)))
+        others = dispatcher.submit([ImageTask("running", "x", 16)])
+        until(lambda: running_at(servers[0]) == "running")
+        others += dispatcher.submit([ImageTask(f"t{i}", "x", steps) for i, steps in enumerate((8, 2, 5, 7))])
+        time.sleep(0.15)  # which ageing lets go before 0.1 s more of service, and not before 0.2 s
+        late = ImageTask("late", "x", 3, priority=1)
+        seen = dispatcher.view(late)
+        [future] = dispatcher.submit([late])
+        record = future.result(20).record
+        assert all(other.result(20).error is None for other in others)
+    assert seen.behind.tolist() == [behind, 0] and seen.tasks.tolist() == [5, 0]
+    assert seen.ahead_s[1] == seen.work_left_s[1] == 0.0 and seen.own_s.tolist() == [0.15, 0.15]
+    assert seen.work_left_s[0] == pytest.approx(38 / 20 - 0.15, abs=0.06)
+    assert seen.ahead_s[0] + seen.own_s[0] == pytest.approx(record.total_s, abs=0.06)
+    assert record.predicted_delay_s == pytest.approx(record.total_s, abs=0.06)
+
+
+def test_an_order_that_a_server_says_nothing_of_is_first_in_first_out():
+    with dispatched([10], Fixed(0)) as (dispatcher, _):
+        assert dispatcher.loads[0].order == make_order("fifo")
