@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from lad_rllib.algorithms.common.config import FleetConfig
+from lad_rllib.algorithms.common.base_config import SchedulingConfig
 from lad_rllib.plugins import Registry
 
-CONFIGS: Registry[type[FleetConfig]] = Registry(
+CONFIGS: Registry[type[SchedulingConfig]] = Registry(
     "algorithm",
     "lad_rllib.algorithms",
     own={
@@ -15,6 +15,6 @@ CONFIGS: Registry[type[FleetConfig]] = Registry(
         "sac-ts": "lad_rllib.algorithms.sac_ts:SACTSConfig",
         "dqn-ts": "lad_rllib.algorithms.dqn_ts:DQNTSConfig",
     },
-    base=FleetConfig,
+    base=SchedulingConfig,
 )
 """Configuration class of each algorithm, imported when it is asked for; its ``name`` is the name here."""

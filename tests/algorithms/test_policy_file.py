@@ -86,7 +86,7 @@ def test_it_holds_every_weight_and_the_latent_memory_of_every_algorithm(name, tr
     saved = read_policy(algo.save_to_path(tmp_path / "checkpoint"))
     there = {key.removeprefix("weights."): v for key, v in learner_state(algo).items() if key.startswith("weights.")}
     assert_same(dict(saved.weights), there)
-    assert_same(saved.latent_state["latents"], algo.rollouts.first_latent_memory()["latents"])
+    assert_same(saved.latent_state["latents"], algo.rollouts.first_state()["latent_memory"]["latents"])
     assert saved.title == algo.config.title
     algo.stop()
 

@@ -316,6 +316,10 @@ class FleetEnvRunner(SingleAgentEnvRunner):
             self.metrics = metrics
             self.config.explore, self.config.in_evaluation = training_explore, False
 
+    def start_like(self, state: Mapping[str, Any]) -> None:
+        """Begin with the latent memory of another runner's state."""
+        self.set_latent_memory(state["latent_memory"])
+
     def set_latent_memory(self, state: Mapping[str, Any]) -> None:
         """Take over a copy of another runner's latent memory, and nothing else."""
         if self.env is not None:  # the local runner beside remote ones has none, and nothing to remember

@@ -69,8 +69,24 @@ Rate = Annotated[
 """A learning rate, or a schedule over environment steps (slots times environments): ``[[0, 1e-4], [30_000, 1e-5]]``."""
 
 
-class Hyperparameters(Declared):
-    """What every algorithm of a fleet has; a sibling's own group inherits from this one and adds to it."""
+class LearningHyperparameters(Declared):
+    """What every algorithm has; a sibling's own group inherits from this one and adds to it."""
+
+    grad_clip: Positive | None = None
+    """Limit of each network's gradient by itself, as grad_clip_by says; null: no limit."""
+    grad_clip_by: Literal["value", "norm", "global_norm"] = "global_norm"
+    """What grad_clip limits: each value, or the norm of each network, which is one parameter."""
+    torch_threads: Count = 1
+    """Threads of torch in the algorithm, each learner and each runner; with networks this small more threads are
+    slower."""
+    kernels: Annotated[Literal["auto", "torch", "compiled"], NETWORK] = "auto"
+    """Who computes: auto: compiled kernels on the CPU where numba is installed, torch's operations elsewhere; torch:
+    torch's alone; compiled: an error without numba. Results agree but for float32 rounding; kernels draw other noise
+    from the same seed."""
+
+
+class Hyperparameters(LearningHyperparameters):
+    """What every algorithm of a fleet in slots has."""
 
     hidden_sizes: Annotated[list[Width], Field(min_length=1, max_length=16), NETWORK, MEANING] = [20, 20]
     """Widths of the hidden layers of all networks."""
@@ -80,21 +96,10 @@ class Hyperparameters(Declared):
     tasks of all stations, which share one random number for each slot and tell one another how many tasks they have."""
     gamma: Share = 0.95
     """Discount factor of later rewards."""
-    grad_clip: Positive | None = None
-    """Limit of each network's gradient by itself, as grad_clip_by says; null: no limit."""
-    grad_clip_by: Literal["value", "norm", "global_norm"] = "global_norm"
-    """What grad_clip limits: each value, or the norm of each network, which is one parameter."""
     train_batch_size_per_learner: Annotated[int, Field(ge=1, le=10**7), WHOLE] = 64
     """Tasks of each station in an update, for each learner."""
     updates_per_slot: Annotated[float, Field(ge=0, le=MAX_UPDATES_PER_SLOT)] = 1.0
     """Updates of all stations for each slot of each environment."""
-    torch_threads: Count = 1
-    """Threads of torch in the algorithm, each learner and each runner; with networks this small more threads are
-    slower."""
-    kernels: Annotated[Literal["auto", "torch", "compiled"], NETWORK] = "auto"
-    """Who computes: auto: compiled kernels on the CPU where numba is installed, torch's operations elsewhere; torch:
-    torch's alone; compiled: an error without numba. Results agree but for float32 rounding; kernels draw other noise
-    from the same seed."""
 
 
 class DiffusionHyperparameters(Hyperparameters):
@@ -119,17 +124,17 @@ class DiffusionHyperparameters(Hyperparameters):
         return self
 
 
-def marked(group: type[Hyperparameters], mark: Mark) -> list[str]:
+def marked(group: type[LearningHyperparameters], mark: Mark) -> list[str]:
     """Names of a group's hyperparameters with a mark."""
     return [name for name, field in group.model_fields.items() if mark in field.metadata]
 
 
-def defaults(group: type[Hyperparameters]) -> dict[str, Any]:
+def defaults(group: type[LearningHyperparameters]) -> dict[str, Any]:
     """Default values of a group by name."""
     return {name: field.get_default() for name, field in group.model_fields.items()}
 
 
-def arguments_text(group: type[Hyperparameters]) -> str:
+def arguments_text(group: type[LearningHyperparameters]) -> str:
     """The group as the section ``Args:`` of a docstring."""
     lines = [
         f"    {name}: {' '.join((field.description or '').split())} ({field.get_default()!r})"

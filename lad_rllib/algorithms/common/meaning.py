@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lad_rllib.algorithms.common.hyperparameters import MEANING, Hyperparameters, marked
+from lad_rllib.algorithms.common.hyperparameters import MEANING, LearningHyperparameters, marked
 from lad_rllib.declared import plain
 from lad_rllib.errors import ConfigurationError
 
@@ -17,15 +17,14 @@ QUEUE_UNIT = "queue_unit"
 """Key of the environment's configuration: unit of the queues that the networks see."""
 
 
-def meaning(group: type[Hyperparameters], values: Mapping[str, Any], queue_unit: str) -> dict[str, Any]:
-    """Everything that the meaning of trained weights depends on, by name, as plain values.
+def meaning(group: type[LearningHyperparameters], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Every hyperparameter that the meaning of trained weights depends on, by name, as plain values.
 
     Args:
         group: The algorithm's declaration.
         values: Its hyperparameters by name.
-        queue_unit: Unit of the queues that the networks see.
     """
-    return {key: plain(values[key]) for key in marked(group, MEANING)} | {QUEUE_UNIT: queue_unit}
+    return {key: plain(values[key]) for key in marked(group, MEANING)}
 
 
 def check_same_meaning(path: str | Path, saved: Mapping[str, Any], here: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from lad_rllib.algorithms.common.acting import Acting
+from lad_rllib.algorithms.common.fleet_policy import SavedFleetPolicy
 from lad_rllib.algorithms.common.latent_memory import LatentMemory
 from lad_rllib.algorithms.common.networks import ActingNetworks
 from lad_rllib.algorithms.common.policy_file import SavedPolicy, read_policy
@@ -75,12 +76,15 @@ class FleetPolicy:
 
     @classmethod
     def of_saved(cls, saved: SavedPolicy, explore: bool = True) -> FleetPolicy:
-        """The policy that was read from a file."""
-        networks = saved.build_networks()
-        weights = {key: torch.from_numpy(saved.weights["networks." + key]) for key in networks.state_dict()}
-        networks.load_state_dict(weights)
+        """The policy that was read from a file.
+
+        Raises:
+            ConfigurationError: if it does not decide slot by slot.
+        """
+        if not isinstance(saved, SavedFleetPolicy):
+            raise ConfigurationError(f"a policy of {saved.title} decides request by request, this takes one of slots")
         return cls(
-            networks,
+            saved.load_networks(),
             saved.description.fleet.max_tasks,
             latent_index=saved.latent_index,
             latent_state=saved.latent_state,

@@ -44,17 +44,14 @@ class WeightFile(BaseModel):
 
 
 class PolicyDescription(BaseModel):
-    """All of ``policy.json``.
+    """What every ``policy.json`` has.
 
     Attributes:
         format_version: Version of this description.
         lad_rllib: Version of the package that wrote it.
         algorithm: The algorithm's name, see :data:`lad_rllib.algorithms.CONFIGS`.
         hyperparameters: Its hyperparameters by name.
-        fleet: What the networks were built for.
-        queue_unit: Unit of the queues that they see.
         setting: Setting of the environment: a preset's name, or its values.
-        latent_by_slot: Whether the latent memory has an entry for each slot; None: there is no memory.
         weights: Size and checksum of the weights' file.
     """
 
@@ -64,8 +61,19 @@ class PolicyDescription(BaseModel):
     lad_rllib: str
     algorithm: str = Field(pattern=r"^[\w.+-]{1,80}$")
     hyperparameters: dict[str, Any]
+    setting: str | dict[str, Any]
+    weights: WeightFile
+
+
+class FleetPolicyDescription(PolicyDescription):
+    """All of ``policy.json`` of a policy that decides slot by slot.
+
+    Attributes:
+        fleet: What the networks were built for.
+        queue_unit: Unit of the queues that they see.
+        latent_by_slot: Whether the latent memory has an entry for each slot; None: there is no memory.
+    """
+
     fleet: Fleet
     queue_unit: Literal["gcycles", "seconds", "slots"]
-    setting: str | dict[str, Any]
     latent_by_slot: bool | None
-    weights: WeightFile

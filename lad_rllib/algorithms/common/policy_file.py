@@ -1,7 +1,7 @@
 """A trained policy on disk, in a form that runs no code: ``policy.json`` and ``policy.safetensors``.
 
 ``policy.json`` says what the networks are, what they saw and how they act; ``policy.safetensors`` holds their weights
-(as the RLModule names them) and the latent memory (``latent.<slot>``). Both are checked before anything is built from
+(as the RLModule names them) and what the algorithm remembers besides. Both are checked before anything is built from
 them: types and bounds, the weights' size and SHA-256, shapes, kinds of numbers, and that all are finite.
 """
 
@@ -12,10 +12,10 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import gymnasium as gym
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pyarrow import fs
 from pydantic import ValidationError
@@ -23,13 +23,14 @@ from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODUL
 from safetensors import SafetensorError
 from safetensors.numpy import save
 from safetensors.torch import load
+from torch import nn
 
-from lad_rllib import __version__, durable, names
+from lad_rllib import __version__, durable
+from lad_rllib.algorithms.common.base_config import SchedulingConfig
 from lad_rllib.algorithms.common.config import FleetConfig
 from lad_rllib.algorithms.common.hyperparameters import NETWORK, marked
 from lad_rllib.algorithms.common.meaning import meaning
-from lad_rllib.algorithms.common.networks import ActingNetworks
-from lad_rllib.algorithms.common.policy_description import MAX_WEIGHT_BYTES, PolicyDescription, WeightFile
+from lad_rllib.algorithms.common.policy_description import PolicyDescription, WeightFile
 from lad_rllib.algorithms.registry import CONFIGS
 from lad_rllib.declared import declared, plain
 from lad_rllib.errors import ConfigurationError
@@ -38,19 +39,18 @@ FOLDER = "policy"
 """Folder of a checkpoint that holds the policy."""
 DESCRIPTION, WEIGHTS = "policy.json", "policy.safetensors"
 MAX_DESCRIPTION_BYTES = 16 * 2**20
-_LATENT = "latent."
 _PICKLES = ("algorithm_state.pkl", "class_and_ctor_args.pkl")
 
 
 class SavedPolicy:
-    """A trained policy as it was saved.
+    """A trained policy as it was saved; a subclass for each kind of policy says what there is besides weights.
 
     Args:
         description: Contents of ``policy.json``.
-        weights: All weights of the module by name: actors, critics and their targets, temperatures.
-        latents: Latent actions by slot, each of shape (E, B, N, ``latent_size``).
+        arrays: Contents of ``policy.safetensors`` by name.
 
     Attributes:
+        weights: All weights of the module by name: actors, critics and their targets, temperatures.
         config_class: Configuration class of the algorithm that trained it.
         hyperparameters: The algorithm's hyperparameters by name.
 
@@ -58,14 +58,11 @@ class SavedPolicy:
         ConfigurationError: if the algorithm is not known here, or has no such hyperparameters.
     """
 
-    def __init__(
-        self,
-        description: PolicyDescription,
-        weights: Mapping[str, NDArray[Any]],
-        latents: Mapping[int, NDArray[np.float32]],
-    ) -> None:
-        self.description, self.weights, self.latents = description, weights, latents
-        self.config_class: type[FleetConfig] = CONFIGS[description.algorithm]
+    description_class: ClassVar[type[PolicyDescription]]
+
+    def __init__(self, description: Any, arrays: Mapping[str, NDArray[Any]]) -> None:
+        self.description, self.weights = description, dict(arrays)
+        self.config_class: type[SchedulingConfig] = CONFIGS[description.algorithm]
         group = self.config_class.hyperparameters
         self.hyperparameters: dict[str, Any] = dict(declared(group, description.hyperparameters, "hyperparameters."))
 
@@ -77,52 +74,52 @@ class SavedPolicy:
     @property
     def setting(self) -> str | dict[str, Any]:
         """Setting of the environment that it was trained in: a preset's name, or its values."""
-        return self.description.setting
+        setting: str | dict[str, Any] = self.description.setting
+        return setting
 
     @property
     def meaning(self) -> dict[str, Any]:
         """Every setting that the weights' meaning depends on."""
-        return meaning(self.config_class.hyperparameters, self.hyperparameters, self.description.queue_unit)
-
-    @property
-    def latent_state(self) -> dict[str, Any] | None:
-        """Latent memory of the first runner, as :class:`LatentMemory` takes it; None: nothing was sampled."""
-        if self.description.latent_by_slot is None:
-            return None
-        return {"by_slot": self.description.latent_by_slot, "latents": dict(self.latents)}
-
-    def build_networks(self, *, inference_only: bool = True) -> ActingNetworks:
-        """The networks without the saved weights.
-
-        Raises:
-            TypeError, ValueError: if the arguments are not those of the class.
-        """
-        built = self.config_class.module_class.networks_class
-        return built.of_spaces(self.spaces(), inference_only=inference_only, **self.arguments)
+        return meaning(self.config_class.hyperparameters, self.hyperparameters)
 
     @property
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments of the networks."""
         return {key: self.hyperparameters[key] for key in marked(self.config_class.hyperparameters, NETWORK)}
 
-    @property
-    def latent_index(self) -> Any:
-        """What a latent action belongs to."""
-        return self.hyperparameters.get("latent_index", self.config_class.latent_index)
+    def build_networks(self, *, inference_only: bool = True) -> nn.Module:
+        """The networks without the saved weights.
 
-    def spaces(self) -> dict[str, gym.spaces.Box]:
-        """Observation space by key, as far as the networks need it."""
-        fleet = self.description.fleet
-        spaces = {
-            names.TASKS: gym.spaces.Box(0, np.inf, (fleet.stations, fleet.max_tasks, 2), np.float32),
-            names.QUEUES: gym.spaces.Box(0, np.inf, (fleet.servers,), np.float32),
-        }
-        told = {names.CAPACITIES: fleet.capacities_gcycles_per_s, names.SLOT_LENGTH: fleet.slot_s}
-        for key, value in told.items():
-            if value is not None:
-                exact = np.atleast_1d(np.asarray(value, dtype=np.float32))
-                spaces[key] = gym.spaces.Box(exact, exact, dtype=np.float32)
-        return spaces
+        Raises:
+            TypeError, ValueError: if the arguments are not those of the class.
+        """
+        raise NotImplementedError
+
+    def load_networks(self) -> Any:
+        """The networks that decide, with their weights."""
+        networks = self.build_networks()
+        weights = {key: torch.from_numpy(self.weights["networks." + key]) for key in networks.state_dict()}
+        networks.load_state_dict(weights)
+        return networks
+
+    def check_size(self) -> None:
+        """Refuse sizes that the weights at hand cannot be of, before anything is built from them.
+
+        Raises:
+            ValueError: says what does not fit.
+        """
+
+    def check_memory(self, networks: Any) -> None:
+        """Refuse what is remembered, if it does not fit the networks.
+
+        Raises:
+            ValueError: says what does not fit.
+        """
+
+    @classmethod
+    def described(cls, algorithm: Any, spec: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What ``policy.json`` says besides the common part, and arrays besides the weights, of a running algorithm."""
+        raise NotImplementedError
 
 
 # -- Writing ----------------------------------------------------------------------------------------------------------
@@ -134,7 +131,7 @@ def write_policy(algorithm: Any, path: str, filesystem: Any = None) -> None:
     Networks or hyperparameters of a user's own class have no such form, unless :data:`CONFIGS` has that algorithm.
 
     Args:
-        algorithm: A :class:`FleetAlgorithm`.
+        algorithm: A :class:`~lad_rllib.algorithms.common.base_algorithm.SchedulingAlgorithm`.
         path: The checkpoint: a folder, or a URI.
         filesystem: pyarrow's filesystem of the path, if it is not in the path.
     """
@@ -147,9 +144,9 @@ def write_policy(algorithm: Any, path: str, filesystem: Any = None) -> None:
         return
     learner = algorithm.learner_group.get_state(components=f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}")
     weights = learner[COMPONENT_LEARNER][COMPONENT_RL_MODULE][DEFAULT_MODULE_ID]
-    latent_state = algorithm.rollouts.first_latent_memory()
-    data = _weight_data(weights, latent_state)
-    description = _described(algorithm.config, spec, latent_state, data)
+    own_part, remembered = known.saved_policy_class().described(algorithm, spec)
+    data = save({name: np.ascontiguousarray(value) for name, value in {**weights, **remembered}.items()})
+    description = _described(algorithm.config, spec, data) | own_part
     if filesystem is None:
         filesystem, path = fs.FileSystem.from_uri(path)
     filesystem.create_dir(f"{path}/{FOLDER}", recursive=True)
@@ -159,24 +156,15 @@ def write_policy(algorithm: Any, path: str, filesystem: Any = None) -> None:
             stream.write(content)
 
 
-def _weight_data(weights: Mapping[str, Any], latent_state: Mapping[str, Any] | None) -> bytes:
-    latents = latent_state["latents"] if latent_state else {}
-    arrays = {**weights, **{f"{_LATENT}{slot}": value for slot, value in latents.items()}}
-    return save({name: np.ascontiguousarray(value) for name, value in arrays.items()})
-
-
-def _described(config: Any, spec: Any, latent_state: Mapping[str, Any] | None, data: bytes) -> dict[str, Any]:
-    """Contents of ``policy.json``, see :class:`PolicyDescription`."""
-    env_config, values = config.env_config, vars(config) | spec.model_config
+def _described(config: Any, spec: Any, data: bytes) -> dict[str, Any]:
+    """What every ``policy.json`` has, see :class:`PolicyDescription`."""
+    values = vars(config) | spec.model_config
     return {
         "format_version": 1,
         "lad_rllib": __version__,
         "algorithm": config.name,
         "hyperparameters": {key: plain(_value(config, values, key)) for key in config.hyperparameters.model_fields},
-        "fleet": _fleet_of(spec.observation_space),
-        "queue_unit": env_config.get("queue_unit", "gcycles"),
-        "setting": env_config.get("setting", "paper"),
-        "latent_by_slot": latent_state["by_slot"] if latent_state else None,
+        "setting": config.env_config.get("setting", "paper"),
         "weights": {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()},
     }
 
@@ -184,15 +172,6 @@ def _described(config: Any, spec: Any, latent_state: Mapping[str, Any] | None, d
 def _value(config: Any, values: Mapping[str, Any], key: str) -> Any:
     """A hyperparameter; RLlib keeps some of its own under other names."""
     return values[key] if key in values else getattr(config, key)
-
-
-def _fleet_of(spaces: Mapping[str, Any]) -> dict[str, Any]:
-    stations, max_tasks, _ = spaces[names.TASKS].shape
-    told = {"capacities_gcycles_per_s": names.CAPACITIES, "slot_s": names.SLOT_LENGTH}
-    exact = {field: spaces[key].low.tolist() for field, key in told.items() if key in spaces.keys()}  # noqa: SIM118
-    if "slot_s" in exact:
-        (exact["slot_s"],) = exact["slot_s"]
-    return {"stations": stations, "max_tasks": max_tasks, "servers": spaces[names.QUEUES].shape[0], **exact}
 
 
 def _plain(value: Any) -> Any:
@@ -215,15 +194,16 @@ def read_policy(path: str | Path) -> SavedPolicy:
         ConfigurationError: if there is no policy, or it is damaged or malformed.
     """
     folder = _policy_folder(path)
-    description = _read_description(folder / DESCRIPTION)
+    values = _read_json(folder / DESCRIPTION)
+    saved_class = _saved_class(values)
+    description = _validated(saved_class.description_class, values, folder / DESCRIPTION)
     arrays = _read_arrays(folder / WEIGHTS, description.weights)
     try:
-        latents = {int(name.removeprefix(_LATENT)): arrays.pop(name) for name in list(arrays) if _is_latent(name)}
-        saved = SavedPolicy(description, arrays, latents)
-        _check_size(saved)
+        saved = saved_class(description, arrays)
+        saved.check_size()
         networks = saved.build_networks(inference_only=False)
         _check_weights(saved, networks)
-        _check_latents(saved, networks)
+        saved.check_memory(networks)
     except (TypeError, ValueError, KeyError) as error:
         raise ConfigurationError(f"{folder} is not a policy that can be used: {_one_line(error)}") from None
     return saved
@@ -265,18 +245,29 @@ def _read_bytes(file: Path, most: int) -> bytes:
     return data
 
 
-def _read_description(file: Path) -> PolicyDescription:
+def _saved_class(values: Any) -> type[SavedPolicy]:
+    """The kind of policy that a description is of; of an unknown algorithm, those that decide slot by slot."""
+    name = values.get("algorithm") if isinstance(values, dict) else None
+    config: type[SchedulingConfig] = CONFIGS[name] if isinstance(name, str) and name in CONFIGS else FleetConfig
+    return config.saved_policy_class()
+
+
+def _read_json(file: Path) -> Any:
     try:
-        values = json.loads(_read_bytes(file, MAX_DESCRIPTION_BYTES))
-        return PolicyDescription.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "contents"
-        raise ConfigurationError(f"{file}: {where}: {_one_line(first['msg'])}; {_way_back(file)}") from None
+        return json.loads(_read_bytes(file, MAX_DESCRIPTION_BYTES))
     except (ValueError, RecursionError) as error:
         if isinstance(error, ConfigurationError):
             raise
         raise ConfigurationError(f"{file} is damaged: {_one_line(error)}; {_way_back(file)}") from None
+
+
+def _validated(group: type[PolicyDescription], values: Any, file: Path) -> PolicyDescription:
+    try:
+        return group.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "contents"
+        raise ConfigurationError(f"{file}: {where}: {_one_line(first['msg'])}; {_way_back(file)}") from None
 
 
 def _read_arrays(file: Path, expected: WeightFile) -> dict[str, NDArray[Any]]:
@@ -316,27 +307,7 @@ def _previous(checkpoint: Path) -> Path | None:
     return previous if (previous / FOLDER / DESCRIPTION).is_file() else None
 
 
-def _is_latent(name: str) -> bool:
-    return name.startswith(_LATENT)
-
-
-def _check_size(saved: SavedPolicy) -> None:
-    """Refuse sizes that the weights at hand cannot be of, before anything is built from them."""
-    fleet, built = saved.description.fleet, saved.config_class.module_class.networks_class
-    sizes = (fleet.stations, fleet.servers, fleet.max_tasks)
-    least = built.min_weights(*sizes, saved.hyperparameters["hidden_sizes"], saved.arguments)
-    latents = fleet.stations * fleet.max_tasks * fleet.servers
-    there = sum(array.size for array in saved.weights.values())
-    if least > there:
-        raise ValueError(f"networks of these sizes have at least {least} weights, {WEIGHTS} has {there}")
-    if 4 * latents > MAX_WEIGHT_BYTES:
-        raise ValueError(f"a latent memory of these sizes takes {4 * latents / 2**30:.3g} GiB for each episode")
-    capacities = fleet.capacities_gcycles_per_s
-    if capacities is not None and len(capacities) != fleet.servers:
-        raise ValueError(f"{len(capacities)} capacities of {fleet.servers} servers")
-
-
-def _check_weights(saved: SavedPolicy, networks: ActingNetworks) -> None:
+def _check_weights(saved: SavedPolicy, networks: nn.Module) -> None:
     """Refuse weights that are missing, or of another shape than the networks'."""
     for key, tensor in networks.state_dict().items():
         wanted, found = tensor.numpy(), saved.weights.get(f"networks.{key}")
@@ -346,19 +317,6 @@ def _check_weights(saved: SavedPolicy, networks: ActingNetworks) -> None:
             raise ValueError(
                 f"networks.{key} is {found.dtype}{list(found.shape)}, {wanted.dtype}{list(wanted.shape)} is due"
             )
-
-
-def _check_latents(saved: SavedPolicy, networks: ActingNetworks) -> None:
-    """Refuse a latent memory of another shape, or with numbers of starts that are not there."""
-    fleet, by_slot = saved.description.fleet, saved.description.latent_by_slot
-    if by_slot is not None and by_slot != (saved.latent_index == "station_slot_task"):
-        raise ValueError("the latent memory is indexed in another way than latent_index says")
-    wanted = (fleet.stations, fleet.max_tasks, networks.latent_size)
-    for slot, latent in saved.latents.items():
-        if latent.ndim != 4 or not len(latent) or latent.shape[1:] != wanted or latent.dtype != np.float32:
-            raise ValueError(f"{_LATENT}{slot} is {latent.dtype}{list(latent.shape)}, float32[E, *{wanted}] is due")
-        if networks.first_latent == "index" and not ((latent >= 0) & (latent < fleet.max_tasks)).all():
-            raise ValueError(f"{_LATENT}{slot} has numbers of starts that are not there")
 
 
 def _one_line(error: object) -> str:

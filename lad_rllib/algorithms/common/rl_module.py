@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
 import torch
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.distribution.torch.torch_distribution import TorchDistribution
-from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
-from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import Tensor
 
 from lad_rllib import names
+from lad_rllib.algorithms.common.base_module import SchedulingTorchRLModule
 from lad_rllib.algorithms.common.networks import ActingNetworks
-from lad_rllib.errors import ConfigurationError
 
 LATENT = "latent"
 """Batch key of the latent actions (E, B, N, A) to start from; if it is missing, what a memory begins with."""
@@ -53,13 +50,12 @@ class TorchServerChoice(TorchDistribution):
         return cls(logits)
 
 
-class FleetTorchRLModule(TorchRLModule, InferenceOnlyAPI):
+class FleetTorchRLModule(SchedulingTorchRLModule):
     """RLModule around an algorithm's networks; their sizes come from the spaces, the rest from ``model_config``.
 
     ``model_config`` holds the networks' keyword arguments, as the algorithm's configuration fills them in.
     """
 
-    framework = "torch"
     networks_class: type[ActingNetworks]
 
     def setup(self) -> None:
@@ -71,25 +67,6 @@ class FleetTorchRLModule(TorchRLModule, InferenceOnlyAPI):
     def get_non_inference_attributes(self) -> list[str]:
         """What environment runners do not need."""
         return [f"networks.{name}" for name in self.networks.not_for_inference]
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """Load weights.
-
-        Raises:
-            ConfigurationError: if they are of networks of another size, or of another kind.
-        """
-        if state and not any(name in state for name in self.state_dict()):
-            raise ConfigurationError(
-                f"the checkpoint has other networks: {next(iter(state))} there, {next(iter(self.state_dict()))} here; "
-                "restore with the algorithm that it was trained with"
-            )
-        for name, own in self.state_dict().items():
-            if name in state and tuple(state[name].shape) != tuple(own.shape):
-                raise ConfigurationError(
-                    f"the checkpoint is of another network size: {name} is {tuple(state[name].shape)} there, "
-                    f"{tuple(own.shape)} here; restore with the setting and hidden_sizes that it was trained with"
-                )
-        super().set_state(state)
 
     def _forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         return self._forward(batch, evaluated=True)

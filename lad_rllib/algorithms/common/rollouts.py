@@ -1,4 +1,9 @@
-"""What the training runners play for an algorithm, and the state that each of them has."""
+"""What the training runners play for an algorithm, and the state that each of them has.
+
+A runner has ``collect(fragment)``, which returns samples in order, the last one of an episode marked ``is_last``;
+``get_runner_state()``, ``set_runner_state(state)``, and ``start_like(state of another runner)``, which takes what
+runners may share.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, ENV_RUNNER_SAMPLING_TIMER, TIMERS
 
-from lad_rllib.algorithms.common.env_runner import FleetEnvRunner
-from lad_rllib.algorithms.common.replay_buffer import SlotSample
 from lad_rllib.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from lad_rllib.algorithms.common.algorithm import FleetAlgorithm
+    from lad_rllib.algorithms.common.base_algorithm import SchedulingAlgorithm
 
 RESTART_WAIT_S = 120.0
 """How long a training step waits for a runner to come back when all have died [s]."""
@@ -26,7 +29,7 @@ class Rollouts:
         states: State of each remote runner after its last finished episode, by index.
     """
 
-    def __init__(self, algorithm: FleetAlgorithm) -> None:
+    def __init__(self, algorithm: SchedulingAlgorithm) -> None:
         self._algorithm = algorithm
         self.states: dict[int, dict[str, Any]] = {}
 
@@ -35,11 +38,11 @@ class Rollouts:
         """Whether remote runners play, and not the local one."""
         return bool(self._algorithm.env_runner_group.num_remote_env_runners())
 
-    def rounds(self) -> Iterator[list[SlotSample]]:
-        """Play one episode in every environment; yields the slots of each fragment."""
+    def rounds(self) -> Iterator[list[Any]]:
+        """Play one episode in every environment; yields the samples of each fragment."""
         return self._remote_rounds() if self.are_remote else self._local_rounds()
 
-    def _local_rounds(self) -> Iterator[list[SlotSample]]:
+    def _local_rounds(self) -> Iterator[list[Any]]:
         algorithm, runner = self._algorithm, self._algorithm.env_runner
         fragment = algorithm.config.get_rollout_fragment_length()
         done = False
@@ -50,8 +53,8 @@ class Rollouts:
             done = bool(samples) and samples[-1].is_last
         algorithm.metrics.aggregate([runner.get_metrics()], key=ENV_RUNNER_RESULTS)
 
-    def _remote_rounds(self) -> Iterator[list[SlotSample]]:
-        """Samples of all remote runners, interleaved slot by slot, until every healthy one ended its episode.
+    def _remote_rounds(self) -> Iterator[list[Any]]:
+        """Samples of all remote runners, interleaved one by one, until every healthy one ended its episode.
 
         Raises:
             ConfigurationError: of an environment that cannot work: a restart would not help.
@@ -111,13 +114,13 @@ class Rollouts:
         """State of every training runner, by index; a local one is asked, remote ones' are of their last episode."""
         return dict(self.states) if self.are_remote else {0: self._algorithm.env_runner.get_runner_state()}
 
-    def first_latent_memory(self) -> dict[str, Any] | None:
-        """Latent memory of the first training runner; None: nothing was sampled."""
+    def first_state(self) -> dict[str, Any] | None:
+        """State of the first training runner; None: nothing was sampled."""
         states = self.present_states()
-        return states[min(states)]["latent_memory"] if states else None
+        return states[min(states)] if states else None
 
     def spread(self, states: Mapping[int, dict[str, Any]], indices: Collection[int] | None = None) -> None:
-        """Give runners their saved states; those without one take the first one's latent memory.
+        """Give runners their saved states; those without one take what they can from the first one's.
 
         Args:
             states: State of each runner by index.
@@ -125,15 +128,15 @@ class Rollouts:
         """
         if not states:
             return
-        first = states[min(states)]["latent_memory"]
+        first = states[min(states)]
         states = dict(states)
 
-        def restore(runner: FleetEnvRunner) -> None:
+        def restore(runner: Any) -> None:
             own = states.get(runner.worker_index or 0)
             if own is not None and runner.env is not None:
                 runner.set_runner_state(own)
             else:
-                runner.set_latent_memory(first)
+                runner.start_like(first)
 
         self._algorithm.env_runner_group.foreach_env_runner(
             restore, remote_worker_ids=None if indices is None else list(indices), local_env_runner=indices is None
@@ -141,8 +144,8 @@ class Rollouts:
 
 
 def _collect_remotely(
-    runner: FleetEnvRunner, fragment: int | None
-) -> tuple[int, list[SlotSample], Any, dict[str, Any] | ConfigurationError | None]:
+    runner: Any, fragment: int | None
+) -> tuple[int, list[Any], Any, dict[str, Any] | ConfigurationError | None]:
     """Runs on a remote runner: its index, samples, and - at the end of an episode - metrics and state, or its error."""
     try:
         samples = runner.collect(fragment)

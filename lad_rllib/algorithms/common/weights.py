@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 
-from lad_rllib.algorithms.common.env_runner import FleetEnvRunner
 from lad_rllib.algorithms.common.networks import ActingNetworks
 
 if TYPE_CHECKING:
-    from lad_rllib.algorithms.common.algorithm import FleetAlgorithm
+    from lad_rllib.algorithms.common.base_algorithm import SchedulingAlgorithm
 
 
 class WeightSharing:
     """Gives an algorithm's runners the weights of its learner."""
 
-    def __init__(self, algorithm: FleetAlgorithm) -> None:
+    def __init__(self, algorithm: SchedulingAlgorithm) -> None:
         self._algorithm = algorithm
         self._copied: dict[ActingNetworks, list[torch.Tensor]] = {}
 
@@ -59,7 +58,7 @@ def _acting_tensors(networks: ActingNetworks) -> list[torch.Tensor]:
     return [tensor for actor in networks.inference_actors() for tensor in (*actor.parameters(), *actor.buffers())]
 
 
-def _load_weights(runner: FleetEnvRunner, state: dict[str, Any]) -> None:
+def _load_weights(runner: Any, state: dict[str, Any]) -> None:
     """Load weights whatever version the runner has."""
     runner._weights_seq_no = 0
     runner.set_state(state)

@@ -13,7 +13,8 @@ from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
 
 from lad_rllib import names
 from lad_rllib.algorithms.common.algorithm import FleetAlgorithm
-from lad_rllib.algorithms.common.config import FleetConfig, check
+from lad_rllib.algorithms.common.base_config import check
+from lad_rllib.algorithms.common.config import FleetConfig
 from lad_rllib.algorithms.common.hyperparameters import (
     MEANING,
     NETWORK,
