@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from lad_rllib.envs import (
         FleetVectorEnv,
         LiveFleetVectorEnv,
+        RequestFleetEnv,
         StationCallback,
         StationMultiAgentEnv,
         YardstickCallback,
@@ -105,6 +106,7 @@ __all__ = [
     "LADTSConfig",
     "LiveFleetVectorEnv",
     "RemoteEdgeServer",
+    "RequestFleetEnv",
     "SACTSConfig",
     "Scheduler",
     "Setting",
@@ -150,7 +152,7 @@ _NAMES_OF_ROOM = {
         "DiffusersEngine edge_server_actor EdgeError EdgeServer EmulatedEngine ImageTask RemoteEdgeServer "
         "TaskRecord TaskResult"
     ),
-    "envs": "FleetVectorEnv LiveFleetVectorEnv StationCallback StationMultiAgentEnv YardstickCallback",
+    "envs": "FleetVectorEnv LiveFleetVectorEnv RequestFleetEnv StationCallback StationMultiAgentEnv YardstickCallback",
     "errors": "ConfigurationError TrainingDiverged",
     "fleet": "calibrate Fleet FleetSpec load_fleet SERVER_KINDS ServerSpec",
     "scheduling": "Heuristic HEURISTICS lower_bound_s make_heuristic play schedule_quality Scheduler",

@@ -9,6 +9,7 @@ import wrapt
 FLEET_ENV = "lad_rllib/EdgeFleet-v0"
 LIVE_ENV = "lad_rllib/LiveFleet-v0"
 STATION_ENV = "lad_rllib/EdgeStations-v0"
+REQUEST_ENV = "lad_rllib/RequestFleet-v0"
 ALGORITHM = "LADTS"
 
 # Environment -> what makes one network, and what makes several in lockstep; text, so that nothing is imported yet.
@@ -16,6 +17,7 @@ _ENTRY_POINTS = {
     FLEET_ENV: ("lad_rllib.envs.entry_points:make_fleet", "lad_rllib.envs.fleet_env:FleetVectorEnv"),
     LIVE_ENV: ("lad_rllib.envs.entry_points:make_live_fleet", "lad_rllib.envs.live_env:LiveFleetVectorEnv"),
     STATION_ENV: ("lad_rllib.envs.entry_points:refuse_stations", None),
+    REQUEST_ENV: ("lad_rllib.envs.request_env:RequestFleetEnv", None),
 }
 
 
@@ -24,6 +26,7 @@ def register() -> None:
 
     ``lad_rllib/EdgeFleet-v0`` is the simulator, ``lad_rllib/LiveFleet-v0`` the same over real edge servers, and
     ``lad_rllib/EdgeStations-v0`` the same problem with one agent per base station, for RLlib's other algorithms.
+    ``lad_rllib/RequestFleet-v0`` has requests that come one by one.
     Call it once in the driver; Ray Tune and RLlib then take all by name: ``tune.Tuner("LADTS", ...)``,
     ``.environment("lad_rllib/EdgeFleet-v0", env_config={...})``. Gymnasium needs no call: ``import lad_rllib`` is
     enough for ``gymnasium.make`` and ``gymnasium.make_vec``.
@@ -31,11 +34,12 @@ def register() -> None:
     from ray.tune import register_env, register_trainable
 
     from lad_rllib.algorithms import CONFIGS
-    from lad_rllib.envs import FleetVectorEnv, LiveFleetVectorEnv, StationMultiAgentEnv
+    from lad_rllib.envs import FleetVectorEnv, LiveFleetVectorEnv, RequestFleetEnv, StationMultiAgentEnv
 
     register_env(FLEET_ENV, FleetVectorEnv)
     register_env(LIVE_ENV, LiveFleetVectorEnv)
     register_env(STATION_ENV, StationMultiAgentEnv)
+    register_env(REQUEST_ENV, RequestFleetEnv)
     for name in CONFIGS:
         algorithm = CONFIGS[name]().algo_class
         register_trainable(algorithm.__name__, algorithm)

@@ -3,6 +3,14 @@
 from lad_rllib.envs.callbacks import StationCallback, YardstickCallback
 from lad_rllib.envs.fleet_env import FleetVectorEnv
 from lad_rllib.envs.live_env import LiveFleetVectorEnv
+from lad_rllib.envs.request_env import RequestFleetEnv
 from lad_rllib.envs.station_env import StationMultiAgentEnv
 
-__all__ = ["FleetVectorEnv", "LiveFleetVectorEnv", "StationCallback", "StationMultiAgentEnv", "YardstickCallback"]
+__all__ = [
+    "FleetVectorEnv",
+    "LiveFleetVectorEnv",
+    "RequestFleetEnv",
+    "StationCallback",
+    "StationMultiAgentEnv",
+    "YardstickCallback",
+]

@@ -18,6 +18,7 @@ from lad_rllib.simulator.requests.setting import (
     request_setting_groups,
     request_setting_schema,
 )
+from lad_rllib.simulator.requests.slotted import SlottedRequests, request_setting
 from lad_rllib.simulator.requests.traffic import TRAFFIC, Sent, Traffic, TrafficFields
 from lad_rllib.simulator.requests.world import (
     FACTS,
@@ -38,6 +39,7 @@ __all__ = [
     "Requests",
     "ServedRequests",
     "ServiceModel",
+    "SlottedRequests",
     "Timing",
     "make_service_model",
     "plain_requests",
@@ -55,6 +57,7 @@ __all__ = [
     "build_request_setting",
     "is_request_spec",
     "override_request_spec",
+    "request_setting",
     "request_setting_groups",
     "request_setting_schema",
     "TRAFFIC",

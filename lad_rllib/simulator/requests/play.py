@@ -56,6 +56,7 @@ class RequestSimulation:
         self.world, self.requests = world, requests
         self.timing = world.timing(requests) if timing is None else timing
         self._queues = loop.empty_queues(self.timing)
+        self._queues.requests["start_s"] = np.nan
         self._view, self._next = loop.empty_view(self.timing), 0
 
     @property
@@ -72,8 +73,8 @@ class RequestSimulation:
         loop.arrive(self._queues, self.timing, self._view, self._next)
         return self._view._replace(now_s=float(self.timing.arrival_s[self._next]))
 
-    def send(self, server: int) -> None:
-        """Send the request that was looked at.
+    def send(self, server: int) -> float:
+        """Send the request that was looked at; returns its predicted delay [s].
 
         Raises:
             IndexError: if the server does not exist.
@@ -82,6 +83,19 @@ class RequestSimulation:
             raise IndexError(f"a request was sent to server {server}; servers are 0..{self.world.num_servers - 1}")
         loop.send(self._queues, self.timing, self._next, server)
         self._next += 1
+        return float(self._queues.requests["predicted_delay_s"][self._next - 1])
+
+    def late_s(self, requests: IntArray) -> FloatArray:
+        """How much longer the delays of some requests are than was predicted when they were sent [s]; NaN: they wait.
+
+        Once a server has begun with a request, the simulation knows its delay.
+        """
+        timing, sent = self.timing, self._queues.requests[requests]
+        server, waiting_s = sent["server"], sent["start_s"] - timing.arrival_s[requests]
+        busy_s = sent["swap_s"] + timing.actual_s[requests, server]
+        way_s = timing.upload_s[requests, server] + timing.download_s[requests, server]
+        late: FloatArray = waiting_s + busy_s + way_s - sent["predicted_delay_s"]
+        return late
 
     def finish(self) -> ServedRequests:
         """Let the servers finish, and return how the requests were served."""
