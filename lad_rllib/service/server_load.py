@@ -18,8 +18,10 @@ from lad_rllib.edge.task import ImageTask
 from lad_rllib.service.in_flight import Attempt, InFlightTask
 from lad_rllib.service.predicted_line import Place, PredictedLine
 from lad_rllib.service.work_model import WorkModel
-from lad_rllib.simulator import EdgeNetwork
+from lad_rllib.simulator import EdgeNetwork, delays
 from lad_rllib.simulator.order import FirstInFirstOut, Order
+
+FloatArray = NDArray[np.float64]
 
 WINDOW, MIN_IMAGES = 16, 4
 """Latest images that tell how fast a server is at present, and how many are needed."""
@@ -214,19 +216,27 @@ class ServerLoad:
 class LoadView:
     """What a task that is handed in now would meet on each server; arrays of shape (A,).
 
+    Named as the fields of the simulator's :class:`~lad_rllib.simulator.requests.loop.View`, which mean the same.
+
     Attributes:
-        own_s: Predicted computing delay of the task itself [s].
-        ahead_s: Predicted time until it would start under the server's order, unless others come later [s].
-        behind: Tasks that wait and that it would overtake.
-        work_left_s: Predicted time until all is done that is there now [s].
-        tasks: Tasks that are there, the running one and those that are held back for the server included.
+        service_s: Predicted computing delay of the task itself [s].
+        way_s: Time to send the task there and the image back [s].
+        remaining_s: Predicted time until the server is done with the task that it works on; 0 if it is idle [s].
+        work_left_s: The same and the computing delays of all that wait there or are held back for it [s].
+        ahead_s: The same, of those alone that its order of service puts before the task [s].
+        overtaken: Tasks that wait for it and would be served after the task.
+        tasks: Tasks that wait for it or run there.
+        up: Whether it gets tasks at present.
     """
 
-    own_s: NDArray[np.float64]
-    ahead_s: NDArray[np.float64]
-    behind: NDArray[np.int64]
-    work_left_s: NDArray[np.float64]
+    service_s: FloatArray
+    way_s: FloatArray
+    remaining_s: FloatArray
+    work_left_s: FloatArray
+    ahead_s: FloatArray
+    overtaken: NDArray[np.int64]
     tasks: NDArray[np.int64]
+    up: NDArray[np.bool_]
 
 
 class FleetLoad:
@@ -262,23 +272,26 @@ class FleetLoad:
         """The fleet's clock [s]."""
         return time.perf_counter() / self._time_scale
 
-    def queue_s(self) -> NDArray[np.float64]:
+    def queue_s(self) -> FloatArray:
         """Predicted time until all is done that each server has now [s], shape (A,)."""
         now_s = self.now_s()
         return np.array([load.queue_s(now_s) for load in self.servers])
 
     def view(self, task: ImageTask) -> LoadView:
         """What a task that is handed in now would meet on each server."""
-        now_s = self.now_s()
-        own_s = np.array([self.computing_s(task, server) for server in range(len(self.servers))])
-        left_s = np.array([load.running_left_s(now_s) for load in self.servers])
-        met = [load.line.met_by(task, now_s, own) for load, own in zip(self.servers, own_s.tolist(), strict=True)]
+        now_s, loads = self.now_s(), self.servers
+        service_s = [self.computing_s(task, server) for server in range(len(loads))]
+        met = [load.line.met_by(task, now_s, own_s) for load, own_s in zip(loads, service_s, strict=True)]
+        remaining_s = np.array([load.running_left_s(now_s) for load in loads])
         return LoadView(
-            own_s=own_s,
-            ahead_s=left_s + [ahead_s for ahead_s, _ in met],
-            behind=np.array([behind for _, behind in met]),
-            work_left_s=left_s + [load.line.work_s for load in self.servers],
-            tasks=np.array([len(load.line) + (load.running is not None) for load in self.servers]),
+            service_s=np.array(service_s),
+            way_s=self._way_s(task),
+            remaining_s=remaining_s,
+            work_left_s=remaining_s + [load.line.work_s for load in loads],
+            ahead_s=remaining_s + [ahead_s for ahead_s, _ in met],
+            overtaken=np.array([overtaken for _, overtaken in met]),
+            tasks=np.array([len(load.line) + (load.running is not None) for load in loads]),
+            up=np.array([load.is_up for load in loads]),
         )
 
     def computing_s(self, task: ImageTask, server: int) -> float:
@@ -300,7 +313,7 @@ class FleetLoad:
     def soonest(self, task: ImageTask, choices: Sequence[int]) -> int:
         """The server of these that would be done with a task first."""
         seen = self.view(task)
-        return min(choices, key=lambda server: float(seen.ahead_s[server] + seen.own_s[server]))
+        return min(choices, key=lambda server: float(seen.ahead_s[server] + seen.service_s[server]))
 
     def measured_network(self) -> EdgeNetwork:
         """The fleet as schedulers see it: servers that have drifted with the capacity that was measured."""
@@ -327,6 +340,13 @@ class FleetLoad:
     def why_down(self) -> str:
         """Why servers are down, or that none is."""
         return "; ".join(load.reason for load in self.servers if load.reason) or "all were tried"
+
+    def _way_s(self, task: ImageTask) -> FloatArray:
+        """Time to send a task to each server and its image back [s], shape (A,)."""
+        rate = self.network.link_rate_mbit_per_s
+        is_home = self.network.home_server[task.station] == np.arange(len(self.servers))
+        upload_s = delays.upload_delay_s(task.upload_mbit, rate, is_home)
+        return upload_s + delays.download_delay_s(self.work.result_mbit, rate)
 
     def _expected_s(self, task: ImageTask, server: int) -> float:
         """Computing delay as the fleet's model has it [s]."""

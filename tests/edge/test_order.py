@@ -100,15 +100,15 @@ def test_a_task_on_its_way_over_the_link_cannot_be_served_and_one_that_is_served
 
 
 ASKED = [  # steps, deadline, priority, tenant
-    ("a", 8, 60.0, 0, "x"),
+    ("a", 8, 80.0, 0, "x"),
     ("b", 1, None, 0, "x"),
-    ("c", 4, 30.0, 2, "x"),
-    ("d", 2, 90.0, 1, "y"),
+    ("c", 4, 50.0, 2, "x"),
+    ("d", 2, 110.0, 1, "y"),
 ]
 SERVED = {
     "fifo": "abcd",
     "shortest_first": "bdca",
-    "aged:service_weight=1.5": "bacd",
+    "aged:service_weight=3": "bacd",
     "deadline": "cadb",
     "priority": "cdab",
     "fair": "dabc",
@@ -117,14 +117,14 @@ SERVED = {
 
 def ask(server):
     """Have a task run and four wait; the names of those four as they are served, and their records."""
-    begun = server.submit(ImageTask("begun", "x", 60))
+    begun = server.submit(ImageTask("begun", "x", 100))
     while server.status().running_task_id is None:
         time.sleep(0.005)
     futures = []
     for name, steps, deadline_s, priority, tenant in ASKED:
         one = ImageTask(name, "x", steps, deadline_s=deadline_s, priority=priority, tenant=tenant)
         futures.append(server.submit(one))
-        time.sleep(1.5 * TIME_SCALE)
+        time.sleep(2.1 * TIME_SCALE)
     records = [future.result(30).record for future in (begun, *futures)]
     return "".join(record.task_id for record in sorted(records[1:], key=lambda record: record.started)), records
 
