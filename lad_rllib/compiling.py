@@ -73,10 +73,17 @@ class CheckedCacheFile(IndexDataCacheFile):
         return super()._load_data(name)
 
 
+def _rooms(function: Callable[..., Any]) -> set[Path]:
+    """Folders of a function, and of the compiled functions that it calls."""
+    called = (getattr(function.__globals__.get(name), "py_func", None) for name in function.__code__.co_names)
+    rooms = {Path(function.__code__.co_filename).parent}
+    return rooms.union(*(_rooms(other) for other in called if other and other is not function))
+
+
 @functools.cache
-def _version(folder: Path) -> str:
-    """Digest of a room's source. Kernels of a room call one another, so a change of one makes the others stale."""
-    files = [Path(__file__), *sorted(folder.glob("*.py"))]
+def _version(rooms: tuple[Path, ...]) -> str:
+    """Digest of rooms' source. Kernels of a room call one another, so a change of one makes the others stale."""
+    files = [Path(__file__), *(file for room in rooms for file in sorted(room.glob("*.py")))]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
@@ -109,7 +116,7 @@ class kernel:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         # Names the file on disk: numba would look for changes in this function's file only.
-        function.__qualname__ += f"_{_version(Path(function.__code__.co_filename).parent)}"
+        function.__qualname__ += f"_{_version(tuple(sorted(_rooms(function))))}"
         self._function = function
         self._compiled: Callable[..., Any] | None = None
         self._lock = threading.Lock()

@@ -35,6 +35,7 @@ ALGORITHMS = {
     "d2sac_ts": {"common", "soft_actor_critic"},
     "sac_ts": {"common", "soft_actor_critic"},
     "lad_pmd": {"common"},
+    "lad_dispatch": {"common"},
     "dqn_ts": {"common"},
 }
 

@@ -112,3 +112,9 @@ def test_a_kernel_whose_process_was_killed_is_compiled_here(tmp_path, monkeypatc
     kernel._elsewhere.kill()
     kernel(values)
     assert values.tolist() == [1, 2]
+
+
+def test_a_kernel_is_compiled_anew_when_a_room_that_it_calls_into_changes():
+    from lad_rllib.algorithms.lad_dispatch.rule import lad_dispatch
+
+    assert {room.name for room in compiling._rooms(lad_dispatch._function)} == {"lad_dispatch", "kernels"}

@@ -1,0 +1,1 @@
+"""LAD-Dispatch: latent action diffusion, policy mirror descent on exact marginal costs, request by request."""

@@ -1,0 +1,120 @@
+"""A step of policy mirror descent from the costs of played requests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lad_rllib.algorithms.common.mirror_descent import advantages
+from lad_rllib.algorithms.lad_dispatch.features import COLUMNS, LOGIT, NUM_FEATURES, SHARE, START
+from lad_rllib.algorithms.lad_dispatch.networks import ScoringActor
+
+DOWN = -1e9
+"""Logit of a server that is not up."""
+_COLUMNS = ("tokens", "share", "start", "logits", "advantage")
+
+
+@dataclass(frozen=True)
+class DecisionTable:
+    """M requests of an episode: on what they were decided, by which logits, and what each server would have cost.
+
+    Attributes:
+        tokens: Shape (M, A, F).
+        share: Share of each server in the capacity of those that are up, 0 for others (M, A).
+        start: What chains started from (M, A).
+        logits: Logits of the policy that played (M, A).
+        advantage: Cost on each server less what the policy expects, in units of what it expects on average (M, A).
+    """
+
+    tokens: NDArray[np.float32]
+    share: NDArray[np.float32]
+    start: NDArray[np.float32]
+    logits: NDArray[np.float32]
+    advantage: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def minibatch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        """Some of the requests, drawn with replacement."""
+        index = rng.integers(len(self), size=size)
+        return {name: torch.from_numpy(getattr(self, name)[index]) for name in _COLUMNS}
+
+
+def decision_table(notes: NDArray[np.float32], cost_s: NDArray[np.float64]) -> DecisionTable:
+    """The table of requests from what their decisions noted (M, A * COLUMNS) and their costs (M, A)."""
+    notes = notes.reshape(len(notes), -1, COLUMNS)
+    share = notes[..., SHARE]
+    up = share > 0
+    logits = np.where(up, notes[..., LOGIT], np.float32(DOWN))
+    advantage, size = advantages(logits.astype(np.float64), np.where(up, cost_s, 0.0))
+    return DecisionTable(
+        tokens=notes[..., :NUM_FEATURES],
+        share=share,
+        start=notes[..., START],
+        logits=logits,
+        advantage=np.where(up, advantage / max(size, 1e-12), 0.0).astype(np.float32),
+    )
+
+
+def improvement_loss(actor: ScoringActor, batch: Mapping[str, Tensor], step_size: float) -> tuple[Tensor, Tensor]:
+    """Cross-entropy to the policy that mirror descent steps to, ``softmax(z - step_size * advantage)``.
+
+    Args:
+        actor: The actor.
+        batch: Columns of a :class:`DecisionTable`.
+        step_size: Step size in units of the mean cost.
+
+    Returns:
+        Mean cross-entropy, and the mean entropy of the actor's policy, without gradient [nat].
+    """
+    target = torch.softmax(batch["logits"] - step_size * batch["advantage"], dim=1)
+    logits = actor(batch["tokens"], batch["share"], batch["start"])
+    log_policy = torch.log_softmax(logits.masked_fill(batch["share"] <= 0, DOWN), dim=1)
+    with torch.no_grad():
+        entropy = -(log_policy.exp() * log_policy).sum(1).mean()
+    return -(target * log_policy).sum(1).mean(), entropy
+
+
+def improve(
+    actor: ScoringActor,
+    optimizer: torch.optim.Optimizer,
+    tables: Sequence[DecisionTable],
+    rng: np.random.Generator,
+    *,
+    step_size: float,
+    minibatches: int,
+    minibatch_size: int,
+    grad_clip: float,
+) -> dict[str, float]:
+    """Gradient steps towards the policy that mirror descent steps to from the tables' costs.
+
+    Args:
+        actor: The actor; its weights change.
+        optimizer: Optimiser of its weights.
+        tables: Requests of episodes that it played; each gradient step takes a minibatch of every one.
+        rng: Randomness of the minibatches.
+        step_size: See :func:`improvement_loss`.
+        minibatches: Gradient steps.
+        minibatch_size: Requests of each table in a gradient step.
+        grad_clip: Limit of the gradient's norm.
+
+    Returns:
+        Means over the gradient steps: ``actor_loss``, ``entropy`` and ``grad_norm``.
+    """
+    sums = np.zeros(3)
+    for _ in range(minibatches):
+        optimizer.zero_grad(set_to_none=True)
+        for table in tables:
+            loss, entropy = improvement_loss(actor, table.minibatch(minibatch_size, rng), step_size)
+            (loss / len(tables)).backward()
+            sums[:2] += np.array([loss.item(), entropy.item()]) / len(tables)
+        sums[2] += float(torch.nn.utils.clip_grad_norm_(actor.parameters(), grad_clip))
+        optimizer.step()
+    means = sums / max(minibatches, 1)
+    return dict(zip(("actor_loss", "entropy", "grad_norm"), means.tolist(), strict=True))

@@ -1,0 +1,156 @@
+"""The actor of LAD-Dispatch: one small network that scores every server of every fleet."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lad_rllib.algorithms.common.networks import seeded_generator
+from lad_rllib.algorithms.lad_dispatch.features import NUM_FEATURES, Known
+from lad_rllib.algorithms.lad_dispatch.rule import compiled_rule
+from lad_rllib.diffusion.noise_schedule import reverse_steps
+from lad_rllib.kernels import Kernels
+from lad_rllib.kernels.scoring import scoring_chain
+from lad_rllib.kernels.scoring_chain import ScoringShape
+from lad_rllib.simulator.requests.play import CompiledRule
+
+LatentStart = Literal["zero", "memory", "learned"]
+_FIRST_GAIN, _STEP_RANGE = 1.5, 0.3
+
+
+@dataclass(frozen=True)
+class ActorSettings:
+    """What an actor is, apart from its weights.
+
+    Attributes:
+        hidden_size: Width of the network.
+        policy_denoising_steps: Denoising steps I; 0 is a plain network without a chain.
+        beta_min, beta_max: Noise rates of the diffusion.
+        latent_start: What a chain starts from: zero; the last ``x_0`` of the same server; or learned from the token.
+        latent_decay: Share of the last ``x_0`` that is kept in it.
+        prior_weight: Weight of the prior's log cost.
+    """
+
+    hidden_size: int = 32
+    policy_denoising_steps: int = 5
+    beta_min: float = 0.1
+    beta_max: float = 10.0
+    latent_start: LatentStart = "zero"
+    latent_decay: float = 0.5
+    prior_weight: float = 6.0
+
+    @property
+    def shape(self) -> ScoringShape:
+        """Sizes of the network; a plain one is a chain of one step that keeps nothing of its start."""
+        start = self.hidden_size // 2 if self.latent_start == "learned" and self.policy_denoising_steps else 0
+        return ScoringShape(NUM_FEATURES, self.hidden_size, max(self.policy_denoising_steps, 1), start)
+
+    @property
+    def scales(self) -> NDArray[np.float32]:
+        """Factors of ``x_i`` and of the predicted noise in each denoising step, shape (I, 2)."""
+        if not self.policy_denoising_steps:
+            return np.array([[0.0, -1.0]], np.float32)
+        steps = reverse_steps(self.policy_denoising_steps, self.beta_min, self.beta_max)
+        return np.array([(step.x_scale, step.noise_prediction_scale) for step in steps], np.float32)
+
+    @property
+    def start_gain(self) -> float:
+        """What the forward diffusion leaves of ``x_0``; the chain multiplies what it starts from by its inverse."""
+        return math.exp(-(self.beta_min + self.beta_max) / 4)
+
+    def rule(
+        self, known: Known, weights: NDArray[np.float32], temperature: float = 0.0, recorded: bool = False
+    ) -> CompiledRule:
+        """The compiled rule of weights, see :func:`~lad_rllib.algorithms.lad_dispatch.rule.compiled_rule`."""
+        return compiled_rule(
+            known,
+            weights,
+            prior_weight=self.prior_weight,
+            temperature=temperature,
+            kept=self.latent_decay if self.latent_start == "memory" else 0.0,
+            gain=self.start_gain,
+            hidden=self.hidden_size,
+            start_hidden=self.shape.start,
+            scales=self.scales,
+            recorded=recorded,
+        )
+
+
+class ScoringActor(nn.Module):
+    """Logits ``x_0 - prior_weight * log cost``: a prior, and what the latent action diffusion adds to it.
+
+    The readout of the denoiser starts at zero, so that the first policy is the prior. All weights are one vector, which
+    the compiled rule takes as it is.
+
+    Args:
+        settings: What it is.
+        seed: Seed of the initial weights; None draws one.
+        kernels: What computes, see :func:`~lad_rllib.kernels.make_backend`.
+
+    >>> actor = ScoringActor(ActorSettings(), seed=0)
+    >>> tokens, share = torch.randn(3, 8, NUM_FEATURES), torch.full((3, 8), 1 / 8)
+    >>> torch.equal(actor(tokens, share, torch.zeros(3, 8)), -12 * tokens[..., 0])
+    True
+    """
+
+    def __init__(self, settings: ActorSettings, seed: int | None = None, kernels: Kernels = "auto") -> None:
+        super().__init__()
+        self.settings, self.kernels = settings, kernels
+        self._blocks = settings.shape.blocks()
+        self._scales = settings.scales
+        self.weights = nn.Parameter(_initial(self._blocks, seeded_generator(seed)))
+
+    def forward(self, tokens: Tensor, share: Tensor, start: Tensor) -> Tensor:
+        """Logits (M, A) of M requests; those of servers that are not up mean nothing.
+
+        Args:
+            tokens: What is known of each server (M, A, F).
+            share: Share of each in the capacity of those that are up (M, A).
+            start: What chains start from, besides what is learned (M, A).
+        """
+        requests, servers, _ = tokens.shape
+        net = self._split()
+        flat = tokens.reshape(requests * servers, -1)
+        hidden = torch.relu(torch.addmm(net["encode_bias"], flat, net["encode"]))
+        pooled = torch.bmm(share[:, None], hidden.view(requests, servers, -1))[:, 0]
+        common = torch.addmm(net["mix_bias"], pooled, net["pool"])
+        encoded = (hidden @ net["mix"]).view(requests, servers, -1) + common[:, None]
+        x = start.reshape(-1)
+        if net["start_bias"].numel():
+            learned = torch.relu(torch.addmm(net["start_bias"], flat, net["start_encode"])) @ net["start_readout"]
+            x = x + self.settings.start_gain * learned
+        denoiser = (net["readout"], net["latent"], net["step_bias"])
+        x = scoring_chain(encoded.flatten(0, 1), x, denoiser, self._scales, self.kernels)
+        return x.view(requests, servers) - 2.0 * self.settings.prior_weight * tokens[..., 0]
+
+    def _split(self) -> dict[str, Tensor]:
+        parts = self.weights.split([math.prod(shape) for shape in self._blocks.values()])
+        return {name: part.view(shape) for part, (name, shape) in zip(parts, self._blocks.items(), strict=True)}
+
+    def packed(self) -> NDArray[np.float32]:
+        """A copy of the weights for the compiled rule."""
+        return self.weights.detach().cpu().numpy().astype(np.float32, copy=True)
+
+
+def _initial(blocks: dict[str, tuple[int, ...]], generator: torch.Generator) -> Tensor:
+    """Initial weights: uniform, within 1 / sqrt(fan in); zero readouts and biases."""
+
+    def uniform(shape: tuple[int, ...], bound: float) -> Tensor:
+        return (2.0 * torch.rand(shape, generator=generator) - 1.0) * bound
+
+    parts = []
+    for name, shape in blocks.items():
+        if name in ("latent", "step_bias"):
+            part = uniform(shape, _STEP_RANGE)
+        elif len(shape) == 2:
+            part = uniform(shape, (_FIRST_GAIN if name.endswith("encode") else 1.0) / math.sqrt(shape[0]))
+        else:
+            part = torch.zeros(shape)
+        parts.append(part.flatten())
+    return torch.cat(parts)

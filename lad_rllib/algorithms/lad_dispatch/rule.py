@@ -1,0 +1,141 @@
+"""The compiled rule of LAD-Dispatch: what a simulated or live request goes through on its way to a server."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lad_rllib.algorithms.lad_dispatch import features
+from lad_rllib.algorithms.lad_dispatch.features import (
+    COLUMNS,
+    KNOTS,
+    LOGIT,
+    NUM_FEATURES,
+    SHARE,
+    START,
+    TABLE,
+    Known,
+    capacity_shares,
+    describe,
+    let_time_pass,
+    packed,
+    recalled,
+    remember,
+    size_of,
+    unpacked,
+)
+from lad_rllib.arrays import Array, Doubles, Vector
+from lad_rllib.compiling import kernel, part
+from lad_rllib.kernels.scoring_chain import denoise, encode, learned_starts, split_weights
+from lad_rllib.simulator.requests.loop import View
+from lad_rllib.simulator.requests.play import CompiledRule
+
+_ACTOR = features.SCALARS + 2 * KNOTS + 2 * TABLE
+"""Numbers before those of the actor, besides two for each server."""
+
+
+@part
+def drawn(logits: Array, share: Array, temperature: float, uniform: float) -> int:
+    """A server that is up, drawn from the softmax of the logits; with temperature 0 the one of the greatest logit."""
+    best = -1
+    for server in range(len(logits)):
+        if share[server] > 0 and (best < 0 or logits[server] > logits[best]):
+            best = server
+    if temperature <= 0:
+        return best
+    total = 0.0
+    for server in range(len(logits)):
+        if share[server] > 0:
+            total += math.exp((logits[server] - logits[best]) / temperature)
+    rest, last = uniform * total, best
+    for server in range(len(logits)):
+        if share[server] > 0:
+            chance = math.exp((logits[server] - logits[best]) / temperature)
+            if chance > 0:
+                last = server
+            rest -= chance
+            if rest < 0:
+                return server
+    return last
+
+
+@kernel
+def lad_dispatch(view: View, numbers: Doubles, weights: Vector, memory: Doubles, notes: Vector, uniform: float) -> int:
+    """Describe the servers, score them, draw one, and remember."""
+    servers = len(view.up)
+    known, past = unpacked(numbers, servers), recalled(memory, servers)
+    actor = numbers[_ACTOR + 2 * servers :]
+    prior_weight, temperature, kept, gain, hidden, start_hidden = (
+        actor[0],
+        actor[1],
+        actor[2],
+        actor[3],
+        actor[4],
+        actor[5],
+    )
+    scales = actor[6:].astype(np.float32).reshape((-1, 2))
+    net = split_weights(weights, NUM_FEATURES, int(hidden), len(scales), int(start_hidden))
+    share, tokens = np.empty(servers, np.float32), np.empty((servers, NUM_FEATURES), np.float32)
+    x, eps, logits = np.zeros(servers, np.float32), np.empty(servers, np.float32), np.empty(servers, np.float32)
+    let_time_pass(known, past, view.now_s)
+    capacity_shares(view, known, share)
+    size = size_of(view, known, share)
+    describe(view, known, past, share, size, tokens)
+    if len(net.start_bias) > 0:
+        learned_starts(net, tokens, x)
+    for server in range(servers):
+        x[server] = gain * (x[server] + kept * past.latent[server])
+        if len(notes) > 0:
+            notes[server * COLUMNS + START] = gain * kept * past.latent[server]
+    denoise(encode(net, tokens, share), x, net.readout, net.latent, net.step_bias, scales, eps)
+    for server in range(servers):
+        logits[server] = x[server] - 2.0 * prior_weight * tokens[server, 0]
+        past.latent[server] = x[server]
+    chosen = drawn(logits, share, temperature, uniform)
+    remember(known, past, chosen, size)
+    if len(notes) > 0:
+        for server in range(servers):
+            row = notes[server * COLUMNS : (server + 1) * COLUMNS]
+            row[:NUM_FEATURES] = tokens[server]
+            row[SHARE], row[LOGIT] = share[server], logits[server]
+    return chosen
+
+
+def compiled_rule(
+    known: Known,
+    weights: NDArray[np.float32],
+    *,
+    prior_weight: float,
+    temperature: float,
+    kept: float,
+    gain: float,
+    hidden: int,
+    start_hidden: int,
+    scales: NDArray[np.float32],
+    recorded: bool = False,
+) -> CompiledRule:
+    """The rule of an actor.
+
+    Args:
+        known: What the service knows.
+        weights: The actor's weights, see :class:`~lad_rllib.kernels.scoring_chain.ScoringShape`.
+        prior_weight: Weight of the prior's log cost in the logits.
+        temperature: What logits are divided by before a server is drawn; 0 takes the greatest.
+        kept: Share of the last ``x_0`` of a server that starts its next chain.
+        gain: Factor of a start: the forward diffusion's, in its mean.
+        hidden: Width of the network.
+        start_hidden: Width of that which gives learned starts; 0 for none.
+        scales: Factors of the denoising steps (I, 2).
+        recorded: Whether tokens and logits are noted, ``COLUMNS`` numbers for each server.
+    """
+    servers = len(known.mean_service_s)
+    actor = np.array([prior_weight, temperature, kept, gain, hidden, start_hidden], np.float64)
+    return CompiledRule(
+        lad_dispatch,
+        numbers=np.concatenate([packed(known), actor, scales.ravel()]),
+        weights=weights,
+        memory=features.memory_length(servers),
+        notes=COLUMNS * servers if recorded else 0,
+    )

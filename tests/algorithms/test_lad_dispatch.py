@@ -1,0 +1,162 @@
+"""LAD-Dispatch, which scores servers request by request: what it sees, what it decides, and that it learns."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from lad_rllib.algorithms.lad_dispatch.features import (
+    COLUMNS,
+    FEATURES,
+    LAGS,
+    LOGIT,
+    NUM_FEATURES,
+    SHARE,
+    START,
+    knowledge,
+)
+from lad_rllib.algorithms.lad_dispatch.improvement import DOWN, decision_table
+from lad_rllib.algorithms.lad_dispatch.networks import ActorSettings, ScoringActor
+from lad_rllib.simulator.order import make_order
+from lad_rllib.simulator.requests import LinearService, RequestServer, RequestWorld, plain_requests
+from lad_rllib.simulator.requests.play import RequestSimulation, play_rule
+
+SPEEDS = (1.0, 0.6, 0.25)
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Poisson requests of two sizes on a few servers."""
+
+    world: RequestWorld
+    requests: int = 600
+    load: float = 0.8
+
+    def draw(self, rng):
+        steps = rng.choice([5.0, 50.0], self.requests, p=[0.8, 0.2])
+        rate = self.load * sum(SPEEDS) / (0.1 * 14.0)
+        return plain_requests(np.cumsum(rng.exponential(1 / rate, self.requests)), steps)
+
+    def history(self):
+        return self.draw(np.random.default_rng(99))
+
+
+def traffic(order="fifo", speeds=SPEEDS, **fields):
+    servers = [RequestServer(f"s{i}", {"": LinearService(per_step_s=0.1 / f)}) for i, f in enumerate(speeds)]
+    return Traffic(RequestWorld(tuple(servers), make_order(order)), **fields)
+
+
+def some_actor(settings=None, seed=1, scale=0.3):
+    """An actor that has learned something."""
+    actor = ScoringActor(settings or ActorSettings(), seed)
+    with torch.no_grad():
+        actor.weights.add_(scale * torch.randn(actor.weights.shape, generator=torch.Generator().manual_seed(seed)) / 6)
+    return actor
+
+
+def played(source, actor, temperature=1.0, seed=3):
+    rule = actor.settings.rule(
+        knowledge(source.world, source.history()), actor.packed(), temperature=temperature, recorded=True
+    )
+    rng = np.random.default_rng(seed)
+    served = play_rule(rule, source.world, source.draw(rng), rng)
+    return served, served.notes.reshape(len(served.notes), -1, COLUMNS)
+
+
+@pytest.mark.parametrize("start", ["zero", "memory", "learned", "plain"])
+def test_the_compiled_rule_scores_as_the_network_does(start):
+    plain = start == "plain"
+    settings = ActorSettings(latent_start="zero" if plain else start, policy_denoising_steps=0 if plain else 5)
+    actor = some_actor(settings)
+    _, notes = played(traffic("shortest_first"), actor)
+    columns = torch.from_numpy(notes)
+    with torch.no_grad():
+        logits = actor(columns[..., :NUM_FEATURES], columns[..., SHARE], columns[..., START])
+    assert logits.std(dim=1).min() > 0
+    np.testing.assert_allclose(logits.numpy(), notes[..., LOGIT], rtol=2e-4, atol=2e-4)
+    assert (notes[..., START] != 0).any() == (start == "memory")
+
+
+def test_most_of_what_a_token_says_is_within_a_few_units():
+    for order in ("fifo", "shortest_first"):
+        tokens = played(traffic(order), some_actor())[1][..., :NUM_FEATURES]
+        assert tokens.shape[2] == len(FEATURES)
+        assert np.isfinite(tokens).all()
+        assert np.quantile(np.abs(tokens), 0.99) < 4
+
+
+def test_relabelling_servers_relabels_decisions():
+    swapped = [2, 0, 1]
+    settings = ActorSettings(latent_start="memory")
+    first, notes = played(traffic("aged"), some_actor(settings), temperature=0.0)
+    other, relabelled = played(
+        traffic("aged", speeds=[SPEEDS[i] for i in swapped]), some_actor(settings), temperature=0.0
+    )
+    np.testing.assert_allclose(relabelled[..., LOGIT], notes[:, swapped, LOGIT], rtol=1e-3, atol=1e-3)
+    assert np.mean(np.array(swapped)[other.server] == first.server) == 1.0
+
+
+def test_the_first_policy_takes_the_server_of_least_expected_cost():
+    source, actor = traffic("shortest_first"), ScoringActor(ActorSettings(), seed=0)
+    served, notes = played(source, actor, temperature=0.0)
+    assert (notes[..., 0].argmin(axis=1) == served.server).all()
+    simulation = RequestSimulation(source.world, served.requests)
+    view = simulation.look()  # nothing waits: own delay, and a price that is small beside it
+    assert served.server[0] == view.service_s.argmin()
+
+
+def test_a_server_that_is_down_gets_nothing_and_changes_no_logit_of_others():
+    source, actor = traffic(), some_actor()
+    rule = actor.settings.rule(
+        knowledge(source.world, source.history()), actor.packed(), temperature=30.0, recorded=True
+    )
+    view = RequestSimulation(source.world, source.draw(np.random.default_rng(0))).look()
+    view.up[1] = False
+
+    def decide(uniform):
+        notes = np.zeros(rule.notes, np.float32)
+        server = rule.choose(view, rule.numbers, rule.weights, np.zeros(rule.memory), notes, uniform)
+        return server, notes.reshape(-1, COLUMNS)
+
+    assert {decide(uniform)[0] for uniform in np.linspace(0, 0.999, 50)} == {0, 2}
+    before = decide(0.5)[1]
+    view.service_s[1] *= 7.0
+    view.work_left_s[1] += 99.0
+    np.testing.assert_array_equal(decide(0.5)[1][[0, 2]], before[[0, 2]])
+    table = decision_table(before.reshape(1, -1), np.ones((1, 3)))
+    assert table.logits[0, 1] == DOWN
+    assert table.advantage[0, 1] == 0.0
+
+
+def test_draws_follow_the_softmax_of_the_logits():
+    source, actor = traffic(), some_actor()
+    rule = actor.settings.rule(knowledge(source.world, source.history()), actor.packed(), 5.0, recorded=True)
+    view = RequestSimulation(source.world, source.draw(np.random.default_rng(0))).look()
+    notes = np.zeros(rule.notes, np.float32)
+    servers = [
+        rule.choose(view, rule.numbers, rule.weights, np.zeros(rule.memory), notes, uniform)
+        for uniform in (np.arange(4000) + 0.5) / 4000
+    ]
+    logits = notes.reshape(-1, COLUMNS)[:, LOGIT] / 5.0
+    expected = np.exp(logits - logits.max())
+    np.testing.assert_allclose(np.bincount(servers, minlength=3) / 4000, expected / expected.sum(), atol=1e-3)
+
+
+def test_who_overtakes_whom_follows_from_the_order_of_service():
+    def tables(order):
+        source = traffic(order)
+        known = knowledge(source.world, source.history())
+        return known.behind.reshape(-1, LAGS), known.overtakers.reshape(-1, LAGS)
+
+    behind, overtakers = tables("fifo")
+    assert (behind == 1).all()
+    assert (overtakers == 0).all()
+    behind, overtakers = tables("shortest_first")
+    assert (behind[0] == 1).all()  # nothing is shorter than the smallest
+    work_of_small = 0.8 * 5 / 14
+    np.testing.assert_allclose(overtakers[-1], work_of_small, atol=0.05)
+    behind, overtakers = tables("aged:service_weight=10")
+    assert all(before >= after for before, after in pairwise(overtakers[-1]))  # who comes much later does not
+    assert overtakers[-1, 0] > 0 == overtakers[-1, -1]
