@@ -1,7 +1,10 @@
 """Requests that come one by one: what they ask for, how long servers take, in which order, and how they fared."""
 
+from lad_rllib.simulator.requests.fitted_service import FittedService, explained, fit_service
+from lad_rllib.simulator.requests.log import RequestLog, read_log, read_requests, write_requests
 from lad_rllib.simulator.requests.mixes import ImageKind, Mix
 from lad_rllib.simulator.requests.processes import BurstyFields, DailyFields, DrawnFields, PoissonFields
+from lad_rllib.simulator.requests.recorded import RecordedFields
 from lad_rllib.simulator.requests.requests import Requests, ServedRequests, plain_requests
 from lad_rllib.simulator.requests.service_model import (
     SERVICE_MODELS,
@@ -31,6 +34,14 @@ from lad_rllib.simulator.requests.world import (
 )
 
 __all__ = [
+    "FittedService",
+    "explained",
+    "fit_service",
+    "RequestLog",
+    "read_log",
+    "read_requests",
+    "write_requests",
+    "RecordedFields",
     "FACTS",
     "SERVICE_MODELS",
     "LinearService",

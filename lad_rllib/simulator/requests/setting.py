@@ -7,7 +7,7 @@ of slots, if its preset is in :data:`REQUEST_PRESETS` or it has the key ``traffi
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,6 +21,7 @@ from lad_rllib.errors import ConfigurationError
 from lad_rllib.reference import json_schema
 from lad_rllib.simulator.field_types import Count, Positive
 from lad_rllib.simulator.order import make_order
+from lad_rllib.simulator.requests.fitted_service import explained
 from lad_rllib.simulator.requests.mixes import Mix
 from lad_rllib.simulator.requests.requests import Requests
 from lad_rllib.simulator.requests.servers import (
@@ -71,6 +72,17 @@ REQUEST_PRESETS: dict[str, dict[str, Any]] = {
             "load": 0.7,
             "mix": {"models": 86, "zipf": 1.5, "lora_sets": 100, "lora_share": 0.16},
         },
+    },
+    # A production log (traffic.path must name it). Speeds are those of its containers: median times 21.7, 38.1 and
+    # 44.6 s (10th, 50th and 90th percentile); loading a model takes 22.7 s in the median, LoRAs 4.4 s.
+    "gentd26": {
+        "servers": [1.75, 1.75, 1.0, 1.0, 1.0, 1.0, 0.85, 0.85],
+        "service": {"kind": "fitted"},
+        "models_in_memory": 2,
+        "swap_s": 22.7,
+        "lora_swap_s": 4.4,
+        "requests": 400,
+        "traffic": {"kind": "recorded", "format": "gentd26", "load": 0.6},
     },
 }
 """Named settings of requests. Any key can be changed on top of a preset."""
@@ -128,6 +140,16 @@ class RequestSetting:
         """The requests of one episode, with the service times that they will really have."""
         return self._realised(self.traffic.draw(rng, self.num_requests, self.rate_per_s), rng)
 
+    def windows(self) -> Iterator[Requests]:
+        """Consecutive episodes of the part of a log in order, none of which overlap, each with empty queues at first.
+
+        Raises:
+            ConfigurationError: if the requests come from no log.
+        """
+        rng = np.random.default_rng(0)
+        for sent in self.traffic.windows(self.num_requests, self.rate_per_s, rng):
+            yield self._realised(sent, rng)
+
     def history(self) -> Requests:
         """Requests of the past, from which a service knows its traffic; always the same, never those of an episode.
 
@@ -138,7 +160,14 @@ class RequestSetting:
     @property
     def load(self) -> float:
         """Offered work over what the servers can do, without the loading of models; above 1 the queues grow."""
-        return self.rate_per_s / _capacity_per_s(self.world, self._realised(self.traffic.typical(), None))
+        return self.rate_per_s / self.capacity_per_s
+
+    @property
+    def capacity_per_s(self) -> float:
+        """Requests that all servers together can finish in a second on average, models loaded [1/s]."""
+        requests = self._realised(self.traffic.typical(), None)
+        actual_s = self.world.service_s(requests) * requests.actual_over_predicted[:, None]
+        return float((1.0 / actual_s.mean(axis=0)).sum())
 
     def with_part(self, part: tuple[float, float]) -> RequestSetting:
         """The same setting on another part of its request log, which is not read again.
@@ -148,7 +177,9 @@ class RequestSetting:
         """
         traffic = self.traffic.with_part(part)
         spec = override_request_spec(self.spec, {"traffic": {"part": list(part)}})
-        return _at_rate(replace(self, traffic=traffic, spec=spec))
+        setting = _at_rate(replace(self, traffic=traffic, spec=spec))
+        traffic.check_episode(setting.num_requests)
+        return setting
 
     def summary(self) -> str:
         """The setting and what it means, in a few lines of text."""
@@ -157,7 +188,17 @@ class RequestSetting:
             f"{self.name}: {self.world.num_servers} edge servers, {self.num_requests:,} requests that come one by one, "
             f"{self.rate_per_s:.4g} a second, load {self.load:.3f}, {growth}"
         )
-        return "\n".join(text for text in (line, self.traffic.describe()) if text)
+        return "\n".join(text for text in (line, self.traffic.describe(), self._prediction()) if text)
+
+    def _prediction(self) -> str:
+        """How good predictions of measured times are, in words; empty if none were measured."""
+        here, past = self.traffic.typical(), self.traffic.past()
+        if here.measured_s is None or past.measured_s is None:
+            return ""
+        service = self.reference.service_model("")
+        share = explained(service, here.requests, here.measured_s)
+        before = explained(service, past.requests, past.measured_s)
+        return f"  predictions explain {share:.0%} of the variance of ln(service time), {before:.0%} in the past"
 
     def _realised(self, sent: Sent, rng: np.random.Generator | None) -> Requests:
         """Requests with their deadlines and what they really take: as measured, or drawn; None: as predicted."""
@@ -224,6 +265,7 @@ def build_request_setting(spec: Mapping[str, Any]) -> RequestSetting:
     )
     setting = _at_rate(setting)
     _check_size(setting)
+    traffic.check_episode(setting.num_requests)
     return setting
 
 
@@ -232,17 +274,11 @@ def _at_rate(setting: RequestSetting) -> RequestSetting:
     fields = setting.spec["traffic"]
     rate = fields["rate_per_s"] or setting.traffic.own_rate_per_s
     if fields["load"] is not None:
-        rate = fields["load"] / setting.load  # its load at one request a second
+        rate = fields["load"] * setting.capacity_per_s
     assert rate is not None  # declared: a kind without a rate of its own needs one
     duration = setting.spec["duration_s"]
     number = setting.spec["requests"] if duration is None else max(round(rate * duration), 1)
     return replace(setting, rate_per_s=float(rate), num_requests=int(number))
-
-
-def _capacity_per_s(world: RequestWorld, requests: Requests) -> float:
-    """Requests that all servers can finish in a second on average, models loaded [1/s]."""
-    actual = world.service_s(requests) * requests.actual_over_predicted[:, None]
-    return float((1.0 / actual.mean(axis=0)).sum())
 
 
 def _check_size(setting: RequestSetting) -> None:

@@ -7,6 +7,7 @@ subclassing :class:`TrafficFields` and naming the class in its entry-point group
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Annotated, NamedTuple, Self
 
 import numpy as np
@@ -38,8 +39,6 @@ class Traffic(ABC):
 
     Attributes:
         own_rate_per_s: Rate at which they were recorded [1/s]; None: it has none of its own.
-        deadline_over_solo: Deadline of requests that state none, over their delay on the fastest server, idle; None:
-            they have no deadline.
     """
 
     own_rate_per_s: float | None = None
@@ -47,6 +46,17 @@ class Traffic(ABC):
     @abstractmethod
     def draw(self, rng: np.random.Generator, num_requests: int, rate_per_s: float) -> Sent:
         """Draw the requests of one episode, which arrive at this mean rate."""
+
+    def check_episode(self, num_requests: int) -> None:  # noqa: B027  (most need not override it)
+        """Raise ``ConfigurationError`` if it cannot draw episodes of so many requests; by default it can."""
+
+    def windows(self, num_requests: int, rate_per_s: float, rng: np.random.Generator) -> Iterator[Sent]:
+        """Consecutive episodes of a log in order, none of which overlap; what is left at its end is left out.
+
+        Raises:
+            ConfigurationError: if there is no log.
+        """
+        raise ConfigurationError("the requests come from no log, which alone has windows")
 
     @abstractmethod
     def typical(self) -> Sent:

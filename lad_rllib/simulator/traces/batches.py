@@ -40,15 +40,37 @@ def read_batches(path: Path, columns: list[str]) -> Iterator[Any]:
     Raises:
         ConfigurationError: if the file cannot be read, lacks a column, names one twice, or is above a limit.
     """
-    if not os.path.isfile(path):  # a name that no file can have raises elsewhere
-        raise ConfigurationError(f"trace file {path} does not exist or is not a file")
+    _check_is_log(path)
     with one_line(path):
         rows = 0
-        for batch in _batches(path, columns):
+        for batch in (_parquet_batches if path.suffix == ".parquet" else _csv_batches)(path, columns):
             rows += batch.num_rows
             if rows > MAX_ROWS:
                 raise ConfigurationError(f"trace file {path} has more than {MAX_ROWS:,} rows, the limit; split it")
             yield batch
+
+
+def column_names(path: Path) -> list[str]:
+    """Names of the columns of a log.
+
+    Raises:
+        ConfigurationError: if the file cannot be read.
+    """
+    _check_is_log(path)
+    with one_line(path):
+        if path.suffix != ".parquet":
+            return _csv_header(path)
+        import pyarrow.parquet as pq
+
+        names: list[str] = pq.read_schema(path).names
+        return names
+
+
+def _check_is_log(path: Path) -> None:
+    if not os.path.isfile(path):  # a name that no file can have raises elsewhere
+        raise ConfigurationError(f"trace file {path} does not exist or is not a file")
+    if path.suffix != ".parquet" and not path.name.endswith((".csv", ".csv.gz")):
+        raise ConfigurationError(f"trace file {path} must end in .csv, .csv.gz or .parquet")
 
 
 @contextmanager
@@ -74,14 +96,6 @@ def is_text(kind: Any) -> bool:
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
     return any(test(kind) for test in (*tests, pa.types.is_binary, pa.types.is_large_binary, pa.types.is_null))
-
-
-def _batches(path: Path, columns: list[str]) -> Iterator[Any]:
-    if path.suffix == ".parquet":
-        return _parquet_batches(path, columns)
-    if path.name.endswith((".csv", ".csv.gz")):
-        return _csv_batches(path, columns)
-    raise ConfigurationError(f"trace file {path} must end in .csv, .csv.gz or .parquet")
 
 
 def _check_columns(path: Path, present: list[str], columns: list[str]) -> None:
@@ -133,10 +147,8 @@ def _csv_batches(path: Path, columns: list[str]) -> Iterator[Any]:
     import pyarrow as pa
     from pyarrow import csv
 
-    read = csv.ReadOptions(use_threads=False, block_size=MAX_ROW_BYTES)
-    parse = csv.ParseOptions(newlines_in_values=True)
-    with _open_csv(path) as file:
-        present = csv.open_csv(_Counted(path, file), read, parse).schema.names
+    read, parse = _csv_options()
+    present = _csv_header(path)
     _check_columns(path, present, columns)
     convert = csv.ConvertOptions(
         include_columns=columns,
@@ -147,6 +159,20 @@ def _csv_batches(path: Path, columns: list[str]) -> Iterator[Any]:
     last_row = ("\n" + ",".join([_END] * len(present)) + "\n").encode()
     with _open_csv(path) as file:
         yield from _without_end(path, csv.open_csv(_Counted(path, file, last_row), read, parse, convert))
+
+
+def _csv_options() -> tuple[Any, Any]:
+    from pyarrow import csv
+
+    return csv.ReadOptions(use_threads=False, block_size=MAX_ROW_BYTES), csv.ParseOptions(newlines_in_values=True)
+
+
+def _csv_header(path: Path) -> list[str]:
+    from pyarrow import csv
+
+    with _open_csv(path) as file:
+        names: list[str] = csv.open_csv(_Counted(path, file), *_csv_options()).schema.names
+    return names
 
 
 def _without_end(path: Path, batches: Iterator[Any]) -> Iterator[Any]:
