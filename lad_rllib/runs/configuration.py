@@ -7,7 +7,7 @@ import logging
 import math
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lad_rllib.declared import check_keys, shown
 from lad_rllib.envs import episodes
@@ -33,7 +33,7 @@ from lad_rllib.simulator import (
     resolve_paths,
     sizes,
 )
-from lad_rllib.simulator.requests import TRAFFIC, is_request_spec, override_request_spec
+from lad_rllib.simulator.requests import TRAFFIC, RequestSetting, is_request_spec, override_request_spec
 from lad_rllib.text_files import read_structured
 
 TRAIN_PART = (0.0, 0.7)
@@ -99,13 +99,17 @@ def _given(**values: Any) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def part_of_log(part: list[float] | None, setting: Setting, default: tuple[float, float]) -> Setting:
+AnySetting = TypeVar("AnySetting", Setting, RequestSetting)
+
+
+def part_of_log(part: list[float] | None, setting: AnySetting, default: tuple[float, float]) -> AnySetting:
     """The setting on a part of its request log, if it has one: the given part, or the default.
 
     Raises:
         ConfigurationError: if a part is given and there is no log.
     """
-    if isinstance(setting.arrivals, TraceArrivals):
+    source = setting.spec["traffic"] if isinstance(setting, RequestSetting) else setting.spec["arrivals"]
+    if "part" in source:
         return setting.with_part((part[0], part[1]) if part else default)
     if part:
         raise ConfigurationError(
