@@ -243,7 +243,7 @@ class EdgeServer:
     def profile(
         self, step_counts: Sequence[int] = (1, 2, 4, 8), size: tuple[int, int] | None = None, repeats: int = 1
     ) -> DelayFit:
-        """Measure the delay model: images of several step counts, one after the other, behind the tasks that wait.
+        """Measure the delay model: images of several step counts, one after the other, in the queue as other tasks are.
 
         Args:
             step_counts: At least three different numbers of denoising steps; all are raised by the same number if the

@@ -172,7 +172,7 @@ class LiveFleetVectorEnv(FleetBaseEnv):
         return self._observe(tasks_of_slot(self.setting.network, self.arrivals, self._slot, self._queue_gcycles))
 
     def _queue_s(self) -> NDArray[np.float64]:
-        """Time until a task sent now would start on each server [s], shape (A,)."""
+        """Predicted time until each server is done with what it has [s], shape (A,)."""
         predicted = self._dispatcher.queue_s
         if self._pollers is None:
             return predicted

@@ -45,7 +45,7 @@ def measure_each(spec: FleetSpec, servers: Sequence[Server], measure: Callable[[
 
 
 def measured_images(server: Server, step_counts: Sequence[int]) -> Iterator[TaskRecord]:
-    """Images of the given numbers of steps, one after the other, behind the tasks that wait; the first is on top."""
+    """Images of the given numbers of steps, one after the other, queued like any task; the first is on top."""
     for number, steps in enumerate([step_counts[0], *step_counts]):
         result = server.generate(ImageTask(f"measure-{uuid.uuid4().hex}", "a grey cat", steps))
         if number > 0:  # the first finds caches and clocks cold

@@ -170,7 +170,7 @@ class Dispatcher:
 
     @property
     def queue_s(self) -> NDArray[np.float64]:
-        """Predicted time until all is done that each server has now [s], shape (A,); counts all tasks so far."""
+        """Predicted time until each server is done with what it has [s], shape (A,); counts all tasks so far."""
         return self._ask(self._fleet.queue_s)
 
     def view(self, task: ImageTask) -> LoadView:

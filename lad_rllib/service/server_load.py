@@ -273,7 +273,7 @@ class FleetLoad:
         return time.perf_counter() / self._time_scale
 
     def queue_s(self) -> FloatArray:
-        """Predicted time until all is done that each server has now [s], shape (A,)."""
+        """Predicted time until each server is done with what it has [s], shape (A,)."""
         now_s = self.now_s()
         return np.array([load.queue_s(now_s) for load in self.servers])
 

@@ -53,7 +53,7 @@ def slot_tasks(
         slot: Number of the round.
         network: The fleet in the simulator's units.
         work: Work of a task.
-        queue_s: Predicted time until a task sent now would start on each server [s], shape (A,).
+        queue_s: Predicted time until each server is done with what it has [s], shape (A,).
     """
     counts = np.zeros((1, network.num_stations), dtype=np.int64)
     for _, station, _ in places:
