@@ -155,12 +155,16 @@ class TaskQueue:
         self._coming, self._waiting = [], []
         return entries
 
-    def ahead_of(self, entry: QueuedTask) -> list[QueuedTask]:
-        """Tasks that are served before this one unless others come; those on their way as if they had arrived."""
+    def in_order(self) -> list[QueuedTask]:
+        """Tasks in their order of service unless others come; those on their way as if they had arrived."""
         places = [(key, number, other) for key, number, other in self._waiting]
         places += [(self._keys.key(*self._asked(other)), number, other) for _, number, other in self._coming]
-        own = next((key, number) for key, number, other in places if other is entry)
-        return [other for key, number, other in places if (key, number) < own]
+        return [other for _, _, other in sorted(places)]
+
+    def ahead_of(self, entry: QueuedTask) -> list[QueuedTask]:
+        """Tasks that are served before this one unless others come, in order."""
+        entries = self.in_order()
+        return entries[: entries.index(entry)]
 
     def take_keys_anew(self) -> None:
         """The server knows better now how long tasks take: those that wait join again, in order of their arrival."""

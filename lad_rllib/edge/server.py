@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from itertools import count
 from typing import Any
@@ -15,6 +14,7 @@ from lad_rllib.edge.engines.engine import Engine, EngineDescription
 from lad_rllib.edge.errors import GenerationFailed, InvalidRequest, QueueFull, TaskCancelled
 from lad_rllib.edge.failures import named_error
 from lad_rllib.edge.fit import MIN_STEP_COUNTS, DelayFit, fit_delay
+from lad_rllib.edge.prediction import Prediction
 from lad_rllib.edge.queue import QueuedTask, TaskQueue, link_delay_s
 from lad_rllib.edge.record import TaskResult
 from lad_rllib.edge.recovery import MAX_FAILURES_IN_ROW, ManagedEngine
@@ -77,10 +77,13 @@ class EdgeServer:
         self.clock = ScaledClock(engine.time_scale)
         self.order = make_order(self.settings.order)
         self._numbers = count()
+        managed = ManagedEngine(engine, make_engine, _pairs(self.settings.warm_up_sizes))
+        self._prediction = Prediction(managed)
         self._worker = Worker(
             name,
-            ManagedEngine(engine, make_engine, _pairs(self.settings.warm_up_sizes)),
-            TaskQueue(self.order, self._service_s),
+            managed,
+            TaskQueue(self.order, self._prediction.service_s),
+            self._prediction,
             self.clock,
             self.settings.link_rate_mbit_per_s,
             load_at_start=load_at_start,
@@ -173,7 +176,7 @@ class EdgeServer:
                 order=order_spec(self.order),
                 work_queued_steps=sum(entry.steps_left for entry in worker.queue)
                 + (running.steps_left if running else 0),
-                work_queued_s=self._seconds_to_serve(worker.queue),
+                work_queued_s=self._work_queued_s(),
                 running_task_id=running.task.task_id if running else None,
                 running_step=running.step if running else 0,
                 running_steps=running.task.denoising_steps if running else 0,
@@ -223,12 +226,13 @@ class EdgeServer:
 
     def fit(self, size: tuple[int, int] | None = None) -> DelayFit | None:
         """Computing delay as learned from the images served so far; None for the size: the engine's default."""
-        return self._worker.delays.fit(size or self._size_of(None, None))
+        kind = self._prediction.describe().kind_of(ImageTask("fit", "fit", 1, *(size or (None, None))))
+        return self._prediction.delays.fit(kind)
 
     def predict_computing_s(self, task: ImageTask) -> float | None:
-        """Predicted computing delay of a task on this server [s]; None before anything is known."""
-        fit = self.fit(self._size_of(task.width, task.height))
-        return None if fit is None else fit.predict_s(task.denoising_steps)
+        """Predicted computing delay of a task served next on this server [s]; None before anything is known."""
+        work_s = self._prediction.work_s([task])
+        return None if work_s is None else work_s[0]
 
     # Life.
 
@@ -300,54 +304,35 @@ class EdgeServer:
             raise QueueFull(f"{self.name} has {limit} tasks waiting, its limit; send to another server")
 
     def _check_size(self, task: ImageTask) -> None:
-        size = self._size_of(task.width, task.height)
+        kind = self._prediction.describe(task.model).kind_of(task)
+        size = kind.width, kind.height
         sizes = _pairs(self.settings.allowed_sizes)
         if sizes is not None and size not in sizes:
             allowed = ", ".join(f"{width}x{height}" for width, height in sorted(set(sizes)))
             raise InvalidRequest(f"{self.name} does not serve size {size[0]}x{size[1]}; ask for one of {allowed}")
         self.engine.check(task)
 
-    def _size_of(self, width: int | None, height: int | None) -> tuple[int, int]:
-        """Width and height [pixel] with the engine's defaults filled in; 0 where even the engine knows none yet."""
-        engine = self.engine.describe()
-        return width or engine.width or 0, height or engine.height or 0
+    def _work_queued_s(self) -> float | None:
+        work_s = self._prediction.work_s([entry.task for entry in self._worker.queue.in_order()])
+        return None if work_s is None else self._running_s() + work_s[0]
 
-    def _service_s(self, task: ImageTask) -> float:
-        """How long a task takes, as its key in the order of service has it [s].
-
-        Before anything is known that is its declared work: a second for each step, image and million pixels. After the
-        first image the tasks that wait get new keys.
-        """
-        predicted_s = self.predict_computing_s(task)
-        if predicted_s is not None:
-            return predicted_s
-        width, height = self._size_of(task.width, task.height)
-        return task.denoising_steps * task.images * max(1, width * height) / 1e6
-
-    def _seconds_to_serve(self, waiting: Iterable[QueuedTask]) -> float | None:
-        """Time until the running task and some that wait are done [s]; None before anything is known."""
-        alike = Counter((entry.task.width, entry.task.height, entry.task.denoising_steps) for entry in waiting)
-        waiting_s = 0.0
-        for (width, height, steps), number in alike.items():  # few kinds of tasks, however long the queue is
-            fit = self.fit(self._size_of(width, height))
-            if fit is None:
-                return None
-            waiting_s += number * fit.predict_s(steps)
+    def _running_s(self) -> float:
+        """Predicted time that the running task still takes [s]."""
         running = self._worker.running
         if running is None:
-            return waiting_s
-        computing_s = self.predict_computing_s(running.task)
+            return 0.0
         elapsed_s = self.clock.now_s() - running.started_s if running.started_s else 0.0
-        return None if computing_s is None else waiting_s + max(0.0, computing_s - elapsed_s)
+        return max(0.0, self._prediction.service_s(running.task) - elapsed_s)
 
     def _predicted_delay_s(self, entry: QueuedTask) -> float | None:
         """Service delay of a task that has just been submitted, if no other comes that is served before it [s]."""
-        ahead_s = self._seconds_to_serve(self._worker.queue.ahead_of(entry))
-        computing_s = self.predict_computing_s(entry.task)
-        if ahead_s is None or computing_s is None:
+        ahead = [other.task for other in self._worker.queue.ahead_of(entry)]
+        work_s = self._prediction.work_s([*ahead, entry.task])
+        if work_s is None:
             return None
+        all_s, own_s = work_s
         download_s = link_delay_s(self._worker.outbox.image_mbit, self.settings.link_rate_mbit_per_s)
-        return max(entry.arrives_s - entry.submitted_s, ahead_s) + computing_s + download_s
+        return max(entry.arrives_s - entry.submitted_s, self._running_s() + all_s - own_s) + own_s + download_s
 
 
 def _pairs(sizes: list[list[int]] | None) -> list[tuple[int, int]] | None:

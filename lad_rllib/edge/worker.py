@@ -11,6 +11,7 @@ from functools import partial
 
 from lad_rllib.edge.clock import ScaledClock
 from lad_rllib.edge.engines.engine import EngineOutput
+from lad_rllib.edge.engines.residency import Swap
 from lad_rllib.edge.errors import (
     EdgeError,
     GenerationFailed,
@@ -20,8 +21,8 @@ from lad_rllib.edge.errors import (
     one_line,
 )
 from lad_rllib.edge.failures import named_error
-from lad_rllib.edge.fit import DelayModel
 from lad_rllib.edge.outbox import Outbox, Outcomes
+from lad_rllib.edge.prediction import Prediction
 from lad_rllib.edge.queue import QueuedTask, TaskQueue
 from lad_rllib.edge.recovery import FailureCount, ManagedEngine, waits_s
 
@@ -37,6 +38,7 @@ class Worker:
         name: Name of the server.
         engine: Makes the images.
         queue: Tasks that wait.
+        prediction: What the server knows of its own speed.
         clock: The server's.
         link_rate_mbit_per_s: As for ``EdgeServer``, and so are the others.
 
@@ -45,7 +47,7 @@ class Worker:
         state: One of :data:`~lad_rllib.edge.status.STATES`; ``reason`` says why.
         outbox: Images on their way to those who asked for them.
         outcomes: How tasks ended.
-        delays: Computing delays so far.
+        prediction: What the server knows of its own speed.
         since: Start of the server [s since 1970, wall clock].
     """
 
@@ -54,6 +56,7 @@ class Worker:
         name: str,
         engine: ManagedEngine,
         queue: TaskQueue,
+        prediction: Prediction,
         clock: ScaledClock,
         link_rate_mbit_per_s: float | None,
         *,
@@ -68,7 +71,7 @@ class Worker:
         self._current: QueuedTask | None = None
         self.outcomes = Outcomes()
         self.outbox = Outbox(name, clock, link_rate_mbit_per_s, self.changed, self.outcomes, self._fail)
-        self.delays = DelayModel(engine.engine.describe().expected)
+        self.prediction = prediction
         self.since = time.time()
         self._restart, self._probe_at_start = restart, probe_at_start
         self._failures = FailureCount(max_failures_in_row)
@@ -242,8 +245,9 @@ class Worker:
             engine = self.engine.engine
             if entry.cold_start:
                 engine.check(entry.task)  # which knows more than before the model was loaded
+            swap = self.prediction.swap(entry.task)
             output = engine.generate(entry.task, lambda step: entry.advance(step, self.clock.now_s(), self.name))
-            self._count(entry, output)
+            self._count(entry, output, swap)
             self.outbox.send(entry, output)
         except BaseException as error:
             named = self._fail(entry, error)
@@ -251,7 +255,7 @@ class Worker:
             if reason:
                 self._recover(reason, restart=named.needs_restart)
 
-    def _count(self, entry: QueuedTask, output: EngineOutput) -> None:
+    def _count(self, entry: QueuedTask, output: EngineOutput, swap: Swap) -> None:
         """Note that the engine has made an image, and learn its delay unless the engine was cold."""
         if not isinstance(output, EngineOutput):
             raise GenerationFailed(f"the engine of {self.name} gave {type(output).__name__}, not an EngineOutput")
@@ -259,9 +263,8 @@ class Worker:
         entry.cold_start |= self.engine.is_cold
         self._failures.served()
         if not self.engine.is_cold:
-            size, computing_s = (output.width, output.height), entry.finished_s - entry.started_s
-            knew_nothing = self.delays.fit(size) is None
-            self.delays.add(size, entry.task.denoising_steps, computing_s)
+            knew_nothing = self.prediction.line(entry.task) is None
+            self.prediction.learn(entry.task, output, swap, entry.finished_s - entry.started_s - entry.load_s)
             if knew_nothing:
                 with self.changed:
                     self.queue.take_keys_anew()

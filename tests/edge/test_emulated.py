@@ -36,9 +36,9 @@ def test_the_service_time_is_overhead_and_steps_and_never_less():
             assert expected <= computing_s(server, f"z{steps}-", steps=steps) <= expected + LATE_S
 
 
-def test_work_grows_with_the_pixels():
+def test_steps_grow_with_the_pixels():
     with EdgeServer("s1", EmulatedEngine(BOX, time_scale=SCALE)) as server:
-        assert 16.0 <= computing_s(server, "wide", steps=2, width=128, height=128) <= 16.0 + LATE_S
+        assert 10.0 <= computing_s(server, "wide", steps=2, width=128, height=128) <= 10.0 + LATE_S
 
 
 def test_the_jitter_has_mean_one_and_the_profiles_variation_and_repeats_with_its_seed():
@@ -133,10 +133,10 @@ def test_an_emulated_server_refuses_a_model_that_is_not_on_its_list():
 
 
 def test_images_at_once_and_guidance_count_as_the_profile_says():
-    box = BOX.model_copy(update={"further_image_share": 0.5})
-    assert box.times_s(task(images=3)) == (4.0, 2.0)
-    assert box.times_s(task(guidance=1.0)) == (2.0, 0.5)
+    box = BOX.model_copy(update={"further_image": 0.5})
     with EdgeServer("s1", EmulatedEngine(box, time_scale=SCALE)) as server:
+        assert server.predict_computing_s(task(steps=10, images=3)) == pytest.approx(24.0)
+        assert server.predict_computing_s(task(steps=10, guidance=1.0)) == pytest.approx(7.0)
         result = server.generate(task("a", 10, images=3))
         assert 24.0 <= result.record.computing_s <= 24.0 + LATE_S
         assert len({result.png, *result.more_pngs}) == 3 == result.record.images

@@ -11,6 +11,7 @@ from PIL import Image
 from lad_rllib.edge import (
     DiffusersEngine,
     EdgeServer,
+    EmulatedEngine,
     InvalidRequest,
     ModelLoadFailed,
     embedded_model_path,
@@ -64,6 +65,28 @@ def test_the_models_used_last_stay_in_memory_and_the_others_leave_it(negative_fo
         assert list(server.status().resident) == ["a", "c"]
         gc.collect()
         assert [name for name, network in swaps.items() if network() is None] == ["b"]
+
+
+def test_two_models_and_two_sizes_are_predicted_with_their_swaps(server):
+    rng, errors = np.random.default_rng(0), []
+    for number in range(60):
+        model, side = ("digits", "negative")[rng.integers(2)], int(rng.choice([16, 32]))
+        asked_for = asked(str(number), steps=int(rng.integers(10, 40)), model=model, width=side, height=side)
+        record = server.generate(asked_for).record
+        if number >= 20:
+            errors.append(record.total_s / record.predicted_delay_s - 1)
+    assert np.median(np.abs(errors)) < 0.25  # 0.1 on a machine of its own
+
+
+def test_a_swap_ahead_in_the_queue_is_part_of_the_predicted_delay():
+    engine = EmulatedEngine("a100", time_scale=0.02, models=["a", "b", "c"], models_in_memory=2)
+    with EdgeServer("s1", engine) as server:
+        futures = [server.submit(task(str(i), 10, model=model)) for i, model in enumerate("abcab")]
+        records = [future.result().record for future in futures]
+    assert [record.swap_s > 0 for record in records] == [False, True, True, True, True]  # LRU of two models
+    assert [record.predicted_delay_s for record in records] == pytest.approx(
+        [record.total_s for record in records], rel=0.1, abs=1.0
+    )
 
 
 def test_an_unknown_model_is_refused_at_once(server):

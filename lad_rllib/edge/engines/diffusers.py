@@ -179,6 +179,7 @@ class DiffusersEngine:
         """Model, device, number format, memory profile, default size (None before the model was loaded), residency."""
         model = model or self.settings.model
         facts = self._facts.get(model)
+        guidance = self.settings.guidance if facts is None else facts.guidance
         return EngineDescription(
             kind="diffusers",
             model=model,
@@ -187,6 +188,7 @@ class DiffusersEngine:
             memory_profile=self.memory_profile.name,
             width=self.settings.width if facts is None else facts.width,
             height=self.settings.height if facts is None else facts.height,
+            guided=guidance is None or guidance > 1,
             min_steps=1 if facts is None else facts.schedule.min_steps(),
             models=tuple(self.settings.paths),
             residency=self.residency,

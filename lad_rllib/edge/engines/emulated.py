@@ -14,6 +14,7 @@ from lad_rllib.edge.clock import ScaledClock
 from lad_rllib.edge.engines.engine import EngineDescription, EngineOutput, StepCallback
 from lad_rllib.edge.engines.profiles import DeviceProfile, get_profile
 from lad_rllib.edge.engines.residency import ResidencySettings, check_has
+from lad_rllib.edge.fit import delay_line
 from lad_rllib.edge.task import ImageTask
 
 ENCODE_SHARE = 0.4
@@ -26,7 +27,7 @@ class EmulatedEngine:
 
     The jitter is one lognormal factor per task with mean 1, drawn in the order in which tasks are served; the steps of
     an image end at equal distances, at absolute times, so that late wake-ups of the machine do not add up. How times
-    grow with pixels, guidance and images at once is the profile's (:meth:`DeviceProfile.times_s`).
+    grow with pixels, guidance and images at once is the profile's (:attr:`DeviceProfile.service`).
 
     Args:
         profile: A :class:`DeviceProfile` or the name of a shipped one.
@@ -82,9 +83,8 @@ class EmulatedEngine:
     def generate(self, task: ImageTask, on_step: StepCallback) -> EngineOutput:
         """Sleep as long as the image would take; ``on_step`` may raise to stop it."""
         width, height = task.width or self.profile.width, task.height or self.profile.height
-        overhead_s, per_step_s = self.profile.times_s(task)
-        jitter = self._jitter()
-        overhead_s, per_step_s = overhead_s * jitter, per_step_s * jitter
+        line, jitter = delay_line(self.profile.service, self.describe().kind_of(task)), self._jitter()
+        overhead_s, per_step_s = line.overhead_s * jitter, line.per_step_s * jitter
         swap_s = self._swap(task, on_step)
         clock, begin_s = self._clock, self._clock.now_s()
         steps_begin_s, suspended_s = begin_s + ENCODE_SHARE * overhead_s, 0.0
@@ -142,7 +142,9 @@ class EmulatedEngine:
             memory_profile="none",
             width=profile.width,
             height=profile.height,
-            expected=profile.expected,
+            service=profile.service,
+            swap_s=profile.swap_s,
+            lora_swap_s=profile.lora_swap_s,
             note=f"{profile.origin}: {profile.source}",
             models=self._models,
             residency=self.residency,

@@ -8,9 +8,10 @@ from typing import Any, Protocol, runtime_checkable
 
 from lad_rllib.edge.engines.residency import Residency
 from lad_rllib.edge.errors import GenerationFailed
-from lad_rllib.edge.fit import DelayFit
+from lad_rllib.edge.fit import ImageKind
 from lad_rllib.edge.record import ImageRecord
 from lad_rllib.edge.task import MAX_TRANSFER_MBIT, ImageTask
+from lad_rllib.simulator.requests import ServiceModel
 
 StepCallback = Callable[[int], float | None]
 """Called with the number of denoising steps done, after each of them; after each call of the denoiser where a schedule
@@ -57,7 +58,10 @@ class EngineDescription:
         memory_profile: How the model is laid out in memory.
         width: Width of an image if the task names none [pixel]; None before a model that decides it is loaded.
         height: Height if the task names none [pixel]; None before a model that decides it is loaded.
-        expected: Computing delay before anything is measured, or None.
+        service: Computing delay before anything is measured, or None.
+        swap_s: Time to bring another model into memory before anything is measured [s].
+        lora_swap_s: The same for a LoRA [s].
+        guided: Whether tasks that name no guidance are drawn with guidance.
         note: Where the numbers come from, for people.
         min_steps: Fewest denoising steps of an image.
         models: Names of models that tasks may ask for; empty: it does not choose between models.
@@ -72,12 +76,26 @@ class EngineDescription:
     memory_profile: str
     width: int | None
     height: int | None
-    expected: DelayFit | None = None
+    service: ServiceModel | None = None
+    swap_s: float = 0.0
+    lora_swap_s: float = 0.0
+    guided: bool = True
     note: str = ""
     min_steps: int = 1
     models: tuple[str, ...] = ()
     residency: Residency | None = None
     can_suspend: bool = False
+
+    def kind_of(self, task: ImageTask) -> ImageKind:
+        """What a task's time depends on besides its steps; sides are 0 where even the engine knows none yet."""
+        return ImageKind(
+            width=task.width or self.width or 0,
+            height=task.height or self.height or 0,
+            model=task.model or self.model,
+            guided=self.guided if task.guidance is None else task.guidance > 1,
+            images=task.images,
+            has_loras=bool(task.loras),
+        )
 
 
 @runtime_checkable

@@ -77,10 +77,7 @@ class PacedEngine:
         )
 
     def describe(self, model: str | None = None) -> EngineDescription:
-        """The engine, its expected delay at this pace, and a note about it."""
+        """The engine, and a note about its pace."""
         description = self.engine.describe(model) if model else self.engine.describe()
-        expected = description.expected
-        if expected is not None:
-            expected = replace(expected, per_step_s=max(expected.per_step_s, self.step_s))
         note = "; ".join(filter(None, [description.note, f"paced to {self.step_s:g} s a step on purpose"]))
-        return replace(description, expected=expected, note=note)
+        return replace(description, note=note)

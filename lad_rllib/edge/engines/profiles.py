@@ -10,10 +10,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from lad_rllib.declared import Declared, Text, declared, shown
-from lad_rllib.edge.fit import DelayFit
 from lad_rllib.edge.settings import Side
-from lad_rllib.edge.task import MAX_TRANSFER_MBIT, ImageTask
+from lad_rllib.edge.task import MAX_TRANSFER_MBIT
 from lad_rllib.errors import ConfigurationError
+from lad_rllib.simulator.requests import LinearService
+from lad_rllib.simulator.requests.requests import REFERENCE_PIXELS
 from lad_rllib.text_files import read_structured
 
 MAX_DURATION_S = 1e6
@@ -42,14 +43,18 @@ class DeviceProfile(Declared):
     """Coefficient of variation of the computing delay (standard deviation over mean); 0: none."""
     cold_start_s: _Duration = 0.0
     """Loading the first model [s]."""
+    pixel_exponent: Annotated[float, Field(ge=0, le=4)] = 1.0
+    """Growth of a step's time with the number of pixels: ``pixels ** exponent``."""
+    guidance_factor: Annotated[float, Field(ge=1, le=10)] = 2.0
+    """Time of a step with guidance, which the numbers hold for, over that of one without."""
+    further_image: Annotated[float, Field(ge=0, le=1)] = 0.09
+    """What each further image adds, over the time of the first; default: GenTD26, 23 s for one image, 37 s for 8."""
+    lora_factor: Annotated[float, Field(ge=1, le=10)] = 1.0
+    """Time of a step with LoRAs over that of one without."""
     swap_s: _Duration = 8.5
     """Bringing another model into memory [s]; default: median of the GPU containers behind the log GenTD26."""
     lora_swap_s: _Duration = 4.4
     """Bringing a LoRA into memory [s]; default: from the same containers."""
-    unguided_share: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """Time of a step with guidance of at most 1 over that of a guided step, which evaluates the model twice."""
-    further_image_share: Annotated[float, Field(ge=0, le=1)] = 0.09
-    """Time of each further image of a task over that of the first; default: GenTD26, 23 s for one and 37 s for 8."""
     width: Side = 512
     """Width of the image that the numbers hold for [pixel], and default of the emulated server."""
     height: Side = 512
@@ -58,21 +63,17 @@ class DeviceProfile(Declared):
     """Size of the finished image [Mbit]; default: mean of the setting of arXiv 2412.18212."""
 
     @property
-    def expected(self) -> DelayFit:
-        """The profile as a delay model."""
-        return DelayFit(self.overhead_s, self.per_step_s, origin="profile")
-
-    def times_s(self, task: ImageTask) -> tuple[float, float]:
-        """Overhead and time of a step of a task's images [s]: in proportion to their pixels.
-
-        >>> box = DeviceProfile(name="box", overhead_s=1.0, per_step_s=0.5, origin="assumption", source="an example")
-        >>> box.times_s(ImageTask("a", "a cat", 8, width=1024, guidance=1.0))
-        (2.0, 0.5)
-        """
-        pixels = (task.width or self.width) * (task.height or self.height)
-        growth = pixels / (self.width * self.height) * (1 + self.further_image_share * (task.images - 1))
-        is_guided = task.guidance is None or task.guidance > 1
-        return self.overhead_s * growth, self.per_step_s * growth * (1.0 if is_guided else self.unguided_share)
+    def service(self) -> LinearService:
+        """The profile as a service model of the simulator, which the emulation follows and predictions begin with."""
+        pixels = self.width * self.height / REFERENCE_PIXELS
+        return LinearService(
+            overhead_s=self.overhead_s,
+            per_step_s=self.per_step_s / self.guidance_factor / pixels**self.pixel_exponent,
+            pixel_exponent=self.pixel_exponent,
+            guidance_factor=self.guidance_factor,
+            further_image=self.further_image,
+            lora_factor=self.lora_factor,
+        )
 
 
 def shipped_profiles_path() -> Path:
