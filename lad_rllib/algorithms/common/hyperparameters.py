@@ -119,9 +119,18 @@ class DiffusionHyperparameters(Hyperparameters):
 
     @model_validator(mode="after")
     def _rates_in_order(self) -> Self:
-        if self.beta_min > self.beta_max:
-            raise ValueError(f"beta_min {self.beta_min} must not exceed beta_max {self.beta_max}")
+        check_noise_rates(self.beta_min, self.beta_max)
         return self
+
+
+def check_noise_rates(lowest: float, highest: float) -> None:
+    """Refuse noise rates of a diffusion that are the wrong way round.
+
+    Raises:
+        ValueError: names both.
+    """
+    if lowest > highest:
+        raise ValueError(f"beta_min {lowest} must not exceed beta_max {highest}")
 
 
 def marked(group: type[LearningHyperparameters], mark: Mark) -> list[str]:

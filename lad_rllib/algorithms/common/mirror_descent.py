@@ -40,7 +40,11 @@ class ImprovementSchedule:
     @property
     def step_size(self) -> float:
         """Step size of this iteration."""
-        return float(self.first * (self.last / self.first) ** min(self.iteration / self.iterations, 1.0))
+        return self.falling(self.first, self.last)
+
+    def falling(self, first: float, last: float) -> float:
+        """Another number of this iteration that falls as the step size does."""
+        return float(first * (last / first) ** min(self.iteration / self.iterations, 1.0))
 
     @property
     def averaging_share(self) -> float:

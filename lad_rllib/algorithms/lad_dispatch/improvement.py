@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,8 @@ from lad_rllib.algorithms.lad_dispatch.networks import ScoringActor
 DOWN = -1e9
 """Logit of a server that is not up."""
 _COLUMNS = ("tokens", "share", "start", "logits", "advantage")
+LOGGED = ("actor_loss", "entropy", "grad_norm")
+"""What a gradient step tells: cross-entropy [nat], entropy of the policy [nat], and the gradient's norm."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,37 @@ def improvement_loss(actor: ScoringActor, batch: Mapping[str, Tensor], step_size
     return -(target * log_policy).sum(1).mean(), entropy
 
 
+def improvement_step(
+    actor: ScoringActor,
+    optimizer: torch.optim.Optimizer,
+    batches: Sequence[Mapping[str, Tensor]],
+    step_size: float,
+    grad_clip: float | None,
+    averaged: Callable[[Sequence[Tensor]], Sequence[Tensor]] = lambda gradients: gradients,
+) -> dict[str, float]:
+    """One gradient step on the mean loss of some minibatches.
+
+    Args:
+        actor: The actor; its weights change.
+        optimizer: Optimiser of its weights.
+        batches: Minibatches, each as :func:`improvement_loss` takes it.
+        step_size: See :func:`improvement_loss`.
+        grad_clip: Limit of the gradient's norm; None: no limit.
+        averaged: Gives the mean gradients of all processes that learn together.
+
+    Returns:
+        :data:`LOGGED` by name.
+    """
+    losses, entropies = zip(*(improvement_loss(actor, batch, step_size) for batch in batches), strict=True)
+    loss = torch.stack(losses).mean()
+    gradients = averaged(torch.autograd.grad(loss, list(actor.parameters())))
+    for parameter, gradient in zip(actor.parameters(), gradients, strict=True):
+        parameter.grad = gradient
+    norm = torch.nn.utils.clip_grad_norm_(actor.parameters(), torch.inf if grad_clip is None else grad_clip)
+    optimizer.step()
+    return dict(zip(LOGGED, (loss.item(), torch.stack(entropies).mean().item(), norm.item()), strict=True))
+
+
 def improve(
     actor: ScoringActor,
     optimizer: torch.optim.Optimizer,
@@ -90,7 +123,7 @@ def improve(
     step_size: float,
     minibatches: int,
     minibatch_size: int,
-    grad_clip: float,
+    grad_clip: float | None,
 ) -> dict[str, float]:
     """Gradient steps towards the policy that mirror descent steps to from the tables' costs.
 
@@ -102,19 +135,15 @@ def improve(
         step_size: See :func:`improvement_loss`.
         minibatches: Gradient steps.
         minibatch_size: Requests of each table in a gradient step.
-        grad_clip: Limit of the gradient's norm.
+        grad_clip: Limit of the gradient's norm; None: no limit.
 
     Returns:
-        Means over the gradient steps: ``actor_loss``, ``entropy`` and ``grad_norm``.
+        Means of :data:`LOGGED` over the gradient steps.
     """
-    sums = np.zeros(3)
-    for _ in range(minibatches):
-        optimizer.zero_grad(set_to_none=True)
-        for table in tables:
-            loss, entropy = improvement_loss(actor, table.minibatch(minibatch_size, rng), step_size)
-            (loss / len(tables)).backward()
-            sums[:2] += np.array([loss.item(), entropy.item()]) / len(tables)
-        sums[2] += float(torch.nn.utils.clip_grad_norm_(actor.parameters(), grad_clip))
-        optimizer.step()
-    means = sums / max(minibatches, 1)
-    return dict(zip(("actor_loss", "entropy", "grad_norm"), means.tolist(), strict=True))
+    steps = [
+        improvement_step(
+            actor, optimizer, [table.minibatch(minibatch_size, rng) for table in tables], step_size, grad_clip
+        )
+        for _ in range(minibatches)
+    ]
+    return {name: float(np.mean([step[name] for step in steps])) for name in LOGGED}

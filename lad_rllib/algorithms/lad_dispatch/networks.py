@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from lad_rllib.algorithms.common.hyperparameters import (
+    MAX_STEPS,
+    MEANING,
+    NETWORK,
+    WHOLE,
+    Share,
+    Width,
+    check_noise_rates,
+)
 from lad_rllib.algorithms.common.networks import seeded_generator
 from lad_rllib.algorithms.lad_dispatch.features import NUM_FEATURES, Known
 from lad_rllib.algorithms.lad_dispatch.rule import compiled_rule
+from lad_rllib.declared import Declared
 from lad_rllib.diffusion.noise_schedule import reverse_steps
 from lad_rllib.kernels import Kernels
 from lad_rllib.kernels.scoring import scoring_chain
@@ -24,26 +34,28 @@ LatentStart = Literal["zero", "memory", "learned"]
 _FIRST_GAIN, _STEP_RANGE = 1.5, 0.3
 
 
-@dataclass(frozen=True)
-class ActorSettings:
-    """What an actor is, apart from its weights.
+class ActorSettings(Declared):
+    """What an actor is, apart from its weights."""
 
-    Attributes:
-        hidden_size: Width of the network.
-        policy_denoising_steps: Denoising steps I; 0 is a plain network without a chain.
-        beta_min, beta_max: Noise rates of the diffusion.
-        latent_start: What a chain starts from: zero; the last ``x_0`` of the same server; or learned from the token.
-        latent_decay: Share of the last ``x_0`` that is kept in it.
-        prior_weight: Weight of the prior's log cost.
-    """
+    hidden_size: Annotated[Width, NETWORK, MEANING] = 32
+    """Width of the network."""
+    policy_denoising_steps: Annotated[int, Field(ge=0, le=MAX_STEPS), WHOLE, NETWORK, MEANING] = 5
+    """Denoising steps I of the actor; 0 is a plain network without a chain."""
+    beta_min: Annotated[float, Field(gt=0, le=1000), NETWORK, MEANING] = 0.1
+    """Lowest noise rate of the diffusion."""
+    beta_max: Annotated[float, Field(gt=0, le=1000), NETWORK, MEANING] = 10.0
+    """Highest noise rate of the diffusion."""
+    latent_start: Annotated[LatentStart, NETWORK, MEANING] = "zero"
+    """What a chain starts from: zero; memory: the last x_0 of the same server; or learned from what is seen of it."""
+    latent_decay: Annotated[Share, NETWORK, MEANING] = 0.5
+    """With latent_start memory: share of the last x_0 that is kept in the start."""
+    prior_weight: Annotated[float, Field(ge=0, le=1000), NETWORK, MEANING] = 6.0
+    """Weight of the prior's log cost in the logits."""
 
-    hidden_size: int = 32
-    policy_denoising_steps: int = 5
-    beta_min: float = 0.1
-    beta_max: float = 10.0
-    latent_start: LatentStart = "zero"
-    latent_decay: float = 0.5
-    prior_weight: float = 6.0
+    @model_validator(mode="after")
+    def _rates_in_order(self) -> Self:
+        check_noise_rates(self.beta_min, self.beta_max)
+        return self
 
     @property
     def shape(self) -> ScoringShape:
