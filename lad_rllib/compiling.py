@@ -216,9 +216,8 @@ def _signature(returns: Any, arguments: Iterable[Any]) -> Any:
 def _numba_type(hint: Any) -> Any:
     """The compiler's type of an annotation: one of an array above, a scalar, or a named tuple of them."""
     if hasattr(hint, "_fields"):
-        return types.NamedTuple(
-            [_numba_type(each) for each in get_type_hints(hint, include_extras=True).values()], hint
-        )
+        kinds = [_numba_type(each) for each in get_type_hints(hint, include_extras=True).values()]
+        return types.BaseTuple.from_types(kinds, hint)
     if hint in _SCALARS:
         return _SCALARS[hint]
     [compiled] = hint.__metadata__

@@ -1,0 +1,122 @@
+"""Marginal cost of a request on each server: its own delay, and the delay that it adds to all others there.
+
+Servers are independent of one another once requests are assigned, so a request that goes elsewhere changes two servers
+only. What each would have done is replayed, from the request's arrival until the server does again what it did: exact
+under every order of service, with models in memory, and with service times other than predicted. Requests one by one
+and slots are the same here (arrivals at the starts of slots).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lad_rllib.simulator.penalties import DelayPenalty, MeanDelay
+from lad_rllib.simulator.requests import loop
+from lad_rllib.simulator.requests.record import record_of
+from lad_rllib.simulator.requests.replays import Changes, scratch_of, server_costs
+from lad_rllib.simulator.requests.world import Timing
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+_BUFFER = 1 << 20
+
+
+def marginal_costs_s(
+    timing: Timing,
+    servers: IntArray,
+    sample: IntArray | None = None,
+    penalty: DelayPenalty | None = None,
+    weight: FloatArray | None = None,
+    horizon_s: float | None = None,
+    discount: float = 1.0,
+) -> FloatArray:
+    """Cost of requests on every server, all other decisions as they were.
+
+    On the server that a request was sent to, the cost is what would be saved without it; on any other, what would be
+    added if it were sent there instead. ``cost[m, a] - cost[m, servers[sample[m]]]`` is exactly the change of the sum
+    of all losses if this request alone moves to ``a``.
+
+    Args:
+        timing: Times of the K requests of an episode, see
+            :meth:`~lad_rllib.simulator.requests.world.RequestWorld.timing`.
+        servers: Server of each, shape (K,).
+        sample: The M requests whose costs are asked for; None: all.
+        penalty: Loss of a request by its delay; None: the delay itself, which is the fastest.
+        weight: Weight of each request's loss, shape (K,); None: 1.
+        horizon_s: Others count if they arrive at most this much later than the request [s]; None: all.
+        discount: Weight of another request for each second that it arrives later, in (0, 1].
+
+    Returns:
+        Costs [s, or the penalty's unit], shape (M, A).
+
+    Raises:
+        ValueError: for a ``discount`` or ``horizon_s`` that cannot be used.
+    """
+    if horizon_s is not None and not horizon_s >= 0:
+        raise ValueError(f"horizon_s must be at least 0, got {horizon_s}")
+    if not 0 < discount <= 1:
+        raise ValueError(f"discount must be in (0, 1], got {discount}")
+    if len(timing.weights) > 0:
+        raise NotImplementedError("no marginal costs yet where the order shares servers between tenants")
+    count, num_servers = timing.predicted_s.shape
+    chosen = np.asarray(servers, np.int64)
+    asked: IntArray = np.arange(count) if sample is None else np.ascontiguousarray(sample, np.int64)
+    weights = np.ones(count) if weight is None else np.ascontiguousarray(weight, np.float64)
+    queues = loop.empty_queues(timing)
+    loop.replay(queues, timing, chosen)
+    only_sum = penalty is None and horizon_s is None and discount == 1.0
+    loss = _Loss(timing, queues, penalty or MeanDelay(), weights, horizon_s, discount)
+    cost = np.empty((len(asked), num_servers))
+    place_in_record = np.empty(count, np.int64)
+    in_order = np.lexsort((np.arange(count), queues.requests["tag"], queues.requests["start_s"]))
+    for server in range(num_servers):
+        served = in_order[chosen[in_order] == server]
+        place_in_record[served] = np.arange(len(served))
+        record = record_of(queues, timing, weights, server, served)
+        room = 0 if only_sum else max(_BUFFER, len(served))
+        changes = Changes(np.empty(room, np.int64), np.empty(room), np.zeros(1, np.int64))
+        own_s, change = np.empty(len(asked)), np.empty(len(asked))
+        behind = np.zeros(len(asked), np.int64)
+        work = (record, queues, timing, scratch_of(record), changes, server, place_in_record, asked)
+        done: int = 0
+        while done < len(asked):
+            first, done = done, server_costs(*work, done, own_s, change, behind)
+            if not only_sum:
+                change[first:done] = loss.changes(asked[first:done], changes, behind[first:done])
+        sign = np.where(chosen[asked] == server, -1.0, 1.0)
+        cost[:, server] = weights[asked] * loss.value(own_s) + sign * change
+    return cost
+
+
+class _Loss:
+    """Losses of an episode's requests, and how they change."""
+
+    def __init__(
+        self,
+        timing: Timing,
+        queues: loop.Queues,
+        penalty: DelayPenalty,
+        weight: FloatArray,
+        horizon_s: float | None,
+        discount: float,
+    ) -> None:
+        served = queues.requests
+        every = np.arange(len(served)), served["server"]
+        finish_s = served["start_s"] + served["swap_s"] + timing.actual_s[every]
+        self._delay_s = finish_s - timing.arrival_s + timing.upload_s[every] + timing.download_s[every]
+        self.value, self._loss = penalty.value, penalty.value(self._delay_s)
+        self._arrival_s, self._weight, self._horizon_s, self._discount = timing.arrival_s, weight, horizon_s, discount
+
+    def changes(self, request: IntArray, changes: Changes, behind: IntArray) -> FloatArray:
+        """Sum of the changes that each of some requests makes; ``behind`` are the ends of its changes."""
+        count = int(changes.filled[0])
+        other = changes.request[:count]
+        cause = np.repeat(np.arange(len(request)), np.diff(behind, prepend=0))
+        change = self.value(self._delay_s[other] + changes.by_s[:count]) - self._loss[other]
+        later_s = self._arrival_s[other] - self._arrival_s[request[cause]]
+        change *= self._weight[other] * self._discount ** np.maximum(later_s, 0.0)
+        if self._horizon_s is not None:
+            change[later_s > self._horizon_s] = 0.0
+        return np.bincount(cause, change, minlength=len(request)).astype(np.float64)

@@ -1,0 +1,102 @@
+"""Marginal costs of requests: what brute force says, under every order."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from lad_rllib.simulator.order import make_order
+from lad_rllib.simulator.penalties import make_penalty
+from lad_rllib.simulator.requests import (
+    LinearService,
+    Requests,
+    RequestServer,
+    RequestWorld,
+    plain_requests,
+)
+from lad_rllib.simulator.requests.costs import marginal_costs_s
+from lad_rllib.simulator.requests.play import play_decisions
+
+FloatArray = NDArray[np.float64]
+ORDERS = ("fifo", "shortest_first", "aged:service_weight=3", "deadline", "priority")
+CASES = list(itertools.product((False, True), (False, True), (False, True), range(3)))
+
+
+def small_case(
+    order: str, swaps: bool, noise: bool, slots: bool, seed: int, count: int = 36
+) -> tuple[RequestWorld, Requests, NDArray[np.int64]]:
+    """Three unequal servers below, at and above saturation; every third case has times that collide."""
+    rng = np.random.default_rng(seed)
+    per_step = np.where(seed % 3 == 0, [0.25, 0.25, 0.5], rng.uniform(0.05, 0.3, 3)).tolist()
+    servers = tuple(
+        RequestServer(
+            name=f"server{index}",
+            service={"": LinearService(per_step_s=seconds), "a": LinearService(per_step_s=0.5 - seconds / 2)},
+            link_rate_mbit_per_s=100.0,
+            models_in_memory=(1 + index % 2) * swaps,
+            swap_s={"": float(rng.uniform(0.2, 2.0))},
+            lora_swap_s=0.3 * swaps,
+        )
+        for index, seconds in enumerate(per_step)
+    )
+    arrival_s = np.sort(rng.uniform(0.0, count * rng.uniform(0.2, 1.0), count))
+    requests = plain_requests(
+        np.floor(arrival_s) if slots else arrival_s,
+        steps=rng.integers(1, 10, count).astype(float),
+        model=rng.integers(0, 4, count),
+        loras=rng.integers(0, 3, count),
+        tenant=rng.integers(0, 3, count),
+        priority=rng.integers(0, 3, count),
+        deadline_s=np.where(rng.random(count) < 0.3, np.inf, rng.uniform(1.0, 20.0, count)),
+        upload_mbit=rng.uniform(0.0, 20.0, count),
+        actual_over_predicted=rng.lognormal(0.0, 0.5, count) if noise else 1.0,
+        models=("a", "b", "c", "d"),
+        lora_sets=("", "x", "y"),
+        tenants=("p", "q", "r"),
+    )
+    return RequestWorld(servers, make_order(order)), requests, rng.integers(0, 3, count)
+
+
+def changes_of_the_sum(world: RequestWorld, requests: Requests, servers: NDArray[np.int64], loss=np.sum) -> FloatArray:
+    """Change of the sum of all losses if each request alone moves to each server, by playing all of it again."""
+    timing = world.timing(requests)
+    before = loss(play_decisions(servers, world, requests, timing).delay_s)
+    changes = np.zeros((len(requests), world.num_servers))
+    for request, server in np.ndindex(*changes.shape):
+        moved = servers.copy()
+        moved[request] = server
+        changes[request, server] = loss(play_decisions(moved, world, requests, timing).delay_s) - before
+    return changes
+
+
+def differences(cost: FloatArray, servers: NDArray[np.int64]) -> FloatArray:
+    return cost - np.take_along_axis(cost, servers[:, None], axis=1)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_cost_differences_are_changes_of_the_sum_of_all_delays(order: str) -> None:
+    for case in CASES:
+        world, requests, servers = small_case(order, *case)
+        cost = marginal_costs_s(world.timing(requests), servers)
+        expected = changes_of_the_sum(world, requests, servers)
+        np.testing.assert_allclose(differences(cost, servers), expected, atol=1e-9, err_msg=str(case))
+
+
+@pytest.mark.parametrize(
+    "penalty", [make_penalty("tail", threshold_s=5.0), make_penalty("deadline-miss", deadline_s=5)]
+)
+def test_with_a_penalty_they_are_changes_of_the_sum_of_weighted_losses(penalty) -> None:
+    world, requests, servers = small_case("shortest_first", True, True, False, 1)
+    weight = np.random.default_rng(0).uniform(0.5, 2.0, len(requests))
+    cost = marginal_costs_s(world.timing(requests), servers, penalty=penalty, weight=weight)
+    expected = changes_of_the_sum(world, requests, servers, lambda delay: weight @ penalty.value(delay))
+    np.testing.assert_allclose(differences(cost, servers), expected, atol=1e-9)
+
+
+def test_a_sample_has_the_costs_of_its_requests() -> None:
+    world, requests, servers = small_case("aged", True, False, False, 2)
+    timing, sample = world.timing(requests), np.array([30, 2, 2])
+    np.testing.assert_array_equal(marginal_costs_s(timing, servers, sample), marginal_costs_s(timing, servers)[sample])
