@@ -13,7 +13,7 @@ import numpy as np
 
 from lad_rllib.arrays import Array, DoubleMatrix, Doubles, Flags, IntegerMatrix, Integers, Layout, Matrix, Vector
 from lad_rllib.compiling import lean_kernel, lean_part, pointer
-from lad_rllib.simulator.requests.world import Timing
+from lad_rllib.simulator.requests.world import FACTS, Timing
 
 
 class View(NamedTuple):
@@ -29,6 +29,7 @@ class View(NamedTuple):
         ahead_s: The same, of those alone that the order of service puts before the request.
         overtaken: Requests that wait there and would be served after it.
         tasks: Requests that wait there or are served.
+        declared: Declared cost of those, see :attr:`~lad_rllib.simulator.requests.Requests.declared_cost`.
         up: Whether the server may get it.
         facts: What the request says of itself, see :data:`~lad_rllib.simulator.requests.world.FACTS`.
     """
@@ -42,6 +43,7 @@ class View(NamedTuple):
     ahead_s: Doubles
     overtaken: Integers
     tasks: Integers
+    declared: Doubles
     up: Flags
     facts: Doubles
 
@@ -62,6 +64,8 @@ SERVER = np.dtype(
         ("ready_s", "f8"),
         ("expected_end_s", "f8"),
         ("waiting_s", "f8"),
+        ("waiting_declared", "f8"),
+        ("served_declared", "f8"),
         ("virtual", "f8"),
         ("lora_swap_s", "f8"),
         ("first", "i8"),
@@ -75,16 +79,18 @@ SERVER = np.dtype(
 """State of a server. Those that wait at it are a linked list, the one that is served next first.
 
 ``ready_s``: when it can begin with the next request: the end of the one it serves, or when the first joined;
-``expected_end_s``: predicted end of the request that it serves; ``waiting_s``: predicted times of those that wait
-together; ``virtual``: tag of the request that is served; ``lora_swap_s``: time to load LoRAs; ``first``, ``last``: the
-first and last request that wait, -1 for none; ``waiting``: their number; ``loras``: set of LoRAs that was used last;
-``room``: models that it holds, 0 for all.
+``expected_end_s``: predicted end of the request that it serves; ``waiting_s``, ``waiting_declared``: predicted times
+and declared cost of those that wait, together; ``served_declared``: declared cost of the one that it serves;
+``virtual``: its tag; ``lora_swap_s``: time to load LoRAs; ``first``, ``last``: the first and last request that wait, -1
+for none; ``waiting``: their number; ``loras``: set of LoRAs that was used last; ``room``: models that it holds, 0 for
+all.
 """
 
 REQUEST = np.dtype(
     [
         ("tag", "f8"),
         ("expected_s", "f8"),
+        ("declared", "f8"),
         ("start_s", "f8"),
         ("swap_s", "f8"),
         ("predicted_delay_s", "f8"),
@@ -98,10 +104,10 @@ REQUEST = np.dtype(
 )
 """State of a request.
 
-``tag``: its key at its server; ``expected_s``: predicted service and swap there; ``start_s``, ``swap_s``: when its
-server began with it, and how long loading took; ``predicted_delay_s``: its delay, predicted when it was sent;
-``server``: where it was sent; ``behind``: the request that waits behind it, -1 for none; ``model``, ``loras``,
-``tenant``: as in :class:`~lad_rllib.simulator.requests.world.Timing`.
+``tag``: its key at its server; ``expected_s``: predicted service and swap there; ``declared``: its declared cost;
+``start_s``, ``swap_s``: when its server began with it, and how long loading took; ``predicted_delay_s``: its delay,
+predicted when it was sent; ``server``: where it was sent; ``behind``: the request that waits behind it, -1 for none;
+``model``, ``loras``, ``tenant``: as in :class:`~lad_rllib.simulator.requests.world.Timing`.
 """
 
 
@@ -186,8 +192,10 @@ def begin_next(queues: Queues, timing: Timing, index: int) -> None:
         server.last = -1
     server.waiting -= 1
     server.waiting_s -= request.expected_s
+    server.waiting_declared -= request.declared
+    server.served_declared = request.declared
     if server.waiting == 0:
-        server.waiting_s = 0.0  # no rounding errors are carried on
+        server.waiting_s, server.waiting_declared = 0.0, 0.0  # no rounding errors are carried on
     queues.wanted[index, request.model] -= 1
     server.virtual = request.tag
     swap_s = 0.0
@@ -232,13 +240,7 @@ def remaining_s(server: Any, now_s: float) -> float:
 def look(queues: Queues, timing: Timing, view: View, number: int, with_order: bool) -> None:
     """Fill in what is known of each server for a request; ``ahead_s`` and ``overtaken`` only ``with_order``."""
     now_s, servers, request = timing.arrival_s[number], queues.servers, queues.requests[number]
-    left_s, work_left_s, way_s, tasks, swap_s = (
-        view.remaining_s,
-        view.work_left_s,
-        view.way_s,
-        view.tasks,
-        view.swap_s,
-    )
+    left_s, work_left_s, way_s, swap_s = view.remaining_s, view.work_left_s, view.way_s, view.swap_s
     upload_s, download_s = timing.upload_s[number], timing.download_s[number]
     service_s, predicted_s = view.service_s, timing.predicted_s[number]
     for fact in range(len(view.facts)):
@@ -249,7 +251,10 @@ def look(queues: Queues, timing: Timing, view: View, number: int, with_order: bo
         left_s[index] = remaining_s(server, now_s)
         work_left_s[index] = left_s[index] + server.waiting_s
         way_s[index] = upload_s[index] + download_s[index]
-        tasks[index] = server.waiting + (1 if server.ready_s > now_s else 0)
+        view.tasks[index], view.declared[index] = server.waiting, server.waiting_declared
+        if server.ready_s > now_s:
+            view.tasks[index] += 1
+            view.declared[index] += server.served_declared
         swap_s[index] = 0.0
         if server.room > 0 or request.loras > 0:
             swap_s[index] = expected_swap_s(
@@ -322,6 +327,7 @@ def join(queues: Queues, timing: Timing, number: int, index: int) -> None:
     request.expected_s = expected_s
     server.waiting += 1
     server.waiting_s += expected_s
+    server.waiting_declared += request.declared
     wanted[request.model] += 1
     if len(timing.weights) > 0:
         queues.last_tag[index, request.tenant] = key
@@ -399,6 +405,7 @@ def with_clock(view: View, now_s: float) -> View:
         view.ahead_s,
         view.overtaken,
         view.tasks,
+        view.declared,
         view.up,
         view.facts,
     )
@@ -421,6 +428,7 @@ def empty_queues(timing: Timing) -> Queues:
     for name in ("server", "behind"):
         queues.requests[name] = -1
     queues.servers["room"], queues.servers["lora_swap_s"] = timing.models_in_memory, timing.lora_swap_s
+    queues.requests["declared"] = timing.facts[:, FACTS.index("declared_cost")]
     for name in ("model", "loras", "tenant"):
         queues.requests[name] = getattr(timing, name)
     return queues
@@ -429,8 +437,7 @@ def empty_queues(timing: Timing) -> Queues:
 def empty_view(timing: Timing) -> View:
     """A view to be filled in, all servers up."""
     servers = timing.predicted_s.shape[1]
-    seconds: dict[str, Any] = {
-        name: np.zeros(servers) for name in View._fields if name.endswith("_s") and name != "now_s"
-    }
+    floats = [name for name in View._fields if name.endswith("_s") and name != "now_s"]
+    seconds: dict[str, Any] = {name: np.zeros(servers) for name in (*floats, "declared")}
     counts: dict[str, Any] = {name: np.zeros(servers, np.int64) for name in ("overtaken", "tasks")}
     return View(now_s=0.0, up=np.ones(servers, bool), facts=np.zeros(timing.facts.shape[1]), **seconds, **counts)

@@ -87,6 +87,7 @@ REQUEST_PRESETS: dict[str, dict[str, Any]] = {
 }
 """Named settings of requests. Any key can be changed on top of a preset."""
 
+_PAST_SEED, _PAST_REQUESTS = 271_828, 20_000
 _GROUPS = ("traffic", "mix", "service")
 
 
@@ -155,7 +156,9 @@ class RequestSetting:
 
         Of a log, those before the part that episodes are cut from; of a part that begins with the log, its own.
         """
-        return self._realised(self.traffic.past(), np.random.default_rng(0))
+        rng = np.random.default_rng(_PAST_SEED)
+        past = self.traffic.past() or self.traffic.draw(rng, min(self.num_requests, _PAST_REQUESTS), self.rate_per_s)
+        return self._realised(past, rng)
 
     @property
     def load(self) -> float:

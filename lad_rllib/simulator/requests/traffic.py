@@ -62,9 +62,9 @@ class Traffic(ABC):
     def typical(self) -> Sent:
         """Requests from which the mean work of all that can be drawn follows; always the same."""
 
-    def past(self) -> Sent:
-        """Requests of the past, from which a service knows its traffic; always the same."""
-        return self.typical()
+    def past(self) -> Sent | None:
+        """Requests of the past, from which a service knows its traffic, always the same; None: as in any episode."""
+        return None
 
     def with_part(self, part: tuple[float, float]) -> Traffic:
         """The same log on another part of its requests.

@@ -94,8 +94,8 @@ def test_shares_ranges_and_popularity_are_as_stated():
         "priorities": [0.8, 0.2],
         "stations": 4,
     }
-    setting = build_request_setting({"servers": [1.0], "traffic": {"kind": "poisson", "load": 0.5, "mix": mix}})
-    requests = setting.history()
+    spec = {"servers": [1.0], "requests": 50_000, "traffic": {"kind": "poisson", "load": 0.5, "mix": mix}}
+    requests = build_request_setting(spec).draw(np.random.default_rng(0))
     share = {value: (requests.steps == value).mean() for value in (4, 5, 6, 9)}
     assert share == pytest.approx({4: 0.25, 5: 0.25, 6: 0.25, 9: 0.25}, abs=0.01)
     assert ((requests.images == 2) == requests.guided).all()
