@@ -196,7 +196,7 @@ class RequestSetting:
     def _prediction(self) -> str:
         """How good predictions of measured times are, in words; empty if none were measured."""
         here, past = self.traffic.typical(), self.traffic.past()
-        if here.measured_s is None or past.measured_s is None:
+        if past is None or here.measured_s is None or past.measured_s is None:
             return ""
         service = self.reference.service_model("")
         share = explained(service, here.requests, here.measured_s)
