@@ -1,16 +1,18 @@
 """Speed and memory of training, as ratios within one run on one core.
 
-Compares an episode of the paper's setting (about 30,000 decisions and 1,180 updates of single stations) on four paths:
-(a) the literal loop over tasks and stations, (b) the batched loop without RLlib, (c) ``LADTS.train()`` and (d) RLlib's
-own discrete SAC with one policy per base station. (a), (b) and (c) take turns, so that a busy machine slows them all;
-(a) and (d) run for a few slots and are extrapolated. Then: how the cost of (b) grows with the network and the tasks,
-beside slots of the paper's size in the same process, and how much memory (c) takes. Ratios are of CPU time, which other
-programs disturb less than wall time.
+Compares an episode of the paper's setting (about 30,000 decisions and 1,180 updates of single stations) on five paths:
+(a) the literal loop over tasks and stations, (b) the batched loop without RLlib, (c) ``LADTS.train()``, (d)
+``LADPMD.train()`` and (e) RLlib's own discrete SAC with one policy per base station. (a) to (d) take turns, so that a
+busy machine slows them all; (a) and (e) run for a few slots and are extrapolated. Then: how the cost of (b) grows with
+the network and the tasks, beside slots of the paper's size in the same process, and how much memory (c) takes. Ratios
+are of CPU time, which other programs disturb less than wall time. ``--profile`` prints where an episode of (c) and (d)
+spends its time instead.
 """
 
 from __future__ import annotations
 
 import argparse
+import cProfile
 import json
 import logging
 import platform
@@ -30,7 +32,10 @@ SERVERS = (10, 20, 50, 100, 200)
 TASKS = (10, 20, 50, 100)
 PAPER = {"preset": "paper"}
 QUICK = {"preset": "paper", "slots": 25, "network": {"stations": 3}}
+OURS = {"(c) LADTS.train()": "lad-ts", "(d) LADPMD.train()": "lad-pmd"}
 GOAL_OVER_LITERAL, GOAL_OVER_BARE = 40.0, 1.3
+PROFILED = 20
+"""Functions that a profile shows."""
 
 
 def timed(function: Callable[[], Any]) -> tuple[float, float]:
@@ -52,7 +57,7 @@ def times(repeats: list[tuple[float, float]], note: str) -> dict[str, Any]:
     }
 
 
-# -- The four paths ---------------------------------------------------------------------------------------------------
+# -- The five paths ---------------------------------------------------------------------------------------------------
 
 
 class LiteralSlots:
@@ -90,7 +95,7 @@ class LiteralSlots:
 
 
 def rllib_sac(slots: int, rounds: int, slots_of_episode: int, rows: float) -> dict[str, Any]:
-    """(d): episodes of a few slots, each with as many updates of every policy, after one to warm up."""
+    """(e): episodes of a few slots, each with as many updates of every policy, after one to warm up."""
     from ray.rllib.callbacks.callbacks import RLlibCallback
     from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 
@@ -113,35 +118,71 @@ def rllib_sac(slots: int, rounds: int, slots_of_episode: int, rows: float) -> di
     return times(
         [(wall * scale, cpu * scale) for wall, cpu in repeats],
         f"extrapolated from episodes of {slots} slots; {per_episode * scale:,.0f} rows trained per episode, "
-        f"(b) and (c): {rows:,.0f}",
+        f"(b) to (d): {rows:,.0f}",
     )
 
 
 def taking_turns(spec: dict[str, Any], rounds: int, episodes: int) -> tuple[dict[str, dict[str, Any]], Any]:
-    """(a), (b) and (c) in alternating rounds, with full buffers; and the bare loop, whose work is counted."""
+    """(a) to (d) in alternating rounds, with full buffers; and the bare loop, whose work is counted."""
     from benchmarks.bare_loop import BareLoop
-    from lad_rllib.algorithms.lad_ts import LADTSConfig
-    from lad_rllib.envs import FleetVectorEnv
 
     literal, bare = LiteralSlots(spec), BareLoop(spec)
-    algorithm = LADTSConfig().environment(FleetVectorEnv, env_config={"setting": spec}).debugging(seed=1).build_algo()
+    algorithms = {path: warm_algorithm(name, spec) for path, name in OURS.items()}
     bare.train()
-    algorithm.train()
     bare.decisions = bare.updates = 0
-    bare_times, algorithm_times = [], []
-    for _ in range(rounds):
-        for _ in range(episodes):
-            literal.train()
-            bare_times.append(timed(bare.train))
-            algorithm_times.append(timed(algorithm.train))
-    algorithm.stop()
+    paths = {"(b) batched loop, no RLlib": bare, **algorithms}
+    taken: dict[str, list[tuple[float, float]]] = {path: [] for path in paths}
     played = rounds * episodes
+    for _ in range(played):
+        literal.train()
+        for path, trained in paths.items():
+            taken[path].append(timed(trained.train))
+    for algorithm in algorithms.values():
+        algorithm.stop()
     literal_times = literal.episodes(bare.decisions / played, bare.updates / played)
-    return {
-        "(a) literal loop": times(literal_times, f"extrapolated from {played} slots with warm buffers"),
-        "(b) batched loop, no RLlib": times(bare_times, f"{played} episodes"),
-        "(c) LADTS.train()": times(algorithm_times, f"{played} episodes"),
-    }, bare
+    results = {"(a) literal loop": times(literal_times, f"extrapolated from {played} slots with warm buffers")}
+    return results | {path: times(own, f"{played} episodes") for path, own in taken.items()}, bare
+
+
+def warm_algorithm(name: str, spec: dict[str, Any], seed: int = 1) -> Any:
+    """An algorithm on a setting, which has trained for one episode."""
+    from lad_rllib.algorithms import CONFIGS
+    from lad_rllib.envs import FleetVectorEnv
+
+    algorithm = (
+        CONFIGS[name]().environment(FleetVectorEnv, env_config={"setting": spec}).debugging(seed=seed).build_algo()
+    )
+    algorithm.train()
+    return algorithm
+
+
+def profile(name: str, spec: dict[str, Any], episodes: int) -> list[dict[str, Any]]:
+    """The functions in which episodes of an algorithm spend most of their time, without what these call.
+
+    Compiled kernels are single functions here. Profiling makes Python's share greater than it is.
+    """
+    algorithm, profiler = warm_algorithm(name, spec), cProfile.Profile(time.process_time)
+    for _ in range(episodes):
+        profiler.runcall(algorithm.train)
+    algorithm.stop()
+    entries = sorted(profiler.getstats(), key=lambda entry: -entry.inlinetime)
+    total_s = sum(entry.inlinetime for entry in entries)
+    return [
+        {
+            "function": entry.code if isinstance(entry.code, str) else _place(entry.code),
+            "calls/episode": f"{entry.callcount / episodes:,.0f}",
+            "ms/episode": entry.inlinetime / episodes * 1e3,
+            "share": f"{entry.inlinetime / total_s:.1%}",
+        }
+        for entry in entries[:PROFILED]
+    ]
+
+
+def _place(code: Any) -> str:
+    """Package or module, and name, of a function."""
+    parts = Path(code.co_filename).with_suffix("").parts
+    start = next((index for index, part in enumerate(parts) if part in ("lad_rllib", "site-packages")), -2)
+    return ".".join([*parts[start:], code.co_name]).removeprefix("site-packages.")
 
 
 # -- Growth -----------------------------------------------------------------------------------------------------------
@@ -183,14 +224,12 @@ def warm_loop(stations: int, tasks: int, slots: int) -> Callable[[], None]:
 
 def memory_case(stations: int, tasks: int) -> dict[str, float]:
     """Runs in a process of its own: peak memory of (c) in this process, without Ray's own processes [MiB]."""
-    from lad_rllib.algorithms.lad_ts import LADTSConfig
-    from lad_rllib.envs import FleetVectorEnv
+    import lad_rllib.algorithms
+    import lad_rllib.envs  # noqa: F401
 
     imported = peak_mib()
     spec = {"preset": "paper", "slots": 30, "network": {"stations": stations}, "arrivals": {"max_tasks": tasks}}
-    algorithm = LADTSConfig().environment(FleetVectorEnv, env_config={"setting": spec}).debugging(seed=1).build_algo()
-    algorithm.train()
-    algorithm.stop()
+    warm_algorithm("lad-ts", spec).stop()
     return {"peak MiB": peak_mib(), "of it imports": imported}
 
 
@@ -240,7 +279,7 @@ def paths_table(options: argparse.Namespace) -> list[dict[str, Any]]:
     decisions, updates = bare.decisions / played, bare.updates / played
     slots = bare.env.setting.num_slots - 1
     if not options.quick:
-        results["(d) RLlib's SAC, 20 policies"] = rllib_sac(4, 3, slots, updates * BATCH)
+        results["(e) RLlib's SAC, 20 policies"] = rllib_sac(4, 3, slots, updates * BATCH)
     print(f"One episode: {decisions:,.0f} decisions, {updates:,.0f} updates of a station, {slots} slots.\n")
     literal, bare_row = list(results.values())[:2]
     rows = []
@@ -297,12 +336,13 @@ def write(folder: Path, paths: list[dict[str, Any]], growing: list[dict[str, Any
 def main(argv: list[str] | None = None) -> int:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of (a), (b) and (c) (default: 5)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of (a) to (d) (default: 5)")
     parser.add_argument(
-        "--episodes", type=int, default=3, help="episodes of (b) and (c), slots of (a), in a round (default: 3)"
+        "--episodes", type=int, default=3, help="episodes of (b) to (d), slots of (a), in a round (default: 3)"
     )
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder for the results")
-    parser.add_argument("--quick", action="store_true", help="does it run? ignore its figures; (d) is left out")
+    parser.add_argument("--quick", action="store_true", help="does it run? ignore its figures; (e) is left out")
+    parser.add_argument("--profile", action="store_true", help="print where episodes of (c) and (d) spend their time")
     parser.add_argument("--case", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     warnings.filterwarnings("ignore")
@@ -317,6 +357,11 @@ def main(argv: list[str] | None = None) -> int:
     from lad_rllib.runs.cluster import connect
 
     connect("local")
+    if options.profile:
+        for path, name in OURS.items():
+            rows = profile(name, QUICK if options.quick else PAPER, options.episodes)
+            print(f"{path}, own CPU time of functions:", show(rows), sep="\n\n", end="\n\n")
+        return 0
     paths = paths_table(options)
     print(show(paths), verdict(paths), sep="\n\n", end="\n\n", flush=True)
     write(options.output, paths, growth(options.quick))

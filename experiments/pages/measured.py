@@ -153,7 +153,8 @@ PATHS = {
     "(a)": "literal loop over tasks and stations (extrapolated)",
     "(b)": "the same batched, without RLlib",
     "(c)": "`LADTS.train()`",
-    "(d)": "RLlib's own SAC, 20 policies (extrapolated)",
+    "(d)": "`LADPMD.train()`",
+    "(e)": "RLlib's own SAC, 20 policies (extrapolated)",
 }
 
 
