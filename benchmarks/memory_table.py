@@ -1,10 +1,13 @@
 """Memory of the Stable Diffusion 3 medium pipeline by part and by memory profile: weights only, nothing downloaded.
 
 The models are built from their published sizes on torch's meta device, which counts without allocating.
-Activations come on top (some 0.4 GiB for one image of 1024x1024). Run: ``python -m benchmarks.memory_table``.
+Activations come on top (some 0.4 GiB for one image of 1024x1024). ``python -m benchmarks.memory_table`` writes
+benchmarks/results/sd3_memory.csv, from which the tables of docs/reference/edge-servers.md are made.
 """
 
 from __future__ import annotations
+
+from benchmarks.report import RESULTS, provenance, write_figures
 
 GIB = 2**30
 
@@ -125,21 +128,13 @@ def profile_gib(models: dict) -> dict[str, float]:
     }
 
 
-def tables() -> str:
-    """Both tables as Markdown."""
+def main() -> None:
+    """Write ``benchmarks/results/sd3_memory.csv``: parameters of each model, weights on the device by profile."""
     models = build_models()
-    counts = {name: parameters(model) for name, model in models.items()}
-    counts["all"] = sum(counts.values())
-    counts["without T5"] = counts["all"] - counts["T5-XXL"]
-    lines = ["| | " + " | ".join(counts) + " |", "|---" * (len(counts) + 1) + "|"]
-    lines.append("| parameters | " + " | ".join(f"{count / 1e6:.0f} M" for count in counts.values()) + " |")
-    for dtype, size in (("fp16", 2), ("fp32", 4)):
-        row = " | ".join(f"{count * size / GIB:.2f}" for count in counts.values())
-        lines.append(f"| {dtype}, GiB | {row} |")
-    lines += ["", "| memory profile | weights on the device, GiB |", "|---|---|"]
-    lines += [f"| `{name}` | {gib:.2f} |" for name, gib in profile_gib(models).items()]
-    return "\n".join(lines)
+    figures = [("models", name, "parameters", parameters(model)) for name, model in models.items()]
+    figures += [("profiles", name, "weights_gib", f"{gib:.4f}") for name, gib in profile_gib(models).items()]
+    write_figures(RESULTS / "sd3_memory.csv", ("table", "row", "figure", "value"), figures, provenance("one thread"))
 
 
 if __name__ == "__main__":
-    print(tables())
+    main()

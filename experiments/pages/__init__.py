@@ -48,6 +48,10 @@ TABLES: dict[str, Callable[[], Table]] = {
     "speed": measured.speed,
     **{f"dispatch-{name}": partial(measured.dispatch, name) for name in ("latency", "throughput", "resources")},
     "scaling": measured.scaling,
+    "calibration": measured.calibration,
+    "clip-denoised": learning.limit_of_chain,
+    "sd3-models": measured.sd3_models,
+    "sd3-profiles": measured.sd3_profiles,
 }
 """Every table by the name that pages call it."""
 

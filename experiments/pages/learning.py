@@ -229,3 +229,16 @@ def learners() -> Table:
         "2 learners, 2 runners, new weights after every slot",
         "after every episode (default)",
     ], rows
+
+
+def limit_of_chain() -> Table:
+    """LAD-TS as the paper reads, with limits of each denoising step's estimate; one value for each seed."""
+    columns = (("paper", "11-20"), ("paper", "51-60"), ("uneven", "51-60"))
+    rows = []
+    for variant, runs in read("clip_denoised", dtype=str).groupby("variant", sort=False):
+        cells = []
+        for setting, episodes in columns:
+            ratios = runs[(runs["setting"] == setting) & (runs["episodes"] == episodes)]["over_oracle"]
+            cells.append(" / ".join(ratios.fillna("NaN in episode 1")))
+        rows.append([f"**{variant}**" if variant == "L = 3" else str(variant), *cells])
+    return ["preset `paper` with", "episodes 11–20", "episodes 51–60", "uneven, episodes 51–60"], rows

@@ -200,3 +200,54 @@ AXES = {
     "stations": "base stations",
     "device": "device of the learner",
 }
+
+
+def calibration() -> Table:
+    """Relative errors of calibrated fleets, and live delays over simulated ones."""
+    rows = [
+        [
+            one["fleet"],
+            *(f"{float(one[key]) * 100:.1f} %" for key in ("own_line_error", "simulator_error")),
+            *(one[f"{name}_live_over_simulated"] for name in ("capacity_proportional", "round_robin")),
+        ]
+        for _, one in read("calibration", dtype=str).iterrows()
+    ]
+    header = ["fleet", "held-out error, own line", "in the simulator"]
+    return [*header, "capacity-proportional, live over simulated", "round-robin"], rows
+
+
+def sd3_models() -> Table:
+    """Parameters of Stable Diffusion 3's models, and their memory by number format."""
+    counts = _sd3("models")
+    counts |= {"all": sum(counts.values()), "without T5": sum(counts.values()) - counts["T5-XXL"]}
+    gib = [[f"{dtype}, GiB", *(f"{n * size / 2**30:.2f}" for n in counts.values())] for dtype, size in DTYPES.items()]
+    return ["", *counts], [["parameters", *(f"{n / 1e6:.0f} M" for n in counts.values())], *gib]
+
+
+def sd3_profiles() -> Table:
+    """What each memory profile of a pipeline does, and its weights on the device."""
+    gib = _sd3("profiles")
+    header = ["memory profile", "what it does", "needs", "weights of SD3-medium on the device, fp16", "time"]
+    return header, [[f"`{name}`", does, needs, f"{gib[name]:.2f} GiB", time] for name, does, needs, time in PROFILES]
+
+
+def _sd3(table: str) -> dict[str, float]:
+    cells = read("sd3_memory", BENCHMARKS)
+    return cells[cells["table"] == table].set_index("row")["value"].to_dict()
+
+
+DTYPES = {"fp16": 2, "fp32": 4}
+PROFILES = (
+    ("full", "everything on the device", "", "fastest"),
+    ("no_t5", "T5 is not loaded, as in the paper", "", "fastest"),
+    ("nf4_t5", "T5 in 4 bits", "CUDA, bitsandbytes", "as full"),
+    ("fp8", "no T5; denoiser's weights in 8 bits, cast up layer by layer", "", "casting in every step"),
+    (
+        *("model_offload", "no T5; one model after the other on the device", "CUDA, accelerate"),
+        "a transfer of each model per image",
+    ),
+    (
+        *("group_offload", "no T5; one block at a time, the next on its way", "(pointless without CUDA)"),
+        "each step transfers the denoiser, 0.3 s or more",
+    ),
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -18,9 +19,9 @@ Table = tuple[Sequence[str], Iterable[Sequence[str]]]
 """Titles of the columns, and rows."""
 
 
-def read(stem: str, folder: Path = EXPERIMENTS) -> pd.DataFrame:
-    """A file of results."""
-    return pd.read_csv(folder / f"{stem}.csv")
+def read(stem: str, folder: Path = EXPERIMENTS, **columns: Any) -> pd.DataFrame:
+    """A file of results; ``columns`` are arguments of pandas, such as ``dtype=str`` to show numbers as they stand."""
+    return pd.read_csv(folder / f"{stem}.csv", **columns)
 
 
 def shown(value: float, digits: int, sd: float = NO_SPREAD) -> str:
