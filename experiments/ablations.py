@@ -28,7 +28,7 @@ from lad_rllib.runs.options import option
 from lad_rllib.runs.over_seeds import last_episodes
 from lad_rllib.runs.plots import pyplot, save
 from lad_rllib.runs.plots_of_cases import draw_ratios
-from lad_rllib.runs.tables import markdown_page, markdown_table, mean_sd
+from lad_rllib.runs.tables import markdown_page, summary_table
 
 WINDOW = 10
 NOTHING, LATENT_START = "nothing", "latent_start"
@@ -112,31 +112,29 @@ def run(options: AblationOptions) -> int:
     return 0
 
 
+SHOWN = {
+    **{"base": "preset", "part": "changed", "to": "to", "seeds": "seeds", "delay_s": "delay, s"},
+    **{"over_oracle": "over greedy oracle", "over_preset": "less the preset's (same seeds)"},
+    "over_proportional": "over capacity-proportional",
+}
+
+
 def describe(table: pd.DataFrame, curves: pd.DataFrame, episodes: int) -> str:
     """The ablations in Markdown, with the difference to the preset on the same seeds."""
     last = curves[curves["episodes"] >= max(1, episodes - WINDOW + 1)]
     by_seed = last.groupby(["base", "changed", "seed"])[names.DELAY_OVER_ORACLE].mean()
-    rows = []
-    for row in table.to_dict("records"):
-        difference = by_seed[row["base"], row["changed"]] - by_seed[row["base"], NOTHING]
-        rows.append(
-            (
-                row["base"],
-                MEANINGS.get(row["changed"], "–"),
-                f"`{row['values']}`" if row["values"] else "as it is",
-                row["seeds"],
-                mean_sd(row["delay_s"], row["delay_sd_s"], 2),
-                mean_sd(row["over_oracle"], row["over_oracle_sd"], 3),
-                mean_sd(difference.mean(), difference.std(), 3) if row["values"] else "",
-                mean_sd(row["over_proportional"], row["over_proportional_sd"], 3),
-            )
-        )
-    header = ["preset", "changed", "to", "seeds", "delay, s", "over greedy oracle", "less the preset's (same seeds)"]
+    changes = [by_seed[row["base"], row["changed"]] - by_seed[row["base"], NOTHING] for row in table.to_dict("records")]
+    table = table.assign(
+        part=table["changed"].map(lambda name: MEANINGS.get(name, "–")),
+        to=table["values"].map(lambda values: f"`{values}`" if values else "as it is"),
+        over_preset=[change.mean() for change in changes],
+        over_preset_sd=[change.std() for change in changes],
+    )
     return markdown_page(
         "Ablations of LAD-TS",
         f"Mean over seeds ± sd of the last {min(WINDOW, episodes)} of {episodes} episodes. Capacity-proportional "
         "chooses at random and learns nothing.",
-        markdown_table([*header, "over capacity-proportional"], rows),
+        summary_table(table, SHOWN),
     )
 
 

@@ -13,9 +13,7 @@ of task of every scheduler (CSV); their mean +- sd over seeds (CSV and Markdown)
 
 from __future__ import annotations
 
-import math
 import sys
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -32,7 +30,7 @@ from lad_rllib.runs.options import Count, option
 from lad_rllib.runs.over_seeds import over_seeds
 from lad_rllib.runs.plots import pyplot, save
 from lad_rllib.runs.plots_of_cases import draw_ratios
-from lad_rllib.runs.tables import markdown_page, markdown_table, mean_sd
+from lad_rllib.runs.tables import markdown_page, summary_table
 from lad_rllib.scheduling import EpisodeRecord, lower_bound_s, make_heuristic, play
 from lad_rllib.simulator import Arrivals, Setting
 
@@ -145,29 +143,22 @@ def evaluate(runs: CaseRuns) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
+SHOWN = {
+    **{"scheduler": "scheduler", "mean_s": "mean, s", "over_oracle": "over greedy oracle", "p50_s": "p50, s"},
+    **{"p95_over_oracle": "p95 over oracle's", "p99_over_oracle": "p99 over oracle's", "max_s": "max, s"},
+    **{"fairness": "fairness", "class1_s": "small, s", "class2_s": "middle, s", "class3_s": "large, s"},
+}
+
+
 def describe(table: pd.DataFrame, title: str) -> str:
     """The comparison in Markdown."""
-    shown = {"mean_s": 2, "over_oracle": 3, "p50_s": 2, "p95_over_oracle": 3, "p99_over_oracle": 3, "max_s": 1}
-    shown |= {"fairness": 3, "class1_s": 2, "class2_s": 2, "class3_s": 2}
-    header = ["scheduler", "mean, s", "over greedy oracle", "p50, s", "p95 over oracle's", "p99 over oracle's"]
-    header += ["max, s", "fairness", "small, s", "middle, s", "large, s"]
-
-    def cells(row: Mapping[str, Any]) -> list[str]:
-        own = row["scheduler"] == TITLE  # others do not depend on a seed: no sd
-        sds = {column: row.get(f"{column}_sd", math.nan) if own else math.nan for column in shown}
-        numbers = [mean_sd(row[column], sds[column], digits) for column, digits in shown.items()]
-        return [f"**{TITLE}**" if own else row["scheduler"], *numbers]
-
-    tables = [
-        f"## {study}\n\n{markdown_table(header, map(cells, rows.to_dict('records')))}"
-        for study, rows in table.groupby("study", sort=False)
-    ]
+    table = table.replace({"scheduler": {TITLE: f"**{TITLE}**"}})
     return markdown_page(
         title,
         "Mean over seeds ± sd, on fresh arrivals that all schedulers had. The lower bound is one of the mean delay of "
         "any schedule (docs/explanation/bounds.md). Fairness is Jain's index of the slowdowns; small, middle and large "
         "are the mean delays of thirds of the tasks by workload.",
-        *tables,
+        *(f"## {study}\n\n{summary_table(rows, SHOWN)}" for study, rows in table.groupby("study", sort=False)),
     )
 
 

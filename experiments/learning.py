@@ -20,7 +20,7 @@ from lad_rllib.runs.cases import Case, CaseOptions, CaseRuns
 from lad_rllib.runs.options import Count, option
 from lad_rllib.runs.over_seeds import window_row
 from lad_rllib.runs.plots_of_cases import plot_learning
-from lad_rllib.runs.tables import markdown_page, markdown_table, mean_sd
+from lad_rllib.runs.tables import markdown_page, summary_table
 
 METHOD = "lad-ts"
 WINDOWS = {(51, 60): 1.15, (91, 100): 1.07}
@@ -73,25 +73,20 @@ def summary(curves: pd.DataFrame, episodes: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+SHOWN = {
+    **{"episodes": "episodes", "seeds": "seeds", "mean_service_delay_s": "LAD-TS, s"},
+    **{column: f"{name.replace('-', ' ')}, s" for name, column in names.YARDSTICKS.items()},
+    **{"delay_over_oracle": "ratio", "published_code_over_oracle": "ratio of the published code, one run"},
+}
+
+
 def describe(table: pd.DataFrame, title: str) -> str:
     """The table in Markdown."""
-    header = ["episodes", "seeds", "LAD-TS, s", "greedy oracle, s", "water-filling, s", "capacity-proportional, s"]
-    rows = [
-        (
-            row["episodes"],
-            row["seeds"],
-            mean_sd(row["mean_service_delay_s"], row["mean_service_delay_sd_s"], 2),
-            *(f"{row[column]:.2f}" for column in names.YARDSTICKS.values()),
-            mean_sd(row["delay_over_oracle"], row["delay_over_oracle_sd"], 3),
-            mean_sd(row["published_code_over_oracle"], float("nan"), 2),
-        )
-        for row in table.to_dict("records")
-    ]
     return markdown_page(
         title,
         "Mean over seeds ± sd. All schedulers had the same arrivals; water-filling and capacity-proportional choose at "
         "random and learn nothing. Ratio: LAD-TS over the greedy oracle.",
-        markdown_table([*header, "ratio", "ratio of the published code, one run"], rows),
+        summary_table(table, SHOWN),
     )
 
 

@@ -33,12 +33,13 @@ from lad_rllib.runs import cluster as ray_cluster
 from lad_rllib.runs.local_nodes import local_nodes
 from lad_rllib.runs.options import Count, RayOptions, StorageOptions, option
 from lad_rllib.runs.output_folder import writable_folder
+from lad_rllib.runs.over_seeds import over_seeds
 from lad_rllib.runs.plots import pyplot, save
 from lad_rllib.runs.plots_of_cases import ORACLE_COLOUR
 from lad_rllib.runs.progress import bars
 from lad_rllib.runs.rows import ResultRows
 from lad_rllib.runs.storage import SharedCopy
-from lad_rllib.runs.tables import markdown_page, markdown_table, mean_sd
+from lad_rllib.runs.tables import markdown_page, summary_table
 from lad_rllib.scheduling import Scheduler, make_heuristic
 from lad_rllib.service import Dispatcher, read_prompts, serve, tasks_of_episode
 from lad_rllib.simulator import Setting, build_setting
@@ -215,29 +216,24 @@ def evaluate(
             yield {"episode": episode, "scheduler": name, **result.summary()}
 
 
+SHOWN = {"scheduler": "scheduler", "mean_s": "mean delay, s", "p95_s": "p95, s", "over_exact": f"mean over {EXACT}'s"}
+SHOWN |= {"failed": "failed tasks"}
+
+
 def describe(table: pd.DataFrame, setting: Setting, options: LiveTrainingOptions) -> str:
     """Mean over seeds ± sd of each scheduler's mean delay, and of its ratio to the exact least-loaded one."""
-    own = table.groupby(["scheduler", "seed"])
-    by_seed, p95 = own["mean_s"].mean().unstack("seed"), own["p95_s"].mean().unstack("seed")
-    ratio = by_seed / by_seed.loc[EXACT]
-    failed = table.groupby("scheduler")["failed"].sum()
-    rows = [
-        (
-            name,
-            mean_sd(by_seed.loc[name].mean(), by_seed.loc[name].std(), 1),
-            f"{p95.loc[name].mean():.1f}",
-            mean_sd(ratio.loc[name].mean(), ratio.loc[name].std(), 3),
-            int(failed[name]),
-        )
-        for name in by_seed.mean(axis=1).sort_values().index
-    ]
+    by_seed = table.groupby(["scheduler", "seed"])[["mean_s", "p95_s"]].mean()
+    by_seed["over_exact"] = by_seed["mean_s"] / by_seed["mean_s"].loc[EXACT].reindex(by_seed.index, level="seed")
+    seeds = table["seed"].nunique()
+    summary = over_seeds(by_seed.reset_index(), ["scheduler"], list(SHOWN)[1:4], list(SHOWN)[1:4])
+    summary["failed"] = summary["scheduler"].map(table.groupby("scheduler")["failed"].sum())
     return markdown_page(
         f"LAD-TS trained on measured delays: fleet `{setting.name}`, {options.num_env_runners} env runners",
         f"Every delay is measured on the edge servers (time scale {options.time_scale:g}, {options.slots} slots of "
         f"{setting.network.slot_s:.3g} s, load {setting.load:.2f}). Trained live: {options.episodes} episodes from "
         f"scratch. Trained in the simulator: {options.simulated_episodes} episodes, no server seen. Mean over "
-        f"{by_seed.shape[1]} seeds ± sd; within a seed all schedulers served the same arrivals.",
-        markdown_table(["scheduler", "mean delay, s", "p95, s", f"mean over {EXACT}'s", "failed tasks"], rows),
+        f"{seeds} seeds ± sd; within a seed all schedulers served the same arrivals.",
+        summary_table(summary.sort_values("mean_s"), SHOWN),
     )
 
 

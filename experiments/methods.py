@@ -22,7 +22,7 @@ from lad_rllib.runs.cases import OWN_DELAY, Case, CaseOptions, CaseRuns
 from lad_rllib.runs.options import Count, option
 from lad_rllib.runs.over_seeds import ROLLING, converged_at, last_episodes
 from lad_rllib.runs.plots_of_cases import plot_learning
-from lad_rllib.runs.tables import markdown_page, markdown_table, mean_sd
+from lad_rllib.runs.tables import markdown_page, summary_table
 
 FINAL = 50
 """Episodes at a run's end whose mean is its final delay; of shorter runs a tenth."""
@@ -83,27 +83,24 @@ def against(published: float, ours: float, sd: float) -> str:
     return f"{abs(ours / published - 1):.0%} {'above' if ours > published else 'below'} the paper's"
 
 
+SHOWN = {
+    **{"method": "method", "seeds": "seeds", "delay_s": "final delay, s", "paper_delay_s": "paper's"},
+    **{"over_oracle": "over greedy oracle", "paper_over_oracle": "paper's", "agreement": "verdict"},
+    **{"over_proportional": "over capacity-proportional", "converged_at": "converged at episode"},
+    **{"converged_in": "seeds", "paper_converged_at": "paper's", "agreement_in_time": "verdict"},
+}
+
+
 def describe(table: pd.DataFrame, curves: pd.DataFrame, title: str, episodes: int) -> str:
     """The comparison in Markdown."""
-    header = ["method", "seeds", "final delay, s", "paper's", "over greedy oracle", "paper's", "verdict"]
-    header += ["over capacity-proportional", "converged at episode", "paper's", "verdict"]
-    rows = [
-        (
-            names.ALGORITHMS[row["case"]],
-            row["seeds"],
-            mean_sd(row["delay_s"], row["delay_sd_s"], 2),
-            f"{row['paper_delay_s']:.1f}",
-            mean_sd(row["over_oracle"], row["over_oracle_sd"], 3),
-            f"{row['paper_over_oracle']:.3f}",
-            against(row["paper_over_oracle"], row["over_oracle"], row["over_oracle_sd"]),
-            mean_sd(row["over_proportional"], row["over_proportional_sd"], 3),
-            f"{mean_sd(row['converged_at'], row['converged_at_sd'], 0)} "
-            f"({row['converged_seeds']} of {row['seeds']} seeds)",
-            f"{row['paper_converged_at']:.0f}",
-            against(row["paper_converged_at"], row["converged_at"], row["converged_at_sd"]),
-        )
-        for row in table.to_dict("records")
-    ]
+    table = table.assign(
+        method=table["case"].map(names.ALGORITHMS),
+        converged_in=table["converged_seeds"].astype(str) + " of " + table["seeds"].astype(str),
+        agreement=[against(*row) for row in table[["paper_over_oracle", "over_oracle", "over_oracle_sd"]].to_numpy()],
+        agreement_in_time=[
+            against(*row) for row in table[["paper_converged_at", "converged_at", "converged_at_sd"]].to_numpy()
+        ],
+    )
     return markdown_page(
         title,
         f"Mean over seeds ± sd, {episodes} episodes each. Final delay: mean of the last {final_window(episodes)} "
@@ -111,7 +108,7 @@ def describe(table: pd.DataFrame, curves: pd.DataFrame, title: str, episodes: in
         f"{PAPER_ORACLE_S} s in the paper, so compare the ratios. Converged: the first episode from which the mean of "
         f"{ROLLING} episodes stays within 10 % of the run's own final delay (the paper does not define it). Verdict: "
         "agrees within 5 % or 2 sd.",
-        markdown_table(header, rows),
+        summary_table(table, SHOWN),
         "\n".join(orders(curves)),
     )
 

@@ -28,7 +28,7 @@ from lad_rllib.runs.cases import OWN_DELAY, Case, CaseOptions, CaseRuns
 from lad_rllib.runs.options import Count, option
 from lad_rllib.runs.over_seeds import RATIOS, last_episodes
 from lad_rllib.runs.plots_of_cases import plot_sweep
-from lad_rllib.runs.tables import markdown_page, markdown_table, mean_sd
+from lad_rllib.runs.tables import markdown_page, summary_table
 
 WINDOW = 10
 """Episodes at the end of a run that count."""
@@ -128,36 +128,19 @@ def run(options: SweepOptions) -> int:
     return 0
 
 
+SHOWN = {"method": "method", "seeds": "seeds", "delay_s": "delay, s", names.ORACLE_DELAY: "greedy oracle, s"}
+SHOWN |= {ratio: ratio.replace("_", " ") for ratio in RATIOS}
+
+
 def describe(table: pd.DataFrame, episodes: int) -> str:
     """Each sweep as a Markdown table."""
-    parts = []
-    for name, points in table.groupby("sweep", sort=False):
-        label = SWEEPS[str(name)].label
-        rows = [
-            (
-                f"{row['value']:g}",
-                names.ALGORITHMS[row["method"]],
-                row["seeds"],
-                mean_sd(row["delay_s"], row["delay_sd_s"], 2),
-                f"{row[names.ORACLE_DELAY]:.2f}",
-                *(mean_sd(row[ratio], row[f"{ratio}_sd"], 3) for ratio in RATIOS),
-            )
-            for row in points.to_dict("records")
-        ]
-        header = [
-            label,
-            "method",
-            "seeds",
-            "delay, s",
-            "greedy oracle, s",
-            *(name.replace("_", " ") for name in RATIOS),
-        ]
-        parts += [f"## {label}", markdown_table(header, rows)]
+    table = table.assign(value=table["value"].map("{:g}".format), method=table["method"].map(names.ALGORITHMS))
+    parts = {SWEEPS[str(name)].label: points for name, points in table.groupby("sweep", sort=False)}
     return markdown_page(
         "Sweeps over one quantity at a time",
         f"Mean over seeds ± sd of the last {min(WINDOW, episodes)} of {episodes} episodes; ratios on the same "
         "arrivals. Water-filling and capacity-proportional learn nothing.",
-        *parts,
+        *(f"## {label}\n\n{summary_table(points, {'value': label} | SHOWN)}" for label, points in parts.items()),
     )
 
 

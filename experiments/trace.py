@@ -33,7 +33,7 @@ from lad_rllib.runs.over_seeds import over_seeds
 from lad_rllib.runs.over_windows import over_windows, window_table
 from lad_rllib.runs.plots import pyplot, save
 from lad_rllib.runs.plots_of_cases import draw_ratios
-from lad_rllib.runs.tables import markdown_page, markdown_table, mean_sd
+from lad_rllib.runs.tables import markdown_page, summary_table
 from lad_rllib.scheduling import make_heuristic, play, possible_heuristics
 from lad_rllib.simulator import Setting
 
@@ -139,23 +139,22 @@ def evaluate(runs: CaseRuns) -> tuple[pd.DataFrame, pd.DataFrame]:
     return evaluation, by_window
 
 
+SHOWN = {
+    **{"scheduler": "scheduler", "mean_s": "mean, s", "over_oracle": "over greedy oracle", "interval": "over windows"},
+    **{"better": "better in", "p95_s": "p95, s", "p99_s": "p99, s"},
+}
+
+
 def describe(table: pd.DataFrame, setting: Setting, options: TraceOptions) -> str:
     """The comparison at each load in Markdown."""
-    network, parts = setting.network, []
-    header = ("scheduler", "mean, s", "over greedy oracle", "over windows", "better in", "p95, s", "p99, s")
-    for (load, work), rows in table.groupby(["load", "work"], sort=False):
-        cells = [
-            (
-                f"**{TITLES[row['scheduler']]}**" if row["scheduler"] in TITLES else row["scheduler"],
-                mean_sd(row["mean_s"], row["mean_s_sd"], 1),
-                mean_sd(row["over_oracle"], row["over_oracle_sd"], 3),
-                "" if row["windows"] == 1 else f"{row['over_oracle_low']:.3f} to {row['over_oracle_high']:.3f}",
-                f"{row['better_windows']} of {row['windows']}",
-                *(f"{row[key]:.1f}" for key in ("p95_s", "p99_s")),
-            )
-            for row in rows.to_dict("records")
-        ]
-        parts += [f"## Load {load:g}. {WORKS[str(work)]}", markdown_table(header, cells)]
+    network = setting.network
+    several, better, total = table["windows"] > 1, table["better_windows"], table["windows"]
+    interval = table["over_oracle_low"].map("{:.3f}".format) + " to " + table["over_oracle_high"].map("{:.3f}".format)
+    table = table.assign(
+        scheduler=table["scheduler"].map(lambda name: f"**{TITLES[name]}**" if name in TITLES else name),
+        interval=interval.where(several, ""),
+        better=better.astype(str) + " of " + total.astype(str),
+    )
     return markdown_page(
         f"Request log `{Path(options.log).name}`: delays on its unseen part",
         f"{network.num_stations} base stations, {network.num_servers} edge servers, slots of {network.slot_s:g} s. "
@@ -167,7 +166,10 @@ def describe(table: pd.DataFrame, setting: Setting, options: TraceOptions) -> st
         "then: what perfect predictions would be worth. The greedy oracle always knows it. One dispatcher, "
         "shortest-expected-delay and least-loaded-exact know where the slot's earlier tasks went, as the greedy oracle "
         "does; all others decide at slot start.",
-        *parts,
+        *(
+            f"## Load {load:g}. {WORKS[str(work)]}\n\n{summary_table(rows, SHOWN)}"
+            for (load, work), rows in table.groupby(["load", "work"], sort=False)
+        ),
     )
 
 

@@ -10,7 +10,6 @@ these offline (with the first seed), and writes into --output: every row (yardst
 
 from __future__ import annotations
 
-import math
 import sys
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -28,7 +27,7 @@ from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.plots import pyplot, save
 from lad_rllib.runs.progress import bars
 from lad_rllib.runs.rows import ResultRows
-from lad_rllib.runs.tables import markdown_page, markdown_table, mean_sd
+from lad_rllib.runs.tables import markdown_page, markdown_table, summary_table
 from lad_rllib.runs.yardsticks import OFFLINE_SEARCH, Budget, Yardsticks
 from lad_rllib.scheduling import FITTED
 from lad_rllib.simulator import TraceArrivals, build_setting, override_spec
@@ -102,28 +101,22 @@ def run(options: YardstickOptions) -> int:
     return 0
 
 
+SHOWN = {"scheduler": "scheduler", "sees": "sees", "mean_s": "mean", "over_oracle": "/ oracle"}
+SHOWN |= {name: name.removesuffix("_s") for name in MEASURES[1:6]}
+SHOWN |= {"class1_s": "small", "class2_s": "medium", "class3_s": "large", "fit_s": "fit"}
+
+
 def describe(rows: pd.DataFrame, max_tasks: int, title: str, options: YardstickOptions) -> str:
     """The tables in Markdown."""
     own = rows[rows["max_tasks"] == max_tasks].groupby("scheduler", sort=False)
-    table = own[[*MEASURES, "over_oracle", "fit_s"]].mean().assign(sd=own["mean_s"].std(ddof=1))
-    cells = [
-        (
-            row["scheduler"],
-            SEES.get(str(row["scheduler"]), "–"),
-            mean_sd(row["mean_s"], row["sd"] if row["sd"] > 0.0005 else math.nan, 2),
-            mean_sd(row["over_oracle"], math.nan, 3),
-            *(mean_sd(row[column], math.nan, 3 if column == "fairness" else 2) for column in MEASURES[1:]),
-            mean_sd(row["fit_s"], math.nan, 0),
-        )
-        for row in table.reset_index().to_dict("records")
-    ]
-    header = ["scheduler", "sees", "mean", "/ oracle", "p50", "p95", "p99", "max", "fairness", "small", "medium"]
+    table = own[[*MEASURES, "over_oracle", "fit_s"]].mean().assign(mean_s_sd=own["mean_s"].std(ddof=1)).reset_index()
+    table["sees"] = table["scheduler"].map(lambda name: SEES.get(name, "–"))
     return markdown_page(
         f"Yardsticks on {title}",
         f"Service delays in s over {options.episodes} test episodes, the same for every row; mean over {options.seeds} "
         "seeds of fits and choices (± sd of the mean delay). Fairness: Jain's index of the slowdowns. Small, medium, "
         "large: mean delay of the thirds of the tasks by workload. Fit: seconds of the fit, of the search per episode.",
-        markdown_table([*header, "large", "fit"], cells),
+        summary_table(table, SHOWN),
         *(_by_load(rows[rows["seed"] == 0], options) if rows["max_tasks"].nunique() > 1 else []),
     )
 

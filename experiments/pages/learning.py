@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from experiments.pages.reading import BOUND, METHODS, NO_SPREAD, ORACLE, PROPORTIONAL, SCHEDULERS, Table, read, shown
+from experiments.pages.reading import BOUND, METHODS, ORACLE, PROPORTIONAL, SCHEDULERS, Table, read
+from lad_rllib.runs.tables import cell, mean_sd
 
 OURS = {"dispatcher": "**LAD-PMD, one dispatcher**", "lad-pmd": "**LAD-PMD**"}
 
@@ -16,35 +17,27 @@ def is_learned(scheduler: str) -> bool:
     return scheduler not in (ORACLE, "water-filling", PROPORTIONAL, BOUND)
 
 
-def budgets(names: Sequence[str] = (), *, brief: bool = False) -> Table:
+def budgets(budgets: Sequence[str] = (), *, brief: bool = False) -> Table:
     """Every budget of training beside the heuristics, which are the same for all."""
     table = read("beyond_budgets_summary")
     learned = table[table["scheduler"].map(is_learned)]
-    learned = learned[learned["study"].isin(names or learned["study"])]
+    learned = learned[learned["study"].isin(budgets or learned["study"])]
     others = table[~table["scheduler"].map(is_learned)].drop_duplicates("scheduler")
     others = others[others["scheduler"] != "water-filling"] if brief else others
-    header = ["scheduler", "mean, s", "over greedy oracle", "p95 over oracle's", "max, s"]
-    full = [*header[:3], "p50, s", *header[3:4], "p99 over oracle's", "max, s", "small / middle / large tasks, s"]
-
-    def row(one: pd.Series) -> list[str]:
-        trained = is_learned(one["scheduler"])
-        name = f"**LAD-PMD, {one['study']}**" if trained else SCHEDULERS.get(one["scheduler"], one["scheduler"])
-        cells = {
-            "scheduler": name,
-            "mean, s": shown(one["mean_s"], 2, one["mean_s_sd"] if trained else NO_SPREAD),
-            "over greedy oracle": shown(one["over_oracle"], 3, one["over_oracle_sd"] if trained else NO_SPREAD),
-            "p50, s": shown(one["p50_s"], 2),
-            "p95 over oracle's": shown(one["p95_over_oracle"], 2, one["p95_over_oracle_sd"] if trained else NO_SPREAD),
-            "p99 over oracle's": shown(one["p99_over_oracle"], 2, one["p99_over_oracle_sd"] if trained else NO_SPREAD),
-            "max, s": shown(one["max_s"], 0),
-            "small / middle / large tasks, s": ""
-            if pd.isna(one["class1_s"])
-            else " / ".join(shown(one[f"class{size}_s"], 1) for size in (1, 2, 3)),
-        }
-        return [cells[column] for column in (header if brief else full)]
-
-    rows = pd.concat([learned, others])
-    return (header if brief else full), [row(one) for _, one in rows.iterrows()]
+    header = ["scheduler", "mean, s", "over greedy oracle", "p50, s"]
+    header += ["p95 over oracle's", "p99 over oracle's", "max, s"]
+    rows = []
+    for _, one in pd.concat([learned, others]).iterrows():
+        scheduler = one["scheduler"]
+        name = f"**LAD-PMD, {one['study']}**" if is_learned(scheduler) else SCHEDULERS.get(scheduler, scheduler)
+        tails = [cell(one, f"{tail}_over_oracle", 2) for tail in ("p95", "p99")]
+        figures = [cell(one, "mean_s"), cell(one, "over_oracle"), mean_sd(one["p50_s"], 2), *tails]
+        sizes = [mean_sd(one[f"class{size}_s"], 1) for size in (1, 2, 3)]
+        rows.append([name, *figures, mean_sd(one["max_s"], 0), " / ".join(filter(None, sizes))])
+    if brief:
+        kept = (0, 1, 2, 4, 6)
+        return [header[column] for column in kept], [[row[column] for column in kept] for row in rows]
+    return [*header, "small / middle / large tasks, s"], rows
 
 
 def studies(part: str, what: str) -> Table:
@@ -60,14 +53,11 @@ def studies(part: str, what: str) -> Table:
         rows.append(
             [
                 str(study),
-                shown(one["mean_s"], digits, one["mean_s_sd"]),
-                *(
-                    shown(one[key], 3, one[f"{key}_sd"])
-                    for key in ("over_oracle", "p95_over_oracle", "p99_over_oracle")
-                ),
+                cell(one, "mean_s", digits),
+                *(cell(one, key) for key in ("over_oracle", "p95_over_oracle", "p99_over_oracle")),
                 f"{one['seeds']:.0f}",
-                shown(others.loc[ORACLE, "mean_s"], digits),
-                *(shown(others.loc[name, "over_oracle"], 3) for name in ("water-filling", BOUND)),
+                mean_sd(others.loc[ORACLE, "mean_s"], digits),
+                *(mean_sd(others.loc[name, "over_oracle"], 3) for name in ("water-filling", BOUND)),
             ]
         )
     return header, rows
@@ -78,7 +68,8 @@ def parts_of_lad_pmd() -> Table:
     table = read("beyond_ablations_summary")
     learned = table[table["scheduler"].map(is_learned)].sort_values("over_oracle", kind="stable")
     rows = [
-        [one["study"], shown(one["over_oracle"], 3), shown(one["p95_over_oracle"], 2)] for _, one in learned.iterrows()
+        [str(study), mean_sd(mean, 3), mean_sd(p95, 2)]
+        for study, mean, p95 in learned[["study", "over_oracle", "p95_over_oracle"]].itertuples(index=False)
     ]
     return ["changed", "mean over greedy oracle", "p95 over oracle's"], rows
 
@@ -91,12 +82,12 @@ def methods() -> Table:
     rows = [
         [
             title,
-            shown(table.loc[name, "delay_s"], 2, table.loc[name, "delay_sd_s"]),
+            cell(table.loc[name], "delay_s"),
             f"{table.loc[name, 'paper_delay_s']:.1f}",
-            shown(table.loc[name, "over_oracle"], 3, table.loc[name, "over_oracle_sd"]),
+            cell(table.loc[name], "over_oracle"),
             f"{table.loc[name, 'paper_over_oracle']:.2f}",
-            shown(table.loc[name, "over_proportional"], 3, table.loc[name, "over_proportional_sd"]),
-            shown(table.loc[name, "converged_at"], 0, table.loc[name, "converged_at_sd"]),
+            cell(table.loc[name], "over_proportional"),
+            cell(table.loc[name], "converged_at", 0),
             f"{table.loc[name, 'paper_converged_at']:.0f}",
         ]
         for name, title in METHODS.items()
@@ -110,10 +101,13 @@ def first_episodes() -> Table:
     rows = [
         [
             one["episodes"].replace("-", "–"),
-            shown(one["mean_service_delay_s"], 2, one["mean_service_delay_sd_s"]),
-            *(shown(one[f"{name}_delay_s"], 2) for name in ("greedy_oracle", "water_filling", "capacity_proportional")),
-            shown(one["delay_over_oracle"], 3, one["delay_over_oracle_sd"]),
-            shown(one["published_code_over_oracle"], 2),
+            cell(one, "mean_service_delay_s"),
+            *(
+                mean_sd(one[f"{name}_delay_s"], 2)
+                for name in ("greedy_oracle", "water_filling", "capacity_proportional")
+            ),
+            cell(one, "delay_over_oracle"),
+            mean_sd(one["published_code_over_oracle"], 2),
         ]
         for _, one in read("methods_first_episodes").iterrows()
     ]
@@ -126,9 +120,9 @@ def parts_of_lad_ts() -> Table:
         [
             f"`{one['base']}`",
             "as it is" if one["changed"] == "nothing" else f"`{one['values']}`",
-            shown(one["delay_s"], 2, one["delay_sd_s"]),
-            shown(one["over_oracle"], 3, one["over_oracle_sd"]),
-            shown(one["over_proportional"], 3, one["over_proportional_sd"]),
+            cell(one, "delay_s"),
+            cell(one, "over_oracle"),
+            cell(one, "over_proportional"),
         ]
         for _, one in read("ablations_summary").iterrows()
     ]
@@ -144,8 +138,8 @@ def sweep(name: str) -> Table:
     rows = []
     for value in table["value"].drop_duplicates():
         oracle_s = table.loc[table["value"] == value, "greedy_oracle_delay_s"].iloc[0]
-        cells = [shown(ratios.loc[value, key], 3) for key in METHODS if key in ratios]
-        rows.append([f"{value:g}", shown(oracle_s, 2), *cells])
+        cells = [mean_sd(ratios.loc[value, key], 3) for key in METHODS if key in ratios]
+        rows.append([f"{value:g}", mean_sd(oracle_s, 2), *cells])
     return [SWEEPS[name], "greedy oracle, s", *titles], rows
 
 
@@ -184,12 +178,12 @@ def trace(work: str) -> Table:
     return ["scheduler", *(f"load {load:g}, {number} windows" for load, number in windows.items())], rows
 
 
-def _with_interval(cell: pd.Series) -> str:
+def _with_interval(one: pd.Series) -> str:
     """Ratio to the oracle, sd over seeds, and the interval over windows where it is known."""
-    ratio = shown(cell["over_oracle"], 3, cell["over_oracle_sd"])
-    if pd.isna(cell["over_oracle_low"]) or cell["over_oracle_low"] == cell["over_oracle_high"]:
+    ratio = cell(one, "over_oracle")
+    if pd.isna(one["over_oracle_low"]) or one["over_oracle_low"] == one["over_oracle_high"]:
         return ratio
-    return f"{ratio} ({cell['over_oracle_low']:.3f} to {cell['over_oracle_high']:.3f})"
+    return f"{ratio} ({one['over_oracle_low']:.3f} to {one['over_oracle_high']:.3f})"
 
 
 def tuned() -> Table:
@@ -198,8 +192,8 @@ def tuned() -> Table:
     rows = [
         [
             str(name),
-            shown(runs["mean_service_delay_s"].mean(), 2, runs["mean_service_delay_s"].std()),
-            shown(runs["delay_over_oracle"].mean(), 3, runs["delay_over_oracle"].std()),
+            mean_sd(runs["mean_service_delay_s"].mean(), 2, runs["mean_service_delay_s"].std()),
+            mean_sd(runs["delay_over_oracle"].mean(), 3, runs["delay_over_oracle"].std()),
         ]
         for name, runs in table
     ]
@@ -221,7 +215,7 @@ def learners() -> Table:
                 .mean()
             )
             ratio = means["mean_service_delay_s"] / means["greedy_oracle_delay_s"]
-            cells.append(shown(ratio.mean(), 3, ratio.std()))
+            cells.append(mean_sd(ratio.mean(), 3, ratio.std()))
         rows.append(cells)
     return [
         "episodes",

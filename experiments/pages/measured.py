@@ -11,9 +11,9 @@ from experiments.pages.reading import (
     SCHEDULERS,
     Table,
     read,
-    shown,
     significant,
 )
+from lad_rllib.runs.tables import mean_sd
 
 
 def live() -> Table:
@@ -32,9 +32,9 @@ def live() -> Table:
     rows = [
         [
             name,
-            shown(one["mean"], 1, one["sd"]),
-            shown(one["p95"], 1),
-            shown(one["ratio"], 3, one["ratio_sd"]),
+            mean_sd(one["mean"], 1, one["sd"]),
+            mean_sd(one["p95"], 1),
+            mean_sd(one["ratio"], 3, one["ratio_sd"]),
             f"{one['failed']:.0f}",
         ]
         for name, one in means.sort_values("mean").iterrows()
@@ -70,8 +70,8 @@ def yardsticks() -> Table:
     rows = []
     for name, sees in SEES.items():
         one = means.loc[name]
-        cells = [shown(one["mean_s"], 2), shown(one["mean_s"] / oracle_s, 3), shown(one["p50_s"], 2)]
-        cells += [*(shown(one[key], 1) for key in ("p95_s", "p99_s", "max_s")), shown(one["fairness"], 3)]
+        cells = [mean_sd(one["mean_s"], 2), mean_sd(one["mean_s"] / oracle_s, 3), mean_sd(one["p50_s"], 2)]
+        cells += [*(mean_sd(one[key], 1) for key in ("p95_s", "p99_s", "max_s")), mean_sd(one["fairness"], 3)]
         rows.append([SCHEDULERS.get(name, name), sees, *cells])
     return header, rows
 
@@ -107,7 +107,7 @@ def yardsticks_by_load() -> Table:
             [
                 f"{cases['load'].iloc[0]:.2f}",
                 significant(oracle_s),
-                *(shown(means[name] / oracle_s, 3) for name in names),
+                *(mean_sd(means[name] / oracle_s, 3) for name in names),
             ]
         )
     return ["load", "greedy oracle, s", *names], rows
@@ -118,7 +118,7 @@ def embedded_quality() -> Table:
     table = read("embedded_model_quality")
     generated, held_out = table[table["pictures"] == "generated"], table[table["pictures"] != "generated"].iloc[0]
     rows = [
-        [title, *(shown(value, digits) for value in generated[key]), shown(held_out[key], digits) or "–"]
+        [title, *(mean_sd(value, digits) for value in generated[key]), mean_sd(held_out[key], digits) or "–"]
         for title, key, digits in (
             ("Fréchet distance", "frechet_distance", 2),
             ("PSNR to 100 steps, dB", "psnr_to_100_steps_db", 1),

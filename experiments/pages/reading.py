@@ -24,14 +24,6 @@ def read(stem: str, folder: Path = EXPERIMENTS, **columns: Any) -> pd.DataFrame:
     return pd.read_csv(folder / f"{stem}.csv", **columns)
 
 
-def shown(value: float, digits: int, sd: float = NO_SPREAD) -> str:
-    """``mean ± sd``; the mean alone without a spread, nothing where there is no value."""
-    if pd.isna(value):
-        return ""
-    spread = "" if pd.isna(sd) else f"{sd:.{digits}f}"
-    return f"{value:.{digits}f}" + (f" ± {spread}" if spread.strip("0.") else "")
-
-
 def significant(value: float) -> str:
     """Three digits."""
     return "" if pd.isna(value) else f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -58,15 +58,36 @@ def json_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-def mean_sd(mean: float, sd: float, digits: int) -> str:
-    """``mean ± sd``; the mean alone for one seed, a dash where there is no number.
+def mean_sd(mean: float, digits: int, sd: float = math.nan) -> str:
+    """``mean ± sd``; the mean alone without a spread, nothing where there is no number.
 
-    >>> mean_sd(1.25, 0.5, 1), mean_sd(1.25, math.nan, 1), mean_sd(math.nan, 0.5, 1)
-    ('1.2 ± 0.5', '1.2', '–')
+    >>> mean_sd(1.25, 1, 0.5), mean_sd(1.25, 1), mean_sd(math.nan, 1, 0.5), mean_sd(1.25, 1, 0.01)
+    ('1.2 ± 0.5', '1.2', '', '1.2')
     """
     if math.isnan(mean):
-        return "–"
-    return f"{mean:.{digits}f}" + ("" if math.isnan(sd) else f" ± {sd:.{digits}f}")
+        return ""
+    spread = "" if math.isnan(sd) else f"{sd:.{digits}f}"
+    return f"{mean:.{digits}f}" + (f" ± {spread}" if spread.strip("0.") else "")
+
+
+def cell(row: Mapping[str, Any], name: str, digits: int | None = None) -> str:
+    """A value of a row as text; of a number its mean and its spread, see :func:`mean_sd`.
+
+    Args:
+        row: Values by name; the spread of ``NAME`` or ``NAME_s`` is ``NAME_sd``, ``NAME_s_sd`` or ``NAME_sd_s``.
+        name: Which value.
+        digits: Digits after the point; None: three for ratios, else two.
+    """
+    if not isinstance(value := row[name], float):
+        return str(value)
+    sd = next((row[key] for key in (f"{name}_sd", f"{name.removesuffix('_s')}_sd_s") if key in row), math.nan)
+    return mean_sd(value, (3 if "over" in name or name == "fairness" else 2) if digits is None else digits, sd)
+
+
+def summary_table(table: pd.DataFrame, columns: Mapping[str, str]) -> str:
+    """Some columns of a table in Markdown, under titles of their own; see :func:`cell`."""
+    rows = table.to_dict("records")
+    return markdown_table(list(columns.values()), [[cell(row, name) for name in columns] for row in rows])
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -5,7 +5,8 @@ import re
 import pytest
 
 from experiments.pages import BLOCK, TABLES, filled, pages
-from experiments.pages.reading import ROOT, shown
+from experiments.pages.reading import ROOT
+from lad_rllib.runs.tables import mean_sd
 from tests.docs.pages import PAGES
 
 
@@ -38,7 +39,7 @@ def test_a_changed_number_changes_the_page():
     ],
 )
 def test_a_spread_is_shown_where_there_is_one(value, digits, sd, text):
-    assert shown(value, digits, sd) == text
+    assert mean_sd(value, digits, sd) == text
 
 
 def test_every_kept_result_is_used_by_a_page(monkeypatch):
@@ -56,8 +57,8 @@ def test_every_kept_result_is_used_by_a_page(monkeypatch):
 def _recording(read, module):
     from experiments.pages import reading
 
-    def reader(stem, folder=reading.EXPERIMENTS):
+    def reader(stem, folder=reading.EXPERIMENTS, **columns):
         read.add(folder / f"{stem}.csv")
-        return reading.read(stem, folder)
+        return reading.read(stem, folder, **columns)
 
     return reader
