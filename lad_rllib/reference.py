@@ -24,7 +24,7 @@ class FieldReference:
         help: What it means, with unit and source, as declared; plain text.
         is_required: Whether it has no default.
         default: The default as plain values; None if there is none.
-        choices: The valid values if they are a few fixed ones, else empty.
+        choices: The valid values, or those of a list, if they are a few fixed ones, else empty.
         type: Type of one value on a command line: ``int``, ``float``, ``bool`` or ``str``.
         is_list: Whether it takes several values.
     """
@@ -52,7 +52,7 @@ def fields_of(group: type[Declared]) -> Iterator[FieldReference]:
             help=_plain(field.description or ""),
             is_required=field.is_required(),
             default=schema.get("default"),
-            choices=tuple(value for form in forms for value in form.get("enum", ())) if len(forms) == 1 else (),
+            choices=tuple(one.get("enum", ())) if len(forms) == 1 else (),
             type=SCALARS.get(one.get("type", ""), str),
             is_list=any(form.get("type") == "array" for form in forms),
         )

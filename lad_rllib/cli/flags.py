@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import types
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
-
-from pydantic.fields import FieldInfo
+from typing import Any, TypeVar
 
 from lad_rllib.cli.parsing import GIVEN, CommandParser
 from lad_rllib.declared import declared
 from lad_rllib.errors import ConfigurationError
+from lad_rllib.reference import FieldReference, fields_of
 from lad_rllib.runs.options import Options, flag
 
 Group = TypeVar("Group", bound=Options)
@@ -28,10 +26,11 @@ def add_options(parser: argparse.ArgumentParser, options: type[Options], **smoke
         smoke: Small values of options, which ``--smoke`` sets where the user gives none; none: there is no ``--smoke``.
     """
     sections: dict[str, Any] = {}
-    for name, field in options.model_fields.items():
-        title = _title(options, name)
+    for field in fields_of(options):
+        title, extra = _title(options, field.name), options.model_fields[field.name].json_schema_extra
+        assert isinstance(extra, dict)
         section = sections.setdefault(title, parser.add_argument_group(title))
-        section.add_argument(*_words(name, field), **_argument(name, field))
+        section.add_argument(*_words(field, extra), **_argument(field, extra))
     if smoke:
         same = ", ".join(_meaning(name, value) for name, value in smoke.items())
         text = f"does it run? The same as {same}, where they are not given"
@@ -76,62 +75,34 @@ def _title(options: type[Options], name: str) -> str:
     return next(group.title for group in reversed(groups) if name in group.__dict__.get("__annotations__", {}))
 
 
-def _words(name: str, field: FieldInfo) -> list[str]:
-    return [name] if _extra(field).get("positional") else [flag(name)]
+def _words(field: FieldReference, extra: Mapping[str, Any]) -> list[str]:
+    return [field.name] if extra["positional"] else [flag(field.name)]
 
 
-def _argument(name: str, field: FieldInfo) -> dict[str, Any]:
+def _argument(field: FieldReference, extra: Mapping[str, Any]) -> dict[str, Any]:
     """What argparse is told of an option."""
-    kind, is_list = _kind(field.annotation)
-    metavar = _extra(field).get("metavar")
-    if kind is bool:
+    if field.type is bool:
         return {"action": "store_true", "help": _help(field)}
-    argument: dict[str, Any] = {"default": field.default, "help": _help(field)}
-    if get_origin(kind) is Literal:
-        argument["choices"] = get_args(kind)
+    argument: dict[str, Any] = {"default": field.default, "help": _help(field), "metavar": extra["metavar"]}
+    if field.choices:
+        argument["choices"] = field.choices
     else:
-        argument["type"] = None if kind is str else kind
-    if is_list:
-        argument["nargs"] = _number(field)
-    elif _extra(field).get("positional"):
+        argument["type"] = None if field.type is str else field.type
+    if field.is_list:
+        several = "*" if extra["may_be_empty"] else "+"
+        argument["nargs"] = len(extra["metavar"]) if isinstance(extra["metavar"], tuple) else several
+    elif extra["positional"]:
         argument["nargs"] = "?"
-    if metavar is not None:
-        argument["metavar"] = tuple(metavar) if isinstance(metavar, (list, tuple)) else metavar
     return argument
 
 
-def _help(field: FieldInfo) -> str:
+def _help(field: FieldReference) -> str:
     """Help of an option, with its default value if it has one."""
-    text, default = field.description or "", field.default
+    text, default = field.help, field.default
     if default is not None and not isinstance(default, bool):
         shown = " ".join(map(str, default)) if isinstance(default, list) else default
         text += f" (default: {shown:g})" if isinstance(shown, float) else f" (default: {shown})"
     return text.replace("%", "%%")
-
-
-def _kind(annotation: Any) -> tuple[Any, bool]:
-    """Type of one word of an option's value, and whether there are several words."""
-    origin = get_origin(annotation)
-    if origin is Annotated:
-        return _kind(get_args(annotation)[0])
-    if origin in (Union, types.UnionType):
-        return _kind(next(one for one in get_args(annotation) if one is not type(None)))
-    if origin is list:
-        return _kind(get_args(annotation)[0])[0], True
-    return annotation, False
-
-
-def _number(field: FieldInfo) -> int | str:
-    """How many words a list takes."""
-    metavar = _extra(field).get("metavar")
-    if isinstance(metavar, (list, tuple)):
-        return len(metavar)
-    return "*" if _extra(field).get("may_be_empty") else "+"
-
-
-def _extra(field: FieldInfo) -> Mapping[str, Any]:
-    extra = field.json_schema_extra
-    return extra if isinstance(extra, dict) else {}
 
 
 def _meaning(name: str, value: Any) -> str:
