@@ -15,6 +15,7 @@ import yaml
 from ray import tune
 
 from lad_rllib.runs import plots_of_search
+from lad_rllib.runs.over_seeds import over_seeds
 from lad_rllib.runs.search import SearchPlan
 from lad_rllib.runs.search_results import (
     DONE,
@@ -27,6 +28,7 @@ from lad_rllib.runs.search_results import (
     hyperparameters,
     trial_table,
 )
+from lad_rllib.runs.tables import summary_table
 from lad_rllib.runs.trial import SCORE, WINDOW
 
 _PROGRESS_PERIOD_S = 20.0
@@ -159,19 +161,12 @@ class SearchReport:
         """Add what the best configuration and the defaults did with fresh seeds."""
         table.to_csv(output / "confirmation.csv", index=False)
         self._files.append("confirmation.csv")
-        by = table[table["status"] == DONE].groupby("configuration", sort=False)
+        done = table[table["status"] == DONE].assign(seed=table["seeds"])
+        numbers = ["mean_service_delay_s", SCORE]
         last = int(table["episodes"].max())
-        lines = [
-            f"| episodes {max(1, last - WINDOW + 1)}-{last} | fresh seeds | mean delay, s | over greedy oracle |",
-            "|---|---|---|---|",
-        ]
-        for name, rows in by:
-            delay, ratio = rows["mean_service_delay_s"], rows[SCORE]
-            lines.append(
-                f"| {name} | {len(rows)} | {delay.mean():.2f} ± {delay.std():.2f} "
-                f"| {ratio.mean():.3f} ± {ratio.std():.3f} |"
-            )
-        self._confirmation = "\n".join(lines)
+        titles = {"configuration": f"episodes {max(1, last - WINDOW + 1)}-{last}", "seeds": "fresh seeds"}
+        titles |= {"mean_service_delay_s": "mean delay, s", SCORE: "over greedy oracle"}
+        self._confirmation = summary_table(over_seeds(done, ["configuration"], numbers, numbers), titles)
         self._write_summary(output)
 
     @property

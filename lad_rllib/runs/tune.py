@@ -92,8 +92,9 @@ def _run(
         report.write(output)
         copy.push()
         failed = report.failed
-        if described["confirm_seeds"] and report.best is not None and not interrupted:
-            confirmed = _confirm(plan, report.best, described["confirm_seeds"], storage)
+        confirm_seeds = described["configuration"]["arguments"]["confirm_seeds"]
+        if confirm_seeds and report.best is not None and not interrupted:
+            confirmed = _confirm(plan, report.best, confirm_seeds, storage)
             failed += int((confirmed["status"] == "failed").sum())
             if stop.signal is None:
                 report.confirm(confirmed, output)
@@ -125,20 +126,8 @@ def _begun(options: SearchOptions, output: Path) -> dict[str, Any]:
         print(f"not searched, since {settings.title} has none: {', '.join(unknown)}", file=sys.stderr)
     space = space.without([*given, *unknown])
     space.check(settings.hyperparameters)
-    return {
-        "configuration": configuration,
-        "space": {name: [kind, list(values)] for name, (kind, values) in space.ranges.items()},
-        "fixed": space.fixed,
-        "trials": options.trials,
-        "search": options.search,
-        "grid_points": options.grid_points,
-        "scheduler": options.scheduler,
-        "seeds": list(options.seeds),
-        "seeds_as_grid": options.seeds_as_grid,
-        "max_concurrent": options.max_concurrent,
-        "time_budget_s": options.time_budget,
-        "confirm_seeds": options.confirm_seeds,
-    }
+    ranges = {name: [kind, list(values)] for name, (kind, values) in space.ranges.items()}
+    return {"configuration": configuration, "space": ranges, "fixed": space.fixed}
 
 
 def _read_plan(file: Path) -> dict[str, Any]:
@@ -153,17 +142,19 @@ def _read_plan(file: Path) -> dict[str, Any]:
 
 def _plan(described: dict[str, Any], name: str) -> SearchPlan:
     configuration = described["configuration"]
+    arguments = configuration["arguments"]
     ranges = {name: (kind, tuple(values)) for name, (kind, values) in described["space"].items()}
-    same = ("trials", "search", "grid_points", "scheduler", "seeds_as_grid", "max_concurrent", "time_budget_s")
+    same = ("trials", "search", "grid_points", "scheduler", "seeds_as_grid", "max_concurrent")
     return SearchPlan(
         name=name,
         algorithm=algorithm_config(configuration),
         space=SearchSpace(ranges, described["fixed"]),
         episodes=configuration["episodes"],
-        seeds=tuple(described["seeds"]),
+        seeds=tuple(arguments["seeds"]),
         checkpoint_every=configuration["checkpoint_every"],
         search_seed=configuration["seed"],
-        **{key: described[key] for key in same},
+        time_budget_s=arguments["time_budget"],
+        **{key: arguments[key] for key in same},
     )
 
 
