@@ -7,16 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
-
-from lad_rllib import names
 
 if TYPE_CHECKING:
     from lad_rllib.scheduling import EpisodeRecord
 
-_OURS, _ORACLE, _GREEN, _GREY = "#0b6fa4", "#c1440e", "#6aa84f", "#8a8a8a"
 _PART_COLOURS = {"upload": "#c9b458", "waiting": "#c1440e", "computing": "#0b6fa4", "download": "#6aa84f"}
-_SMOOTHING = 5
 
 
 def pyplot() -> Any:
@@ -34,42 +29,6 @@ def save(figure: Any, path: Path, dpi: int = 130) -> None:
     figure.tight_layout()
     figure.savefig(path, dpi=dpi)
     pyplot().close(figure)
-
-
-def plot_learning_curve(progress: pd.DataFrame, path: Path, title: str, learner: str = "LAD-TS") -> None:
-    """Mean delay of each iteration beside the greedy oracle's on the same arrivals, and their ratio.
-
-    Thin lines are single iterations, thick ones the mean of the last five. Water-filling and capacity-proportional
-    random, which learn nothing, are drawn as well: closeness to the oracle says little without them.
-    """
-    episodes = progress["episodes"]
-    figure, (delays, ratios) = pyplot().subplots(2, 1, figsize=(8, 7), sharex=True, height_ratios=(3, 2))
-    for column, label, colour, style in (
-        (names.MEAN_DELAY, learner, _OURS, "-"),
-        (names.ORACLE_DELAY, "greedy oracle, same arrivals", _ORACLE, "-"),
-        (names.WATER_FILLING_DELAY, "water-filling, same arrivals", _GREEN, "--"),
-        (names.PROPORTIONAL_DELAY, "capacity-proportional random, same arrivals", _GREY, ":"),
-    ):
-        delays.plot(episodes, progress[column], color=colour, alpha=0.3, linewidth=0.8)
-        smooth = progress[column].rolling(_SMOOTHING, min_periods=1).mean()
-        delays.plot(episodes, smooth, style, color=colour, linewidth=2, label=label)
-    delays.set_ylabel("mean service delay [s]")
-    delays.set_ylim(bottom=0)
-    delays.set_title(f"{title}\nthin: single iterations, thick: mean of the last {_SMOOTHING}")
-    delays.legend()
-    ratio = progress[names.DELAY_OVER_ORACLE]
-    ratios.plot(episodes, ratio, color=_OURS, alpha=0.3, linewidth=0.8)
-    ratios.plot(episodes, ratio.rolling(_SMOOTHING, min_periods=1).mean(), color=_OURS, linewidth=2)
-    for column, colour, style in ((names.WATER_FILLING_DELAY, _GREEN, "--"), (names.PROPORTIONAL_DELAY, _GREY, ":")):
-        yardstick = (progress[column] / progress[names.ORACLE_DELAY]).rolling(_SMOOTHING, min_periods=1)
-        ratios.plot(episodes, yardstick.mean(), style, color=colour, linewidth=2)
-    ratios.axhline(1.0, color=_ORACLE, linewidth=1)
-    ratios.set_ylabel("delay / greedy oracle's")
-    ratios.set_xlabel("episode")
-    ratios.xaxis.get_major_locator().set_params(integer=True)
-    for axes in (delays, ratios):
-        axes.grid(alpha=0.3)
-    save(figure, path)
 
 
 def plot_comparison(records: Mapping[str, EpisodeRecord], path: Path, title: str) -> None:

@@ -25,7 +25,8 @@ YARDSTICK_STYLES = {
 def plot_learning(curves: pd.DataFrame, labels: Mapping[str, str], path: Path, title: str) -> None:
     """Delays and ratios to the greedy oracle of several cases over the episodes, beside the yardsticks.
 
-    Rolling means of ten episodes: mean over seeds, and a band of one sd.
+    Rolling means of ten episodes: mean over seeds, and a band of one sd; of a single seed the episodes, too. The
+    yardsticks that learn nothing are drawn as well: closeness to the oracle says little without them.
     """
     figure, (delays, ratios) = pyplot().subplots(2, 1, figsize=(9, 8.5), sharex=True)
     for case, runs in curves.groupby("case", sort=False):
@@ -35,11 +36,13 @@ def plot_learning(curves: pd.DataFrame, labels: Mapping[str, str], path: Path, t
     for column, (label, colour, style) in YARDSTICK_STYLES.items():
         delays.plot(means.index, means[column], style, color=colour, linewidth=1.3, label=label)
         ratios.plot(means.index, means[column] / means[names.ORACLE_DELAY], style, color=colour, linewidth=1.3)
-    delays.set(
-        ylabel="mean service delay [s]", title=f"{title}\nmean of {ROLLING} episodes and of all seeds, band: ± sd"
-    )
+    spread = "and of all seeds, band: ± sd" if curves["seed"].nunique() > 1 else "thick, single episodes thin"
+    delays.set(ylabel="mean service delay [s]", title=f"{title}\nmean of {ROLLING} episodes {spread}")
+    delays.set_ylim(bottom=0)
     ratios.set(xlabel="episode", ylabel="mean delay / greedy oracle's")
-    ratios.set_ylim(0.9, min(3.0, float(np.nanmax(curves[names.DELAY_OVER_ORACLE])) + 0.1))
+    least, most = curves[names.DELAY_OVER_ORACLE].agg(["min", "max"])
+    ratios.set_ylim(min(0.9, least - 0.05), min(3.0, most + 0.1))
+    ratios.xaxis.get_major_locator().set_params(integer=True)
     delays.legend(fontsize=8, ncols=2)
     for axes in (delays, ratios):
         axes.grid(alpha=0.3)
@@ -47,9 +50,12 @@ def plot_learning(curves: pd.DataFrame, labels: Mapping[str, str], path: Path, t
 
 
 def _draw_case(axes: Any, curves: pd.DataFrame, column: str, label: str, colour: str | None) -> None:
-    table = curves.pivot(index="episodes", columns="seed", values=column).rolling(ROLLING, min_periods=1).mean()
+    episodes = curves.pivot_table(index="episodes", columns="seed", values=column)
+    table = episodes.rolling(ROLLING, min_periods=1).mean()
     mean, sd = table.mean(axis=1), table.std(axis=1).fillna(0.0)
     (line,) = axes.plot(table.index, mean, color=colour, linewidth=1.8, label=label)
+    if episodes.shape[1] == 1:
+        axes.plot(episodes.index, episodes, color=line.get_color(), linewidth=0.8, alpha=0.3)
     axes.fill_between(table.index, mean - sd, mean + sd, color=line.get_color(), alpha=0.15, linewidth=0)
 
 

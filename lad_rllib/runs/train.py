@@ -14,11 +14,12 @@ from typing import Any
 
 from lad_rllib import names
 from lad_rllib.runs import configuration as configured
-from lad_rllib.runs import plots, signals
+from lad_rllib.runs import signals
 from lad_rllib.runs.cluster import address_of, start_ray
 from lad_rllib.runs.failed_tasks import FailedTasks
 from lad_rllib.runs.options import TrainOptions
 from lad_rllib.runs.output_folder import writable_folder
+from lad_rllib.runs.plots_of_cases import plot_learning
 from lad_rllib.runs.progress import TrainingDisplay
 from lad_rllib.runs.run_folder import RunFolder
 from lad_rllib.runs.storage import SharedCopy
@@ -160,7 +161,8 @@ def _train(
         if algorithm.iteration != saved_at:
             folder.save(algorithm)
     title = folder.title(configuration)
-    plots.plot_learning_curve(folder.progress(), folder.learning_curve, title, algorithm.config.title)
+    curves = folder.progress().assign(case="", seed=configuration["seed"])
+    plot_learning(curves, {"": algorithm.config.title}, folder.learning_curve, title)
     copy.push()
     return stop.signal
 
