@@ -8,11 +8,15 @@ and slots are the same here (arrivals at the starts of slots).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
 from lad_rllib.simulator.penalties import DelayPenalty, MeanDelay
 from lad_rllib.simulator.requests import loop
+from lad_rllib.simulator.requests.fair_replays import fair_costs, fair_queue, play_fair
 from lad_rllib.simulator.requests.record import record_of
 from lad_rllib.simulator.requests.replays import Changes, scratch_of, server_costs
 from lad_rllib.simulator.requests.world import Timing
@@ -53,41 +57,59 @@ def marginal_costs_s(
 
     Raises:
         ValueError: for a ``discount`` or ``horizon_s`` that cannot be used.
+        IndexError: for a server or a sampled request that does not exist.
     """
     if horizon_s is not None and not horizon_s >= 0:
         raise ValueError(f"horizon_s must be at least 0, got {horizon_s}")
     if not 0 < discount <= 1:
         raise ValueError(f"discount must be in (0, 1], got {discount}")
-    if len(timing.weights) > 0:
-        raise NotImplementedError("no marginal costs yet where the order shares servers between tenants")
     count, num_servers = timing.predicted_s.shape
     chosen = np.asarray(servers, np.int64)
-    asked: IntArray = np.arange(count) if sample is None else np.ascontiguousarray(sample, np.int64)
+    asked = np.arange(count) if sample is None else np.asarray(sample, np.int64)
+    for name, values, end in (("servers", chosen, num_servers), ("sample", asked, count)):
+        if len(values) and not 0 <= values.min() <= values.max() < end:
+            raise IndexError(f"{name} must be in 0..{end - 1}, got {values.min()}..{values.max()}")
+    by_arrival = np.argsort(asked, kind="stable")
+    asked = asked[by_arrival]
     weights = np.ones(count) if weight is None else np.ascontiguousarray(weight, np.float64)
     queues = loop.empty_queues(timing)
     loop.replay(queues, timing, chosen)
     only_sum = penalty is None and horizon_s is None and discount == 1.0
     loss = _Loss(timing, queues, penalty or MeanDelay(), weights, horizon_s, discount)
     cost = np.empty((len(asked), num_servers))
-    place_in_record = np.empty(count, np.int64)
     in_order = np.lexsort((np.arange(count), queues.requests["tag"], queues.requests["start_s"]))
     for server in range(num_servers):
         served = in_order[chosen[in_order] == server]
-        place_in_record[served] = np.arange(len(served))
-        record = record_of(queues, timing, weights, server, served)
         room = 0 if only_sum else max(_BUFFER, len(served))
         changes = Changes(np.empty(room, np.int64), np.empty(room), np.zeros(1, np.int64))
+        costs = _replays(queues, timing, weights, changes, server, served)
         own_s, change = np.empty(len(asked)), np.empty(len(asked))
         behind = np.zeros(len(asked), np.int64)
-        work = (record, queues, timing, scratch_of(record), changes, server, place_in_record, asked)
         done: int = 0
         while done < len(asked):
-            first, done = done, server_costs(*work, done, own_s, change, behind)
+            first, done = done, costs(asked, done, own_s, change, behind)
             if not only_sum:
                 change[first:done] = loss.changes(asked[first:done], changes, behind[first:done])
         sign = np.where(chosen[asked] == server, -1.0, 1.0)
-        cost[:, server] = weights[asked] * loss.value(own_s) + sign * change
+        cost[by_arrival, server] = weights[asked] * loss.value(own_s) + sign * change
     return cost
+
+
+def _replays(
+    queues: loop.Queues, timing: Timing, weight: FloatArray, changes: Changes, server: int, served: IntArray
+) -> Callable[[IntArray, int, FloatArray, FloatArray, IntArray], int]:
+    """What computes costs on one server, whose requests are given in order of service."""
+    if len(timing.weights) > 0:
+        state, other = (fair_queue(timing, weight, np.sort(served)) for _ in range(2))
+        rooms = len(state.resident)
+        resident, loras = np.zeros((len(served), rooms), np.int64), np.zeros(len(served), np.int64)
+        play_fair(state, timing, changes, server, resident, loras)
+        other = other._replace(items=state.items)
+        return partial(fair_costs, state, other, resident, loras, queues, timing, changes, server)
+    place_in_record = np.zeros(len(queues.requests), np.int64)
+    place_in_record[served] = np.arange(len(served))
+    record = record_of(queues, timing, weight, server, served)
+    return partial(server_costs, record, queues, timing, scratch_of(record), changes, server, place_in_record)
 
 
 class _Loss:

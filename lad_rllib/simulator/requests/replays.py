@@ -226,7 +226,9 @@ def follow(
             place += 1
             continue
         free_s += places[chosen].busy_s if same else busy_anew(record, timing, scratch, server, chosen)
-        total += note(record, changes, chosen, free_s - places[chosen].end_s)
+        later_s = free_s - places[chosen].end_s
+        total += places[chosen].weight * later_s
+        note(changes, places[chosen].request, later_s)
         if chosen == place:
             place += 1
         elif chosen > place:
@@ -319,10 +321,9 @@ def busy_anew(record: Record, timing: Timing, scratch: Scratch, server: int, pla
 
 
 @lean_part
-def note(record: Record, changes: Changes, place: int, by_s: float) -> float:
-    """A request is done so much later; returns the weighted change of its delay [s]."""
+def note(changes: Changes, request: int, by_s: float) -> None:
+    """A request is done so much later."""
     if len(changes.request) > 0:
-        changes.request[changes.filled[0]] = record.places[place].request
+        changes.request[changes.filled[0]] = request
         changes.by_s[changes.filled[0]] = by_s
         changes.filled[0] += 1
-    return float(record.places[place].weight * by_s)
