@@ -18,7 +18,8 @@ from lad_rllib.envs import FleetVectorEnv
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet.server_spec import SERVER_KINDS
 from lad_rllib.scheduling import HEURISTICS, make_heuristic
-from lad_rllib.simulator import ARRIVALS, PENALTIES, build_setting, make_penalty, setting_schema
+from lad_rllib.simulator import ARRIVALS, PENALTIES, build_setting, make_order, make_penalty, setting_schema
+from lad_rllib.simulator.order import order_spec
 from tests.algorithms.small import curve
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "extend.md").read_text(encoding="utf-8")
@@ -105,6 +106,14 @@ def test_a_heuristic_is_compared_and_serves_a_fleet(installed):
     assert means["two-choices"] < means["random"]
     assert pd.read_csv("results/images/deliveries.csv")["error"].isna().all()
     assert type(make_heuristic("two-choices")).__module__ == "edge_extras.two_choices"
+
+
+def test_an_order_of_service_serves_a_fleet(installed):
+    run("An order of service")
+    assert pd.read_csv("results/slack/deliveries.csv")["error"].isna().all()
+    order = make_order("least-slack:patience_s=60")
+    assert type(order).__module__ == "edge_extras.least_slack" and order_spec(order) == "least-slack:patience_s=60"
+    assert order.key([0.0, 1.0], [5.0, 3.0], [np.inf, 20.0]).tolist() == [55.0, 18.0]
 
 
 def test_a_server_kind_serves_a_fleet_beside_others(installed):
