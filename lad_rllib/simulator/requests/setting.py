@@ -347,13 +347,14 @@ def request_setting_schema() -> dict[str, Any]:
     """JSON schema of a settings file of requests, for editors."""
     schema = json_schema(RequestSettingFields)
     schema["properties"]["preset"]["enum"] = [None, *REQUEST_PRESETS]
-    schema["properties"]["service"] = {"anyOf": [_with_kind(SERVICE_MODELS[name], name) for name in SERVICE_MODELS]}
-    schema["properties"]["traffic"] = {"anyOf": [json_schema(TRAFFIC[name]) for name in TRAFFIC]}
+    schema["properties"]["service"] = {"anyOf": [_of_kind(SERVICE_MODELS[name], name) for name in SERVICE_MODELS]}
+    schema["properties"]["traffic"] = {"anyOf": [_of_kind(TRAFFIC[name], name) for name in TRAFFIC]}
     schema["required"] = []  # what a preset has need not be stated
     return schema
 
 
-def _with_kind(group: type[Declared], kind: str) -> dict[str, Any]:
+def _of_kind(group: type[Declared], kind: str) -> dict[str, Any]:
     schema = json_schema(group)
     schema["properties"]["kind"] = {"const": kind}
+    schema["required"] = []
     return schema
