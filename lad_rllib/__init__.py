@@ -77,6 +77,15 @@ if TYPE_CHECKING:
         load_setting,
         marginal_costs_s,
     )
+    from lad_rllib.simulator.requests import (
+        TRAFFIC,
+        DrawnFields,
+        Requests,
+        RequestSetting,
+        build_request_setting,
+        read_requests,
+        write_requests,
+    )
 
 __version__ = "0.2.0"
 
@@ -139,6 +148,13 @@ __all__ = [
     "PENALTIES",
     "DelayPenalty",
     "SyntheticFields",
+    "build_request_setting",
+    "DrawnFields",
+    "read_requests",
+    "Requests",
+    "RequestSetting",
+    "TRAFFIC",
+    "write_requests",
 ]
 
 _NAMES_OF_ROOM = {
@@ -160,6 +176,9 @@ _NAMES_OF_ROOM = {
     "simulator": (
         "ARRIVALS build_setting DelayPenalty EdgeNetwork load_setting marginal_costs_s PENALTIES Setting "
         "SyntheticFields"
+    ),
+    "simulator.requests": (
+        "build_request_setting DrawnFields read_requests Requests RequestSetting TRAFFIC write_requests"
     ),
 }
 _ROOM_OF_NAME = {name: room for room, names in _NAMES_OF_ROOM.items() for name in names.split()}

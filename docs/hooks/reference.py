@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from lad_rllib.algorithms.registry import CONFIGS
 from lad_rllib.cli.main import parser
@@ -13,6 +13,7 @@ from lad_rllib.fleet.server_spec import SERVER_KINDS, ServerSpec
 from lad_rllib.fleet.spec import FleetSpec
 from lad_rllib.reference import fields_of, fields_table
 from lad_rllib.simulator.penalties import PENALTIES
+from lad_rllib.simulator.requests import request_setting_groups
 from lad_rllib.simulator.settings import setting_groups
 
 
@@ -70,7 +71,16 @@ def _cell(text: str) -> str:
 
 def settings() -> str:
     """Every group of a settings file."""
-    return "\n".join(f"## {_title(name)}\n\n{fields_table(group)}" for name, group in setting_groups().items())
+    return _groups(setting_groups(), "##")
+
+
+def request_settings() -> str:
+    """Every group of a settings file of requests that come one by one."""
+    return _groups(request_setting_groups(), "###")
+
+
+def _groups(groups: Mapping[str, type[Declared]], heading: str) -> str:
+    return "\n".join(f"{heading} {_title(name)}\n\n{fields_table(group)}" for name, group in groups.items())
 
 
 def hyperparameters(algorithm: str) -> str:
@@ -121,6 +131,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "command-line": command_line,
     "fleet-file": fleet_file,
     "penalties": penalties,
+    "request-settings": request_settings,
     "settings": settings,
     **{f"settings-{name}": functools.partial(hyperparameters, name) for name in CONFIGS},
 }

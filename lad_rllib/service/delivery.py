@@ -20,6 +20,7 @@ class Delivery:
         slot: Decision round in which its server was chosen, counted from 0.
         server: Edge server that answered last; empty if the task was sent to none.
         attempts: Servers that it was sent to: 2 if it was retried.
+        arrival_s: When it was handed to the dispatcher, by the fleet's clock [s].
         service_delay_s: From the hand-over to the dispatcher until the image was there [s].
         record: How the server served it; None if it failed.
         png: The image; None if it failed, or if the server draws none.
@@ -36,6 +37,7 @@ class Delivery:
     png: bytes | None = None
     error: EdgeError | None = None
     more_pngs: tuple[bytes, ...] = ()
+    arrival_s: float = 0.0
 
     @property
     def dispatch_s(self) -> float:
@@ -52,6 +54,7 @@ class Delivery:
             "slot": self.slot,
             "server": self.server,
             "attempts": self.attempts,
+            "arrival_s": self.arrival_s,
             "service_delay_s": self.service_delay_s,
             "dispatch_s": self.dispatch_s,
             "error": self.error.name if self.error else "",

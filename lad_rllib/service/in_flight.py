@@ -125,6 +125,7 @@ class InFlightTask:
             slot=self.slot,
             server=server,
             attempts=self.attempts,
+            arrival_s=self.submitted_s,
             service_delay_s=now_s - self.submitted_s,
             record=replace(result.record, task_id=self.task.task_id) if result else None,
             png=result.png if result else None,

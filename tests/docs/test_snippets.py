@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from lad_rllib.simulator import build_setting
+from lad_rllib.simulator.requests import build_request_setting, override_request_spec
 from tests.docs.pages import PAGES, ROOT, blocks
 from tests.docs.test_commands import command_lines
 
@@ -58,6 +59,10 @@ def test_the_python_of_a_page_runs(page, tmp_path):
 def test_the_settings_of_the_guide_build():
     (text,) = blocks(ROOT / "docs" / "how-to" / "network.md", "yaml")
     assert build_setting(yaml.safe_load(text)).network.num_stations == 30
+    own, log = (yaml.safe_load(text) for text in blocks(ROOT / "docs" / "how-to" / "traffic.md", "yaml"))
+    assert build_request_setting(own).load == pytest.approx(0.7)
+    sample = {"path": "sample", "format": "gentd26"}
+    assert build_request_setting(override_request_spec(log, {"traffic": sample})).load == pytest.approx(0.6)
 
 
 @pytest.mark.cluster

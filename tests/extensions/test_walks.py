@@ -20,6 +20,7 @@ from lad_rllib.fleet.server_spec import SERVER_KINDS
 from lad_rllib.scheduling import HEURISTICS, make_heuristic
 from lad_rllib.simulator import ARRIVALS, PENALTIES, build_setting, make_order, make_penalty, setting_schema
 from lad_rllib.simulator.order import order_spec
+from lad_rllib.simulator.requests import build_request_setting
 from tests.algorithms.small import curve
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "extend.md").read_text(encoding="utf-8")
@@ -89,6 +90,14 @@ def test_a_source_of_arrivals_plays_from_a_file_and_from_the_command_line(instal
     assert "50 tasks with probability 0.3, else none" in setting.summary()
     sources = [one["properties"]["source"]["const"] for one in setting_schema()["properties"]["arrivals"]["anyOf"]]
     assert sources == ["uniform", "poisson", "trace", "bursts"]
+
+
+def test_a_kind_of_traffic_has_its_load(installed):
+    run("A kind of traffic")
+    setting = build_request_setting({"preset": "equal-3", "traffic": {"kind": "office-hours", "day_s": 1000.0}})
+    arrival_s = setting.draw(np.random.default_rng(0)).arrival_s
+    assert len(arrival_s) / arrival_s[-1] == pytest.approx(setting.rate_per_s, rel=0.05)
+    assert setting.load == pytest.approx(0.7) and "in 38% of each day" in setting.summary()
 
 
 @pytest.mark.cluster

@@ -10,6 +10,7 @@ from lad_rllib.runs.contact_sheet import save_contact_sheet
 from lad_rllib.scheduling import make_heuristic
 from lad_rllib.service import Dispatcher, image_tasks, read_prompts, serve
 from lad_rllib.service.live_run import PARTS
+from lad_rllib.simulator.requests import read_log
 from tests.service.fleets import WORK, emulated, network
 
 
@@ -31,6 +32,15 @@ def test_every_task_has_a_row_whose_parts_add_up_to_its_delay(dispatcher):
     table = run.table()
     assert table["task_id"].tolist() == [f"task-{i}" for i in range(20)]
     assert table[list(PARTS)].sum(axis=1).to_numpy() == pytest.approx(table["service_delay_s"].to_numpy())
+
+
+def test_what_a_run_was_asked_for_is_traffic_again(dispatcher, tmp_path):
+    table = serve(dispatcher, [made_tasks(20, denoising_steps=(1, 4))]).table()
+    table.to_csv(tmp_path / "deliveries.csv")
+    sent = read_log(tmp_path / "deliveries.csv", "deliveries").sent.requests
+    order = table["arrival_s"].argsort(kind="stable")
+    assert sent.steps.tolist() == table["steps_asked"][order].tolist()
+    assert sent.station.tolist() == table["station"][order].tolist() and sent.arrival_s[0] == 0.0
 
 
 def test_the_summary_counts_images_per_minute_and_the_time_that_servers_worked(dispatcher):

@@ -70,6 +70,12 @@ class LogFormat:
 FORMATS: dict[str, LogFormat] = {
     # What write_requests() writes.
     "requests": LogFormat({name: name for name in MEANINGS}, {}),
+    # deliveries.csv of a live run. What a task took there is not what it takes on a server of speed 1.
+    "deliveries": LogFormat(
+        {name: name for name in (ARRIVAL, "width", "height", "images", "model", "loras", "station")}
+        | {"steps": "steps_asked"},
+        {},
+    ),
     # Alibaba clusterdata, cluster-trace-v2026-GenAI, lora_request_trace.csv.
     "gentd26": LogFormat(
         {

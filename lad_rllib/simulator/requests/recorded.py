@@ -37,8 +37,9 @@ class RecordedFields(TrafficFields):
     path: Annotated[str, Field(min_length=1, max_length=4096)]
     """The log (``.csv``, ``.csv.gz``, ``.parquet``, ``.json``, ``.jsonl``, ``.txt``), or ``sample`` for the made-up one
     of the package."""
-    format: Literal["requests", "gentd26", "katz", "vllm-omni"] = "requests"
-    """What its columns mean: ``requests`` (columns named as attributes of :class:`Requests`), or a public log."""
+    format: Literal["requests", "deliveries", "gentd26", "katz", "vllm-omni"] = "requests"
+    """What its columns mean: ``requests`` (columns named as attributes of :class:`Requests`), ``deliveries`` (of a live
+    run), or a public log."""
     columns: dict[str, Text] = {}
     """Column of single meanings, instead of those of the format."""
     keep: dict[str, Annotated[list[str], Field(min_length=1)]] | None = None
