@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from lad_rllib.scheduling.rollout import GivenDecisions, play
+from lad_rllib.simulator import PoissonFields, SyntheticArrivals, draw_network, stack_arrivals
+from lad_rllib.simulator import marginal_costs_s as slotted_costs_s
 from lad_rllib.simulator.order import make_order
 from lad_rllib.simulator.penalties import make_penalty
 from lad_rllib.simulator.requests import (
@@ -17,6 +21,8 @@ from lad_rllib.simulator.requests import (
     RequestServer,
     RequestWorld,
     plain_requests,
+    slotted_requests,
+    slotted_world,
 )
 from lad_rllib.simulator.requests.costs import marginal_costs_s
 from lad_rllib.simulator.requests.play import play_decisions
@@ -114,3 +120,42 @@ def test_a_server_or_request_that_does_not_exist_is_refused() -> None:
     world, requests, servers = small_case("fifo", False, False, False, 0)
     with pytest.raises(IndexError, match="sample must be in 0..29, got 30..30"):
         marginal_costs_s(world.timing(requests), servers, np.array([30]))
+
+
+def test_in_slots_and_first_in_first_out_they_are_those_of_the_slotted_simulator() -> None:
+    rng = np.random.default_rng(0)
+    network = draw_network(rng, num_stations=4, num_servers=3, capacity_range=(1, 3))
+    source = SyntheticArrivals(PoissonFields(max_tasks=9, mean_tasks=4.0, attributes="per_task"), 4)
+    arrivals = stack_arrivals([source.draw(rng, 12)])
+    record = play(GivenDecisions(rng.integers(3, size=arrivals.mask.shape)), network, arrivals, rng)
+    timing = slotted_world(network).timing(slotted_requests(network, arrivals.episodes(0)))
+    mask = record.mask[0]
+    servers, weight = record.action[0][mask], rng.uniform(0.5, 2.0, mask.shape)
+    cost = marginal_costs_s(timing, servers, weight=weight[mask])
+    np.testing.assert_allclose(cost, slotted_costs_s(record, weight=weight[None])[0][mask], atol=1e-9)
+    cost = marginal_costs_s(timing, servers, discount=0.8, horizon_s=3.0 * network.slot_s)
+    expected = slotted_costs_s(record, horizon_slots=3, discount=0.8**network.slot_s)
+    np.testing.assert_allclose(cost, expected[0][mask], atol=1e-9)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_relabelling_servers_relabels_costs(order: str | dict[str, Any]) -> None:
+    world, requests, servers = small_case(order, True, True, False, 1)
+    new = np.array([2, 0, 1])  # the old number of each
+    relabelled = RequestWorld(tuple(world.servers[index] for index in new), world.order)
+    cost = marginal_costs_s(relabelled.timing(requests), np.argsort(new)[servers])
+    np.testing.assert_allclose(cost, marginal_costs_s(world.timing(requests), servers)[:, new], atol=1e-9)
+
+
+def test_without_swaps_every_order_leaves_the_same_work_at_every_moment() -> None:
+    left_s = []
+    for order in ORDERS:
+        world, requests, servers = small_case(order, False, True, False, 1)
+        requests = replace(requests, loras=np.zeros(len(requests), np.int64))
+        served = play_decisions(servers, world, requests)
+        moments = np.linspace(0.0, served.finish_s.max(), 200)[:, None]
+        done_s = np.clip(moments - served.start_s, 0.0, served.computing_s)
+        left = np.where(requests.arrival_s <= moments, served.computing_s - done_s, 0.0)
+        left_s.append(np.stack([left[:, servers == server].sum(axis=1) for server in range(3)]))
+    for others in left_s[1:]:
+        np.testing.assert_allclose(others, left_s[0], atol=1e-9)

@@ -20,6 +20,7 @@ PLACE = np.dtype(
         ("begin_s", "f8"),
         ("busy_s", "f8"),
         ("weight", "f8"),
+        ("is_forward", "i8"),
         ("end_s", "f8"),
         ("slack_s", "f8"),
         ("weight_before", "f8"),
@@ -27,7 +28,7 @@ PLACE = np.dtype(
         ("next_waiting", "i8"),
         ("next_behind", "i8"),
         ("period_end", "i8"),
-        ("is_forward", "i8"),
+        ("rank", "i8"),
     ],
     align=True,
 )
@@ -39,7 +40,7 @@ PLACE = np.dtype(
 time from ``begin_s`` to ``overtaken_s`` from here to the end of the busy period: a delay below that changes no order;
 ``weight_before``: weights of all earlier places together; ``next_waiting``: place of the request that was next in order
 when it began, n for none; ``next_behind``: the next place with a greater key, n for none; ``period_end``: the first
-place after its busy period; ``is_forward``: used by replays.
+place after its busy period; ``rank``: how many arrived before; ``is_forward``: used by replays.
 """
 
 
@@ -99,6 +100,8 @@ def write(record: Record, queues: Queues, timing: Timing, weight: Doubles, serve
         record.loras[index + 1] = served.loras if served.loras > 0 else record.loras[index]
     by_arrival = np.argsort(number)
     record.joined_s[:] = arrival_s[by_arrival]
+    for rank in range(count):
+        record.places[by_arrival[rank]].rank = rank
     write_overtakers(record, begin_s, key, key[by_arrival])
     write_who_waited(record, begin_s, arrival_s, key)
     write_busy_periods(record)
@@ -151,19 +154,6 @@ def write_busy_periods(record: Record) -> None:
         if index + 1 < len(record.joined_s) and following.begin_s <= place.end_s:
             place.period_end = following.period_end
             place.slack_s = min(place.slack_s, following.slack_s)
-
-
-@lean_part
-def later_than(times_s: Doubles, now_s: float) -> int:
-    """Index of the first time after ``now_s`` of times in order."""
-    low, high = 0, len(times_s)
-    while low < high:
-        middle = (low + high) // 2
-        if times_s[middle] <= now_s:
-            low = middle + 1
-        else:
-            high = middle
-    return low
 
 
 @lean_part

@@ -14,7 +14,7 @@ import numpy as np
 from lad_rllib.arrays import Doubles, Integers
 from lad_rllib.compiling import lean_kernel, lean_part
 from lad_rllib.simulator.requests.loop import Queues, use_model
-from lad_rllib.simulator.requests.record import Record, later_than, place_of
+from lad_rllib.simulator.requests.record import Record, place_of
 from lad_rllib.simulator.requests.world import Timing
 
 
@@ -199,9 +199,9 @@ def follow(
     swaps, only_sum = has_swaps(timing, server), len(changes.request) == 0
     held, forward, total = 0, 0, 0.0
     while place < count or held > 0:
-        if only_sum and same and forward == 0:
+        if only_sum and same:
             before = places[held_back[held - 1]].key if held > 0 else np.inf
-            place, free_s, change = follow_undisturbed(record, place, free_s, before)
+            place, free_s, change = follow_undisturbed(record, place, free_s, before, forward)
             total += change
             if place == count and held == 0:
                 break
@@ -212,7 +212,7 @@ def follow(
         if chosen == count:  # nothing waits
             if same and (place == 0 or places[place].begin_s > places[place - 1].end_s):
                 break  # both are idle
-            free_s = record.joined_s[later_than(record.joined_s, free_s)]
+            free_s = record.joined_s[arrived(record, place, free_s)]
             continue
         if swaps and same and (passes or chosen != place):
             recall(record, scratch, place)
@@ -239,7 +239,9 @@ def follow(
 
 
 @lean_part
-def follow_undisturbed(record: Record, index: int, free_s: float, before: float) -> tuple[int, float, float]:
+def follow_undisturbed(
+    record: Record, index: int, free_s: float, before: float, forward: int
+) -> tuple[int, float, float]:
     """Serve as the record does for as long as nothing else goes before.
 
     Args:
@@ -247,6 +249,7 @@ def follow_undisturbed(record: Record, index: int, free_s: float, before: float)
         index: All places before it are served or held back, none after it.
         free_s: When the server takes its next request [s].
         before: Least key of those held back; infinite for none.
+        forward: How many were brought forward.
 
     Returns:
         The first place that is not served, when the server is free, the weighted sum of the changes of delays [s].
@@ -254,7 +257,9 @@ def follow_undisturbed(record: Record, index: int, free_s: float, before: float)
     places, count, total = record.places, len(record.joined_s), 0.0
     while index < count:
         later_s = free_s - places[index].begin_s
-        if 0 < later_s * (1 + 1e-9) < places[index].slack_s and before == np.inf:  # a margin for rounding
+        if (
+            0 < later_s * (1 + 1e-9) < places[index].slack_s and before == np.inf and forward == 0
+        ):  # a margin for rounding
             end = places[index].period_end
             total += later_s * (places[end].weight_before - places[index].weight_before)
             free_s, index = places[end - 1].end_s + later_s, end
@@ -262,7 +267,7 @@ def follow_undisturbed(record: Record, index: int, free_s: float, before: float)
         start = index
         while index < count:
             place = places[index]
-            if not (place.arrival_s <= free_s < place.overtaken_s and place.key < before):
+            if not (place.arrival_s <= free_s < place.overtaken_s and place.key < before and place.is_forward == 0):
                 break
             total += place.weight * (free_s - place.begin_s)
             free_s += place.busy_s
@@ -287,12 +292,21 @@ def next_of_record(record: Record, index: int, free_s: float, forward: int) -> t
     if places[index].arrival_s <= free_s:
         return index, bool(places[index].overtaken_s <= free_s)
     # It comes later, and the record served all that had come before it in their order. Does one of them wait?
-    if later_than(record.joined_s, free_s) == index + forward:
+    if arrived(record, index, free_s) == index + forward:
         return count, False
     chosen = places[index].next_waiting
     while places[chosen].arrival_s > free_s or places[chosen].is_forward:
         chosen = places[chosen].next_waiting
     return chosen, False
+
+
+@lean_part
+def arrived(record: Record, index: int, now_s: float) -> int:
+    """How many had arrived at a moment before the request at a place came."""
+    count = record.places[index].rank
+    while count > 0 and record.joined_s[count - 1] > now_s:
+        count -= 1
+    return count
 
 
 @lean_part
