@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from lad_rllib.edge import EdgeServer, ImageTask
+from lad_rllib.edge.queue import QueuedTask, TaskQueue
 from lad_rllib.service import Dispatcher, ServerLoad
 from lad_rllib.service.in_flight import Attempt, InFlightTask, TaskHandle
 from lad_rllib.simulator.order import make_order
+from lad_rllib.simulator.requests import LinearService, RequestServer, RequestWorld, plain_requests
+from lad_rllib.simulator.requests.play import RequestSimulation
 from tests.edge.engines import SteppedEngine
 from tests.service.fleets import WORK, Fixed, dispatched, emulated, network, running_at, until
 
@@ -22,6 +25,7 @@ def random_task(rng, number):
         int(rng.integers(1, 9)),
         deadline_s=float(rng.uniform(1, 50)) if rng.random() < 0.7 else None,
         priority=int(rng.integers(-2, 3)),
+        tenant=str(rng.choice(["a", "b"])),
     )
 
 
@@ -57,6 +61,56 @@ def test_a_load_predicts_what_sorting_those_who_wait_says(spec, seed):
         assert load.line.met_by(one, now, one.denoising_steps) == (sum(ahead), len(waiting) - len(ahead))
         left = max(0.0, running.entry.task.denoising_steps - (now - since)) if running else 0.0
         assert load.queue_s(now) == left + sum(a.entry.task.denoising_steps for a in waiting.values())
+
+
+def simulation(order, tasks, arrival_s, actual_over_predicted):
+    """The same tasks in the simulator of requests, on one server that takes a second for a step."""
+    requests = plain_requests(
+        arrival_s,
+        np.array([float(task.denoising_steps) for task in tasks]),
+        deadline_s=[np.inf if task.deadline_s is None else task.deadline_s for task in tasks],
+        priority=[task.priority for task in tasks],
+        tenant=["ab".index(task.tenant) for task in tasks],
+        tenants=("a", "b"),
+        actual_over_predicted=actual_over_predicted,
+    )
+    server = RequestServer("s", {"": LinearService(per_step_s=1.0)})
+    return RequestSimulation(RequestWorld((server,), order), requests)
+
+
+@pytest.mark.parametrize("spec", [*SPECS, {"name": "fair", "weights": {"b": 3.0}}])
+def test_simulator_edge_server_and_dispatcher_have_the_same_queue(spec):
+    rng, order = np.random.default_rng(3), make_order(spec)
+    tasks, arrival_s = [random_task(rng, i) for i in range(300)], np.cumsum(rng.exponential(4.8, 300))
+    actual = rng.lognormal(0.0, 0.3, 300)
+    first, again = (simulation(order, tasks, arrival_s, actual) for _ in range(2))
+    for _ in first:
+        first.send(0)
+    served = first.finish()
+    in_order = np.argsort(served.start_s)
+    attempts = [Attempt(in_flight(task, at, i), 0) for i, (task, at) in enumerate(zip(tasks, arrival_s, strict=True))]
+    load, queue, popped = ServerLoad("s", order), TaskQueue(order, lambda task: task.denoising_steps), []
+    ends = iter([(served.finish_s[i], i) for i in in_order])
+    end_s, running = next(ends)
+    for view, attempt, now_s in zip(again, attempts, arrival_s, strict=True):
+        while end_s < now_s:
+            assert load.running is attempts[running]
+            load.answered(attempts[running], end_s)
+            entry = queue.pop(end_s)
+            popped += [] if entry is None else [entry.number]
+            end_s, running = next(ends, (np.inf, None))
+        task = attempt.entry.task
+        ahead_s, overtaken = load.line.met_by(task, now_s, task.denoising_steps)
+        left_s = load.running_left_s(now_s)
+        np.testing.assert_allclose([left_s, left_s + ahead_s], [view.remaining_s[0], view.ahead_s[0]], atol=1e-6)
+        assert load.queue_s(now_s) == pytest.approx(view.work_left_s[0])
+        assert (overtaken, len(load.line) + (load.running is not None)) == (view.overtaken[0], view.tasks[0])
+        idle = load.running is None
+        load.sent(attempt, task.denoising_steps, now_s)
+        queue.put(QueuedTask(task, now_s, now_s, attempt.entry.number), now_s)
+        popped += [queue.pop(now_s).number] if idle else []
+        again.send(0)
+    assert popped == in_order[: len(popped)].tolist() and len(popped) > 200
 
 
 def test_a_task_keeps_its_place_at_a_server_that_was_silent():
