@@ -1,5 +1,7 @@
 """LAD-Dispatch, which scores servers request by request: what it sees, what it decides, and that it learns."""
 
+import dataclasses
+import pickle
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -17,8 +19,9 @@ from lad_rllib.algorithms.lad_dispatch.features import (
     START,
     knowledge,
 )
-from lad_rllib.algorithms.lad_dispatch.improvement import DOWN, decision_table
+from lad_rllib.algorithms.lad_dispatch.improvement import DOWN, decision_table, improvement_loss
 from lad_rllib.algorithms.lad_dispatch.networks import ActorSettings, ScoringActor
+from lad_rllib.algorithms.lad_dispatch.training import Improvement, ImprovementSettings, learn, play_and_cost
 from lad_rllib.simulator.order import make_order
 from lad_rllib.simulator.requests import LinearService, RequestServer, RequestWorld, plain_requests
 from lad_rllib.simulator.requests.play import RequestSimulation, play_rule
@@ -160,3 +163,49 @@ def test_who_overtakes_whom_follows_from_the_order_of_service():
     behind, overtakers = tables("aged:service_weight=10")
     assert all(before >= after for before, after in pairwise(overtakers[-1]))  # who comes much later does not
     assert overtakers[-1, 0] > 0 == overtakers[-1, -1]
+
+
+def test_a_step_lowers_the_cross_entropy_to_the_improved_policy():
+    source = traffic()
+    state = Improvement(ActorSettings(), ImprovementSettings(sampled=300, minibatches=30), seed=0)
+    known = knowledge(source.world, source.history())
+    rng = np.random.default_rng(0)
+    table = play_and_cost(source, known, state.actor, state.networks.packed(), rng, sampled=300).table
+    everything = {
+        name: torch.from_numpy(getattr(table, name)) for name in ("tokens", "share", "start", "logits", "advantage")
+    }
+
+    def loss():
+        return improvement_loss(state.networks, everything, state.schedule.step_size)[0].item()
+
+    before, step_size = loss(), state.schedule.step_size
+    assert state.step_on(table)["step_size"] == step_size
+    state.schedule.iteration = 0
+    assert loss() < before
+
+
+def test_what_is_played_and_learned_can_be_sent_to_other_processes():
+    source = traffic(requests=50)
+    actor = ActorSettings()
+    weights = ScoringActor(actor, 0).packed()
+    arguments = source, knowledge(source.world, source.history()), actor, weights, np.random.default_rng(0)
+    first = play_and_cost(*pickle.loads(pickle.dumps(arguments)), sampled=20)
+    again = pickle.loads(pickle.dumps(play_and_cost(*arguments, sampled=20)))
+    for field in dataclasses.fields(first.table):
+        np.testing.assert_array_equal(getattr(first.table, field.name), getattr(again.table, field.name))
+
+
+def test_it_learns_in_a_small_world_and_the_same_from_the_same_seed():
+    source = traffic("fifo", requests=1500, load=1.2)
+    settings = ImprovementSettings(iterations=12, sampled=800, minibatches=40, minibatch_size=128)
+    actor = ActorSettings(hidden_size=16)
+    mean, curve = learn(source, actor, settings, seed=1)
+
+    def mean_delay(actor):
+        return np.mean([played(source, actor, 0.0, seed)[0].delay_s.mean() for seed in range(100, 106)])
+
+    assert mean_delay(mean) < 0.9 * mean_delay(ScoringActor(actor, 1))
+    short = dataclasses.replace(settings, iterations=2)
+    curves = [learn(source, actor, short, seed=1)[1] for _ in range(2)]
+    assert [row["mean_s"] for row in curves[0]] == [row["mean_s"] for row in curves[1]]
+    assert curve[0]["mean_s"] == curves[0][0]["mean_s"]

@@ -8,10 +8,10 @@ from lad_rllib import names
 from lad_rllib.algorithms.common.acting import Decision, choose_servers, draw_uniform, fleet_states
 from lad_rllib.algorithms.common.mirror_descent import advantages
 from lad_rllib.algorithms.common.policy import FleetPolicy
+from lad_rllib.algorithms.common.task_loss import TaskLoss
 from lad_rllib.algorithms.lad_pmd import LADPMDConfig, LADPMDNetworks
 from lad_rllib.algorithms.lad_pmd.improvement import improvement_table
 from lad_rllib.algorithms.lad_pmd.networks import improve_stations
-from lad_rllib.algorithms.lad_pmd.task_loss import TaskLoss
 from lad_rllib.algorithms.lad_ts import LADTSConfig
 from lad_rllib.envs import FleetVectorEnv, YardstickCallback
 from lad_rllib.errors import ConfigurationError

@@ -28,10 +28,10 @@ from lad_rllib.algorithms.common.hyperparameters import (
 from lad_rllib.algorithms.common.latent_memory import for_tasks
 from lad_rllib.algorithms.common.mirror_descent import ImprovementSchedule
 from lad_rllib.algorithms.common.rl_module import FleetTorchRLModule
+from lad_rllib.algorithms.common.task_loss import check_task_loss
 from lad_rllib.algorithms.lad_pmd.improvement import improvement_table, task_scale
 from lad_rllib.algorithms.lad_pmd.learner import LADPMDTorchLearner
 from lad_rllib.algorithms.lad_pmd.networks import LADPMDNetworks, latent_size
-from lad_rllib.algorithms.lad_pmd.task_loss import check_task_loss
 from lad_rllib.simulator.sizes import Learner
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from lad_rllib.algorithms.common.acting import Decision
 from lad_rllib.algorithms.common.env_runner import FleetEnvRunner
 from lad_rllib.algorithms.common.replay_buffer import SlotSample
+from lad_rllib.algorithms.common.task_loss import TaskLoss
 from lad_rllib.algorithms.lad_pmd.improvement import PlayedSlot
-from lad_rllib.algorithms.lad_pmd.task_loss import TaskLoss
 from lad_rllib.errors import ConfigurationError
 
 

@@ -1,4 +1,4 @@
-"""Per-task loss of a delay: LAD-PMD learns from the marginal costs of its sum."""
+"""Per-task loss of a delay: mirror descent learns from the marginal costs of its sum."""
 
 from __future__ import annotations
 
