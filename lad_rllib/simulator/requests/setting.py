@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -157,15 +158,16 @@ class RequestSetting:
         Of a log, those before the part that episodes are cut from; of a part that begins with the log, its own.
         """
         rng = np.random.default_rng(_PAST_SEED)
-        past = self.traffic.past() or self.traffic.draw(rng, min(self.num_requests, _PAST_REQUESTS), self.rate_per_s)
-        return self._realised(past, rng)
+        past = self.traffic.past(self.rate_per_s)
+        number = min(self.num_requests, _PAST_REQUESTS)
+        return self._realised(past or self.traffic.draw(rng, number, self.rate_per_s), rng)
 
     @property
     def load(self) -> float:
         """Offered work over what the servers can do, without the loading of models; above 1 the queues grow."""
         return self.rate_per_s / self.capacity_per_s
 
-    @property
+    @cached_property
     def capacity_per_s(self) -> float:
         """Requests that all servers together can finish in a second on average, models loaded [1/s]."""
         requests = self._realised(self.traffic.typical(), None)
@@ -196,7 +198,7 @@ class RequestSetting:
 
     def _prediction(self) -> str:
         """How good predictions of measured times are, in words; empty if none were measured."""
-        here, past = self.traffic.typical(), self.traffic.past()
+        here, past = self.traffic.typical(), self.traffic.past(self.rate_per_s)
         if past is None or here.measured_s is None or past.measured_s is None:
             return ""
         service = self.reference.service_model("")
