@@ -246,33 +246,44 @@ def build_request_setting(spec: Mapping[str, Any]) -> RequestSetting:
     """
     top = declared(RequestSettingFields, _on_preset(as_group("a setting", spec)))
     fields = declared(TRAFFIC[top.traffic.get("kind", "poisson")], top.traffic, "traffic.")
-    traffic = fields.build()
-    fitted = None
-    if top.service.get("kind") == "fitted" and len(top.service) == 1:
-        fitted = traffic.fitted_service()
-    servers = published_servers() if top.servers == "published" else top.servers
-    groups = [one if isinstance(one, ServerFields) else ServerFields(speed=one) for one in servers]
-    world = RequestWorld(
-        tuple(build_server(one, top, index, fitted) for index, one in enumerate(groups)),
-        make_order(top.order),
-        top.work,
-    )
+    traffic, servers = fields.build(), _servers(top)
+    fitted = traffic.fitted_service() if dict(top.service) == {"kind": "fitted"} else None
     reference = reference_server(top, fitted)
+    built = tuple(build_server(one, top, fitted) for one in servers)
     resolved = {
         **top.model_dump(),
         "name": top.name or top.preset or "requests",
         "service": {"kind": top.service.get("kind", "linear"), **reference.service[""].model_dump()},
-        "servers": [one.model_dump() for one in groups],
+        "servers": [one.model_dump() for one in servers],
         "traffic": fields.model_dump(),
     }
-    spec = resolve_paths(resolved, Path.cwd())
-    setting = RequestSetting(
-        resolved["name"], world, traffic, top.requests, 1.0, reference, fields.deadline_over_solo, spec
+    setting = _at_rate(
+        RequestSetting(
+            name=resolved["name"],
+            world=RequestWorld(built, make_order(top.order), top.work),
+            traffic=traffic,
+            num_requests=top.requests,
+            rate_per_s=1.0,
+            reference=reference,
+            deadline_over_solo=fields.deadline_over_solo,
+            spec=resolve_paths(resolved, Path.cwd()),
+        )
     )
-    setting = _at_rate(setting)
     _check_size(setting)
     traffic.check_episode(setting.num_requests)
     return setting
+
+
+def _servers(top: RequestSettingFields) -> list[ServerFields]:
+    """The servers of a setting, each as a group with its name."""
+    stated = published_servers() if top.servers == "published" else top.servers
+    groups = [one if isinstance(one, ServerFields) else ServerFields(speed=one) for one in stated]
+    servers = [one.model_copy(update={"name": one.name or f"server{index}"}) for index, one in enumerate(groups)]
+    names = [one.name for one in servers]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise ConfigurationError(f"servers[{index}].name {shown(name)} stands twice; give each server its own")
+    return servers
 
 
 def _at_rate(setting: RequestSetting) -> RequestSetting:
