@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     )
     from lad_rllib.algorithms.common.config import FleetConfig
     from lad_rllib.algorithms.common.policy import FleetPolicy
+    from lad_rllib.algorithms.lad_dispatch import (
+        DispatchPolicy,
+        LADDispatch,
+        LADDispatchConfig,
+        load_request_scheduler,
+    )
     from lad_rllib.algorithms.soft_actor_critic import SoftActorCriticConfig
     from lad_rllib.edge import (
         DiffusersEngine,
@@ -101,6 +107,7 @@ __all__ = [
     "DQNTSConfig",
     "Delivery",
     "DiffusersEngine",
+    "DispatchPolicy",
     "Dispatcher",
     "EdgeError",
     "EdgeNetwork",
@@ -111,6 +118,8 @@ __all__ = [
     "FleetSpec",
     "FleetVectorEnv",
     "ImageTask",
+    "LADDispatch",
+    "LADDispatchConfig",
     "LADPMDConfig",
     "LADTSConfig",
     "LiveFleetVectorEnv",
@@ -131,6 +140,7 @@ __all__ = [
     "edge_server_actor",
     "fit_fleet",
     "load_fleet",
+    "load_request_scheduler",
     "load_setting",
     "lower_bound_s",
     "make_heuristic",
@@ -163,6 +173,7 @@ _NAMES_OF_ROOM = {
     ),
     "algorithms.common.config": "FleetConfig",
     "algorithms.common.policy": "FleetPolicy",
+    "algorithms.lad_dispatch": "DispatchPolicy LADDispatch LADDispatchConfig load_request_scheduler",
     "algorithms.soft_actor_critic": "SoftActorCriticConfig",
     "edge": (
         "DiffusersEngine edge_server_actor EdgeError EdgeServer EmulatedEngine ImageTask RemoteEdgeServer "

@@ -24,8 +24,10 @@ SLOT_INDEX = "slot_index"  # int: slot that the observation belongs to
 
 # Metrics of one episode.
 MEAN_DELAY = "mean_service_delay_s"  # mean service delay over all tasks of an episode [s]
+DELAY_PERCENTILES = {95: "p95_service_delay_s", 99: "p99_service_delay_s"}  # the same, percentiles
 ORACLE_DELAY = "greedy_oracle_delay_s"  # the greedy oracle's on the same arrivals [s]
 WATER_FILLING_DELAY = "water_filling_delay_s"  # of a random choice that levels the queues seen at slot start [s]
+LEAST_WORK_DELAY = "least_work_left_delay_s"  # of sending each request to the server that would be idle first [s]
 PROPORTIONAL_DELAY = "capacity_proportional_delay_s"  # of a random choice in proportion to capacity [s]
 DELAY_OVER_ORACLE = "delay_over_oracle"  # mean service delay over the greedy oracle's
 
@@ -39,10 +41,16 @@ YARDSTICKS = {
     "capacity-proportional": PROPORTIONAL_DELAY,
 }
 
+# The same of requests that come one by one. With queues and work known at each request, the shortest expected delay
+# first in, first out is the greedy oracle's decision.
+REQUEST_YARDSTICKS = {"shortest-expected-delay": ORACLE_DELAY, "least-work-left": LEAST_WORK_DELAY}
+ALL_YARDSTICKS = tuple(dict.fromkeys((*YARDSTICKS.values(), *REQUEST_YARDSTICKS.values())))
+
 # Algorithms on the command line and in text.
 ALGORITHMS = {
     "lad-ts": "LAD-TS",
     "lad-pmd": "LAD-PMD",
+    "lad-dispatch": "LAD-Dispatch",
     "d2sac-ts": "D2SAC-TS",
     "sac-ts": "SAC-TS",
     "dqn-ts": "DQN-TS",

@@ -16,7 +16,7 @@ ROOMS = {
     "envs": {"simulator", "scheduling", "edge", "service", "fleet"},  # live ones run on a fleet
     "diffusion": set(),
     "kernels": {"diffusion"},  # the face, and the reference that it falls back to
-    "algorithms": {"diffusion", "kernels", "simulator"},
+    "algorithms": {"diffusion", "kernels", "scheduling", "simulator"},
     "edge": {"simulator"},  # servers serve in the simulator's orders
     "service": {"scheduling", "edge", "simulator"},  # a fleet is described in the simulator's units
     "fleet": {"edge", "service", "simulator", "scheduling"},
@@ -106,7 +106,7 @@ def test_every_file_keeps_the_import_rules():
         ("simulator/delays.py", "def f():\n    import torch.nn as nn", "torch"),
         ("scheduling/rollout.py", "from ray import tune", "ray"),
         ("diffusion/__init__.py", "from lad_rllib import simulator", "lad_rllib.simulator"),
-        ("algorithms/lad_ts/learner.py", "from ...scheduling.bounds import lower_bound", "lad_rllib.scheduling"),
+        ("algorithms/lad_ts/learner.py", "from ...service.dispatcher import Dispatcher", "lad_rllib.service"),
         ("algorithms/__init__.py", "from .. import envs", "lad_rllib.envs"),
         ("service/dispatch.py", "import lad_rllib.algorithms.lad_ts", "lad_rllib.algorithms"),
         ("service/dispatch.py", "from lad_rllib import LADTS", "lad_rllib.algorithms"),

@@ -11,6 +11,7 @@ CONFIGS: Registry[type[SchedulingConfig]] = Registry(
     own={
         "lad-ts": "lad_rllib.algorithms.lad_ts:LADTSConfig",
         "lad-pmd": "lad_rllib.algorithms.lad_pmd:LADPMDConfig",
+        "lad-dispatch": "lad_rllib.algorithms.lad_dispatch:LADDispatchConfig",
         "d2sac-ts": "lad_rllib.algorithms.d2sac_ts:D2SACTSConfig",
         "sac-ts": "lad_rllib.algorithms.sac_ts:SACTSConfig",
         "dqn-ts": "lad_rllib.algorithms.dqn_ts:DQNTSConfig",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ray.rllib.callbacks.callbacks import RLlibCallback
@@ -10,6 +11,10 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 from lad_rllib import names
 from lad_rllib.scheduling import make_heuristic, play
 from lad_rllib.simulator import Arrivals
+from lad_rllib.simulator.order import FirstInFirstOut
+
+if TYPE_CHECKING:
+    from lad_rllib.simulator.requests import Requests, RequestWorld
 
 
 class YardstickCallback(RLlibCallback):
@@ -46,6 +51,38 @@ class StationCallback(RLlibCallback):
         training iterations would play the very same arrivals.
         """
         env_runner._needs_initial_reset = False
+
+
+class RequestYardstickCallback(RLlibCallback):
+    """Logs, at the end of each episode that LAD-Dispatch played, what yardsticks need on the same requests.
+
+    Under ``env_runners/``: ``greedy_oracle_delay_s``, the mean service delay [s] of the shortest expected delay, first
+    in, first out, with the work of each request known: the greedy oracle's; ``least_work_left_delay_s``, of the least
+    work left in the environment's own order of service; and ``delay_over_oracle``, the episode's own over the oracle's.
+    """
+
+    def on_episode_end(self, *, episode: Any, env: Any, env_index: int, metrics_logger: Any, **kwargs: Any) -> None:
+        """Play the yardsticks on the requests of the episode that just ended."""
+        setting = env.envs[env_index].unwrapped.setting
+        world, requests = setting.world, episode.served.requests
+        worlds = {names.ORACLE_DELAY: replace(world, order=FirstInFirstOut(), work="known")}
+        delays = {
+            key: request_yardstick_delay_s(scheduler, worlds.get(key, world), requests)
+            for scheduler, key in names.REQUEST_YARDSTICKS.items()
+        }
+        delays[names.DELAY_OVER_ORACLE] = float(episode.served.delay_s.mean()) / delays[names.ORACLE_DELAY]
+        for key, value in delays.items():
+            metrics_logger.log_value(key, value, reduce="mean")
+
+
+def request_yardstick_delay_s(scheduler: str, world: RequestWorld, requests: Requests) -> float:
+    """Mean service delay [s] of a scheduler of requests that needs neither history nor randomness."""
+    from lad_rllib.scheduling import request_rules  # noqa: F401  (registers them; loads the compiler)
+    from lad_rllib.scheduling.request_scheduler import REQUEST_SCHEDULERS, play_requests
+
+    made = REQUEST_SCHEDULERS[scheduler]()
+    served = play_requests(made, world, requests, requests[:0], np.random.default_rng(0))
+    return float(served.delay_s.mean())
 
 
 def log_yardsticks(metrics_logger: Any, own_s: float, env: Any, env_index: int = 0) -> None:

@@ -19,7 +19,7 @@ from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.storage import SharedCopy
 from lad_rllib.simulator import Setting, build_setting, override_spec
 
-OWN_DELAY = tuple(name for name in names.ALGORITHMS if name != "lad-pmd")
+OWN_DELAY = tuple(name for name in names.ALGORITHMS if name not in ("lad-pmd", "lad-dispatch"))
 """The paper's algorithms, which learn from each task's own delay."""
 EPISODE_S = {"lad-ts": 0.80, "lad-pmd": 0.80, "d2sac-ts": 0.86, "sac-ts": 0.45, "dqn-ts": 0.25}
 """CPU time of an episode of the paper's setting on one core of a machine of the year 2025 or so [s]."""

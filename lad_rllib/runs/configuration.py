@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 from lad_rllib.declared import check_keys, shown
 from lad_rllib.envs import episodes
-from lad_rllib.envs.episodes import read_setting
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.runs import cluster
 from lad_rllib.runs.options import (
@@ -24,10 +23,10 @@ from lad_rllib.runs.options import (
     flag,
 )
 from lad_rllib.runs.provenance import command_line
+from lad_rllib.runs.worlds import AnySetting, world_of
 from lad_rllib.simulator import (
     ARRIVALS,
     Setting,
-    TraceArrivals,
     override_spec,
     parse_penalty,
     resolve_paths,
@@ -99,17 +98,16 @@ def _given(**values: Any) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-AnySetting = TypeVar("AnySetting", Setting, RequestSetting)
+Logged = TypeVar("Logged", Setting, RequestSetting, AnySetting)
 
 
-def part_of_log(part: list[float] | None, setting: AnySetting, default: tuple[float, float]) -> AnySetting:
+def part_of_log(part: list[float] | None, setting: Logged, default: tuple[float, float]) -> Logged:
     """The setting on a part of its request log, if it has one: the given part, or the default.
 
     Raises:
         ConfigurationError: if a part is given and there is no log.
     """
-    source = setting.spec["traffic"] if isinstance(setting, RequestSetting) else setting.spec["arrivals"]
-    if "part" in source:
+    if "part" in _source(setting):
         return setting.with_part((part[0], part[1]) if part else default)
     if part:
         raise ConfigurationError(
@@ -118,10 +116,19 @@ def part_of_log(part: list[float] | None, setting: AnySetting, default: tuple[fl
     return setting
 
 
+def _source(setting: AnySetting) -> dict[str, Any]:
+    """Fields of where its tasks or requests come from."""
+    source: dict[str, Any] = setting.spec["traffic" if isinstance(setting, RequestSetting) else "arrivals"]
+    return source
+
+
 def resolve(options: LearnOptions) -> dict[str, Any]:
     """Everything that the run depends on, as plain values."""
-    setting = read_setting(setting_spec(options))
-    own_part = getattr(setting.arrivals, "part", WHOLE_LOG)
+    from lad_rllib.algorithms import CONFIGS
+
+    world = world_of(options.algorithm)
+    setting = world.read(setting_spec(options), options)
+    own_part = tuple(_source(setting).get("part", WHOLE_LOG))
     setting = part_of_log(options.part, setting, TRAIN_PART if own_part == WHOLE_LOG else own_part)
     _check_scale(options, setting)
     training = read_training_file(options.config) if options.config else {}
@@ -134,7 +141,7 @@ def resolve(options: LearnOptions) -> dict[str, Any]:
         "setting": setting.spec,
         "training": training,
         "kernels": training.get("kernels", DEFAULT_KERNELS),
-        "queue_unit": queue_unit(options.queue_unit, setting, options.algorithm),
+        "queue_unit": world.queue_unit(options.queue_unit, setting, CONFIGS[options.algorithm].queue_unit),
         "live": _live(live),
         "init_from": _absolute(live.init_from) if live.init_from else None,
         "episodes": options.episodes,
@@ -178,18 +185,18 @@ def check_resumed(options: Options, begun_with: dict[str, Any], place: Path, *ma
             )
 
 
-def _check_scale(options: ScaleOptions, setting: Setting) -> None:
+def _check_scale(options: LearnOptions, setting: AnySetting) -> None:
     """Refuse more episodes or processes than this machine's memory holds, unless a cluster takes them."""
     if cluster.address_of(options) != "local":
         return
-    _check_lockstep(options.num_envs_per_env_runner, setting)
+    _check_lockstep(options.algorithm, options.num_envs_per_env_runner, setting)
     processes = options.num_env_runners + options.num_learners
     sizes.check_fits(
         f"{processes:,} runners and learners", processes * sizes.PROCESS_BYTES, "--num-env-runners or --num-learners"
     )
 
 
-def check_nodes(configuration: dict[str, Any], setting: Setting) -> None:
+def check_nodes(configuration: dict[str, Any], setting: AnySetting) -> None:
     """Refuse more episodes in lockstep than the largest node of the connected cluster holds.
 
     Args:
@@ -201,17 +208,16 @@ def check_nodes(configuration: dict[str, Any], setting: Setting) -> None:
     """
     node_bytes = cluster.largest_node_bytes()
     if node_bytes is not None:
-        _check_lockstep(configuration["num_envs_per_env_runner"], setting, node_bytes)
+        _check_lockstep(configuration["algorithm"], configuration["num_envs_per_env_runner"], setting, node_bytes)
 
 
-def _check_lockstep(episodes: int, setting: Setting, node_bytes: int | None = None) -> None:
-    stations, tasks = setting.network.num_stations, setting.arrivals.max_tasks
-    needed = sizes.arrivals_bytes(episodes, setting.num_slots, stations, tasks)
+def _check_lockstep(algorithm: str, episodes: int, setting: AnySetting, node_bytes: int | None = None) -> None:
+    needed = world_of(algorithm).lockstep_bytes(episodes, setting)
     what, remedy = f"{episodes:,} episodes in lockstep", "--num-envs-per-env-runner"
     sizes.check_fits(what, needed, remedy, node_bytes=node_bytes)
 
 
-def check_memory(config: Any, setting: Setting, *, plays_here: bool = True) -> None:
+def check_memory(config: Any, setting: AnySetting, *, plays_here: bool = True) -> None:
     """Refuse training whose networks and memories do not fit into this machine's.
 
     Args:
@@ -222,19 +228,9 @@ def check_memory(config: Any, setting: Setting, *, plays_here: bool = True) -> N
     Raises:
         ConfigurationError: says what it would take.
     """
-    stations, servers = setting.network.num_stations, setting.network.num_servers
-    parts = sizes.training_bytes(
-        config.memory_use(stations, servers),
-        episodes=config.num_envs_per_env_runner,
-        slots=setting.num_slots,
-        stations=stations,
-        servers=servers,
-        tasks=setting.arrivals.max_tasks,
-    )
-    remedy = "the numbers of stations, servers, tasks and slots, hidden_sizes or replay_capacity"
-    if not plays_here:
-        parts = {name: size for name, size in parts.items() if name not in sizes.RUNNER_PARTS}
-    sizes.check_fits("training", parts, remedy)
+    world = world_of(config.name)
+    parts = world.training_bytes(config, setting, plays_here=plays_here)
+    sizes.check_fits("training", parts, world.memory_remedy)
 
 
 def _live(options: LiveOptions) -> dict[str, Any] | None:
@@ -300,17 +296,6 @@ def check_device(configuration: dict[str, Any]) -> None:
         )
 
 
-def queue_unit(wish: str, setting: Setting, algorithm: str) -> str:
-    """What ``--queue-unit`` means for a setting and an algorithm."""
-    from lad_rllib.algorithms import CONFIGS
-
-    if wish != "auto":
-        return wish
-    if (needed := CONFIGS[algorithm].queue_unit) is not None:
-        return needed
-    return "seconds" if isinstance(setting.arrivals, TraceArrivals) else "gcycles"
-
-
 def read_training_file(path: str) -> dict[str, Any]:
     """Hyperparameters of a ``--config`` file."""
     values = read_structured(path, "--config")
@@ -329,14 +314,9 @@ def algorithm_config(configuration: dict[str, Any]) -> Any:
     from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
     from lad_rllib.algorithms import CONFIGS
-    from lad_rllib.envs import FleetVectorEnv, LiveFleetVectorEnv, YardstickCallback
 
-    env_config = {"setting": configuration["setting"], "queue_unit": configuration["queue_unit"]}
-    env: type = FleetVectorEnv
-    if configuration["live"] is not None:
-        env = LiveFleetVectorEnv
-        env_config |= configuration["live"]
-        env(env_config | {"num_envs": configuration["num_envs_per_env_runner"]}).close()  # refuses what cannot work
+    world = world_of(configuration["algorithm"])
+    env, env_config = world.environment(configuration)
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)  # its import has set a chattier one
     config = CONFIGS[configuration["algorithm"]]().environment(env, env_config=env_config)
     training = configuration["training"]
@@ -348,7 +328,7 @@ def algorithm_config(configuration: dict[str, Any]) -> Any:
     check_keys("--config: ", [key for key in training if key not in of_rllib], known)
     config.training(**{"kernels": configuration["kernels"], **training})
     config.debugging(seed=configuration["seed"], log_level="ERROR")
-    config.callbacks(YardstickCallback)
+    config.callbacks(world.callback())
     config.env_runners(
         num_env_runners=configuration["num_env_runners"],
         num_envs_per_env_runner=configuration["num_envs_per_env_runner"],

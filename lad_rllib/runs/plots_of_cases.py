@@ -13,12 +13,18 @@ from lad_rllib import names
 from lad_rllib.runs.over_seeds import ROLLING
 from lad_rllib.runs.plots import pyplot, save
 
-COLOURS = {"lad-ts": "#0b6fa4", "d2sac-ts": "#8e44ad", "sac-ts": "#c9b458", "dqn-ts": "#2f2f2f"}
+COLOURS = {
+    "lad-ts": "#0b6fa4",
+    "d2sac-ts": "#8e44ad",
+    "sac-ts": "#c9b458",
+    "dqn-ts": "#2f2f2f",
+}
 ORACLE_COLOUR = "#c1440e"
 YARDSTICK_STYLES = {
     names.ORACLE_DELAY: ("greedy oracle (Opt-TS)", ORACLE_COLOUR, "-"),
     names.WATER_FILLING_DELAY: ("water-filling", "#6aa84f", "--"),
     names.PROPORTIONAL_DELAY: ("capacity-proportional", "#8a8a8a", ":"),
+    names.LEAST_WORK_DELAY: ("least work left", "#6aa84f", "--"),
 }
 
 
@@ -32,8 +38,9 @@ def plot_learning(curves: pd.DataFrame, labels: Mapping[str, str], path: Path, t
     for case, runs in curves.groupby("case", sort=False):
         for axes, column in ((delays, names.MEAN_DELAY), (ratios, names.DELAY_OVER_ORACLE)):
             _draw_case(axes, runs, column, labels[case], COLOURS.get(case))
-    means = curves.groupby("episodes")[list(YARDSTICK_STYLES)].mean().rolling(ROLLING, min_periods=1).mean()
-    for column, (label, colour, style) in YARDSTICK_STYLES.items():
+    styles = {column: style for column, style in YARDSTICK_STYLES.items() if column in curves}
+    means = curves.groupby("episodes")[list(styles)].mean().rolling(ROLLING, min_periods=1).mean()
+    for column, (label, colour, style) in styles.items():
         delays.plot(means.index, means[column], style, color=colour, linewidth=1.3, label=label)
         ratios.plot(means.index, means[column] / means[names.ORACLE_DELAY], style, color=colour, linewidth=1.3)
     spread = "and of all seeds, band: ± sd" if curves["seed"].nunique() > 1 else "thick, single episodes thin"

@@ -15,7 +15,7 @@ from lad_rllib.runs.trial import SCORE, seeds_of
 COLUMNS = ("episodes", SCORE, f"{SCORE}_sd", "mean_service_delay_s", "oracle_delay_s", "training_s")
 """What each row of both tables has of a trial's results."""
 
-ITERATION_COLUMNS = ("iteration_delay_s", *names.YARDSTICKS.values())
+ITERATION_COLUMNS = ("iteration_delay_s", *names.ALL_YARDSTICKS)
 """What a row of the episodes has besides: delays of the iteration alone [s]."""
 
 

@@ -24,6 +24,7 @@ from lad_rllib.runs.progress import TrainingDisplay
 from lad_rllib.runs.run_folder import RunFolder
 from lad_rllib.runs.storage import SharedCopy
 from lad_rllib.runs.tracking import Tracker, track_callbacks
+from lad_rllib.runs.worlds import world_of
 from lad_rllib.simulator import build_setting
 
 
@@ -57,13 +58,14 @@ def train(options: TrainOptions, say: Callable[[str], None] = lambda line: None)
             cannot hold.
         TrainingDiverged: if a weight becomes NaN or infinite; earlier checkpoints are kept.
     """
-    from lad_rllib import kernels  # loads torch, for which a mistake in words need not wait
+    from lad_rllib import kernels  # loads torch, for which a mistake in the options need not wait
 
     folder = RunFolder(writable_folder(options.output))
     folder.settle()
     copy = SharedCopy(folder.path, options.storage_path)
     configuration = _resumed(options, folder, copy) if options.resume else configured.resolve(options)
-    setting = build_setting(configuration["setting"])
+    kernels.begin_compiling(configuration["kernels"])
+    setting = world_of(configuration["algorithm"]).build(configuration["setting"])
     say(setting.summary())
     config = configured.algorithm_config(configuration)
     is_local = address_of(options) == "local"
@@ -74,7 +76,6 @@ def train(options: TrainOptions, say: Callable[[str], None] = lambda line: None)
     track_callbacks(options.track, "")  # refuses a service whose package is not installed
     if not options.resume:
         folder.check_free(overwrite=options.overwrite)
-    kernels.begin_compiling(configuration["kernels"])  # while Ray starts and the algorithm is built
     start_ray(options, configured.num_cpus(configuration), configured.num_gpus(configuration))
     if not plays_here:
         configured.check_nodes(configuration, setting)
@@ -181,7 +182,7 @@ def _progress_row(result: dict[str, Any], episodes: int, seconds: float) -> dict
     learner = result.get("learners", {}).get("default_policy", {})
     numbers = {
         names.MEAN_DELAY: runners[names.MEAN_DELAY],
-        **{column: runners[column] for column in names.YARDSTICKS.values()},
+        **{column: runners[column] for column in names.ALL_YARDSTICKS if column in runners},
         names.DELAY_OVER_ORACLE: runners[names.DELAY_OVER_ORACLE],
         "seconds": seconds,
         **{key: learner.get(key, float("nan")) for key in ("critic_loss", "actor_loss", "entropy_mean", "alpha_value")},

@@ -68,7 +68,11 @@ class TuningTrial(tune.Trainable):
             f"{SCORE}_sd": float(ratios.std(ddof=1)) if len(ratios) > 1 else 0.0,
             **{column: float(value) for column, value in zip(_COLUMNS, by_seed.mean(axis=0), strict=True)},
             "iteration_delay_s": float(np.mean([own for own, _ in self._delays[-1]])),
-            **{key: float(np.mean([result[key] for result in results])) for key in names.YARDSTICKS.values()},
+            **{
+                key: float(np.mean([result[key] for result in results]))
+                for key in names.ALL_YARDSTICKS
+                if key in results[0]
+            },
             "training_s": self._seconds,
         }
 

@@ -25,7 +25,7 @@ from lad_rllib.runs.search_space import SearchSpace, read_space
 from lad_rllib.runs.signals import StopRequest
 from lad_rllib.runs.storage import SharedCopy
 from lad_rllib.runs.tracking import track_callbacks
-from lad_rllib.simulator import build_setting
+from lad_rllib.runs.worlds import world_of
 
 PLAN_FILE = "tune.yaml"
 CONFIRMATION_SEED = 1000
@@ -70,7 +70,7 @@ def search(options: SearchOptions, say: Callable[[str], None] = lambda line: Non
     of_a_seed = configuration["num_env_runners"] + configuration["num_learners"]
     start_ray(options, num_cpus=2 + of_a_seed * len(plan.seeds_of_a_trial))
     if address_of(options) != "local":
-        check_nodes(configuration, build_setting(configuration["setting"]))
+        check_nodes(configuration, world_of(configuration["algorithm"]).build(configuration["setting"]))
     if not options.resume:
         if exists(storage, name):
             raise ConfigurationError(f"{experiment_path(storage, name)} holds a search already; give another --name")

@@ -3,9 +3,12 @@
 import numpy as np
 import torch
 
+from lad_rllib.algorithms import CONFIGS
+from lad_rllib.algorithms.common.config import FleetConfig
 from lad_rllib.algorithms.lad_ts import LADTSConfig
 from lad_rllib.envs import FleetVectorEnv
 
+SLOT_ALGORITHMS = [name for name in CONFIGS if issubclass(CONFIGS[name], FleetConfig)]
 NUM_SLOTS = 7  # decided slots of an episode
 STATIONS, TASKS, SERVERS = 4, 6, 4
 

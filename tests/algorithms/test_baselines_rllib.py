@@ -11,7 +11,7 @@ from lad_rllib.envs import FleetVectorEnv
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.scheduling import play
 from lad_rllib.simulator import build_setting, stack_arrivals
-from tests.algorithms.small import actor_weights, assert_same, curve, learner_state
+from tests.algorithms.small import SLOT_ALGORITHMS, actor_weights, assert_same, curve, learner_state
 
 BASELINES = ["d2sac-ts", "sac-ts", "dqn-ts"]
 PACE = {"learning_starts": 20, "train_batch_size_per_learner": 8, "replay_capacity": 200}
@@ -80,7 +80,7 @@ def test_the_same_seed_gives_the_same_curve_and_evaluation_leaves_it_alone(name)
 
 
 @pytest.mark.usefixtures("no_cluster")
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", SLOT_ALGORITHMS)
 def test_the_policy_of_a_checkpoint_decides_without_rllib(name, tmp_path):
     algo = config_of(name).build_algo()
     curve(algo, 2)

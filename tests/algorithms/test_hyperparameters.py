@@ -7,8 +7,9 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from lad_rllib.algorithms import CONFIGS
 from lad_rllib.algorithms.common import rllib_keys
 from lad_rllib.algorithms.lad_ts import LADTSConfig
-from lad_rllib.envs import FleetVectorEnv
+from lad_rllib.envs import FleetVectorEnv, RequestFleetEnv
 from lad_rllib.errors import ConfigurationError
+from tests.algorithms.small import SLOT_ALGORITHMS
 
 SETTINGS = sorted({key: name for name in CONFIGS for key in CONFIGS[name].hyperparameters.model_fields}.items())
 
@@ -27,11 +28,14 @@ def test_a_value_of_another_type_is_refused_in_one_line_that_names_it(key, name,
 
 @pytest.mark.parametrize("name", sorted(CONFIGS))
 def test_numbers_of_numpy_and_whole_floats_are_numbers(name):
-    rate = "actor_lr" if name == "lad-pmd" else "critic_lr"
+    rate = "critic_lr" if "critic_lr" in CONFIGS[name].hyperparameters.model_fields else "actor_lr"
     values = {rate: np.float32(1e-3), "train_batch_size_per_learner": np.int64(32), "torch_threads": 2.0}
-    config = CONFIGS[name]().training(**values, hidden_sizes=np.array([8, 8]))
+    config = CONFIGS[name]().training(**values)
+    if name in SLOT_ALGORITHMS:
+        config.training(hidden_sizes=np.array([8, 8]))
+        assert config.hidden_sizes == (8, 8)
     config.validate()
-    assert (config.train_batch_size_per_learner, config.torch_threads, config.hidden_sizes) == (32, 2, (8, 8))
+    assert (config.train_batch_size_per_learner, config.torch_threads) == (32, 2)
     assert type(getattr(config, rate)) is float and type(config.torch_threads) is int
 
 
@@ -126,7 +130,8 @@ def test_of_every_key_of_rllib_it_was_decided_what_becomes_of_it():
 
 @pytest.mark.parametrize("name", sorted(CONFIGS))
 def test_an_algorithms_own_configuration_has_no_key_that_does_nothing(name):
-    config = CONFIGS[name]().environment(FleetVectorEnv, env_config={"setting": "small"})
+    env = FleetVectorEnv if name in SLOT_ALGORITHMS else RequestFleetEnv
+    config = CONFIGS[name]().environment(env, env_config={"setting": "small"})
     config.evaluation(evaluation_interval=1)
     config.validate()
     config.validate()  # RLlib sets keys of its own in the first

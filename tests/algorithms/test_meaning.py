@@ -9,6 +9,7 @@ from lad_rllib.algorithms import CONFIGS
 from lad_rllib.algorithms.common.hyperparameters import MEANING, marked
 from lad_rllib.algorithms.common.meaning import QUEUE_UNIT, check_same_meaning
 from lad_rllib.errors import ConfigurationError
+from tests.algorithms.small import SLOT_ALGORITHMS
 
 OTHER_VALUES = {
     "lad-ts": {
@@ -31,6 +32,7 @@ OTHER_VALUES = {
         "prior_queue_weight": 2.0,
         "in_slot_view": "own",
     },
+    "lad-dispatch": {"hidden_size": 7, "prior_weight": 3.0},
 }
 
 HOW_WEIGHTS_ARE_FOUND = {
@@ -50,6 +52,7 @@ HOW_WEIGHTS_ARE_FOUND = {
     ),
     *("step_size", "last_step_size", "step_size_iterations", "momentum", "averaging_exponent"),
     "initial_alpha",  # temperatures are taken over
+    *("sampled_requests", "updates_per_iteration", "last_actor_lr", "discount", "temperature"),
 }
 
 
@@ -68,7 +71,7 @@ def test_weights_trained_with_another_value_are_refused_with_both_values_and_the
         check_same_meaning("run", trained, here)
 
 
-@pytest.mark.parametrize("title", CONFIGS)
+@pytest.mark.parametrize("title", SLOT_ALGORITHMS)
 def test_weights_trained_with_the_same_values_are_taken_whatever_form_their_lists_have(title):
     config = CONFIGS[title]().training(hidden_sizes=(7, 7))
     here = CONFIGS[title]().training(hidden_sizes=[7, 7]).meaning()

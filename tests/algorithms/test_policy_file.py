@@ -19,7 +19,7 @@ from lad_rllib.cli import main
 from lad_rllib.envs import FleetVectorEnv
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.runs.run_folder import newest_policy
-from tests.algorithms.small import assert_same, curve, learner_state, small_config
+from tests.algorithms.small import SLOT_ALGORITHMS, assert_same, curve, learner_state, small_config
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def refusal(path):
 
 @pytest.mark.parametrize(
     ("name", "training"),
-    [*((name, {}) for name in CONFIGS), ("lad-pmd", {"latent_start": "learned"})],
+    [*((name, {}) for name in SLOT_ALGORITHMS), ("lad-pmd", {"latent_start": "learned"})],
 )
 def test_it_holds_every_weight_and_the_latent_memory_of_every_algorithm(name, training, no_cluster, tmp_path):
     config = CONFIGS[name]().environment(FleetVectorEnv, env_config={"setting": "small"}).training(**training)

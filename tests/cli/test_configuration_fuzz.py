@@ -18,7 +18,7 @@ SOME = {
 }
 
 
-@pytest.mark.parametrize("algorithm", ["lad-ts", "lad-pmd", "sac-ts"])
+@pytest.mark.parametrize("algorithm", ["lad-ts", "lad-pmd", "sac-ts", "lad-dispatch"])
 def test_a_damaged_file_of_hyperparameters_is_refused_in_one_line_or_works(tmp_path, algorithm):
     config = CONFIGS[algorithm]()
     values = {key: getattr(config, key) for key in sorted(config.hyperparameters.model_fields)}

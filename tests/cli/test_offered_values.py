@@ -13,8 +13,9 @@ from lad_rllib.cli.main import parser
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import load_fleet
 from lad_rllib.names import HEURISTICS, SETTING_PRESETS, SHIPPED_FLEETS
-from lad_rllib.runs.configuration import TRAINING_KEYS, queue_unit, resolve, setting_spec
+from lad_rllib.runs.configuration import TRAINING_KEYS, resolve, setting_spec
 from lad_rllib.runs.options import TrainOptions
+from lad_rllib.runs.worlds import world_of
 from lad_rllib.scheduling import make_heuristic
 from lad_rllib.simulator import build_setting
 
@@ -74,9 +75,8 @@ def test_every_choice_of_a_hyperparameter_and_queue_unit_is_accepted():
         for value in offered(action) if action.dest in TRAINING_KEYS else ():
             algorithm = "lad-pmd" if action.dest == "in_slot_view" else "lad-ts"
             CONFIGS[algorithm]().training(**{action.dest: value})
-    assert {queue_unit(wish, setting, "lad-ts") for wish in offered(option("train", "--queue-unit"))} == {
-        *("gcycles", "seconds", "slots")
-    }
+    units = {world_of("lad-ts").queue_unit(wish, setting, None) for wish in offered(option("train", "--queue-unit"))}
+    assert units == {"gcycles", "seconds", "slots"}
 
 
 EXAMPLES = [

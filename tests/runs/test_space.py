@@ -15,7 +15,7 @@ def space_of(tmp_path, **content):
     return read_space(file)
 
 
-@pytest.mark.parametrize("algorithm", ["lad-ts", "lad-pmd"])
+@pytest.mark.parametrize("algorithm", ["lad-ts", "lad-pmd", "lad-dispatch"])
 def test_every_value_of_a_default_space_is_one_that_the_algorithm_takes(algorithm):
     config, space = CONFIGS[algorithm], read_space(algorithm=algorithm)
     assert set(space.ranges) <= set(config.hyperparameters.model_fields) and len(space.ranges) >= 5

@@ -52,6 +52,10 @@ class SchedulingConfig(AlgorithmConfig):
     """What a user's own RLModule must inherit from."""
     module_class: ClassVar[type[SchedulingTorchRLModule]]
     """RLModule that is built unless the user gives another."""
+    own_unused: ClassVar[Mapping[str, str]] = {}
+    """Keys of RLlib that do nothing in this algorithm, beside those that do nothing in any, and what does their job."""
+    queue_unit: ClassVar[str | None] = None
+    """Unit of the queues that the algorithm needs; None: any, or it sees none."""
     vectorize_mode: ClassVar[str]
     """How several environments of one runner are made, in RLlib's words."""
 
@@ -94,7 +98,7 @@ class SchedulingConfig(AlgorithmConfig):
         own = {key: given.pop(key) for key in list(given) if key in self.hyperparameters.model_fields}
         for key in given.keys() - _OF_RLLIB:
             raise self._unknown(key)
-        check_given(given)
+        check_given(given, self.own_unused)
         _, domains, grids = parse_spec_vars(own)
         searched = {path[0] for path, _ in (*domains, *grids)} - {"preset"}  # whose group is set here
         check_some(self.hyperparameters, {key: value for key, value in own.items() if key not in searched})
@@ -200,7 +204,7 @@ class SchedulingConfig(AlgorithmConfig):
             raise ConfigurationError(f"{self.title} runs on RLlib's new API stack only")
         check(self.framework_str == "torch", "framework", self.framework_str, "'torch'")
         if not self.in_evaluation:  # where RLlib sets some of them
-            check_unused(self, type(self)())
+            check_unused(self, type(self)(), self.own_unused)
         self.check_environment()
         mode = getattr(self.gym_env_vectorize_mode, "value", self.gym_env_vectorize_mode)
         check(mode == self.vectorize_mode, "gym_env_vectorize_mode", mode, repr(self.vectorize_mode))

@@ -25,8 +25,6 @@ class FleetConfig(SchedulingConfig):
     hyperparameters: ClassVar[type[LearningHyperparameters]] = Hyperparameters
     module_base = FleetTorchRLModule
     vectorize_mode = "vector_entry_point"
-    queue_unit: ClassVar[str | None] = None
-    """Unit of the queues that the algorithm needs; None: any."""
     latent_index: Literal["station_task", "station_slot_task"] = "station_task"
     """What a latent action belongs to; a hyperparameter of the algorithms that remember any."""
 

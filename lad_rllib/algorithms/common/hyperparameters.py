@@ -72,10 +72,6 @@ Rate = Annotated[
 class LearningHyperparameters(Declared):
     """What every algorithm has; a sibling's own group inherits from this one and adds to it."""
 
-    grad_clip: Positive | None = None
-    """Limit of each network's gradient by itself, as grad_clip_by says; null: no limit."""
-    grad_clip_by: Literal["value", "norm", "global_norm"] = "global_norm"
-    """What grad_clip limits: each value, or the norm of each network, which is one parameter."""
     torch_threads: Count = 1
     """Threads of torch in the algorithm, each learner and each runner; with networks this small more threads are
     slower."""
@@ -96,6 +92,10 @@ class Hyperparameters(LearningHyperparameters):
     tasks of all stations, which share one random number for each slot and tell one another how many tasks they have."""
     gamma: Share = 0.95
     """Discount factor of later rewards."""
+    grad_clip: Positive | None = None
+    """Limit of each network's gradient by itself, as grad_clip_by says; null: no limit."""
+    grad_clip_by: Literal["value", "norm", "global_norm"] = "global_norm"
+    """What grad_clip limits: each value, or the norm of each network, which is one parameter."""
     train_batch_size_per_learner: Annotated[int, Field(ge=1, le=10**7), WHOLE] = 64
     """Tasks of each station in an update, for each learner."""
     updates_per_slot: Annotated[float, Field(ge=0, le=MAX_UPDATES_PER_SLOT)] = 1.0

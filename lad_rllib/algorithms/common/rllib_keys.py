@@ -101,32 +101,34 @@ def is_deprecated(key: str) -> bool:
     return key == "replay_sequence_length" or (type(default) is int and default == DEPRECATED_VALUE)
 
 
-def check_given(settings: Mapping[str, Any]) -> None:
+def check_given(settings: Mapping[str, Any], own: Mapping[str, str]) -> None:
     """Refuse settings that would do nothing, even where they have RLlib's default value.
 
     Args:
         settings: What a caller gave by name.
+        own: Further keys that do nothing in the algorithm, and what does their job.
 
     Raises:
         ConfigurationError: names the key, its value and what does its job.
     """
     for key, value in settings.items():
-        if (told := advice(key)) is not None:
+        if (told := own.get(key, advice(key))) is not None:
             raise _without_effect(key, value, told)
 
 
-def check_unused(config: AlgorithmConfig, defaults: AlgorithmConfig) -> None:
+def check_unused(config: AlgorithmConfig, defaults: AlgorithmConfig, own: Mapping[str, str]) -> None:
     """Refuse settings that would do nothing.
 
     Args:
         config: What was set.
         defaults: The algorithm's own configuration.
+        own: See :func:`check_given`.
 
     Raises:
         ConfigurationError: names the key, its value and what does its job.
     """
     for key, value in vars(config).items():
-        told = advice(key)
+        told = own.get(key, advice(key))
         if told is not None and key in vars(defaults) and not _same(value, getattr(defaults, key)):
             raise _without_effect(key, value, told)
 

@@ -17,7 +17,7 @@ from lad_rllib.algorithms.lad_dispatch.networks import ScoringActor
 DOWN = -1e9
 """Logit of a server that is not up."""
 _COLUMNS = ("tokens", "share", "start", "logits", "advantage")
-LOGGED = ("actor_loss", "entropy", "grad_norm")
+LOGGED = ("actor_loss", "entropy_mean", "grad_norm")
 """What a gradient step tells: cross-entropy [nat], entropy of the policy [nat], and the gradient's norm."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,15 @@ class SlottedRequests:
     def load(self) -> float:
         """Offered work over capacity; above 1 the queues grow."""
         return self.setting.load
+
+    @property
+    def num_requests(self) -> int:
+        """Requests of an episode, about."""
+        return len(self.history())
+
+    def with_part(self, part: tuple[float, float]) -> SlottedRequests:
+        """The same on another part of its request log, see :meth:`Setting.with_part`."""
+        return replace(self, setting=self.setting.with_part(part))
 
     def summary(self) -> str:
         """The setting and what it means, in a few lines of text."""

@@ -1,0 +1,253 @@
+"""Env runner of LAD-Dispatch: plays whole episodes in compiled code, and costs their requests on the spot."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from ray.rllib.callbacks.utils import make_callback
+from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
+from ray.rllib.utils.metrics import SAMPLE_TIMER
+from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
+
+from lad_rllib import names
+from lad_rllib.algorithms.common.task_loss import TaskLoss
+from lad_rllib.algorithms.lad_dispatch.environment import not_of_requests
+from lad_rllib.algorithms.lad_dispatch.features import Known, knowledge
+from lad_rllib.algorithms.lad_dispatch.improvement import DecisionTable
+from lad_rllib.algorithms.lad_dispatch.training import RequestSource, play_and_cost
+from lad_rllib.simulator.order import order_text
+from lad_rllib.simulator.requests import ServedRequests
+from lad_rllib.simulator.requests.play import play_decisions, play_rule
+
+
+@dataclass(frozen=True)
+class PlayedEpisode:
+    """An episode as callbacks see it; it has what RLlib asks of one that is done.
+
+    Attributes:
+        served: How its requests were served.
+        duration_s: Wall time that playing took.
+        id_: Its name.
+    """
+
+    served: ServedRequests
+    duration_s: float
+    id_: str = field(default_factory=lambda: uuid.uuid4().hex)
+    is_done = True
+
+    def __len__(self) -> int:
+        return len(self.served.server)
+
+    def env_steps(self) -> int:
+        """Requests."""
+        return len(self)
+
+    agent_steps = env_steps
+
+    def get_return(self) -> float:
+        """Minus the sum of all service delays [s]."""
+        return -float(self.served.delay_s.sum())
+
+    def get_duration_s(self) -> float:
+        """Wall time that playing took."""
+        return self.duration_s
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What is learned from one episode.
+
+    Attributes:
+        table: Its sampled requests, and their costs.
+        is_last: Whether it is the last one of an iteration.
+    """
+
+    table: DecisionTable
+    is_last: bool
+
+
+class LADDispatchEnvRunner(SingleAgentEnvRunner):
+    """Plays episodes of request environments by the actor's compiled rule, without Python for each request.
+
+    ``collect()`` plays one episode of each environment and returns what is learned from them; ``sample()`` plays as
+    RLlib asks, in evaluation with the mean actor. The environments say what is played: their ``setting``. Requests and
+    decisions of an episode depend on the seed, the runner's index, the environment's index and the running number of
+    the episode alone.
+    """
+
+    metrics: MetricsLogger
+
+    def __init__(self, *, config: Any, **kwargs: Any) -> None:
+        torch.set_num_threads(config.torch_threads)
+        self._sources: list[tuple[RequestSource, Known]] = []
+        self._num_episodes, self._evaluations = 0, 0
+        self._loss = TaskLoss(config.penalty, config.bounded_percentile, config.percentile_bound_s)
+        super().__init__(config=config, **kwargs)
+        # RLlib gives every runner a seed of its own, evaluation runners included; without one, draw it.
+        self._entropy = int(np.random.SeedSequence(self._seed).generate_state(1)[0])
+
+    def make_env(self) -> None:
+        """Create the environments, and take note of what is known of their traffic beforehand."""
+        super().make_env()
+        sources = [_source(self.config.title, env.unwrapped) for env in self.env.unwrapped.envs]
+        self._sources = [(source, knowledge(source.world, source.history())) for source in sources]
+
+    def trained_for(self) -> dict[str, Any]:
+        """Setting, order of service and knowledge of work in the first environment, as policy files have them."""
+        source, _ = self._sources[0]
+        setting = getattr(source, "spec", None) or self.config.env_config.get("setting", "")
+        return {"setting": setting, "order": order_text(source.world.order), "work": source.world.work}
+
+    # -- Episodes -------------------------------------------------------------------------------------------------
+
+    def collect(self, fragment: int | None = None) -> list[Lesson]:
+        """Play one episode of each environment, exploring as configured, and cost their requests.
+
+        Args:
+            fragment: Must be None: costs are known of whole episodes only.
+        """
+        if fragment is not None:
+            raise ValueError("costs are known of whole episodes only; collect() them without a number of requests")
+        with self.metrics.log_time(SAMPLE_TIMER):
+            lessons = [self._lesson(index) for index in range(self.num_envs)]
+        return lessons
+
+    def _lesson(self, index: int) -> Lesson:
+        """Play and cost an episode."""
+        began = self._begin(index)
+        source, known = self._sources[index]
+        actor, config = self.module.networks.actor, self.config
+        played = play_and_cost(
+            source,
+            known,
+            actor.settings,
+            actor.packed(),
+            self._randomness(index),
+            sampled=config.sampled_requests,
+            discount=config.discount,
+            temperature=config.temperature if config.explore else 0.0,
+            penalty=self._loss.penalty,
+        )
+        self._loss.observe(played.served.delay_s)
+        if config.bounded_percentile is not None:
+            self.metrics.log_value("loss_strength", self._loss.strength, window=1)
+        self._end(index, played.served, began)
+        return Lesson(played.table, is_last=index == self.num_envs - 1)
+
+    def _played(self, index: int, explore: bool, random_actions: bool) -> PlayedEpisode:
+        """Play an episode."""
+        began = self._begin(index)
+        source, known = self._sources[index]
+        rng, networks = self._randomness(index), self.module.networks
+        requests = source.draw(rng)
+        if random_actions:
+            servers = rng.integers(source.world.num_servers, size=len(requests))
+            return self._end(index, play_decisions(servers, source.world, requests), began)
+        actor = networks.evaluated_actor if self.config.in_evaluation else networks.actor
+        rule = actor.settings.rule(known, actor.packed(), self.config.temperature if explore else 0.0)
+        return self._end(index, play_rule(rule, source.world, requests, rng), began)
+
+    def _randomness(self, index: int) -> np.random.Generator:
+        self._num_episodes += 1
+        return np.random.default_rng([self._entropy, index, self._num_episodes])
+
+    def _begin(self, index: int) -> float:
+        self._callback("on_episode_start", index, None)
+        return time.perf_counter()
+
+    def _end(self, index: int, served: ServedRequests, began: float) -> PlayedEpisode:
+        """Log an episode that was played, and show it to callbacks."""
+        episode, delay_s = PlayedEpisode(served, time.perf_counter() - began), served.delay_s
+        self.metrics.log_value(names.MEAN_DELAY, float(delay_s.mean()), reduce="mean")
+        for percent, key in names.DELAY_PERCENTILES.items():
+            self.metrics.log_value(key, float(np.percentile(delay_s, percent)), reduce="mean")
+        self._callback("on_episode_end", index, episode)
+        self._done_episodes_for_metrics.append(episode)
+        self._increase_sampled_metrics(len(episode), 1)
+        return episode
+
+    def _callback(self, which: str, index: int, episode: PlayedEpisode | None) -> None:
+        make_callback(
+            which,
+            callbacks_objects=self._callbacks,
+            callbacks_functions=getattr(self.config, f"callbacks_{which}"),
+            kwargs={
+                "episode": episode,
+                "env_runner": self,
+                "metrics_logger": self.metrics,
+                "env": self.env.unwrapped,
+                "rl_module": self.module,
+                "env_index": index,
+            },
+        )
+
+    def _sample(
+        self,
+        *,
+        num_timesteps: int | None = None,
+        num_episodes: int | None = None,
+        explore: bool,
+        random_actions: bool = False,
+        force_reset: bool = False,
+    ) -> list[Any]:
+        """RLlib's own way to sample: at least so many requests, or so many episodes; always whole ones."""
+        episodes: list[PlayedEpisode] = []
+        steps = 0
+        while steps < num_timesteps if num_timesteps is not None else len(episodes) < (num_episodes or 0):
+            episodes.append(self._played(len(episodes) % self.num_envs, explore, random_actions))
+            steps += len(episodes[-1])
+        return episodes
+
+    # -- State ----------------------------------------------------------------------------------------------------
+
+    def get_runner_state(self) -> dict[str, Any]:
+        """What this runner alone knows and a checkpoint needs: which requests come next, and an adapted loss."""
+        return {
+            "entropy": self._entropy,
+            "num_episodes": self._num_episodes,
+            "evaluations": self._evaluations,
+            "loss_strength": self._loss.strength,
+        }
+
+    def set_runner_state(self, state: Mapping[str, Any]) -> None:
+        """Continue where :meth:`get_runner_state` was called."""
+        self._entropy, self._num_episodes = state["entropy"], state["num_episodes"]
+        self._evaluations, self._loss.strength = state["evaluations"], state["loss_strength"]
+
+    def start_like(self, state: Mapping[str, Any]) -> None:
+        """Runners share nothing: each plays requests of its own."""
+
+    @contextlib.contextmanager
+    def evaluating(self, explore: bool) -> Iterator[None]:
+        """Lend a training runner to an evaluation: requests, actor and metrics of its own; all is put back after."""
+        self._evaluations += 1
+        state, metrics, training_explore = self.get_runner_state(), self.metrics, self.config.explore
+        self._entropy = int(np.random.SeedSequence([self._entropy, 0, self._evaluations]).generate_state(1)[0])
+        self.metrics = MetricsLogger(stats_cls_lookup=self.config.stats_cls_lookup, root=False)
+        self.config.explore, self.config.in_evaluation = explore, True
+        try:
+            yield
+        finally:
+            self.set_runner_state(state)
+            self.metrics = metrics
+            self.config.explore, self.config.in_evaluation = training_explore, False
+
+
+def _source(title: str, environment: Any) -> RequestSource:
+    """What is played in an environment.
+
+    Raises:
+        ConfigurationError: if it does not say.
+    """
+    setting: Any = getattr(environment, "setting", None)
+    if not all(hasattr(setting, name) for name in ("world", "draw", "history")):
+        raise not_of_requests(title, type(environment).__name__)
+    source: RequestSource = setting
+    return source
