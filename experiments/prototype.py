@@ -23,7 +23,8 @@ from lad_rllib.fleet import FleetSpec, load_fleet
 from lad_rllib.names import HEURISTICS, POLICY
 from lad_rllib.runs import live
 from lad_rllib.runs.contact_sheet import save_contact_sheet
-from lad_rllib.runs.options import Count, FleetOptions, Pair, Seed, StorageOptions, option
+from lad_rllib.runs.fleet_options import FleetOptions, Pair
+from lad_rllib.runs.options import Count, Seed, StorageOptions, option
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.plots import pyplot, save
 from lad_rllib.runs.progress import bars

@@ -191,8 +191,9 @@ def compile_ahead(*groups: Iterable[str]) -> None:
             return
         if missing:
             _announce()
-            program = f"from lad_rllib.compiling import _kernel_of\nfor name in {missing}: _kernel_of(name).compile()"
-            process = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.DEVNULL, **_SILENT)
+            program = f"import sys; sys.path[:] = {sys.path}\nfrom lad_rllib.compiling import _kernel_of\n"
+            program += f"for name in {missing}: _kernel_of(name).compile()"
+            process = subprocess.Popen([sys.executable, "-P", "-c", program], stdin=subprocess.DEVNULL, **_SILENT)
             for name in missing:
                 _kernel_of(name)._elsewhere = process
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from lad_rllib.fleet import Calibration
 from lad_rllib.runs.calibrate import calibrate_fleet
-from lad_rllib.runs.options import CalibrateOptions
+from lad_rllib.runs.fleet_options import CalibrateOptions
 from lad_rllib.runs.tables import json_rows, print_json, print_table
 
 

@@ -1,4 +1,4 @@
-"""What each command is for; its options are declared in :mod:`lad_rllib.runs.options`, and loaded when it is asked."""
+"""What each command is for; its options are declared in :mod:`lad_rllib.runs`, and loaded when it is asked."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Command:
 
     Attributes:
         summary: What it is for, in a few words.
-        options: Class in :mod:`lad_rllib.runs.options`.
+        options: Class in :mod:`lad_rllib.runs.options`, or after ``fleet:`` in ``fleet_options``.
         run: Module and function that run it with its options, and with ``as_json`` if it prints a table.
         description: What it does and leaves, with examples.
         prints_table: Whether it takes ``--json``.
@@ -33,7 +33,9 @@ class Command:
 
     def options_class(self) -> type[Options]:
         """The class of its options."""
-        declared: type[Options] = getattr(import_module("lad_rllib.runs.options"), self.options)
+        room, _, name = self.options.rpartition(":")
+        module = import_module(f"lad_rllib.runs.{room + '_' if room else ''}options")
+        declared: type[Options] = getattr(module, name)
         return declared
 
     def __call__(self, options: Options, *, as_json: bool) -> int:
@@ -150,7 +152,7 @@ COMMANDS = {
     ),
     "generate": Command(
         "send prompts to a fleet of edge servers and keep the images",
-        "GenerateOptions",
+        "fleet:GenerateOptions",
         "generate:run",
         GENERATE,
         prints_table=True,
@@ -158,16 +160,19 @@ COMMANDS = {
 }
 FLEET_SUMMARY = "start, watch, measure and end edge servers on a cluster"
 FLEET_ACTIONS = {
-    "up": Command("start a fleet, and return when every server is warm", "FleetUpOptions", "fleet:up"),
-    "status": Command("queue, running task, health", "FleetFileOptions", "fleet:status", prints_table=True),
-    "down": Command("end a fleet", "FleetFileOptions", "fleet:down"),
+    "up": Command("start a fleet, and return when every server is warm", "fleet:FleetUpOptions", "fleet:up"),
+    "status": Command("queue, running task, health", "fleet:FleetFileOptions", "fleet:status", prints_table=True),
+    "down": Command("end a fleet", "fleet:FleetFileOptions", "fleet:down"),
     "list": Command(
-        "the shipped fleets, and those that run", "FleetListOptions", "fleet:list_fleets", prints_table=True
+        "the shipped fleets, and those that run",
+        "fleet:FleetListOptions",
+        "fleet:list_fleets",
+        prints_table=True,
     ),
-    "check": Command("show what a fleet file means", "FleetFileOptions", "fleet:check", prints_table=True),
+    "check": Command("show what a fleet file means", "fleet:FleetFileOptions", "fleet:check", prints_table=True),
     "calibrate": Command(
         "measure a fleet, and make a setting of it",
-        "CalibrateOptions",
+        "fleet:CalibrateOptions",
         "calibrate:run",
         CALIBRATE,
         prints_table=True,

@@ -12,7 +12,7 @@ from lad_rllib.edge import EdgeError, ServerStatus
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import SHIPPED_FLEETS, FleetSpec, ServerSpec, load_fleet
 from lad_rllib.runs import cluster
-from lad_rllib.runs.options import FleetFileOptions, FleetListOptions, FleetUpOptions
+from lad_rllib.runs.fleet_options import FleetFileOptions, FleetListOptions, FleetUpOptions
 from lad_rllib.runs.tables import print_json, print_table
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 from lad_rllib.edge.record import TaskRecord
+from lad_rllib.runs.fleet_options import GenerateOptions
 from lad_rllib.runs.generate import generate
-from lad_rllib.runs.options import GenerateOptions
 from lad_rllib.runs.tables import json_rows, print_json, print_table
 from lad_rllib.service import LiveRun
 

@@ -71,21 +71,16 @@ class Prediction:
         """Computing delay of images like a task's without swaps; None before anything is known."""
         return self.delays.fit(self.describe(task.model).kind_of(task))
 
-    def service_s(self, task: ImageTask, denoising_steps: int | None = None) -> float:
-        """How long a task takes without swaps, as its key in the order of service has it [s].
+    def service_s(self, task: ImageTask, steps_left: int) -> float:
+        """How long a task with so many steps left takes without swaps, as its key in the order of service has it [s].
 
         Before anything is known that is its declared work: a second for each step, image and million pixels.
-
-        Args:
-            task: The task.
-            denoising_steps: Steps that it has left; None: all.
         """
-        steps = task.denoising_steps if denoising_steps is None else denoising_steps
         line = self.line(task)
         if line is not None:
-            return line.predict_s(steps)
+            return line.predict_s(steps_left)
         kind = self.describe(task.model).kind_of(task)
-        return steps * task.images * max(1, kind.width * kind.height) / 1e6
+        return steps_left * task.images * max(1, kind.width * kind.height) / 1e6
 
     def work_s(self, tasks: Sequence[ImageTask]) -> tuple[float, float] | None:
         """Time for tasks that are served in this order, swaps included [s]; None before anything is known.

@@ -39,7 +39,9 @@ class QueuedTask:
         started_s: When the server began with it.
         started: The same [s since 1970, wall clock].
         load_s: How long it waited for the model after that.
-        progress_s: When it started or did its last denoising step.
+        suspended_s: How long it was suspended for other tasks so far.
+        interruptions: How often.
+        progress_s: When it started, did its last denoising step, or went on after an interruption.
         step: Denoising steps done.
         stop: Error that ends it at its next step, or None.
         model: Image model or emulated device that made its images.
@@ -57,6 +59,8 @@ class QueuedTask:
     started_s: float = 0.0
     started: float = 0.0
     load_s: float = 0.0
+    suspended_s: float = 0.0
+    interruptions: int = 0
     progress_s: float = 0.0
     step: int = 0
     stop: EdgeError | None = None
@@ -104,10 +108,10 @@ class TaskQueue:
 
     Args:
         order: Order of service.
-        service_s: How long the server is predicted to work on a task [s].
+        service_s: How long the server is predicted to work on a task with so many steps left [s].
     """
 
-    def __init__(self, order: Order, service_s: Callable[[ImageTask], float]) -> None:
+    def __init__(self, order: Order, service_s: Callable[[ImageTask, int], float]) -> None:
         self._keys, self._service_s = QueueKeys(order), service_s
         self._coming: list[tuple[float, int, QueuedTask]] = []  # heaps: when it arrives, number
         self._waiting: list[tuple[float, int, QueuedTask]] = []  # its key, number
@@ -134,6 +138,22 @@ class TaskQueue:
         key, _, entry = heapq.heappop(self._waiting)
         self._keys.serve(key)
         return entry
+
+    def pop_before(self, running: QueuedTask, now_s: float, may: Callable[[ImageTask], bool]) -> QueuedTask | None:
+        """Take the task that is served next if its key is less than that of what is left of a running one, and it may.
+
+        Args:
+            running: The running task.
+            now_s: Present [s, server's clock].
+            may: Whether a task may interrupt another.
+        """
+        self._admit(now_s)
+        if not self._waiting:
+            return None
+        key, _, entry = self._waiting[0]
+        if key >= self._keys.key(*self._asked(running)) or not may(entry.task):
+            return None
+        return heapq.heappop(self._waiting)[2]
 
     def seconds_to_next(self, now_s: float) -> float | None:
         """Time until the next task arrives [s]; None if none is on its way."""
@@ -182,4 +202,5 @@ class TaskQueue:
     def _asked(self, entry: QueuedTask) -> tuple[float, float, float, int, str]:
         """What an order's key depends on."""
         task = entry.task
-        return entry.arrives_s, self._service_s(task), entry.deadline_after_arrival_s, task.priority, task.tenant
+        left_s = self._service_s(task, entry.steps_left)
+        return entry.arrives_s, left_s, entry.deadline_after_arrival_s, task.priority, task.tenant

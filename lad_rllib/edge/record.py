@@ -76,7 +76,9 @@ class TaskRecord(ImageRecord):
             first image without a warm-up.
         predicted_delay_s: ``total_s`` as predicted at submission [s]; None if the server knew nothing yet.
         upload_s: Time to send the request over the server's link [s].
-        waiting_s: Time in the queue [s].
+        waiting_s: Time in the queue, and suspended for other tasks [s].
+        suspended_s: Part of waiting: suspended [s].
+        interruptions: How often it was suspended.
         load_s: Part of computing: loading the server's first model [s]; the engine's parts are the others.
         per_step_s: ``denoise_s`` over the steps done [s].
         computing_s: Time that the server worked on the task [s].
@@ -94,6 +96,8 @@ class TaskRecord(ImageRecord):
     predicted_delay_s: float | None
     upload_s: float
     waiting_s: float
+    suspended_s: float = 0.0
+    interruptions: int = 0
     load_s: float
     per_step_s: float
     computing_s: float
@@ -101,6 +105,11 @@ class TaskRecord(ImageRecord):
     total_s: float
     started: float
     finished: float
+
+    @property
+    def drawing_s(self) -> float:
+        """Computing without the loading of models and LoRAs [s]."""
+        return self.computing_s - self.load_s - self.swap_s
 
     def to_dict(self) -> dict[str, object]:
         """One row of a tidy table: the task's attributes, then the image's."""

@@ -72,6 +72,11 @@ class EdgeServer:
             raise ConfigurationError(
                 f"server {name} has time_scale {time_scale} but its engine {engine.time_scale}; give both the same"
             )
+        if self.settings.preemption and not engine.describe().can_suspend:
+            raise ConfigurationError(
+                f"server {name} has preemption, but its engine ({engine.describe().kind}, memory profile "
+                f"{engine.describe().memory_profile}) cannot suspend an image; leave it out"
+            )
         self.name = name
         self.home_station = home_station
         self.clock = ScaledClock(engine.time_scale)
@@ -86,6 +91,7 @@ class EdgeServer:
             self._prediction,
             self.clock,
             self.settings.link_rate_mbit_per_s,
+            preemption=self.settings.preemption,
             load_at_start=load_at_start,
             max_failures_in_row=max_failures_in_row,
             restart=restart,
@@ -141,22 +147,23 @@ class EdgeServer:
         return self.submit(task).result()
 
     def cancel(self, task_id: str) -> bool:
-        """Cancel a task: a waiting one at once, the running one at its next denoising step.
+        """Cancel a task: a waiting one at once, one that has begun at its next denoising step.
 
         Returns:
-            Whether it was waiting or running; its future then fails with ``TaskCancelled``.
+            Whether it was waiting or has begun; its future then fails with ``TaskCancelled``.
         """
         error = TaskCancelled(f"task {task_id} was cancelled", server=self.name, task_id=task_id)
         worker = self._worker
         with worker.changed:
-            if worker.running is not None and worker.running.task.task_id == task_id:
-                worker.running.stop = worker.running.stop or error
-                return True
-            entry = worker.queue.find(task_id)
-            if entry is None:
+            for entry in worker.begun:
+                if entry.task.task_id == task_id:
+                    entry.stop = entry.stop or error
+                    return True
+            waiting = worker.queue.find(task_id)
+            if waiting is None:
                 return False
-            worker.queue.remove(entry)
-        worker.fail_waiting([entry], error)
+            worker.queue.remove(waiting)
+        worker.fail_waiting([waiting], error)
         return True
 
     # State; none of these waits for an image.
@@ -174,8 +181,7 @@ class EdgeServer:
                 tasks_queued=len(worker.queue),
                 queue_limit=self.settings.queue_limit,
                 order=order_spec(self.order),
-                work_queued_steps=sum(entry.steps_left for entry in worker.queue)
-                + (running.steps_left if running else 0),
+                work_queued_steps=sum(entry.steps_left for entry in (*worker.queue, *worker.begun)),
                 work_queued_s=self._work_queued_s(),
                 running_task_id=running.task.task_id if running else None,
                 running_step=running.step if running else 0,
@@ -193,10 +199,12 @@ class EdgeServer:
         worker = self._worker
         with worker.changed:
             running, waiting = worker.running, worker.queue.find(task_id)
-            if running is not None and running.task.task_id == task_id:
-                return TaskProgress(task_id, "running", 0, running.step, running.task.denoising_steps)
+            for ahead, entry in enumerate(reversed(worker.begun)):
+                if entry.task.task_id == task_id:
+                    state = "running" if entry is running else "suspended"
+                    return TaskProgress(task_id, state, ahead, entry.step, entry.task.denoising_steps)
             if waiting is not None:
-                ahead = len(worker.queue.ahead_of(waiting)) + (running is not None)
+                ahead = len(worker.queue.ahead_of(waiting)) + len(worker.begun)
                 return TaskProgress(task_id, "queued", ahead, 0, waiting.task.denoising_steps)
             if worker.outbox.has(task_id):
                 return TaskProgress(task_id, "sending")
@@ -267,7 +275,7 @@ class EdgeServer:
         raised = max(0, self.engine.describe().min_steps - min(step_counts))
         steps = [n + raised for _ in range(repeats) for n in step_counts]
         tasks = (ImageTask(f"profile-{uuid.uuid4().hex}", "a grey cat", n, width, height) for n in steps)
-        return fit_delay(steps, [self.generate(task).record.computing_s for task in tasks])
+        return fit_delay(steps, [self.generate(task).record.drawing_s for task in tasks])
 
     def drain(self, timeout_s: float | None = None) -> bool:
         """Refuse new tasks, finish those that are queued, and return when all are delivered.
@@ -298,9 +306,9 @@ class EdgeServer:
     def _check_room(self, task: ImageTask) -> None:
         worker, limit = self._worker, self.settings.queue_limit
         worker.check_serving()
-        if worker.queue.find(task.task_id) or (worker.running and worker.running.task.task_id == task.task_id):
+        if worker.queue.find(task.task_id) or any(entry.task.task_id == task.task_id for entry in worker.begun):
             raise InvalidRequest(f"task_id {task.task_id} is already on {self.name}; give each task its own")
-        if len(worker.queue) + (worker.running is not None) > limit:
+        if len(worker.queue) + len(worker.begun) > limit:
             raise QueueFull(f"{self.name} has {limit} tasks waiting, its limit; send to another server")
 
     def _check_size(self, task: ImageTask) -> None:
@@ -317,12 +325,13 @@ class EdgeServer:
         return None if work_s is None else self._running_s() + work_s[0]
 
     def _running_s(self) -> float:
-        """Predicted time that the running task still takes [s]."""
-        running = self._worker.running
+        """Predicted time that the running task and the suspended ones still take [s]."""
+        service_s, running = self._prediction.service_s, self._worker.running
+        suspended_s = sum(service_s(entry.task, entry.steps_left) for entry in self._worker.suspended)
         if running is None:
-            return 0.0
-        elapsed_s = self.clock.now_s() - running.started_s if running.started_s else 0.0
-        return max(0.0, self._prediction.service_s(running.task) - elapsed_s)
+            return suspended_s
+        elapsed_s = self.clock.now_s() - running.started_s - running.suspended_s if running.started_s else 0.0
+        return suspended_s + max(0.0, service_s(running.task, running.task.denoising_steps) - elapsed_s)
 
     def _predicted_delay_s(self, entry: QueuedTask) -> float | None:
         """Service delay of a task that has just been submitted, if no other comes that is served before it [s]."""

@@ -66,9 +66,9 @@ class TaskProgress:
 
     Attributes:
         task_id: The task.
-        state: ``queued``, ``running``, ``sending`` (image on its way back), ``done``, ``failed`` or ``unknown`` (never
-            seen, or forgotten: a server remembers the last thousand).
-        tasks_ahead: Waiting and running tasks before it.
+        state: ``queued``, ``running``, ``suspended`` (begun, others go first), ``sending`` (image on its way back),
+            ``done``, ``failed`` or ``unknown`` (never seen, or forgotten: a server remembers the last thousand).
+        tasks_ahead: Waiting and begun tasks before it.
         step: Denoising steps done.
         steps: Denoising steps in all; 0 if unknown.
         error: Name of the error if it failed.

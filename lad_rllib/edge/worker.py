@@ -26,6 +26,9 @@ from lad_rllib.edge.prediction import Prediction
 from lad_rllib.edge.queue import QueuedTask, TaskQueue
 from lad_rllib.edge.recovery import FailureCount, ManagedEngine, waits_s
 
+MAX_SUSPENDED = 8
+"""Images that may be suspended at a time; each keeps its latents on the device, and its place on the thread's stack."""
+
 
 class Worker:
     """State and thread of a server; :class:`~lad_rllib.edge.server.EdgeServer` is what others use.
@@ -45,6 +48,7 @@ class Worker:
     Attributes:
         changed: The condition whose lock guards the state.
         state: One of :data:`~lad_rllib.edge.status.STATES`; ``reason`` says why.
+        suspended: Tasks whose images were begun and let others go first; the last one goes on next.
         outbox: Images on their way to those who asked for them.
         outcomes: How tasks ended.
         prediction: What the server knows of its own speed.
@@ -60,6 +64,7 @@ class Worker:
         clock: ScaledClock,
         link_rate_mbit_per_s: float | None,
         *,
+        preemption: bool,
         load_at_start: bool,
         max_failures_in_row: int,
         restart: Callable[[], None] | None,
@@ -69,6 +74,8 @@ class Worker:
         self.changed = threading.Condition(threading.RLock())
         self.state, self.reason = "starting" if load_at_start else "ready", ""
         self._current: QueuedTask | None = None
+        self.suspended: list[QueuedTask] = []
+        self._preemption, self._to_recover = preemption, ("", False)
         self.outcomes = Outcomes()
         self.outbox = Outbox(name, clock, link_rate_mbit_per_s, self.changed, self.outcomes, self._fail)
         self.prediction = prediction
@@ -86,6 +93,11 @@ class Worker:
         """The task whose image is being made."""
         return self._current if self._current is not None and self._current.output is None else None
 
+    @property
+    def begun(self) -> list[QueuedTask]:
+        """The suspended tasks, and the running one last."""
+        return [*self.suspended, *([] if self.running is None else [self.running])]
+
     def check_serving(self) -> None:
         """Raise ``ModelLoadFailed`` or ``ServerUnavailable`` if new tasks are not taken."""
         if self.state == "failed":
@@ -96,7 +108,7 @@ class Worker:
 
     def is_busy(self) -> bool:
         """Whether any task has not ended."""
-        return bool(self.queue or self.running or self.outbox.is_busy)
+        return bool(self.queue or self.begun or self.outbox.is_busy)
 
     def withdraw(self, entry: QueuedTask) -> None:
         """Take a task out of the queue whose owner has cancelled its future."""
@@ -128,8 +140,8 @@ class Worker:
             waiting = self.queue.clear()
             warm_ups = [done for _, done in self._warm_ups]
             self._warm_ups.clear()
-            if self.running is not None and self.running.stop is None:
-                self.running.stop = closed
+            for entry in self.begun:
+                entry.stop = entry.stop or closed
             self.changed.notify_all()
         self.fail_waiting(waiting, closed)
         for done in warm_ups:
@@ -246,14 +258,51 @@ class Worker:
             if entry.cold_start:
                 engine.check(entry.task)  # which knows more than before the model was loaded
             swap = self.prediction.swap(entry.task)
-            output = engine.generate(entry.task, lambda step: entry.advance(step, self.clock.now_s(), self.name))
+            output = engine.generate(entry.task, partial(self._after_step, entry))
             self._count(entry, output, swap)
             self.outbox.send(entry, output)
         except BaseException as error:
             named = self._fail(entry, error)
             reason = self._failures.reason_to_recover(named)
             if reason:
-                self._recover(reason, restart=named.needs_restart)
+                self._to_recover = (reason, named.needs_restart)
+        if self._to_recover[0] and not self.suspended:  # which go on first, as far as they can
+            (reason, restart), self._to_recover = self._to_recover, ("", False)
+            self._recover(reason, restart)
+
+    def _after_step(self, entry: QueuedTask, step: int) -> float:
+        """Note a step that is done, and let tasks go first whose keys are less; returns how long they took [s]."""
+        begin_s = self.clock.now_s()
+        entry.advance(step, begin_s, self.name)
+        if not self._preemption or not 0 < step < entry.task.denoising_steps:
+            return 0.0
+        others = 0
+        while (other := self._take_before(entry)) is not None:
+            others += 1
+            self._serve(other)
+            with self.changed:
+                self._current = self.suspended.pop()
+        if not others:
+            return 0.0
+        now_s = self.clock.now_s()
+        entry.suspended_s += now_s - begin_s
+        entry.interruptions += 1
+        entry.advance(step, now_s, self.name)
+        return now_s - begin_s
+
+    def _take_before(self, entry: QueuedTask) -> QueuedTask | None:
+        """The task to suspend the running one for, which is the running one then; None: go on."""
+        with self.changed:
+            while self.state in ("ready", "draining") and len(self.suspended) < MAX_SUSPENDED:
+                other = self.queue.pop_before(entry, self.clock.now_s(), lambda task: not self.prediction.swap(task))
+                if other is None:
+                    return None
+                if other.future.set_running_or_notify_cancel():
+                    self.suspended.append(entry)
+                    self._current = other
+                    return other
+                self.outcomes.add(other.task.task_id, TaskCancelled.name)
+            return None
 
     def _count(self, entry: QueuedTask, output: EngineOutput, swap: Swap) -> None:
         """Note that the engine has made an image, and learn its delay unless the engine was cold."""
@@ -264,7 +313,8 @@ class Worker:
         self._failures.served()
         if not self.engine.is_cold:
             knew_nothing = self.prediction.line(entry.task) is None
-            self.prediction.learn(entry.task, output, swap, entry.finished_s - entry.started_s - entry.load_s)
+            away_s = entry.load_s + entry.suspended_s
+            self.prediction.learn(entry.task, output, swap, entry.finished_s - entry.started_s - away_s)
             if knew_nothing:
                 with self.changed:
                     self.queue.take_keys_anew()

@@ -15,7 +15,7 @@ from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import Calibration, Fleet, calibration_of_images, compare_schedules
 from lad_rllib.fleet.calibration import check_step_counts, measure_images
 from lad_rllib.runs import live, plots_of_calibration
-from lad_rllib.runs.options import CalibrateOptions
+from lad_rllib.runs.fleet_options import CalibrateOptions
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.progress import bars
 from lad_rllib.runs.rows import ResultRows

@@ -15,7 +15,8 @@ from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import load_fleet
 from lad_rllib.runs import live, signals
 from lad_rllib.runs.contact_sheet import save_contact_sheet
-from lad_rllib.runs.options import GenerateOptions, flag
+from lad_rllib.runs.fleet_options import GenerateOptions
+from lad_rllib.runs.options import flag
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.progress import bars
 from lad_rllib.service import Delivery, Dispatcher, LiveRun, image_tasks, read_prompts, serve

@@ -12,7 +12,7 @@ from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import Fleet, FleetModel, FleetSpec, load_fleet
 from lad_rllib.fleet.fleet import PROFILE_REPEATS, PROFILE_STEPS
 from lad_rllib.runs import cluster
-from lad_rllib.runs.options import FleetOptions
+from lad_rllib.runs.fleet_options import FleetOptions
 from lad_rllib.runs.progress import bars
 from lad_rllib.scheduling import HEURISTICS, Scheduler, make_heuristic
 from lad_rllib.service import Dispatcher

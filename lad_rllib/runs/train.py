@@ -58,13 +58,12 @@ def train(options: TrainOptions, say: Callable[[str], None] = lambda line: None)
             cannot hold.
         TrainingDiverged: if a weight becomes NaN or infinite; earlier checkpoints are kept.
     """
-    from lad_rllib import kernels  # loads torch, for which a mistake in the options need not wait
+    from lad_rllib import kernels  # loads torch, for which a mistake in words need not wait
 
     folder = RunFolder(writable_folder(options.output))
     folder.settle()
     copy = SharedCopy(folder.path, options.storage_path)
     configuration = _resumed(options, folder, copy) if options.resume else configured.resolve(options)
-    kernels.begin_compiling(configuration["kernels"])
     setting = world_of(configuration["algorithm"]).build(configuration["setting"])
     say(setting.summary())
     config = configured.algorithm_config(configuration)
@@ -76,6 +75,7 @@ def train(options: TrainOptions, say: Callable[[str], None] = lambda line: None)
     track_callbacks(options.track, "")  # refuses a service whose package is not installed
     if not options.resume:
         folder.check_free(overwrite=options.overwrite)
+    kernels.begin_compiling(configuration["kernels"])  # while Ray starts and the algorithm is built
     start_ray(options, configured.num_cpus(configuration), configured.num_gpus(configuration))
     if not plays_here:
         configured.check_nodes(configuration, setting)

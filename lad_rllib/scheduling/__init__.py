@@ -1,6 +1,6 @@
 """What an offloading decision is, and the schedulers that need no learning (NumPy only)."""
 
-from lad_rllib.scheduling.bounds import lower_bound_s
+from lad_rllib.scheduling.bounds import lower_bound_s, requests_lower_bound_s
 from lad_rllib.scheduling.fitted import FITTED, fit_scheduler
 from lad_rllib.scheduling.fitted.priced_greedy import PricedGreedy
 from lad_rllib.scheduling.fitted.size_intervals import SizeIntervals
@@ -28,6 +28,7 @@ __all__ = [
     "make_heuristic",
     "play",
     "possible_heuristics",
+    "requests_lower_bound_s",
     "schedule_quality",
     "settle",
 ]

@@ -97,10 +97,7 @@ def settle(
         logits = np.tile(np.log(network.capacity_gcycles_per_s), (int(mask.sum()), 1))
         scale_s = None
         for iteration, rate in enumerate(np.geomspace(*learning_rate, iterations)):
-            logits = np.maximum(logits - logits.max(axis=1, keepdims=True), _MIN_LOGIT)
-            cumulative = np.cumsum(np.exp(logits), axis=1)
-            uniform = own_rng.random(len(logits))[:, None] * cumulative[:, -1:]
-            action[episode][mask[0]] = (uniform > cumulative).sum(axis=1)
+            action[episode][mask[0]] = draw_from_logits(logits, own_rng)
             record = play(GivenDecisions(action[episode : episode + 1]), network, single, own_rng, slots)
             scale_s = scale_s or record.mean_delay_s
             if scale_s:
@@ -108,6 +105,15 @@ def settle(
             if progress is not None:
                 progress(episode * iterations + iteration + 1)
     return play(GivenDecisions(action), network, arrivals, rng, slots)
+
+
+def draw_from_logits(logits: FloatArray, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Draw a server for each row of logits, shape (K, A), which are shifted so that the greatest of each row is 0."""
+    np.maximum(logits - logits.max(axis=1, keepdims=True), _MIN_LOGIT, out=logits)
+    cumulative = np.cumsum(np.exp(logits), axis=1)
+    uniform = rng.random(len(logits))[:, None] * cumulative[:, -1:]
+    drawn: NDArray[np.int64] = (uniform > cumulative).sum(axis=1)
+    return drawn
 
 
 class _Search:

@@ -327,7 +327,7 @@ class FleetLoad:
         if record.cold_start:
             return
         load = self.servers[server]
-        load.speed.add(record.computing_s - record.load_s, self._expected_s(task, server))
+        load.speed.add(record.drawing_s, self._expected_s(task, server))
         if load.speed.has_drifted and time.monotonic() - self._warned[server] > WARN_AGAIN_S:
             self._warned[server] = time.monotonic()
             _LOG.warning(

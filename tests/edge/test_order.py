@@ -33,7 +33,7 @@ def random_tasks(rng, number):
 
 
 def queue_of(spec):
-    return TaskQueue(make_order(spec), lambda asked: asked.denoising_steps * PER_STEP_S)
+    return TaskQueue(make_order(spec), lambda asked, steps_left: steps_left * PER_STEP_S)
 
 
 @pytest.mark.parametrize("seed", range(10))

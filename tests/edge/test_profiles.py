@@ -3,6 +3,7 @@
 import pytest
 
 from lad_rllib.edge import DeviceProfile, get_profile, load_profiles
+from lad_rllib.edge.fit import ImageKind, delay_line
 from lad_rllib.errors import ConfigurationError
 
 GOOD = "box: {overhead_s: 1, per_step_s: 0.5, origin: measured, source: my lab}\n"
@@ -83,4 +84,4 @@ def test_a_missing_file_and_an_unknown_name_are_refused(tmp_path):
 
 def test_a_profile_can_be_made_in_code():
     box = DeviceProfile(name="box", overhead_s=1.0, per_step_s=0.5, origin="assumption", source="for a test")
-    assert box.expected.predict_s(2) == 2.0
+    assert delay_line(box.service, ImageKind(512, 512)).predict_s(2) == 2.0

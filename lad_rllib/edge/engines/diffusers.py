@@ -192,5 +192,5 @@ class DiffusersEngine:
             min_steps=1 if facts is None else facts.schedule.min_steps(),
             models=tuple(self.settings.paths),
             residency=self.residency,
-            can_suspend=True,
+            can_suspend=self.memory_profile.name != "model_offload",  # each image would unload the other's networks
         )

@@ -6,6 +6,7 @@ white, and a dark picture is legal.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -94,6 +95,7 @@ def _wrapped(owner: Any, name: str, see: Callable[[Any], None]) -> Iterator[None
     """Show ``see`` what a method returns."""
     original, had_own = getattr(owner, name), name in vars(owner)
 
+    @functools.wraps(original)  # pipelines look at the signature, and pass a generator only where there is one
     def method(*arguments: Any, **named: Any) -> Any:
         output = original(*arguments, **named)
         see(output)

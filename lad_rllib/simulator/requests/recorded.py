@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ class RecordedFields(TrafficFields):
 
     kind: Literal["recorded"] = "recorded"
     """Name of this kind."""
-    path: Annotated[str, Field(min_length=1, max_length=4096)]
+    path: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
     """The log (``.csv``, ``.csv.gz``, ``.parquet``, ``.json``, ``.jsonl``, ``.txt``), or ``sample`` for the made-up one
     of the package."""
     format: Literal["requests", "deliveries", "gentd26", "katz", "vllm-omni"] = "requests"
@@ -54,7 +54,13 @@ class RecordedFields(TrafficFields):
     """A longer pause between two requests is shortened to this [s of the log]; null keeps nights."""
 
     @model_validator(mode="after")
-    def _constants_are_known(self) -> RecordedFields:
+    def _names_a_log(self) -> Self:
+        if self.path is None:
+            raise ValueError("path must name a request log (or 'sample'), as --arrivals FILE does")
+        return self
+
+    @model_validator(mode="after")
+    def _constants_are_known(self) -> Self:
         for name, value in self.constants.items():
             if name not in CONSTANTS:
                 raise ValueError(f"constants must name one of {', '.join(CONSTANTS)}, got {shown(name)}")
@@ -68,7 +74,7 @@ class RecordedFields(TrafficFields):
 
     def build(self) -> RecordedTraffic:
         """See :class:`~lad_rllib.simulator.requests.traffic.TrafficFields`; reads the log."""
-        path = sample_trace_path() if self.path == SAMPLE else self.path
+        path = sample_trace_path() if self.path == SAMPLE else str(self.path)
         log = read_log(path, self.format, self.columns, self.keep, self.constants)
         return RecordedTraffic(log, self)
 
@@ -87,10 +93,9 @@ class RecordedTraffic(Traffic):
     def __init__(self, log: RequestLog, fields: RecordedFields) -> None:
         self.log, self.fields = log, fields
         self._rows = self._of_part(fields.part)
-        self._elapsed_s = self._clock()
-        span_s = float(self._elapsed_s[-1])
-        if log.has_arrivals and span_s > 0:
-            self.own_rate_per_s = (len(self._elapsed_s) - 1) / span_s
+        self._span_s = float(self._clock(self._rows)[-1])
+        if log.has_arrivals and self._span_s > 0:
+            self.own_rate_per_s = (len(self) - 1) / self._span_s
         elif fields.load is None and fields.rate_per_s is None:
             raise ConfigurationError(
                 f"trace file {log.path} does not say when requests arrived; give traffic.load or traffic.rate_per_s"
@@ -103,36 +108,35 @@ class RecordedTraffic(Traffic):
             raise ConfigurationError(f"part {part} holds {end - first} of the log's {number} requests; widen it")
         return slice(first, end)
 
-    def _clock(self) -> NDArray[np.float64]:
-        """Times of the part's requests since its first one, long pauses shortened."""
-        gap = np.diff(self.log.sent.requests.arrival_s[self._rows], prepend=np.nan)
-        gap[0] = 0.0
-        return np.cumsum(gap if self.fields.max_gap_s is None else np.minimum(gap, self.fields.max_gap_s))
+    def _clock(self, rows: slice) -> NDArray[np.float64]:
+        """Times of requests since the first of them, long pauses shortened [s of the log]."""
+        gap = np.diff(self.log.sent.requests.arrival_s[rows])
+        gap = gap if self.fields.max_gap_s is None else np.minimum(gap, self.fields.max_gap_s)
+        return np.concatenate([np.zeros(1), np.cumsum(gap)])
 
     def draw(self, rng: np.random.Generator, num_requests: int, rate_per_s: float) -> Sent:
         """See :class:`~lad_rllib.simulator.requests.traffic.Traffic`; a window, each start with the same chance."""
         self.check_episode(num_requests)
-        return self.window(int(rng.integers(len(self) - num_requests, endpoint=True)), num_requests, rate_per_s, rng)
+        start = self._rows.start + int(rng.integers(len(self) - num_requests, endpoint=True))
+        return self._played(slice(start, start + num_requests), rate_per_s, rng)
 
-    def window(self, start: int, num_requests: int, rate_per_s: float, rng: np.random.Generator) -> Sent:
-        """The part's requests from ``start`` on; of a log without times they arrive at random."""
-        rows = slice(self._rows.start + start, self._rows.start + start + num_requests)
+    def _played(self, rows: slice, rate_per_s: float, rng: np.random.Generator) -> Sent:
+        """Requests of the log at the rate that its part is played at; of a log without times they arrive at random."""
         if self.own_rate_per_s is None:
-            arrival_s = np.cumsum(rng.exponential(1.0 / rate_per_s, num_requests))
+            arrival_s = np.cumsum(rng.exponential(1.0 / rate_per_s, rows.stop - rows.start))
         else:
-            arrival_s = self._elapsed_s[start : start + num_requests] * (self.own_rate_per_s / rate_per_s)
-            arrival_s = arrival_s - arrival_s[:1]
+            arrival_s = self._clock(rows) * (self.own_rate_per_s / rate_per_s)
         sent = self._sent(rows)
         return sent._replace(requests=replace(sent.requests, arrival_s=arrival_s))
 
     def windows(self, num_requests: int, rate_per_s: float, rng: np.random.Generator) -> Iterator[Sent]:
         """See :class:`~lad_rllib.simulator.requests.traffic.Traffic`."""
         self.check_episode(num_requests)
-        for start in range(0, len(self) - num_requests + 1, num_requests):
-            yield self.window(start, num_requests, rate_per_s, rng)
+        for start in range(self._rows.start, self._rows.stop - num_requests + 1, num_requests):
+            yield self._played(slice(start, start + num_requests), rate_per_s, rng)
 
     def __len__(self) -> int:
-        return len(self._elapsed_s)
+        return int(self._rows.stop - self._rows.start)
 
     def check_episode(self, num_requests: int) -> None:
         """See :class:`~lad_rllib.simulator.requests.traffic.Traffic`."""
@@ -151,9 +155,10 @@ class RecordedTraffic(Traffic):
         """See :class:`~lad_rllib.simulator.requests.traffic.Traffic`; all requests of the part."""
         return self._sent(self._rows)
 
-    def past(self) -> Sent:
+    def past(self, rate_per_s: float) -> Sent:
         """See :class:`~lad_rllib.simulator.requests.traffic.Traffic`."""
-        return self._sent(slice(0, self._rows.start) if self._rows.start else self._rows)
+        rows = slice(0, self._rows.start) if self._rows.start > 1 else self._rows
+        return self._played(rows, rate_per_s, np.random.default_rng(0))
 
     def with_part(self, part: tuple[float, float]) -> RecordedTraffic:
         """See :class:`~lad_rllib.simulator.requests.traffic.Traffic`."""
@@ -177,6 +182,6 @@ class RecordedTraffic(Traffic):
         loras = f"{(requests.loras > 0).mean():.0%} with LoRAs"
         return (
             f"  log {log.path}: {len(requests):,} of {log.rows_read:,} rows used; not used: {others}\n"
-            f"  part {first:g}..{end:g}: {len(self):,} requests in {self._elapsed_s[-1]:,.0f} s of the log; "
+            f"  part {first:g}..{end:g}: {len(self):,} requests in {self._span_s:,.0f} s of the log; "
             f"{len(requests.models)} models, {loras}, {len(requests.tenants)} tenants"
         )

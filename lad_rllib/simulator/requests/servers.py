@@ -63,12 +63,10 @@ def reference_server(common: ServiceFields, fitted: ServiceModel | None = None) 
         common: The setting.
         fitted: What takes the place of its service model, if that is still to be fitted.
     """
-    return build_server(ServerFields(name="reference"), common, 0, fitted)
+    return build_server(ServerFields(name="reference"), common, fitted)
 
 
-def build_server(
-    fields: ServerFields, common: ServiceFields, index: int, fitted: ServiceModel | None = None
-) -> RequestServer:
+def build_server(fields: ServerFields, common: ServiceFields, fitted: ServiceModel | None = None) -> RequestServer:
     """A server with what the setting says for all where it says nothing."""
     own = {name: value for name in ServiceFields.model_fields if (value := getattr(fields, name)) is not None}
     values = {**{name: getattr(common, name) for name in ServiceFields.model_fields}, **own}
@@ -76,7 +74,7 @@ def build_server(
     of_model = {model: make_service_model(spec) for model, spec in values["service_of_model"].items()}
     swap_s = values["swap_s"]
     return RequestServer(
-        name=fields.name or f"server{index}",
+        name=fields.name or "",
         service={"": of_all, **of_model},
         speed=fields.speed,
         link_rate_mbit_per_s=np.inf if fields.link_rate_mbit_per_s is None else fields.link_rate_mbit_per_s,

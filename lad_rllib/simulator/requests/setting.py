@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -157,15 +158,16 @@ class RequestSetting:
         Of a log, those before the part that episodes are cut from; of a part that begins with the log, its own.
         """
         rng = np.random.default_rng(_PAST_SEED)
-        past = self.traffic.past() or self.traffic.draw(rng, min(self.num_requests, _PAST_REQUESTS), self.rate_per_s)
-        return self._realised(past, rng)
+        past = self.traffic.past(self.rate_per_s)
+        number = min(self.num_requests, _PAST_REQUESTS)
+        return self._realised(past or self.traffic.draw(rng, number, self.rate_per_s), rng)
 
     @property
     def load(self) -> float:
         """Offered work over what the servers can do, without the loading of models; above 1 the queues grow."""
         return self.rate_per_s / self.capacity_per_s
 
-    @property
+    @cached_property
     def capacity_per_s(self) -> float:
         """Requests that all servers together can finish in a second on average, models loaded [1/s]."""
         requests = self._realised(self.traffic.typical(), None)
@@ -196,7 +198,7 @@ class RequestSetting:
 
     def _prediction(self) -> str:
         """How good predictions of measured times are, in words; empty if none were measured."""
-        here, past = self.traffic.typical(), self.traffic.past()
+        here, past = self.traffic.typical(), self.traffic.past(self.rate_per_s)
         if past is None or here.measured_s is None or past.measured_s is None:
             return ""
         service = self.reference.service_model("")
@@ -244,33 +246,44 @@ def build_request_setting(spec: Mapping[str, Any]) -> RequestSetting:
     """
     top = declared(RequestSettingFields, _on_preset(as_group("a setting", spec)))
     fields = declared(TRAFFIC[top.traffic.get("kind", "poisson")], top.traffic, "traffic.")
-    traffic = fields.build()
-    fitted = None
-    if top.service.get("kind") == "fitted" and len(top.service) == 1:
-        fitted = traffic.fitted_service()
-    servers = published_servers() if top.servers == "published" else top.servers
-    groups = [one if isinstance(one, ServerFields) else ServerFields(speed=one) for one in servers]
-    world = RequestWorld(
-        tuple(build_server(one, top, index, fitted) for index, one in enumerate(groups)),
-        make_order(top.order),
-        top.work,
-    )
+    traffic, servers = fields.build(), _servers(top)
+    fitted = traffic.fitted_service() if dict(top.service) == {"kind": "fitted"} else None
     reference = reference_server(top, fitted)
+    built = tuple(build_server(one, top, fitted) for one in servers)
     resolved = {
         **top.model_dump(),
         "name": top.name or top.preset or "requests",
         "service": {"kind": top.service.get("kind", "linear"), **reference.service[""].model_dump()},
-        "servers": [one.model_dump() for one in groups],
+        "servers": [one.model_dump() for one in servers],
         "traffic": fields.model_dump(),
     }
-    spec = resolve_paths(resolved, Path.cwd())
-    setting = RequestSetting(
-        resolved["name"], world, traffic, top.requests, 1.0, reference, fields.deadline_over_solo, spec
+    setting = _at_rate(
+        RequestSetting(
+            name=resolved["name"],
+            world=RequestWorld(built, make_order(top.order), top.work),
+            traffic=traffic,
+            num_requests=top.requests,
+            rate_per_s=1.0,
+            reference=reference,
+            deadline_over_solo=fields.deadline_over_solo,
+            spec=resolve_paths(resolved, Path.cwd()),
+        )
     )
-    setting = _at_rate(setting)
     _check_size(setting)
     traffic.check_episode(setting.num_requests)
     return setting
+
+
+def _servers(top: RequestSettingFields) -> list[ServerFields]:
+    """The servers of a setting, each as a group with its name."""
+    stated = published_servers() if top.servers == "published" else top.servers
+    groups = [one if isinstance(one, ServerFields) else ServerFields(speed=one) for one in stated]
+    servers = [one.model_copy(update={"name": one.name or f"server{index}"}) for index, one in enumerate(groups)]
+    names = [one.name for one in servers]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise ConfigurationError(f"servers[{index}].name {shown(name)} stands twice; give each server its own")
+    return servers
 
 
 def _at_rate(setting: RequestSetting) -> RequestSetting:

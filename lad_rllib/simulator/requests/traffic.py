@@ -62,8 +62,8 @@ class Traffic(ABC):
     def typical(self) -> Sent:
         """Requests from which the mean work of all that can be drawn follows; always the same."""
 
-    def past(self) -> Sent | None:
-        """Requests of the past, from which a service knows its traffic, always the same; None: as in any episode."""
+    def past(self, rate_per_s: float) -> Sent | None:  # noqa: ARG002
+        """Requests of the past at this mean rate, from which a service knows its traffic; None: as in any episode."""
         return None
 
     def with_part(self, part: tuple[float, float]) -> Traffic:

@@ -205,7 +205,12 @@ def test_a_log_is_replayed_with_the_times_that_were_measured():
     measured_s = setting.traffic.log.sent.measured_s[first:]
     taken_s = np.concatenate([setting.reference.service_s(w) * w.actual_over_predicted for w in windows])
     assert taken_s == pytest.approx(measured_s[: len(taken_s)]) and len(windows) == len(measured_s) // 50
-    assert len(setting.history()) == first  # the past alone
+    history, log = setting.history(), setting.traffic.log.sent.requests
+    assert len(history) == first and (history.steps == log.steps[:first]).all()  # the past alone, on the same clock
+    pace = setting.traffic.own_rate_per_s / setting.rate_per_s
+    assert history.arrival_s[:9] == pytest.approx(
+        np.minimum(np.diff(log.arrival_s[:9], prepend=0), 300).cumsum() * pace
+    )
 
 
 def test_the_logs_own_times_are_kept_and_a_load_stretches_them():
@@ -242,7 +247,7 @@ def test_the_same_dictionary_replays_the_same_requests():
 @pytest.mark.parametrize(
     ("traffic", "told"),
     [
-        ({"path": None}, "traffic.path must be a text"),
+        ({"path": None}, "path must name a request log"),
         ({"format": "katze"}, "traffic.format must be one of requests, deliveries, gentd26, katz, vllm-omni"),
         ({"constants": {"stps": 1.0}}, "constants must name one of steps"),
         ({"constants": {"steps": -1.0}}, "constants.steps must be from 1 to 100000, got -1"),

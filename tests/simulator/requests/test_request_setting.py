@@ -174,6 +174,7 @@ def test_another_kind_of_traffic_keeps_what_both_kinds_have():
         ({"traffic": {"mix": {"images": "big"}}}, "traffic.mix.images must be one of vllm-omni, paper or a list"),
         ({"traffic": {"mix": {"images": [{"steps": [9, 2]}]}}}, "low at most high"),
         ({"servers": [1.0, {"sped": 2.0}]}, r"unknown key 'servers\[1\].sped'; did you mean 'speed'?"),
+        ({"servers": [1.0, {"name": "server0"}]}, r"servers\[1\].name 'server0' stands twice"),
         ({"servers": [0.0]}, r"servers\[0\] must be a number above 0"),
         ({"service": {"kind": "fitted"}}, "no measured service times"),
         ({"service": {"per_stp_s": 1.0}}, "unknown key 'service.per_stp_s'"),
