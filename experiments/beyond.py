@@ -25,7 +25,8 @@ from experiments.lad_pmd_studies import STUDIES, Study
 from lad_rllib.cli.program import Program
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.runs.cases import CaseOptions, CaseRuns, case_setting, shared_configuration
-from lad_rllib.runs.evaluate import LOWER_BOUND, bound_row, comparison_table, evaluation_arrivals
+from lad_rllib.runs.comparison import LOWER_BOUND, bound_row, table_of_slots
+from lad_rllib.runs.contest import evaluation_arrivals
 from lad_rllib.runs.options import Count, option
 from lad_rllib.runs.over_seeds import over_seeds
 from lad_rllib.runs.plots import pyplot, save
@@ -132,10 +133,12 @@ def evaluate(runs: CaseRuns) -> pd.DataFrame:
         slots = study.counted_slots or setting.num_slots - 1
         played = {n: play_on(arrivals, setting, make_heuristic(n), EVALUATION_SEED, slots) for n in BESIDE}
         bounds_s = lower_bound_s(setting.network, arrivals, slots)
-        bound = bound_row(bounds_s, arrivals, slots, played[ORACLE].mean_delay_s)
+        bound = bound_row(
+            bounds_s, arrivals.task_counts[:, :slots].sum(axis=(1, 2)), "over_oracle", played[ORACLE].mean_delay_s
+        )
         for seed in range(runs.options.seeds):
             own = play_on(arrivals, setting, runs.trained(study.name, seed), EVALUATION_SEED, slots)
-            rows = pd.concat([comparison_table({TITLE: own, **played}), pd.DataFrame([bound])], ignore_index=True)
+            rows = pd.concat([table_of_slots({TITLE: own, **played}), pd.DataFrame([bound])], ignore_index=True)
             oracle = rows.set_index("scheduler").loc[ORACLE]
             for column in ("p95", "p99"):
                 rows[f"{column}_over_oracle"] = rows[f"{column}_s"] / oracle[f"{column}_s"]

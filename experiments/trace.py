@@ -27,7 +27,8 @@ from lad_rllib import names
 from lad_rllib.cli.program import Program
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.runs.cases import OWN_DELAY, Case, CaseOptions, CaseRuns, case_setting
-from lad_rllib.runs.evaluate import comparison_table, evaluation_arrivals
+from lad_rllib.runs.comparison import table_of_slots
+from lad_rllib.runs.contest import evaluation_arrivals
 from lad_rllib.runs.options import option
 from lad_rllib.runs.over_seeds import over_seeds
 from lad_rllib.runs.over_windows import over_windows, window_table
@@ -131,7 +132,7 @@ def evaluate(runs: CaseRuns) -> tuple[pd.DataFrame, pd.DataFrame]:
                 for name, scheduler in schedulers.items()
             }
             key = {"load": load, "work": work, "seed": seed}
-            frames.append(comparison_table(records).assign(**key))
+            frames.append(table_of_slots(records).assign(**key))
             windows += [window_table(record).assign(scheduler=name, **key) for name, record in records.items()]
     first = ["load", "work", "scheduler", "seed"]
     tables = [pd.concat(part, ignore_index=True) for part in (frames, windows)]

@@ -20,8 +20,8 @@ from pydantic import Field
 
 from lad_rllib.cli.program import Program
 from lad_rllib.errors import ConfigurationError
+from lad_rllib.runs.comparison import LOWER_BOUND
 from lad_rllib.runs.configuration import setting_spec
-from lad_rllib.runs.evaluate import LOWER_BOUND
 from lad_rllib.runs.options import Count, SettingOptions, option
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.plots import pyplot, save

@@ -72,6 +72,23 @@ HEURISTICS = (
     "random",
     "local-only",
 )
+REQUEST_SCHEDULERS = (
+    "shortest-expected-delay",
+    "least-work-left",
+    "least-work-left-affinity",
+    "resident-first",
+    "join-shortest-queue",
+    "power-of-two",
+    "declared-cost",
+    "size-intervals",
+    "first-policy-iteration",
+    "card",
+    "self-priced",
+    "capacity-proportional",
+    "round-robin",
+    "random",
+)
+ORDERS = ("fifo", "shortest_first", "aged", "deadline", "priority", "fair")
 POLICY = "policy"  # the scheduler that a checkpoint holds, whichever algorithm trained it
 SEARCHES = ("random", "grid", "optuna")
 TRIAL_SCHEDULERS = ("asha", "pbt", "median", "none")

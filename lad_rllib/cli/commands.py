@@ -81,10 +81,12 @@ Play a trained policy, the greedy oracle and simple heuristics on the same fresh
   lad-rllib evaluate --checkpoint results/log/checkpoint       a policy trained on a request log: its unseen rest
   lad-rllib evaluate --checkpoint results/paper/checkpoint results/system/checkpoint        two policies, side by side
   lad-rllib evaluate --setting paper                           the heuristics alone
+  lad-rllib evaluate --setting paper --schedulers water-filling card --order fifo shortest_first     orders of service
+  lad-rllib evaluate --setting unequal-8 --load 0.9            requests that come one by one
 
-Without setting arguments the first checkpoint's own setting is used. Leaves evaluation.csv (one row per scheduler),
-evaluation_servers.csv (utilisation) and evaluation.png. Fairness is Jain's index of the slowdowns; --bounds adds the
-lower bound of any schedule.
+Without setting arguments the first checkpoint's own setting is used. Leaves evaluation.csv (one row per scheduler and
+order), evaluation_servers.csv (utilisation) and evaluation.png. Fairness is Jain's index of the slowdowns; --bounds
+adds the lower bound of any schedule.
 """
 GENERATE = """\
 Send prompts through a scheduler to a fleet of edge servers; all are there at once.

@@ -14,21 +14,29 @@ from lad_rllib.runs.tables import json_rows, print_json, print_table
 
 COLUMNS = {
     "scheduler": "scheduler",
+    "order": "order",
     "mean_s": "mean",
     "over_oracle": "/oracle",
+    "over_least_work_left": "/least work",
     "p50_s": "p50",
     "p95_s": "p95",
     "p99_s": "p99",
     "max_s": "max",
     "fairness": "fair.",
     "miss_rate": "missed",
+    "slo_attainment": "SLO",
+    "swaps": "swaps",
     "upload_s": "upload",
     "waiting_s": "waiting",
+    "swap_s": "swap",
     "computing_s": "comp.",
     "download_s": "downl.",
     "utilisation": "util.",
 }
-_THREE_DIGITS = ("over_oracle", "fairness", "miss_rate", "upload_s", "download_s", "utilisation")
+_THREE_DIGITS = (
+    *("over_oracle", "over_least_work_left", "fairness", "miss_rate", "slo_attainment", "swaps"),
+    *("upload_s", "download_s", "utilisation"),
+)
 
 
 def run(options: EvaluateOptions, *, as_json: bool) -> int:
@@ -45,13 +53,16 @@ def run(options: EvaluateOptions, *, as_json: bool) -> int:
 
 
 def _print_table(evaluation: Evaluation) -> None:
+    orders = set(evaluation.table["order"]) - {"fifo", "any"}
     columns = {key: label for key, label in COLUMNS.items() if key in evaluation.table}
+    if not orders:
+        del columns["order"]
     rows = evaluation.table.to_dict("records")
     cells = [{label: _cell(key, row[key]) for key, label in columns.items()} for row in rows]
     print_table(f"{evaluation.title}; delays in s", cells)
 
 
 def _cell(key: str, value: Any) -> str:
-    if key == "scheduler":
+    if key in ("scheduler", "order"):
         return str(value)
     return "–" if pd.isna(value) else f"{value:.{3 if key in _THREE_DIGITS else 2}f}"

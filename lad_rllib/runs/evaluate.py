@@ -6,45 +6,37 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from lad_rllib import durable
-from lad_rllib.envs.episodes import read_setting
+from lad_rllib.envs.episodes import read_any_setting, read_setting
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.names import EVALUATION_PART
 from lad_rllib.runs import plots
 from lad_rllib.runs.cluster import start_ray
+from lad_rllib.runs.comparison import Measures, Played, bound_row, comparison_table, server_table
 from lad_rllib.runs.configuration import part_of_log, setting_changes, setting_spec
+from lad_rllib.runs.contest import Contest, contest_of_requests, contest_of_slots
 from lad_rllib.runs.options import EvaluateOptions
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.progress import bars
 from lad_rllib.runs.run_folder import newest_policy
 from lad_rllib.runs.storage import SharedCopy
-from lad_rllib.scheduling import (
-    HEURISTICS,
-    EpisodeRecord,
-    Scheduler,
-    heuristics_for,
-    lower_bound_s,
-    make_heuristic,
-    play,
-    possible_heuristics,
-    schedule_quality,
-)
-from lad_rllib.simulator import Arrivals, Setting, TraceArrivals, override_spec, resolve_paths, sizes, stack_arrivals
+from lad_rllib.scheduling import HEURISTICS, Scheduler, heuristics_for, possible_heuristics
+from lad_rllib.scheduling.by_name import make_scheduler
+from lad_rllib.scheduling.request_scheduler import REQUEST_SCHEDULERS, RequestScheduler
+from lad_rllib.simulator import Setting, TraceArrivals, override_spec, resolve_paths, sizes
+from lad_rllib.simulator.requests import RequestSetting
 
 if TYPE_CHECKING:
     from lad_rllib.algorithms.common.policy_file import SavedPolicy
 
-LOWER_BOUND = "lower bound"
+_REQUEST_BYTES = 300  # a request as it is asked for, and as it was served
 FILES = ("evaluation.csv", "evaluation_servers.csv", "evaluation.png")
 
 
@@ -54,7 +46,7 @@ class Evaluation:
 
     Attributes:
         folder: Where its files are.
-        table: One row for each scheduler, see :func:`comparison_table`.
+        table: One row for each scheduler and order, see :func:`~lad_rllib.runs.comparison.comparison_table`.
         title: Setting, numbers of episodes and tasks, load; empty for an evaluation of before.
         is_new: Whether it was made now; with ``resume``, one of the same command is taken as it is.
     """
@@ -80,46 +72,75 @@ def evaluate(options: EvaluateOptions, say: Callable[[str], None] = lambda line:
     saved = [newest_policy(path) for path in options.checkpoint or ()]
     policies = _policies(saved, explore=not options.greedy_actions)
     for name in options.schedulers or ():
-        make_heuristic(name)  # refuses unknown names before anything is read
+        make_scheduler(name, one_by_one=True)  # refuses unknown names before anything is read
     if not policies and options.schedulers == []:
         raise ConfigurationError("nothing to evaluate; give --checkpoint or --schedulers")
-    spec = _setting_of_policy(saved[0].setting, options) if saved else setting_spec(options)
-    setting = part_of_log(options.part, read_setting(spec), EVALUATION_PART)
+    setting = _setting(options, saved)
     output = writable_folder(options.output or _default_output(options), alone=False)  # beside a run that goes on
     copy = SharedCopy(output, options.storage_path)
     command = shlex.join(["lad-rllib", "evaluate", *options.flags()])
     if options.resume and (before := _evaluated(copy, command)) is not None:
         return Evaluation(output, before, "", is_new=False)
-    heuristics = HEURISTICS if options.schedulers is None else options.schedulers
-    _check_memory(setting, options.episodes, len(policies) + len(heuristics))
-    arrivals = evaluation_arrivals(setting, options.episodes, options.seed)
-    if not arrivals.task_counts[:, : setting.num_slots - 1].any():
-        raise ConfigurationError("no task arrives in these episodes; play more of them, or a setting with more tasks")
-    if isinstance(setting.arrivals, TraceArrivals):
+    contest = _contest(options, setting, len(policies))
+    if options.part or isinstance(setting, Setting) and isinstance(setting.arrivals, TraceArrivals):
         say(setting.summary())
-    schedulers = policies | _heuristics(options.schedulers, setting, arrivals)
+    schedulers = policies | _without_training(options.schedulers, contest)
     if not schedulers:
         raise ConfigurationError("nothing to evaluate is left; give --checkpoint or other --schedulers")
     if options.address or options.wait_nodes:
         start_ray(options, num_cpus=1)
-        records = _play_on_cluster(schedulers, setting, arrivals, options.seed)
+        rows = _play_on_cluster(schedulers, contest)
     else:
-        records = _play_all(schedulers, setting, arrivals, options.seed)
-    table = comparison_table(records, options.deadline)
-    if options.bounds:
-        slots, oracle = setting.num_slots - 1, records.get("greedy-oracle")
-        bounds_s = lower_bound_s(setting.network, arrivals, slots)
-        bound = bound_row(bounds_s, arrivals, slots, oracle.mean_delay_s if oracle else float("nan"))
-        table = pd.concat([table, pd.DataFrame([bound])], ignore_index=True)
+        rows = _play_all(schedulers, contest)
+    table = _table(rows, contest, options.bounds)
     table.insert(0, "setting", setting.name)
     table["command"] = command
     first = table.iloc[0]
     title = f"{setting.name}: {first['episodes']} episodes, {first['tasks']} tasks, load {setting.load:.2f}"
-    server_table(records).to_csv(output / "evaluation_servers.csv", index=False)
-    plots.plot_comparison(records, output / "evaluation.png", title)
+    servers = server_table(rows, contest.capacity, contest.capacity_unit)
+    servers.to_csv(output / "evaluation_servers.csv", index=False)
+    plots.plot_comparison(rows, contest.capacity, output / "evaluation.png", title)
     durable.write_file(output / "evaluation.csv", table.to_csv(index=False))  # last: --resume takes it for all results
     copy.push()
     return Evaluation(output, table, title)
+
+
+def _setting(options: EvaluateOptions, saved: Sequence[SavedPolicy]) -> Setting | RequestSetting:
+    """The setting that is asked for: of slots, or of requests that come one by one."""
+    spec = _setting_of_policy(saved[0].setting, options) if saved else setting_spec(options)
+    setting = read_any_setting(spec)
+    if isinstance(setting, RequestSetting):
+        if options.work is not None:
+            setting = replace(setting, world=replace(setting.world, work=options.work))
+        return part_of_log(options.part, setting, EVALUATION_PART)
+    if options.work is not None:
+        raise ConfigurationError(
+            f"--work has no effect on setting {setting.name}, which has slots; --work-shown is for request logs"
+        )
+    return part_of_log(options.part, read_setting(spec), EVALUATION_PART)
+
+
+def _contest(options: EvaluateOptions, setting: Setting | RequestSetting, policies: int) -> Contest:
+    measures, orders = Measures(options.deadline, options.slo), options.order or ()
+    if isinstance(setting, RequestSetting):
+        requests = options.episodes * setting.num_requests
+        sizes.check_fits(f"{requests:,} requests", requests * _REQUEST_BYTES, "--episodes")
+        return contest_of_requests(setting, options.episodes, options.seed, orders, measures)
+    heuristics = HEURISTICS if options.schedulers is None else options.schedulers
+    _check_memory(setting, options.episodes, policies + len(heuristics))
+    return contest_of_slots(setting, options.episodes, options.seed, orders, measures)
+
+
+def _table(rows: Sequence[Played], contest: Contest, bounds: bool) -> pd.DataFrame:
+    reference = [one for one in rows if (one.row["scheduler"], one.row["order"]) == (contest.reference, "fifo")]
+    mean_s = reference[0].row["mean_s"] if reference else contest.reference_mean_s()
+    table = comparison_table(rows, contest.over, mean_s)
+    if bounds:
+        tasks = contest.tasks
+        bound = bound_row(contest.bounds_s(), tasks, contest.over, mean_s)
+        table = pd.concat([table, pd.DataFrame([bound])], ignore_index=True)
+    table.insert(2, "work", contest.work)
+    return table
 
 
 def _policies(saved: Sequence[SavedPolicy], *, explore: bool) -> dict[str, Scheduler]:
@@ -131,14 +152,22 @@ def _policies(saved: Sequence[SavedPolicy], *, explore: bool) -> dict[str, Sched
     return {name: FleetPolicy.of_saved(policy, explore=explore) for name, policy in named}
 
 
-def _heuristics(asked: Sequence[str] | None, setting: Setting, arrivals: Arrivals) -> dict[str, Scheduler]:
-    """The heuristics that are played: those asked for, or all, without what the setting does not allow."""
+def _without_training(asked: Sequence[str] | None, contest: Contest) -> dict[str, Scheduler | RequestScheduler]:
+    """Those without training that are played: those asked for, or all, without what the setting does not allow."""
     say = partial(print, file=sys.stderr)
-    if asked is None:
-        names = possible_heuristics(setting.network, arrivals, say)
+    if contest.slots is None:
+        names = list(REQUEST_SCHEDULERS) if asked is None else asked
+        for name in names:
+            if name not in REQUEST_SCHEDULERS:
+                say(f"left out: {name} decides for whole slots, and the requests of this setting come one by one")
+        names = [name for name in names if name in REQUEST_SCHEDULERS]
     else:
-        names = heuristics_for(setting.network.home_server, asked, say)
-    return {name: make_heuristic(name) for name in names}
+        network = contest.slots.setting.network
+        of_slots = possible_heuristics(network, contest.slots.arrivals, say)
+        if asked is not None:
+            of_slots = heuristics_for(network.home_server, [name for name in asked if name in HEURISTICS], say)
+        names = [name for name in asked or of_slots if name in of_slots or name not in HEURISTICS]
+    return {name: make_scheduler(name, contest.one_by_one) for name in names}
 
 
 def _default_output(options: EvaluateOptions) -> Path:
@@ -170,39 +199,20 @@ def _check_memory(setting: Setting, episodes: int, schedulers: int) -> None:
     sizes.check_fits(f"{episodes:,} episodes, each played by {schedulers} schedulers,", needed, "--episodes")
 
 
-def evaluation_arrivals(setting: Setting, episodes: int, seed: int) -> Arrivals:
-    """Arrivals to compare on: fresh draws, or the windows of a request log in order (at most ``episodes``)."""
-    if isinstance(setting.arrivals, TraceArrivals):
-        windows = list(islice(setting.arrivals.windows(setting.num_slots, only_full=True), episodes))
-        if not windows:
-            raise ConfigurationError(
-                "the part of the request log is shorter than one episode; lower --slots or widen --part"
-            )
-        return stack_arrivals(windows)
-    return stack_arrivals(
-        [setting.arrivals.draw(np.random.default_rng([seed, k]), setting.num_slots) for k in range(episodes)]
-    )
-
-
-def _play_all(
-    schedulers: Mapping[str, Scheduler], setting: Setting, arrivals: Arrivals, seed: int
-) -> dict[str, EpisodeRecord]:
-    slots = setting.num_slots - 1
-    records = {}
+def _play_all(schedulers: Mapping[str, Scheduler | RequestScheduler], contest: Contest) -> list[Played]:
+    rows = []
     with bars() as progress:
         for name, scheduler in schedulers.items():
-            task = progress.add_task(name, total=slots)
+            task = progress.add_task(name, total=contest.steps(scheduler))
 
             def show(done: int, task: Any = task) -> None:
                 progress.update(task, completed=done)
 
-            records[name] = play(scheduler, setting.network, arrivals, np.random.default_rng(seed), slots, show)
-    return records
+            rows += contest.play(name, scheduler, show)
+    return _by_order(rows, contest)
 
 
-def _play_on_cluster(
-    schedulers: Mapping[str, Scheduler], setting: Setting, arrivals: Arrivals, seed: int
-) -> dict[str, EpisodeRecord]:
+def _play_on_cluster(schedulers: Mapping[str, Scheduler | RequestScheduler], contest: Contest) -> list[Played]:
     """The same, with a task on the cluster for each scheduler.
 
     Raises:
@@ -213,16 +223,21 @@ def _play_on_cluster(
     from lad_rllib.algorithms.common.resources import require_room
 
     require_room([{"CPU": 1.0}])
-    inputs = ray.put((setting.network, arrivals, setting.num_slots - 1))
+    shared = ray.put(contest)
 
     @ray.remote(num_cpus=1)
-    def play_one(scheduler: Scheduler, inputs: tuple[Any, Arrivals, int]) -> EpisodeRecord:
-        network, arrivals, slots = inputs
-        return play(scheduler, network, arrivals, np.random.default_rng(seed), slots)
+    def play_one(name: str, scheduler: Any, contest: Contest) -> list[Played]:
+        return contest.play(name, scheduler)
 
-    asked = {name: play_one.remote(scheduler, inputs) for name, scheduler in schedulers.items()}
+    asked = [play_one.remote(name, scheduler, shared) for name, scheduler in schedulers.items()]
     with bars() as progress:
-        return {name: ray.get(answer) for name, answer in progress.track(asked.items(), description="schedulers")}
+        rows = [ray.get(answer) for answer in progress.track(asked, description="schedulers")]
+    return _by_order(sum(rows, []), contest)
+
+
+def _by_order(rows: Sequence[Played], contest: Contest) -> list[Played]:
+    """All schedulers under the first order, then all under the next."""
+    return [one for index in range(len(contest.orders)) for one in rows[index :: len(contest.orders)]]
 
 
 def _evaluated(copy: SharedCopy, command: str) -> pd.DataFrame | None:
@@ -233,60 +248,3 @@ def _evaluated(copy: SharedCopy, command: str) -> pd.DataFrame | None:
         return table if table["command"].tolist()[:1] == [command] else None
     except (OSError, ValueError, KeyError):  # none, or damaged: evaluated anew
         return None
-
-
-def comparison_table(records: Mapping[str, EpisodeRecord], deadline_s: float | None = None) -> pd.DataFrame:
-    """One row per scheduler: quality of the schedule, parts of the mean [s], utilisation, ratio to the oracle."""
-    rows = []
-    oracle = records.get("greedy-oracle")
-    for name, record in records.items():
-        tasks = max(int(record.mask.sum()), 1)
-        episode_means = record.episode_mean_delay_s
-        row: dict[str, Any] = {
-            "scheduler": name,
-            "episodes": len(episode_means),
-            "tasks": tasks,
-            "mean_s": record.mean_delay_s,
-            "over_oracle": record.mean_delay_s / oracle.mean_delay_s if oracle else float("nan"),
-            "episode_sd_s": float(episode_means.std(ddof=1)) if len(episode_means) > 1 else float("nan"),
-        }
-        row |= schedule_quality(record, deadline_s)
-        row |= {
-            f"{part}_s": float(getattr(record, f"{part}_s").sum() / tasks)
-            for part in ("upload", "waiting", "computing", "download")
-        }
-        row["utilisation"] = float(np.average(record.utilisation, weights=record.network.capacity_gcycles_per_s))
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def bound_row(bounds_s: NDArray[np.float64], arrivals: Arrivals, slots: int, oracle_mean_s: float) -> dict[str, Any]:
-    """Row of the lower bound in a comparison, from the bounds of each episode; it has a mean and nothing else."""
-    tasks = arrivals.task_counts[:, :slots].sum(axis=(1, 2))
-    mean = float((bounds_s * tasks).sum() / max(tasks.sum(), 1))
-    return {
-        "scheduler": LOWER_BOUND,
-        "episodes": len(bounds_s),
-        "tasks": int(tasks.sum()),
-        "mean_s": mean,
-        "over_oracle": mean / oracle_mean_s,
-        "episode_sd_s": float(bounds_s.std(ddof=1)) if len(bounds_s) > 1 else float("nan"),
-    }
-
-
-def server_table(records: Mapping[str, EpisodeRecord]) -> pd.DataFrame:
-    """One row per scheduler and server: capacity and the share of time that it was busy."""
-    return pd.concat(
-        [
-            pd.DataFrame(
-                {
-                    "scheduler": name,
-                    "server": np.arange(record.network.num_servers),
-                    "capacity_gcycles_per_s": record.network.capacity_gcycles_per_s,
-                    "utilisation": record.utilisation,
-                }
-            )
-            for name, record in records.items()
-        ],
-        ignore_index=True,
-    )

@@ -17,6 +17,8 @@ from lad_rllib.plugins import installed
 ALGORITHMS = (*names.ALGORITHMS, *installed("lad_rllib.algorithms"))
 HEURISTICS = (*names.HEURISTICS, *installed("lad_rllib.heuristics"))
 """Those of this package, and of others by their entry points."""
+REQUEST_SCHEDULERS = (*names.REQUEST_SCHEDULERS, *installed("lad_rllib.request_schedulers"))
+ORDERS = (*names.ORDERS, *installed("lad_rllib.orders"))
 MAX_SEED = 2**32 - 1
 MAX_CONFIRM_SEEDS = 1000
 
@@ -320,12 +322,29 @@ class EvaluateOptions(StorageOptions, RayOptions, SettingOptions):
     episodes: Count = option(20, "episodes to play (a request log: its first ones)")
     seed: Seed = option(1_000_000, "seed of arrivals and choices")
     schedulers: list[str] | None = option(
-        None, f"heuristics (default: all that differ of {', '.join(HEURISTICS)})", "NAME", may_be_empty=True
+        None,
+        f"schedulers without training; of slots (default there: all that differ): {', '.join(HEURISTICS)}; of single "
+        f"requests (default where they come one by one: all): {', '.join(REQUEST_SCHEDULERS)}",
+        "NAME",
+        may_be_empty=True,
+    )
+    order: list[str] | None = option(
+        None,
+        f"order of service, several for a comparison, such as aged:service_weight=100: {', '.join(ORDERS)} (default: "
+        "the setting's, else fifo)",
+        "NAME[:FIELD=X,...]",
+        min_length=1,
+    )
+    work: Literal["predicted", "known"] | None = option(
+        None, "requests one by one: what schedulers are told of service times (default: the setting's, predicted)"
     )
     greedy_actions: bool = option(False, "take the most probable server instead of drawing one")
     bounds: bool = option(False, "add the lower bound of the mean delay, which no schedule is below")
     deadline: Annotated[float, Field(ge=0)] | None = option(
         None, "add the share of tasks whose service delay is longer than this [s]", "S"
+    )
+    slo: Positive | None = option(
+        None, "add the share of tasks served within so many times their delay on the fastest server, idle", "X"
     )
     output: str | None = option(
         None, "output folder (default: beside the first checkpoint, or results/evaluate)", "DIR"

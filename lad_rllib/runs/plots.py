@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from lad_rllib.scheduling import EpisodeRecord
+    from lad_rllib.runs.comparison import Played
 
-_PART_COLOURS = {"upload": "#c9b458", "waiting": "#c1440e", "computing": "#0b6fa4", "download": "#6aa84f"}
+FloatArray = NDArray[np.float64]
+
+_GREY = "#8a8a8a"
+_MANY = 30
+_FAR = 5.0
+
+_PART_COLOURS = {
+    "upload": "#c9b458",
+    "waiting": "#c1440e",
+    "swap": "#7a4f9a",
+    "computing": "#0b6fa4",
+    "download": "#6aa84f",
+}
 
 
 def pyplot() -> Any:
@@ -31,46 +44,83 @@ def save(figure: Any, path: Path, dpi: int = 130) -> None:
     pyplot().close(figure)
 
 
-def plot_comparison(records: Mapping[str, EpisodeRecord], path: Path, title: str) -> None:
-    """Delay parts, distribution of the delay, and utilisation of the servers, for several schedulers."""
-    labels = list(records)
-    figure, (parts, distribution, utilisation) = pyplot().subplots(
-        3, 1, figsize=(9, 12), height_ratios=(3, 3, 0.35 * len(labels) + 1)
-    )
-    left = np.zeros(len(labels))
-    for part, colour in _PART_COLOURS.items():
-        width = np.array([getattr(r, f"{part}_s").sum() / max(r.mask.sum(), 1) for r in records.values()])
-        parts.barh(labels, width, left=left, color=colour, label=part)
-        left += width
-    for row, total in enumerate(left):
-        parts.text(total, row, f" {total:.2f}", va="center", fontsize=9)
-    parts.invert_yaxis()
-    parts.set_xlabel("mean service delay [s]")
-    parts.set_xlim(right=left.max() * 1.1)
-    parts.legend(ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.12), frameon=False)
-    parts.set_title(title)
+def plot_comparison(rows: Sequence[Played], capacity: FloatArray, path: Path, title: str) -> None:
+    """Delay parts, distribution of the delay, utilisation of the servers; with several orders, mean against tail.
 
-    shares = np.linspace(0, 1, 400)
-    for row, (label, record) in enumerate(records.items()):
-        style = {"color": "black", "linewidth": 2.5} if row == 0 else {"linewidth": 1.2}
-        distribution.plot(np.quantile(record.delay_s[record.mask], shares), shares, label=label, **style)
-    distribution.set_xlabel("service delay [s]")
-    distribution.set_ylabel("share of tasks served within")
-    distribution.set_xscale("symlog", linthresh=0.1)
-    distribution.set_xlim(left=0)
-    distribution.legend(fontsize=8)
-    distribution.grid(alpha=0.3)
-
-    network = next(iter(records.values())).network
-    order = np.argsort(-network.capacity_gcycles_per_s)
-    image = utilisation.imshow(
-        np.stack([r.utilisation[order] for r in records.values()]), vmin=0, vmax=1, aspect="auto", cmap="viridis"
-    )
-    utilisation.set_yticks(range(len(labels)), labels)
-    if network.num_servers <= 30:
-        utilisation.set_xticks(
-            range(network.num_servers), [f"{value:.0f}" for value in network.capacity_gcycles_per_s[order]], fontsize=8
-        )
-    utilisation.set_xlabel("edge servers by capacity [Gcycle/s]")
-    figure.colorbar(image, ax=utilisation, label="utilisation")
+    Args:
+        rows: How schedulers fared under orders of service.
+        capacity: Capacity of each server, shape (A,).
+        path: Picture to write.
+        title: Above it.
+    """
+    orders = list(dict.fromkeys(one.row["order"] for one in rows))
+    by_row = 0.2 * len(rows) + 1
+    heights = [by_row, max(0.8 * by_row, 3), by_row, *([max(0.15 * len(rows), 4)] if len(orders) > 1 else [])]
+    figure, axes = pyplot().subplots(len(heights), 1, figsize=(10, sum(heights) + 3), height_ratios=heights)
+    _draw_parts(axes[0], rows)
+    axes[0].set_title(title)
+    _draw_distribution(axes[1], rows)
+    _draw_utilisation(figure, axes[2], rows, capacity)
+    if len(orders) > 1:
+        _draw_mean_and_tail(axes[3], rows, orders)
     save(figure, path)
+
+
+def _draw_parts(axes: Any, rows: Sequence[Played]) -> None:
+    labels, left = [one.label for one in rows], np.zeros(len(rows))
+    for part, colour in _PART_COLOURS.items():
+        width = np.array([one.row[f"{part}_s"] for one in rows])
+        if width.any():
+            axes.barh(labels, width, left=left, color=colour, label=part)
+            left += width
+    end = min(left.max(), _FAR * np.median(left))  # one that diverges hides no others
+    for row, total in enumerate(left):
+        axes.text(min(total, end), row, f" {total:.2f}", va="center", fontsize=9)
+    axes.invert_yaxis()
+    axes.set_xlabel("mean service delay [s]")
+    axes.set_xlim(right=end * 1.1)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+
+
+def _draw_distribution(axes: Any, rows: Sequence[Played]) -> None:
+    for row, one in enumerate(rows):
+        style = {"color": "black", "linewidth": 2.5} if row == 0 else {"linewidth": 1.2}
+        axes.plot(one.quantiles_s, np.linspace(0, 1, len(one.quantiles_s)), label=one.label, **style)
+    axes.set_xlabel("service delay [s]")
+    axes.set_ylabel("share of tasks served within")
+    axes.set_xscale("symlog", linthresh=0.1)
+    axes.set_xlim(left=0)
+    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axes.grid(alpha=0.3)
+
+
+def _draw_utilisation(figure: Any, axes: Any, rows: Sequence[Played], capacity: FloatArray) -> None:
+    order = np.argsort(-capacity)
+    shares = np.stack([one.utilisation[order] for one in rows])
+    image = axes.imshow(shares, vmin=0, vmax=1, aspect="auto", cmap="viridis")
+    axes.set_yticks(range(len(rows)), [one.label for one in rows])
+    if len(capacity) <= _MANY:
+        axes.set_xticks(range(len(capacity)), [f"{value:.3g}" for value in capacity[order]], fontsize=8)
+    axes.set_xlabel("edge servers by capacity [Gcycle/s], or by relative speed")
+    figure.colorbar(image, ax=axes, label="utilisation")
+
+
+def _draw_mean_and_tail(axes: Any, rows: Sequence[Played], orders: Sequence[str]) -> None:
+    """Mean against the 99th percentile, a colour for each scheduler and a marker for each order."""
+    schedulers = list(dict.fromkeys(one.row["scheduler"] for one in rows))
+    colours = pyplot().get_cmap("turbo")(np.linspace(0, 1, len(schedulers)))
+    means = np.array([one.row["mean_s"] for one in rows])
+    near = [one.row["p99_s"] for one in rows if one.row["mean_s"] <= _FAR * means.min()]
+    axes.set_xlim(0.95 * means.min(), 1.05 * min(means.max(), _FAR * means.min()))
+    axes.set_ylim(0.95 * min(near), 1.05 * max(near))
+    for one in rows:
+        marker = "osD^vPX*"[orders.index(one.row["order"]) % 8]
+        axes.loglog(one.row["mean_s"], one.row["p99_s"], marker, color=colours[schedulers.index(one.row["scheduler"])])
+    for colour, scheduler in zip(colours, schedulers, strict=False):
+        axes.plot([], [], "s", color=colour, label=scheduler)
+    for index, order in enumerate(orders):
+        axes.plot([], [], "osD^vPX*"[index % 8], color=_GREY, label=order)
+    axes.set_xlabel("mean service delay [s]")
+    axes.set_ylabel("99th percentile [s]")
+    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axes.grid(alpha=0.3, which="both")

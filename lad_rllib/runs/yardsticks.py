@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from rich.progress import Progress
 
-from lad_rllib.runs.evaluate import LOWER_BOUND, bound_row, evaluation_arrivals
+from lad_rllib.runs.comparison import LOWER_BOUND, bound_row
+from lad_rllib.runs.contest import evaluation_arrivals
 from lad_rllib.runs.rows import ResultRows
 from lad_rllib.scheduling import (
     FITTED,
@@ -98,7 +99,7 @@ class Yardsticks:
 
     def _bound(self) -> dict[str, Any]:
         bounds_s = lower_bound_s(self.setting.network, self._arrivals, self._slots)
-        return {"mean_s": bound_row(bounds_s, self._arrivals, self._slots, float("nan"))["mean_s"]}
+        return {"mean_s": bound_row(bounds_s, self._arrivals.task_counts[:, : self._slots].sum(axis=(1, 2)))["mean_s"]}
 
     def _searched(self) -> dict[str, Any]:
         began, budget = time.perf_counter(), self.budget

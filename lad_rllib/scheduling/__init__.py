@@ -7,7 +7,7 @@ from lad_rllib.scheduling.fitted.size_intervals import SizeIntervals
 from lad_rllib.scheduling.fitted.tabular import TabularPolicy
 from lad_rllib.scheduling.heuristics import HEURISTICS, Heuristic, heuristics_for, make_heuristic, possible_heuristics
 from lad_rllib.scheduling.offline_search import local_search, settle
-from lad_rllib.scheduling.quality import schedule_quality
+from lad_rllib.scheduling.quality import jain_index, schedule_quality
 from lad_rllib.scheduling.rollout import EpisodeRecord, GivenDecisions, play
 from lad_rllib.scheduling.scheduler import Scheduler
 
@@ -22,6 +22,7 @@ __all__ = [
     "SizeIntervals",
     "TabularPolicy",
     "fit_scheduler",
+    "jain_index",
     "heuristics_for",
     "local_search",
     "lower_bound_s",

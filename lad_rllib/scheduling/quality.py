@@ -2,55 +2,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from lad_rllib.scheduling.rollout import EpisodeRecord
 
+if TYPE_CHECKING:
+    from lad_rllib.simulator.requests import ServedRequests
+
 FloatArray = NDArray[np.float64]
 
 
-def schedule_quality(record: EpisodeRecord, deadline_s: float | None = None, size_classes: int = 3) -> dict[str, float]:
+def schedule_quality(
+    record: EpisodeRecord | Sequence[ServedRequests], deadline_s: float | None = None, size_classes: int = 3
+) -> dict[str, float]:
     """Delays and fairness of the tasks of played episodes.
 
     Args:
-        record: The episodes, taken together.
+        record: The episodes, taken together: of slots, or of requests.
         deadline_s: Longest service delay that is on time [s]; None leaves ``miss_rate`` out.
-        size_classes: Classes of workload with equal numbers of tasks (as far as equal workloads allow), smallest first.
+        size_classes: Classes of size with equal numbers of tasks (as far as equal sizes allow), smallest first.
 
     Returns:
         ``mean_s``, ``p50_s``, ``p95_s``, ``p99_s``, ``max_s``: of the service delays [s];
         ``fairness``: Jain's index of the slowdowns, see :func:`jain_index` and :func:`slowdown`;
         ``miss_rate``: share of the tasks later than the deadline;
-        ``class1_s``, ``class2_s``, ...: mean service delay of each class of workload [s].
+        ``class1_s``, ``class2_s``, ...: mean service delay of each class of size [s].
         Without tasks, 0 (fairness: 1).
 
     Fairness is that of slowdowns, not of delays: a task that takes ten times as long to compute may take ten times as
     long in all. A schedule that serves the small tasks first makes their slowdowns equal to those of the large ones; an
     index of the delays would call it unfair, and a queue in which every small task waits for large ones fair.
     """
-    delay = record.delay_s[record.mask]
-    numbers = {"mean_s": record.mean_delay_s}
-    numbers |= {f"p{q}_s": record.percentile_s(q) for q in (50, 95, 99)}
-    numbers["max_s"] = record.percentile_s(100)
-    numbers["fairness"] = jain_index(slowdown(record))
+    delay, size_s = delays_and_sizes_s(record)
+    numbers = {"mean_s": float(delay.mean()) if delay.size else 0.0}
+    percentiles = {"p50_s": 50, "p95_s": 95, "p99_s": 99, "max_s": 100}
+    numbers |= {name: float(np.percentile(delay, q)) if delay.size else 0.0 for name, q in percentiles.items()}
+    numbers["fairness"] = jain_index(slowdown(delay, size_s))
     if deadline_s is not None:
         numbers["miss_rate"] = float((delay > deadline_s).mean()) if delay.size else 0.0
-    rank_share = _rank_share(record.workload_gcycles[record.mask])
+    rank_share = _rank_share(size_s)
     for index in range(size_classes):
         of_class = (rank_share >= index / size_classes) & (rank_share < (index + 1) / size_classes)
         numbers[f"class{index + 1}_s"] = float(delay[of_class].mean()) if of_class.any() else 0.0
     return numbers
 
 
-def slowdown(record: EpisodeRecord) -> FloatArray:
+def delays_and_sizes_s(record: EpisodeRecord | Sequence[ServedRequests]) -> tuple[FloatArray, FloatArray]:
+    """Service delay of each task, and the time that the fastest server would compute on it [s], shapes (tasks,)."""
+    if isinstance(record, EpisodeRecord):
+        work = record.workload_gcycles[record.mask]
+        return record.delay_s[record.mask], work / record.network.capacity_gcycles_per_s.max()
+    return np.concatenate([one.delay_s for one in record]), np.concatenate([one.fastest_s for one in record])
+
+
+def slowdown(delay_s: FloatArray, size_s: FloatArray) -> FloatArray:
     """Service delay of each task over the time that the fastest server alone would compute on it, shape (tasks,).
 
     Always above 1; tasks without work are left out.
     """
-    work = record.workload_gcycles[record.mask]
-    shortest_s = work[work > 0] / record.network.capacity_gcycles_per_s.max()
-    return record.delay_s[record.mask][work > 0] / shortest_s
+    return delay_s[size_s > 0] / size_s[size_s > 0]
 
 
 def jain_index(values: FloatArray) -> float:

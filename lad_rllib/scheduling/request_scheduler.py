@@ -58,8 +58,27 @@ class RuleScheduler(RequestScheduler):
         return int(rule.choose(view, rule.numbers, rule.weights, self._memory, notes, rng.random()))
 
 
+_RULES = "lad_rllib.scheduling.request_rules"
 REQUEST_SCHEDULERS: Registry[type[RequestScheduler]] = Registry(
-    "scheduler of requests", "lad_rllib.request_schedulers", base=RequestScheduler
+    "scheduler of requests",
+    "lad_rllib.request_schedulers",
+    own={
+        "shortest-expected-delay": f"{_RULES}.loaded:ShortestExpectedDelay",
+        "least-work-left": f"{_RULES}.loaded:LeastWorkLeft",
+        "least-work-left-affinity": f"{_RULES}.loaded:LeastWorkLeftAffinity",
+        "resident-first": f"{_RULES}.loaded:ResidentFirst",
+        "join-shortest-queue": f"{_RULES}.loaded:JoinShortestQueue",
+        "power-of-two": f"{_RULES}.loaded:PowerOfTwo",
+        "declared-cost": f"{_RULES}.loaded:DeclaredCost",
+        "size-intervals": f"{_RULES}.intervals:SizeIntervalsEqualLoad",
+        "first-policy-iteration": f"{_RULES}.intervals:FirstPolicyIteration",
+        "card": f"{_RULES}.asymmetry:ControlledAsymmetry",
+        "self-priced": f"{_RULES}.priced:SelfPriced",
+        "capacity-proportional": f"{_RULES}.unloaded:SpeedProportional",
+        "round-robin": f"{_RULES}.unloaded:RoundRobin",
+        "random": f"{_RULES}.unloaded:Random",
+    },
+    base=RequestScheduler,
 )
 """Name of every scheduler of requests that needs no training, and its class."""
 

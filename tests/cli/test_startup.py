@@ -9,7 +9,8 @@ from lad_rllib import names
 from lad_rllib.cli import main
 from lad_rllib.cli.commands import COMMANDS, FLEET_ACTIONS
 from lad_rllib.scheduling import HEURISTICS
-from lad_rllib.simulator import PRESETS
+from lad_rllib.scheduling.request_scheduler import REQUEST_SCHEDULERS
+from lad_rllib.simulator import ORDERS, PRESETS
 from lad_rllib.simulator.requests import REQUEST_PRESETS
 
 HEAVY = {
@@ -86,6 +87,8 @@ def test_options_offer_what_the_rooms_have():
     assert tuple(PRESETS) == names.SETTING_PRESETS
     assert tuple(REQUEST_PRESETS) == names.REQUEST_PRESETS
     assert tuple(HEURISTICS) == names.HEURISTICS
+    assert tuple(REQUEST_SCHEDULERS) == names.REQUEST_SCHEDULERS
+    assert tuple(ORDERS) == names.ORDERS
 
 
 def test_the_default_of_every_choice_is_one_of_its_choices(capsys):

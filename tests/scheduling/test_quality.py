@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lad_rllib.scheduling import GivenDecisions, make_heuristic, play, schedule_quality
-from lad_rllib.scheduling.quality import jain_index, slowdown
+from lad_rllib.scheduling.quality import delays_and_sizes_s, jain_index, slowdown
 from lad_rllib.simulator import Arrivals, EdgeNetwork, build_setting, stack_arrivals
 
 
@@ -41,7 +41,7 @@ def test_quality_by_hand():
 
 def test_fairness_is_that_of_slowdowns():
     equal_slowdowns = record_of([10, 20], [1, 1])
-    np.testing.assert_allclose(slowdown(equal_slowdowns), [1.0, 1.5], rtol=1e-6)
+    np.testing.assert_allclose(slowdown(*delays_and_sizes_s(equal_slowdowns)), [1.0, 1.5], rtol=1e-6)
     assert schedule_quality(record_of([10, 20], [0, 0]))["fairness"] == pytest.approx((2 + 3) ** 2 / (2 * 13))
     assert schedule_quality(record_of([10], [1]))["fairness"] == pytest.approx(1.0)
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.runs.evaluate import evaluation_arrivals
+from lad_rllib.runs.contest import evaluation_arrivals
 from lad_rllib.simulator import (
     EdgeNetwork,
     TraceArrivals,

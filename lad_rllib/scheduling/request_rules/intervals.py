@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lad_rllib.arrays import Doubles, Vector
 from lad_rllib.compiling import lean_kernel, lean_part
 from lad_rllib.scheduling.request_rules.parts import load, mean, rate_per_s, sizes_s
-from lad_rllib.scheduling.request_scheduler import REQUEST_SCHEDULERS, RuleScheduler
+from lad_rllib.scheduling.request_scheduler import RuleScheduler
 from lad_rllib.simulator.requests import Requests, RequestWorld
 from lad_rllib.simulator.requests.loop import View
 from lad_rllib.simulator.requests.play import CompiledRule, play_rule
@@ -24,6 +24,7 @@ FloatArray = NDArray[np.float64]
 
 SIZES = 500
 """Most sizes that a table of them holds."""
+_EQUAL = 1e-9
 _EQUALLY_FAST = 1.05
 _BUSIEST = 0.95
 
@@ -41,14 +42,17 @@ def place_in_work(numbers: Doubles, size: float, uniform: float) -> float:
     low, high = 0, sizes  # the first size that is not smaller
     while low < high:
         middle = (low + high) // 2
-        if numbers[1 + middle] < size * (1 - 1e-9):
+        if numbers[1 + middle] < size * (1 - _EQUAL):
             low = middle + 1
         else:
             high = middle
+    if low == sizes:
+        return 1.0
     below = numbers[sizes + low] if low > 0 else 0.0
-    if low < sizes and numbers[1 + low] <= size * (1 + 1e-9):
-        return below + uniform * (numbers[1 + sizes + low] - below)
-    return below
+    share = uniform
+    if numbers[1 + low] > size * (1 + _EQUAL):  # between two sizes of the table
+        share = (size - numbers[low]) / (numbers[1 + low] - numbers[low]) if low > 0 else 0.0
+    return below + share * (numbers[1 + sizes + low] - below)
 
 
 @lean_part
@@ -93,9 +97,10 @@ def improved(view: View, numbers: Doubles, weights: Vector, memory: Doubles, not
 
 def work_table(sizes: FloatArray) -> FloatArray:
     """Number of sizes, the sizes, increasing, and the share of work in each and those before it."""
-    values, counts = np.unique(sizes.round(9), return_counts=True)
-    until = np.cumsum(values * counts)
-    kept = np.unique(np.linspace(0, len(values) - 1, min(len(values), SIZES)).astype(int))
+    ordered = np.sort(sizes)
+    ends = np.append(np.flatnonzero(np.diff(ordered) > _EQUAL * ordered[1:]), len(ordered) - 1)
+    values, until = ordered[ends], np.cumsum(ordered)[ends]
+    kept = np.unique(np.searchsorted(until, np.linspace(0, until[-1], SIZES)).clip(max=len(values) - 1))
     return np.concatenate([[len(kept)], values[kept], until[kept] / until[-1]])
 
 
@@ -137,7 +142,6 @@ def best_on(history: Requests, world: RequestWorld, rules: list[CompiledRule]) -
     return int(np.argmin([mean_s(rule) for rule in rules]))
 
 
-@REQUEST_SCHEDULERS.register("size-intervals")
 class SizeIntervalsEqualLoad(RuleScheduler):
     """SITA-E: servers take neighbouring sizes, cut so that all are equally busy; within a class least work left.
 
@@ -152,7 +156,6 @@ class SizeIntervalsEqualLoad(RuleScheduler):
         return rules[best_on(history, world, rules)]
 
 
-@REQUEST_SCHEDULERS.register("first-policy-iteration")
 class FirstPolicyIteration(RuleScheduler):
     """One step of policy iteration from size intervals with equal load: own delay plus what later requests will pay.
 

@@ -7,7 +7,7 @@ import numpy as np
 from lad_rllib.arrays import Doubles, Vector
 from lad_rllib.compiling import lean_kernel
 from lad_rllib.scheduling.request_rules.parts import drawn, least
-from lad_rllib.scheduling.request_scheduler import REQUEST_SCHEDULERS, RuleScheduler
+from lad_rllib.scheduling.request_scheduler import RuleScheduler
 from lad_rllib.simulator.requests import Requests, RequestWorld
 from lad_rllib.simulator.requests.loop import View
 from lad_rllib.simulator.requests.play import CompiledRule
@@ -87,7 +87,6 @@ def resident_first(
     return least(memory, numbers, view.up)
 
 
-@REQUEST_SCHEDULERS.register("join-shortest-queue")
 class JoinShortestQueue(RuleScheduler):
     """The server with the fewest requests, waiting or served; among equal ones the fastest on the past's requests.
 
@@ -101,7 +100,6 @@ class JoinShortestQueue(RuleScheduler):
         return CompiledRule(shortest_queue, mean_s, memory=world.num_servers, sees_order=False)
 
 
-@REQUEST_SCHEDULERS.register("power-of-two")
 class PowerOfTwo(RuleScheduler):
     """Of two servers, drawn in proportion to speed, that with the least ``(requests there + 1) / speed``.
 
@@ -114,7 +112,6 @@ class PowerOfTwo(RuleScheduler):
         return CompiledRule(better_of_two, world.speed(history), sees_order=False)
 
 
-@REQUEST_SCHEDULERS.register("declared-cost")
 class DeclaredCost(RuleScheduler):
     """The server with the least outstanding steps x pixels x images; among equal ones the fastest.
 
@@ -127,7 +124,6 @@ class DeclaredCost(RuleScheduler):
         return CompiledRule(least_declared, world.service_s(history).mean(axis=0), sees_order=False)
 
 
-@REQUEST_SCHEDULERS.register("least-work-left")
 class LeastWorkLeft(RuleScheduler):
     """The server that would be idle first, by predicted seconds of work: the strong simple rule.
 
@@ -140,7 +136,6 @@ class LeastWorkLeft(RuleScheduler):
         return CompiledRule(least_work_left, sees_order=False)
 
 
-@REQUEST_SCHEDULERS.register("least-work-left-affinity")
 class LeastWorkLeftAffinity(RuleScheduler):
     """Least work left, where loading the request's model and LoRAs counts as work: drawn to servers that hold them.
 
@@ -152,7 +147,6 @@ class LeastWorkLeftAffinity(RuleScheduler):
         return CompiledRule(least_work_left_and_swap, memory=world.num_servers, sees_order=False)
 
 
-@REQUEST_SCHEDULERS.register("shortest-expected-delay")
 class ShortestExpectedDelay(RuleScheduler):
     """The server with the request's own least expected delay: transfer, those ahead of it, loading, and service.
 
@@ -165,7 +159,6 @@ class ShortestExpectedDelay(RuleScheduler):
         return CompiledRule(least_own_delay, memory=world.num_servers)
 
 
-@REQUEST_SCHEDULERS.register("resident-first")
 class ResidentFirst(RuleScheduler):
     """The shortest queue among servers that hold the model and LoRAs, unless those have many more requests than others.
 

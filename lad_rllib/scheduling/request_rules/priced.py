@@ -9,7 +9,7 @@ import numpy as np
 from lad_rllib.arrays import Doubles, Vector
 from lad_rllib.compiling import lean_kernel
 from lad_rllib.scheduling.request_rules.parts import rate_per_s
-from lad_rllib.scheduling.request_scheduler import REQUEST_SCHEDULERS, RuleScheduler
+from lad_rllib.scheduling.request_scheduler import RuleScheduler
 from lad_rllib.simulator.requests import Requests, RequestWorld
 from lad_rllib.simulator.requests.loop import View
 from lad_rllib.simulator.requests.play import CompiledRule
@@ -48,7 +48,6 @@ def priced(view: View, numbers: Doubles, weights: Vector, memory: Doubles, notes
     return best
 
 
-@REQUEST_SCHEDULERS.register("self-priced")
 class SelfPriced(RuleScheduler):
     """Own expected delay plus a price: the requests that will come while the server is busy wait for this one, too.
 

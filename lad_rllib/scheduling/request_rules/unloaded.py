@@ -7,7 +7,7 @@ import numpy as np
 from lad_rllib.arrays import Doubles, Vector
 from lad_rllib.compiling import lean_kernel
 from lad_rllib.scheduling.request_rules.parts import drawn
-from lad_rllib.scheduling.request_scheduler import REQUEST_SCHEDULERS, RuleScheduler
+from lad_rllib.scheduling.request_scheduler import RuleScheduler
 from lad_rllib.simulator.requests import Requests, RequestWorld
 from lad_rllib.simulator.requests.loop import View
 from lad_rllib.simulator.requests.play import CompiledRule
@@ -30,7 +30,6 @@ def in_turn(view: View, numbers: Doubles, weights: Vector, memory: Doubles, note
     return -1
 
 
-@REQUEST_SCHEDULERS.register("random")
 class Random(RuleScheduler):
     """Every server with the same probability. It sees nothing."""
 
@@ -39,7 +38,6 @@ class Random(RuleScheduler):
         return CompiledRule(in_proportion, np.ones(world.num_servers), sees_order=False)
 
 
-@REQUEST_SCHEDULERS.register("capacity-proportional")
 class SpeedProportional(RuleScheduler):
     """A random server with probability in proportion to its speed on the requests of the past. It sees nothing else."""
 
@@ -48,7 +46,6 @@ class SpeedProportional(RuleScheduler):
         return CompiledRule(in_proportion, world.speed(history), sees_order=False)
 
 
-@REQUEST_SCHEDULERS.register("round-robin")
 class RoundRobin(RuleScheduler):
     """The servers in turn. It sees nothing."""
 

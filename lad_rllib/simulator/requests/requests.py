@@ -139,6 +139,7 @@ class ServedRequests:
         upload_s, download_s: Transfers.
         predicted_delay_s: Delay that was predicted when it was sent.
         solo_s: Delay it would have on the fastest server, idle, with its model loaded.
+        fastest_s: Service there, without transfers.
         notes: What a compiled scheduler noted of each decision, shape (K, notes).
     """
 
@@ -151,6 +152,7 @@ class ServedRequests:
     download_s: FloatArray
     predicted_delay_s: FloatArray
     solo_s: FloatArray
+    fastest_s: FloatArray
     notes: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
 
     @property

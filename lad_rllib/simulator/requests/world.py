@@ -222,18 +222,17 @@ def _named(values: Mapping[str, float], name: str) -> float:
     return float(values.get(name, values.get("", 0.0)))
 
 
-def slotted_world(network: EdgeNetwork, order: Order = FIFO, overhead_steps: float = 0.0) -> RequestWorld:
+def slotted_world(network: EdgeNetwork, order: Order = FIFO) -> RequestWorld:
     """The world of the paper's simulator: one number of work per request, one number of speed per server.
 
     Args:
         network: The edge network.
         order: Order of service.
-        overhead_steps: What every image costs besides its steps, in denoising steps.
     """
     servers = [
         RequestServer(
             name=f"server{index}",
-            service={"": LinearService(overhead_s=overhead_steps / capacity, per_step_s=1.0 / capacity)},
+            service={"": LinearService(per_step_s=1.0 / capacity)},
             link_rate_mbit_per_s=rate,
             stations=frozenset(np.flatnonzero(network.home_server == index).tolist()),
         )
@@ -247,6 +246,9 @@ def slotted_world(network: EdgeNetwork, order: Order = FIFO, overhead_steps: flo
 def slotted_requests(network: EdgeNetwork, arrivals: Arrivals, num_slots: int | None = None) -> Requests:
     """The tasks of one slotted episode as requests that arrive at the starts of their slots, in the order of service.
 
+    What an image costs besides its steps is part of the steps' density. Work that schedulers are not told is the part
+    of the service time that is not predicted.
+
     Args:
         network: The edge network.
         arrivals: Arrivals of one episode, without the leading axis.
@@ -254,13 +256,24 @@ def slotted_requests(network: EdgeNetwork, arrivals: Arrivals, num_slots: int | 
     """
     mask = arrivals.mask[:num_slots]
     slot, station, _ = np.nonzero(mask)
-    values = {
-        name: getattr(arrivals, array)[: len(mask)][mask]
-        for name, array in (
-            ("steps", "denoising_steps"),
-            ("density", "density_gcycles_per_step"),
-            ("upload_mbit", "task_mbit"),
-            ("result_mbit", "result_mbit"),
+    shown = arrivals.shown_workload_gcycles
+    steps, density, work, upload_mbit, result_mbit, predicted = (
+        values[: len(mask)][mask]
+        for values in (
+            arrivals.denoising_steps,
+            arrivals.density_gcycles_per_step,
+            arrivals.workload_gcycles,
+            arrivals.task_mbit,
+            arrivals.result_mbit,
+            arrivals.workload_gcycles if shown is None else shown,
         )
-    }
-    return plain_requests(slot * network.slot_s, station=station, **values)
+    )
+    return plain_requests(
+        slot * network.slot_s,
+        station=station,
+        steps=steps,
+        density=predicted / steps if arrivals.overhead_steps or shown is not None else density,
+        upload_mbit=upload_mbit,
+        result_mbit=result_mbit,
+        actual_over_predicted=1.0 if shown is None else work / predicted,
+    )
