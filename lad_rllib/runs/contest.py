@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.runs.comparison import Measures, Played, played
-from lad_rllib.scheduling import Scheduler, lower_bound_s, play
+from lad_rllib.scheduling import Scheduler, play
+from lad_rllib.scheduling.bounds import requests_lower_bound_s
 from lad_rllib.scheduling.by_name import make_scheduler
 from lad_rllib.scheduling.request_scheduler import RequestScheduler, play_requests
 from lad_rllib.simulator import Arrivals, Order, Setting, TraceArrivals, make_order, order_text, stack_arrivals
@@ -161,14 +162,8 @@ class Contest:
         return float(reference.row["mean_s"])
 
     def bounds_s(self) -> FloatArray:
-        """Lower bound of each episode's mean delay, which no schedule under any of the orders is below [s].
-
-        Raises:
-            ConfigurationError: if there is none for this setting.
-        """
-        if self.slots is None:
-            raise ConfigurationError("--bounds has no effect on requests that come one by one; leave it out")
-        return lower_bound_s(self.slots.setting.network, self.slots.arrivals, self.slots.decided)
+        """Lower bound of each episode's mean delay, which no schedule under any of the orders is below [s]."""
+        return np.array([requests_lower_bound_s(self.world.timing(requests)) for requests in self.episodes])
 
 
 def evaluation_arrivals(setting: Setting, episodes: int, seed: int) -> Arrivals:

@@ -61,7 +61,8 @@ def test_requests_one_by_one_have_swaps_tenants_and_deadlines_and_leave_slots_ou
         assert sum(row[part] for part in parts) == pytest.approx(row["mean_s"])
         by_work[work] = row["mean_s"]
     assert by_work["known"] == by_work["predicted"]  # a random choice does not use it
-    rows = rows_of(capsys, *words, "--schedulers", "least-work-left", "least-work-left-affinity")
+    rows = rows_of(capsys, *words, "--bounds", "--schedulers", "least-work-left", "least-work-left-affinity")
+    assert rows[2]["scheduler"] == "lower bound" and rows[2]["mean_s"] < min(row["mean_s"] for row in rows[:2])
     assert rows[0]["over_least_work_left"] == pytest.approx(1.0)
     assert rows[1]["swaps"] < rows[0]["swaps"]  # it is drawn to servers that hold the model
 
@@ -97,7 +98,6 @@ def test_work_that_is_not_told_is_predicted_and_served_as_it_is():
         (["--order", "aged:weight=3"], "order.weight"),
         (["--work", "known"], "--work has no effect on setting small"),
         (["--schedulers", "nearest"], "unknown scheduler 'nearest'"),
-        (["--setting", "unequal-8", "--bounds"], "--bounds has no effect on requests"),
         (["--slo", "0"], "--slo"),
     ],
 )
