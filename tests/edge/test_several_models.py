@@ -2,6 +2,7 @@
 
 import gc
 import io
+import time
 import weakref
 
 import numpy as np
@@ -67,7 +68,9 @@ def test_the_models_used_last_stay_in_memory_and_the_others_leave_it(negative_fo
         assert [name for name, network in swaps.items() if network() is None] == ["b"]
 
 
-def test_two_models_and_two_sizes_are_predicted_with_their_swaps(server):
+def test_two_models_and_two_sizes_are_predicted_with_their_swaps(server, monkeypatch):
+    server.generate(asked("warm"))
+    monkeypatch.setattr(time, "perf_counter", time.process_time)  # other work on the machine does not count
     rng, errors = np.random.default_rng(0), []
     for number in range(60):
         model, side = ("digits", "negative")[rng.integers(2)], int(rng.choice([16, 32]))
@@ -75,7 +78,7 @@ def test_two_models_and_two_sizes_are_predicted_with_their_swaps(server):
         record = server.generate(asked_for).record
         if number >= 20:
             errors.append(record.total_s / record.predicted_delay_s - 1)
-    assert np.median(np.abs(errors)) < 0.25  # 0.1 on a machine of its own
+    assert np.median(np.abs(errors)) < 0.15  # 0.07 in benchmarks/results/edge_models.md
 
 
 def test_a_swap_ahead_in_the_queue_is_part_of_the_predicted_delay():
