@@ -9,17 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from lad_rllib.algorithms.lad_dispatch.features import (
-    COLUMNS,
-    FEATURES,
-    LAGS,
-    LOGIT,
-    NUM_FEATURES,
-    SHARE,
-    START,
-    knowledge,
-)
+from lad_rllib.algorithms.lad_dispatch.features import COLUMNS, FEATURES, LOGIT, NUM_FEATURES, SHARE, START
 from lad_rllib.algorithms.lad_dispatch.improvement import DOWN, decision_table, improvement_loss
+from lad_rllib.algorithms.lad_dispatch.knowledge import LAGS, knowledge
 from lad_rllib.algorithms.lad_dispatch.networks import ActorSettings, ScoringActor
 from lad_rllib.algorithms.lad_dispatch.training import Improvement, ImprovementSettings, learn, play_and_cost
 from lad_rllib.simulator.order import make_order
@@ -88,6 +80,32 @@ def test_most_of_what_a_token_says_is_within_a_few_units():
         assert tokens.shape[2] == len(FEATURES)
         assert np.isfinite(tokens).all()
         assert np.quantile(np.abs(tokens), 0.99) < 4
+
+
+def test_a_token_by_hand():
+    source, actor = traffic("shortest_first"), ScoringActor(ActorSettings(), seed=0)
+    history = source.history()
+    known = knowledge(source.world, history)
+    rule = actor.settings.rule(known, actor.packed(), recorded=True)
+    simulation = RequestSimulation(source.world, plain_requests(np.zeros(3), [5.0, 50.0, 5.0]))
+    for _ in range(2):
+        simulation.look()
+        simulation.send(2)  # at a quarter of the speed: 2 s, then 20 s
+    notes = np.zeros(rule.notes, np.float32)
+    rule.choose(simulation.look(), rule.numbers, rule.weights, np.zeros(rule.memory), notes, 0.0)
+    seen = dict(zip(FEATURES, notes.reshape(-1, COLUMNS)[2], strict=False))
+    mean_s = 0.1 * history.steps.mean() / np.array(SPEEDS)
+    tau = 3 / (1 / mean_s).sum()
+    expected = {
+        "own delay: log, halved": 0.5 * np.log(4.0 / tau) - 1.0,
+        "work left: log(1 + t / tau), halved": 0.5 * np.log1p(22.0 / tau) - 1.0,
+        "work ahead under the order: log(1 + t / tau), halved": 0.5 * np.log1p(2.0 / tau) - 1.0,
+        "delay added to those it overtakes: log(1 + t / tau), halved": 0.5 * np.log1p(2.0 / tau),
+        "rank r: middle of the server's share of capacity, slow servers first": 3.5 * (0.25 / 1.85 / 2 - 0.5),
+        "requests there: log(1 + n), halved": 0.5 * np.log(3.0) - 0.5,
+        "share of those that it overtakes": 2.0 / 3.0,
+    }
+    np.testing.assert_allclose([seen[name] for name in expected], list(expected.values()), rtol=1e-5)
 
 
 def test_relabelling_servers_relabels_decisions():

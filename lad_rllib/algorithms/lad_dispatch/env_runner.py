@@ -19,8 +19,8 @@ from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 from lad_rllib import names
 from lad_rllib.algorithms.common.task_loss import TaskLoss
 from lad_rllib.algorithms.lad_dispatch.environment import not_of_requests
-from lad_rllib.algorithms.lad_dispatch.features import Known, knowledge
 from lad_rllib.algorithms.lad_dispatch.improvement import DecisionTable
+from lad_rllib.algorithms.lad_dispatch.knowledge import Known, knowledge
 from lad_rllib.algorithms.lad_dispatch.training import RequestSource, play_and_cost
 from lad_rllib.simulator.order import order_text
 from lad_rllib.simulator.requests import ServedRequests

@@ -21,7 +21,8 @@ from lad_rllib.algorithms.common.hyperparameters import (
     check_noise_rates,
 )
 from lad_rllib.algorithms.common.networks import seeded_generator
-from lad_rllib.algorithms.lad_dispatch.features import NUM_FEATURES, Known
+from lad_rllib.algorithms.lad_dispatch.features import NUM_FEATURES
+from lad_rllib.algorithms.lad_dispatch.knowledge import Known
 from lad_rllib.algorithms.lad_dispatch.rule import compiled_rule
 from lad_rllib.declared import Declared
 from lad_rllib.diffusion.noise_schedule import reverse_steps

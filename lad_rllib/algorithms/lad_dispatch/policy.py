@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lad_rllib.algorithms.common.policy_description import PolicyDescription
 from lad_rllib.algorithms.common.policy_file import SavedPolicy, read_policy
-from lad_rllib.algorithms.lad_dispatch.features import knowledge
+from lad_rllib.algorithms.lad_dispatch.knowledge import knowledge
 from lad_rllib.algorithms.lad_dispatch.networks import ActorSettings
 from lad_rllib.algorithms.lad_dispatch.rl_module import DispatchNetworks
 from lad_rllib.errors import ConfigurationError

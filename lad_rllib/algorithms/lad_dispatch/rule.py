@@ -7,23 +7,24 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from lad_rllib.algorithms.lad_dispatch import features
 from lad_rllib.algorithms.lad_dispatch.features import (
     COLUMNS,
-    KNOTS,
     LOGIT,
     NUM_FEATURES,
     SHARE,
     START,
-    TABLE,
-    Known,
     capacity_shares,
     describe,
+    size_of,
+)
+from lad_rllib.algorithms.lad_dispatch.knowledge import (
+    Known,
+    length,
     let_time_pass,
+    memory_length,
     packed,
     recalled,
     remember,
-    size_of,
     unpacked,
 )
 from lad_rllib.arrays import Array, Doubles, Vector
@@ -31,9 +32,6 @@ from lad_rllib.compiling import kernel, part
 from lad_rllib.kernels.scoring_chain import denoise, encode, learned_starts, split_weights
 from lad_rllib.simulator.requests.loop import View
 from lad_rllib.simulator.requests.play import CompiledRule
-
-_ACTOR = features.SCALARS + 2 * KNOTS + 2 * TABLE
-"""Numbers before those of the actor, besides two for each server."""
 
 
 @part
@@ -66,7 +64,7 @@ def lad_dispatch(view: View, numbers: Doubles, weights: Vector, memory: Doubles,
     """Describe the servers, score them, draw one, and remember."""
     servers = len(view.up)
     known, past = unpacked(numbers, servers), recalled(memory, servers)
-    actor = numbers[_ACTOR + 2 * servers :]
+    actor = numbers[length(servers) :]
     prior_weight, temperature, kept, gain, hidden, start_hidden = (
         actor[0],
         actor[1],
@@ -136,6 +134,6 @@ def compiled_rule(
         lad_dispatch,
         numbers=np.concatenate([packed(known), actor, scales.ravel()]),
         weights=weights,
-        memory=features.memory_length(servers),
+        memory=memory_length(servers),
         notes=COLUMNS * servers if recorded else 0,
     )
