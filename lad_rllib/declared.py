@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import functools
 import os
+import re
 from collections.abc import Collection, Iterable, Mapping
 from datetime import date
 from typing import Annotated, Any, TypeVar
@@ -229,6 +230,10 @@ def schema_of(group: type[Declared]) -> dict[str, Any]:
     return resolved
 
 
+_FORM = re.compile(r"(constrained-)?(float|int|str)|(dict|list)\[.*\]")
+"""Names that pydantic gives to the forms of a union."""
+
+
 def _place(schema: dict[str, Any], loc: Iterable[int | str]) -> tuple[list[int | str], dict[str, Any]]:
     """Path and schema of a value, without the names that pydantic gives to the forms of a union."""
     path: list[int | str] = []
@@ -237,7 +242,9 @@ def _place(schema: dict[str, Any], loc: Iterable[int | str]) -> tuple[list[int |
         forms = here.get("anyOf", [here])
         found = [form["items"] for form in forms if "items" in form] if isinstance(part, int) else []
         found += [form["properties"][part] for form in forms if part in form.get("properties", {})]
-        found += [form["additionalProperties"] for form in forms if isinstance(form.get("additionalProperties"), dict)]
+        if len(forms) == 1 or not _FORM.fullmatch(str(part)):
+            further = [form.get("additionalProperties") for form in forms]
+            found += [form for form in further if isinstance(form, dict)]
         if found:
             here = found[0]
             path.append(part)

@@ -20,7 +20,18 @@ if TYPE_CHECKING:
 
 Observation = dict[str, NDArray[Any]]
 
-OF_SERVERS = ("service_s", "swap_s", "way_s", "remaining_s", "work_left_s", "ahead_s", "overtaken", "tasks", "up")
+OF_SERVERS = (
+    "service_s",
+    "swap_s",
+    "way_s",
+    "remaining_s",
+    "work_left_s",
+    "ahead_s",
+    "overtaken",
+    "tasks",
+    "declared",
+    "up",
+)
 """Parts of a view that have a number for each server."""
 _DEADLINE = FACTS.index("deadline_s")
 
@@ -47,6 +58,7 @@ class RequestFleetEnv(gym.Env[Observation, np.integer]):
     | ``ahead_s`` | (A,) | the same, of those alone that the order of service puts before the request | s |
     | ``overtaken`` | (A,) | requests that wait there and would be served after it | 1 |
     | ``tasks`` | (A,) | requests that wait there or are served | 1 |
+    | ``declared`` | (A,) | declared cost of those: steps x images, pixels over 512 x 512 | 1 |
     | ``up`` | (A,) | 1 where the server may get it, always so in simulation | 1 |
     | ``facts`` | (7,) | what it says of itself: :data:`lad_rllib.simulator.requests.FACTS`; 0 for no deadline | |
 

@@ -21,8 +21,8 @@ class RequestScheduler(ABC):
 
         Args:
             world: Where requests are served.
-            history: Requests of the past, from which a service knows sizes, models and rate of its traffic; never those
-                that are to be scheduled.
+            history: Requests of the past, at least one, from which a service knows sizes, models and rate of its
+                traffic; not those that are to be scheduled.
         """
 
     @abstractmethod

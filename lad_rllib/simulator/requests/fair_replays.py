@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from lad_rllib.arrays import Array, Doubles, IntegerMatrix, Integers, Layout
 from lad_rllib.compiling import lean_kernel, lean_part
-from lad_rllib.simulator.requests.loop import Queues, use_model
+from lad_rllib.simulator.requests.loop import Queues
+from lad_rllib.simulator.requests.memory import bring_in
 from lad_rllib.simulator.requests.replays import Changes, note
 from lad_rllib.simulator.requests.world import Timing
 
@@ -28,8 +29,6 @@ ITEM = np.dtype(
         ("end_s", "f8"),
         ("request", "i8"),
         ("tenant", "i8"),
-        ("model", "i8"),
-        ("loras", "i8"),
         ("behind", "i8"),
         ("finds_idle", "i8"),
     ],
@@ -42,7 +41,7 @@ TENANT = np.dtype([("last_tag", "f8"), ("first", "i8"), ("last", "i8")], align=T
 """A tenant's queue: its last tag, its first and last item that wait; ``first`` is -1 if none does."""
 
 SERVER = np.dtype([("ready_s", "f8"), ("virtual", "f8"), ("waiting", "i8"), ("loras", "i8")], align=True)
-"""When the server is free, the tag of the request that it serves, how many wait, the LoRAs used last."""
+"""When the server is free, the tag of the request that it serves, how many wait, the LoRAs in the models."""
 
 
 class FairQueue(NamedTuple):
@@ -78,15 +77,13 @@ def describe(items: Array, timing: Timing, server: int, index: int, request: int
     item.actual_s = timing.actual_s[request, server]
     item.request = request
     item.tenant = tenant
-    item.model = timing.model[request]
-    item.loras = timing.loras[request]
 
 
 @lean_part
 def empty(queue: FairQueue) -> None:
     """Make the server idle, with nothing in memory."""
     server = queue.server[0]
-    server.ready_s = server.virtual = 0.0
+    server.ready_s, server.virtual = -np.inf, 0.0
     server.waiting = server.loras = 0
     for index in range(len(queue.tenants)):
         queue.tenants[index].last_tag = 0.0
@@ -161,16 +158,12 @@ def serve(queue: FairQueue, timing: Timing, changes: Changes, index: int, now_s:
     Returns:
         Weighted sum of the changes of delays; 0 unless ``known`` [s].
     """
-    total, server, room = 0.0, queue.server[0], timing.models_in_memory[index]
+    total, server = 0.0, queue.server[0]
     while server.waiting > 0 and server.ready_s < now_s:
         taken = take(queue)
-        item, swap_s = queue.items[taken], 0.0
+        item = queue.items[taken]
         server.virtual = item.tag
-        if use_model(queue.resident, room, item.model):
-            swap_s = timing.swap_s[index, item.model]
-        if item.loras > 0 and server.loras != item.loras:
-            swap_s += timing.lora_swap_s[index]
-            server.loras = item.loras
+        swap_s, server.loras = bring_in(timing, index, queue.resident, server.loras, item.request)
         server.ready_s = (server.ready_s + swap_s) + item.actual_s
         if known and taken + 1 < len(queue.items):
             later_s = server.ready_s - item.end_s
@@ -193,7 +186,7 @@ def play_fair(
         changes: Not filled in.
         server: Number of the server.
         resident: Models in memory when an item finds the server idle, filled in (n, R).
-        loras: LoRAs used last then, filled in (n,).
+        loras: LoRAs in the models then, filled in (n,).
     """
     empty(queue)
     for index in range(len(queue.items) - 1):

@@ -19,6 +19,7 @@ MIN_REQUESTS = 20
 _ROUNDS = 500
 _TOLERANCE = 1e-6
 _LEAST_VARIANCE = 1e-12
+_LN_BOUNDS = np.log([1e-9, 1e9])
 
 
 @SERVICE_MODELS.register("fitted")
@@ -54,7 +55,7 @@ class FittedService(ServiceModel):
         effects = np.array([self.of_model.get(name, 0.0) for name in requests.models])
         coefficients = np.array([self.steps, self.images, self.pixels, self.loras])
         mean = self.intercept + _features(requests) @ coefficients + effects[requests.model]
-        seconds: FloatArray = np.exp(mean + 0.5 * self.spread**2)
+        seconds: FloatArray = np.exp(np.clip(mean + 0.5 * self.spread**2, *_LN_BOUNDS))
         return seconds
 
 

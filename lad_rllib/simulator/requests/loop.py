@@ -13,6 +13,7 @@ import numpy as np
 
 from lad_rllib.arrays import Array, DoubleMatrix, Doubles, Flags, IntegerMatrix, Integers, Layout, Matrix, Vector
 from lad_rllib.compiling import lean_kernel, lean_part, pointer
+from lad_rllib.simulator.requests.memory import bring_in, expected_swap_s
 from lad_rllib.simulator.requests.world import FACTS, Timing
 
 
@@ -82,8 +83,7 @@ SERVER = np.dtype(
 ``expected_end_s``: predicted end of the request that it serves; ``waiting_s``, ``waiting_declared``: predicted times
 and declared cost of those that wait, together; ``served_declared``: declared cost of the one that it serves;
 ``virtual``: its tag; ``lora_swap_s``: time to load LoRAs; ``first``, ``last``: the first and last request that wait, -1
-for none; ``waiting``: their number; ``loras``: set of LoRAs that was used last; ``room``: models that it holds, 0 for
-all.
+for none; ``waiting``: their number; ``loras``: set of LoRAs in the models; ``room``: models that it holds, 0 for all.
 """
 
 REQUEST = np.dtype(
@@ -130,58 +130,6 @@ class Queues(NamedTuple):
 
 
 @lean_part
-def is_resident(held: Integers, model: int) -> bool:
-    """Whether a server has a model in memory."""
-    found = False
-    for one in held:
-        found |= one == model
-    return found
-
-
-@lean_part
-def use_model(held: Integers, room: int, model: int) -> bool:
-    """A server uses a model, the most recently used from now on; returns whether it had to be loaded."""
-    if room == 0:
-        return False
-    found = 0
-    while found < room and held[found] != model:
-        found += 1
-    missing = found == room
-    for place in range(0 if missing else found, room - 1):
-        held[place] = held[place + 1]
-    held[room - 1] = model
-    return missing
-
-
-@lean_part
-def expected_swap_s(server: Any, request: Any, held: Integers, wanted: Integers, swap_s: Doubles) -> float:
-    """Predicted time to load a request's model and LoRAs, if it joined a server's queue now [s].
-
-    A model that others wait for will be there; one that is in memory may have to make room for others before.
-    """
-    seconds, room, model = 0.0, server.room, request.model
-    if request.loras > 0 and server.loras != request.loras:
-        seconds = server.lora_swap_s
-    if room == 0 or wanted[model] > 0:
-        return seconds
-    if not is_resident(held, model):
-        return seconds + swap_s[model]
-    if server.waiting == 0:
-        return seconds
-    coming = 0
-    for other in range(len(wanted)):
-        if wanted[other] > 0 and not is_resident(held, other):
-            coming += 1
-    older = 0
-    for other in held[:room]:
-        if other == model:
-            break
-        if other < 0 or wanted[other] == 0:
-            older += 1
-    return seconds + (swap_s[model] if coming > older else 0.0)
-
-
-@lean_part
 def begin_next(queues: Queues, timing: Timing, index: int) -> None:
     """A server takes the first request that waits."""
     server = queues.servers[index]
@@ -198,12 +146,7 @@ def begin_next(queues: Queues, timing: Timing, index: int) -> None:
         server.waiting_s, server.waiting_declared = 0.0, 0.0  # no rounding errors are carried on
     queues.wanted[index, request.model] -= 1
     server.virtual = request.tag
-    swap_s = 0.0
-    if use_model(queues.resident[index], server.room, request.model):
-        swap_s = timing.swap_s[index, request.model]
-    if request.loras > 0 and server.loras != request.loras:
-        swap_s += server.lora_swap_s
-        server.loras = request.loras
+    swap_s, server.loras = bring_in(timing, index, queues.resident[index], server.loras, taken)
     request.start_s = server.ready_s
     request.swap_s = swap_s
     busy_s = server.ready_s + swap_s
@@ -423,6 +366,8 @@ def empty_queues(timing: Timing) -> Queues:
         wanted=np.zeros((servers, models), np.int64),
         last_tag=np.zeros((servers, tenants)),
     )
+    for name in ("ready_s", "expected_end_s"):
+        queues.servers[name] = -np.inf
     for name in ("first", "last"):
         queues.servers[name] = -1
     for name in ("server", "behind"):

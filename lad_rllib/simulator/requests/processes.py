@@ -23,6 +23,8 @@ FloatArray = NDArray[np.float64]
 
 TYPICAL_REQUESTS = 50_000
 """Requests from which the mean work of a mix is taken; their mean is within 1 % of the mix's."""
+MAX_PIECES = 1e8
+"""Most times at which an episode's rate changes."""
 _STEPS_OF_PERIOD = 4096
 
 
@@ -138,6 +140,11 @@ class BurstyFields(DrawnFields):
         first = int(rng.random() < self.calm_s / (self.burst_s + self.calm_s))
         rates, means = np.roll(rates, -first), np.roll(means, -first)
         times, until = [np.zeros(1)], [np.zeros(1)]
+        if expected / (rates @ means) > MAX_PIECES:
+            raise ConfigurationError(
+                f"an episode takes {expected / (rates @ means):.2g} bursts; lower requests, or raise traffic.burst_s "
+                "and traffic.calm_s"
+            )
         while until[-1][-1] < expected:
             cycles = 1 + int((expected - until[-1][-1]) / (rates @ means))
             stays = rng.exponential(means, size=(cycles, 2))
@@ -170,7 +177,7 @@ class DailyFields(DrawnFields):
         """See :class:`DrawnFields`."""
         phase = rng.random() if self.phase is None else self.phase
         days = (expected / rate_per_s) / self.period_s + 1.0
-        if days * _STEPS_OF_PERIOD > 1e8:
+        if days * _STEPS_OF_PERIOD > MAX_PIECES:
             raise ConfigurationError(
                 f"an episode takes {days:,.0f} days of {self.period_s:g} s; lower requests, or raise traffic.period_s"
             )

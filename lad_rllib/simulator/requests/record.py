@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from lad_rllib.arrays import Array, Doubles, IntegerMatrix, Integers, Layout
 from lad_rllib.compiling import kernel, lean_part, part
-from lad_rllib.simulator.requests.loop import Queues, use_model
+from lad_rllib.simulator.requests.loop import Queues
+from lad_rllib.simulator.requests.memory import bring_in
 from lad_rllib.simulator.requests.world import Timing
 
 PLACE = np.dtype(
@@ -51,7 +52,7 @@ class Record(NamedTuple):
         places: One record of :data:`PLACE` for each place, and one behind the last, of which only sums count (n + 1,).
         joined_s: Arrivals, in their order (n,).
         resident: Models in memory before each place (n + 1, R).
-        loras: Set of LoRAs used last before each place (n + 1,).
+        loras: Set of LoRAs in the models before each place (n + 1,).
     """
 
     places: Annotated[Array, Layout(PLACE, 1)]
@@ -81,7 +82,7 @@ def record_of(queues: Queues, timing: Timing, weight: Doubles, server: int, serv
 @kernel
 def write(record: Record, queues: Queues, timing: Timing, weight: Doubles, server: int) -> None:
     """Fill in a record whose ``request`` is given."""
-    count, room = len(record.joined_s), timing.models_in_memory[server]
+    count = len(record.joined_s)
     arrival_s, begin_s, key, number = np.empty(count), np.empty(count), np.empty(count), np.empty(count, np.int64)
     for index in range(count):
         place = record.places[index]
@@ -96,8 +97,8 @@ def write(record: Record, queues: Queues, timing: Timing, weight: Doubles, serve
         place.weight = weight[place.request]
         record.places[index + 1].weight_before = place.weight_before + place.weight
         record.resident[index + 1] = record.resident[index]
-        use_model(record.resident[index + 1], room, served.model)
-        record.loras[index + 1] = served.loras if served.loras > 0 else record.loras[index]
+        held, loras = record.resident[index + 1], record.loras[index]
+        _, record.loras[index + 1] = bring_in(timing, server, held, loras, place.request)
     by_arrival = np.argsort(number)
     record.joined_s[:] = arrival_s[by_arrival]
     for rank in range(count):

@@ -49,7 +49,7 @@ class RecordedFields(TrafficFields):
     part: Part = [0.0, 1.0]
     """First and last fraction of its requests, in order of time, that episodes are cut from."""
     fit_part: Part = [0.0, 0.7]
-    """The fraction that a ``fitted`` service model is fitted to."""
+    """The fraction that a ``fitted`` service model is fitted to; judge schedulers on a part that begins after it."""
     max_gap_s: Positive | None = None
     """A longer pause between two requests is shortened to this [s of the log]; null keeps nights."""
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from lad_rllib.arrays import Doubles, Integers
 from lad_rllib.compiling import lean_kernel, lean_part
-from lad_rllib.simulator.requests.loop import Queues, use_model
+from lad_rllib.simulator.requests.loop import Queues
+from lad_rllib.simulator.requests.memory import bring_in
 from lad_rllib.simulator.requests.record import Record, place_of
 from lad_rllib.simulator.requests.world import Timing
 
@@ -38,7 +39,7 @@ class Scratch(NamedTuple):
     Attributes:
         held_back: Places held back, the one that goes last first (n,).
         resident: Models in memory (R,).
-        loras: Set of LoRAs used last (1,).
+        loras: Set of LoRAs in the models (1,).
     """
 
     held_back: Integers
@@ -160,12 +161,7 @@ def remembers(record: Record, scratch: Scratch, place: int) -> bool:
 @lean_part
 def load(timing: Timing, scratch: Scratch, server: int, request: int) -> float:
     """Load a request's model and LoRAs; returns the time that takes [s]."""
-    swap_s, model, loras = 0.0, timing.model[request], timing.loras[request]
-    if use_model(scratch.resident, timing.models_in_memory[server], model):
-        swap_s = timing.swap_s[server, model]
-    if loras > 0 and scratch.loras[0] != loras:
-        swap_s += timing.lora_swap_s[server]
-        scratch.loras[0] = loras
+    swap_s, scratch.loras[0] = bring_in(timing, server, scratch.resident, scratch.loras[0], request)
     return swap_s
 
 

@@ -153,9 +153,10 @@ class RequestSetting:
             yield self._realised(sent, rng)
 
     def history(self) -> Requests:
-        """Requests of the past, from which a service knows its traffic; always the same, never those of an episode.
+        """Requests of the past, from which a service knows its traffic; always the same, and none that an episode has.
 
-        Of a log, those before the part that episodes are cut from; of a part that begins with the log, its own.
+        Of a log, those before the part that episodes are cut from. Only a part that begins with the log has no past: it
+        gets its own requests, which is for training, not for judging.
         """
         rng = np.random.default_rng(_PAST_SEED)
         past = self.traffic.past(self.rate_per_s)

@@ -40,7 +40,7 @@ class RequestServer:
         stations: Base stations at which it stands; their requests are not uploaded.
         models_in_memory: Image models that it holds at once; the least recently used makes room. 0: all of them.
         swap_s: Time to load an image model that it does not hold [s], by the model's name; ``""``: all others.
-        lora_swap_s: Time to load a set of LoRAs other than the one last used [s].
+        lora_swap_s: Time to load a set of LoRAs other than the one last used [s]; a model that is loaded has none.
     """
 
     name: str
@@ -172,7 +172,7 @@ class RequestWorld:
             actual_s=actual,
             upload_s=delays.upload_delay_s(requests.upload_mbit[:, None], rate, is_home),
             download_s=delays.download_delay_s(requests.result_mbit[:, None], rate),
-            swap_s=np.array([[_named(s.swap_s, model) for model in requests.models] for s in self.servers]),
+            swap_s=np.stack([_by_model(server.swap_s, requests.models) for server in self.servers]),
             lora_swap_s=np.array([server.lora_swap_s for server in self.servers]),
             models_in_memory=np.array([server.models_in_memory for server in self.servers]),
         )
@@ -208,7 +208,7 @@ def timing_of(
         loras=_plain(requests.loras),
         swap_s=_plain(swap_s.astype(np.float64)),
         lora_swap_s=_plain(lora_swap_s.astype(np.float64)),
-        models_in_memory=_plain(models_in_memory.astype(np.int64)),
+        models_in_memory=_plain(np.minimum(models_in_memory, len(requests.models)).astype(np.int64)),
         facts=np.stack(facts, axis=1),
     )
 
@@ -218,8 +218,12 @@ def _plain(values: NDArray[Any]) -> NDArray[Any]:
     return np.require(values, requirements=["C", "W"])
 
 
-def _named(values: Mapping[str, float], name: str) -> float:
-    return float(values.get(name, values.get("", 0.0)))
+def _by_model(seconds: Mapping[str, float], models: tuple[str, ...]) -> FloatArray:
+    """Time of each image model [s]; ``""`` stands for those that are not named."""
+    values = np.full(len(models), float(seconds.get("", 0.0)))
+    for index, model in enumerate(models if any(seconds) else ()):
+        values[index] = seconds.get(model, values[index])
+    return values
 
 
 def slotted_world(network: EdgeNetwork, order: Order = FIFO) -> RequestWorld:

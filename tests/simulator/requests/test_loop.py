@@ -18,6 +18,7 @@ from lad_rllib.simulator.requests import (
     slotted_requests,
     slotted_world,
 )
+from lad_rllib.simulator.requests.costs import marginal_costs_s
 from lad_rllib.simulator.requests.loop import View
 from lad_rllib.simulator.requests.play import CompiledRule, RequestSimulation, play_decisions, play_rule
 
@@ -85,7 +86,8 @@ def literal_starts(world, requests, servers):
             model = requests.models[requests.model[k]]
             swap_s = 0.0
             if server.models_in_memory:
-                swap_s = 0.0 if model in held else server.swap_s.get(model, server.swap_s[""])
+                if model not in held:
+                    swap_s, loras = server.swap_s.get(model, server.swap_s[""]), 0
                 held = [*(one for one in held if one != model), model][-server.models_in_memory :]
             if requests.loras[k] and requests.loras[k] != loras:
                 swap_s += server.lora_swap_s
@@ -111,6 +113,33 @@ def test_the_least_recently_used_model_makes_room():
     played = play_decisions(np.zeros(6, int), world, requests)
     # a and b are loaded; c takes the place of b, not of a, which was used after it.
     assert played.swap_s.tolist() == [1.0, 1.0, 0.0, 1.0, 0.0, 1.0]
+
+
+def test_a_model_that_is_loaded_has_no_loras():
+    world = RequestWorld((a_server("one", 0.1, models_in_memory=1, swap_s={"": 1.0}, lora_swap_s=0.5),))
+    model, loras = np.array([0, 0, 0, 1, 0]), np.array([1, 0, 1, 0, 1])
+    requests = plain_requests(np.arange(5) * 10.0, 10, model=model, models=("a", "b"), loras=loras, lora_sets=("", "x"))
+    played = play_decisions(np.zeros(5, int), world, requests)
+    assert played.swap_s.tolist() == [1.5, 0.0, 0.0, 1.0, 1.5]
+    np.testing.assert_allclose(played.predicted_delay_s, played.delay_s)
+
+
+def test_more_room_than_there_are_models_changes_nothing():
+    requests = some_requests(np.random.default_rng(2))
+    worlds = (RequestWorld((a_server("one", 0.1, models_in_memory=room, swap_s={"": 1.0}),)) for room in (3, 10**9))
+    few, many = (play_decisions(np.zeros(60, int), world, requests) for world in worlds)
+    np.testing.assert_array_equal(few.delay_s, many.delay_s)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_only_differences_of_arrival_times_matter(order):
+    rng = np.random.default_rng(5)
+    world, requests, servers = a_world(rng, order), some_requests(rng), rng.integers(0, 3, 60)
+    before = replace(requests, arrival_s=requests.arrival_s - 1000.0)
+    early, late = (play_decisions(servers, world, one) for one in (before, requests))
+    np.testing.assert_allclose(early.delay_s, late.delay_s, atol=1e-9)
+    early_s, late_s = (marginal_costs_s(world.timing(one), servers) for one in (before, requests))
+    np.testing.assert_allclose(early_s, late_s, atol=1e-8)
 
 
 def test_three_requests_by_hand():

@@ -179,6 +179,8 @@ def test_another_kind_of_traffic_keeps_what_both_kinds_have():
         ({"service": {"kind": "fitted"}}, "no measured service times"),
         ({"service": {"per_stp_s": 1.0}}, "unknown key 'service.per_stp_s'"),
         ({"order": "agd"}, "unknown order of service 'agd'"),
+        ({"swap_s": float("nan")}, "^swap_s must be a number of at least 0"),
+        ({"swap_s": {"a": -1.0}}, "^swap_s.a must be a number of at least 0"),
         ({"requests": 10**9}, "would take at least"),
         ({"slots": 60}, "unknown key 'slots'"),
     ],
@@ -187,6 +189,21 @@ def test_a_wrong_value_is_refused_in_one_line(changes, told):
     with pytest.raises(ConfigurationError, match=told) as caught:
         build_request_setting(override_request_spec({"preset": "unequal-8"}, changes) | {"preset": "unequal-8"})
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "fields", [BurstyFields(rate_per_s=1, burst_s=1e-9, calm_s=1e-9), DailyFields(rate_per_s=1, period_s=1e-5)]
+)
+def test_a_rate_that_changes_too_often_for_memory_is_refused(fields):
+    with pytest.raises(ConfigurationError, match="lower requests, or raise traffic"):
+        arrivals_s(fields)
+
+
+def test_service_times_of_any_fitted_model_are_finite_and_positive():
+    for intercept in (-1000.0, 1000.0):
+        setting = build_request_setting({"preset": "equal-3", "service": {"kind": "fitted", "intercept": intercept}})
+        times_s = setting.world.service_s(setting.history())
+        assert np.isfinite(times_s).all() and (times_s > 0).all()
 
 
 def test_settings_are_read_by_their_kind(tmp_path):
