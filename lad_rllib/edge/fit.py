@@ -7,13 +7,16 @@ longer by the factor that its few images show, or as a service model of the simu
 from __future__ import annotations
 
 import functools
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from lad_rllib.simulator.requests import LinearService, ServiceModel, plain_requests
+
+MAX_KINDS = 256
+"""Kinds of images that a server remembers; clients may ask for millions of sizes."""
 
 MIN_STEP_COUNTS = 3
 """A line through fewer different step counts leaves no residual."""
@@ -144,19 +147,25 @@ class DelayModel:
     """
 
     def __init__(self, prior: ServiceModel | None = None, window: int = 256) -> None:
-        self.prior = prior
-        self._images: dict[ImageKind, deque[tuple[int, float]]] = defaultdict(lambda: deque(maxlen=window))
+        self.prior, self._window = prior, window
+        self._images: dict[ImageKind, deque[tuple[int, float]]] = {}  # the kind served last comes last, as in fits
         self._fits: dict[ImageKind, DelayFit] = {}
 
     def add(self, kind: ImageKind, denoising_steps: int, computing_s: float) -> None:
         """Count an image that a warm server took ``computing_s`` [s] for."""
-        images = self._images[kind]
+        images = self._images.pop(kind, deque[tuple[int, float]](maxlen=self._window))
         images.append((denoising_steps, computing_s))
+        self._images[kind] = images
         steps, seconds = zip(*images, strict=True)
         if len(set(steps)) >= MIN_STEP_COUNTS:
             fit = fit_delay(steps, seconds)
             if fit.per_step_s > 0:  # else noise outweighs the steps; what was known before is better
+                self._fits.pop(kind, None)
                 self._fits[kind] = fit
+        if len(self._images) > MAX_KINDS:
+            oldest = next(iter(self._images))
+            del self._images[oldest]
+            self._fits.pop(oldest, None)
 
     def fit(self, kind: ImageKind) -> DelayFit | None:
         """The line of a kind: its own, else the prior, else that of another kind scaled, else None."""

@@ -70,7 +70,7 @@ def requests_lower_bound_s(timing: Timing) -> float:
     counts = together[together > 1].tolist()
     several = sum(empty_queue_sum_s(work[end - count : end], speed) for end, count in zip(ends, counts, strict=True))
     empty_queues_s = several + work[first[together == 1]].sum() / speed.max() + way_s.min(axis=1).sum()
-    alone_s = (way_s + service_s).min(axis=1).sum()
+    alone_s = timing.solo_s(service_s).sum()
     return float(max(one_machine_s, empty_queues_s, alone_s)) / len(work)
 
 

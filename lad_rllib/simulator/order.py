@@ -193,8 +193,9 @@ class FairTags:
         return self._last[tenant]
 
     def serve(self, tag: float) -> None:
-        """The request with this tag is in service now."""
+        """The request with this tag is in service now; of tenants whose requests are all served nothing is kept."""
         self._virtual = tag
+        self._last = {tenant: last for tenant, last in self._last.items() if last > tag}
 
     def idle(self) -> None:
         """Nothing waits or is in service: what tenants had is forgotten."""

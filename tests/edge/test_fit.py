@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lad_rllib.edge import DelayModel, fit_delay
-from lad_rllib.edge.fit import ImageKind
+from lad_rllib.edge.fit import MAX_KINDS, ImageKind
 from lad_rllib.simulator.requests import LinearService
 
 
@@ -77,3 +77,12 @@ def test_noise_that_hides_the_steps_does_not_replace_what_was_known():
     for steps, seconds in ((1, 9.0), (2, 5.0), (3, 1.0)):
         model.add(PLAIN, steps, seconds)
     assert model.fit(PLAIN).predict_s(4) == 3.0
+
+
+def test_of_many_kinds_those_served_last_are_remembered():
+    model = DelayModel()
+    for side in (*range(8, 8 * MAX_KINDS + 8, 8), 8, 4096):
+        for steps in (1, 2, 3):
+            model.add(ImageKind(side, side), steps, float(side * steps))
+    assert [model.fit(ImageKind(side, side)).origin for side in (8, 16, 24)] == ["fitted", "scaled", "fitted"]
+    assert model.fit(ImageKind(16, 16)).per_step_s == pytest.approx(4096 / 256**2)  # from 4096 x 4096, by pixels

@@ -1,8 +1,11 @@
 """What stays in memory: the least recently used makes room, by a literal replay of what was asked for."""
 
 import numpy as np
+import pytest
 
 from lad_rllib.edge.engines.residency import Residency
+from lad_rllib.simulator.requests import LinearService, RequestServer, RequestWorld, plain_requests
+from lad_rllib.simulator.requests.play import play_decisions
 
 
 def last_used(names, limit):
@@ -40,3 +43,21 @@ def test_a_model_holds_the_loras_used_last_and_always_those_of_the_image():
 def test_loras_go_with_their_model():
     memory = Residency().use("a", ["k"])[0].use("b")[0]
     assert memory.use("a", ["k"])[1].loads == ("k",)
+
+
+@pytest.mark.parametrize("room", [1, 2, 3])
+def test_simulator_and_edge_servers_load_the_same_models_and_loras(room):
+    rng = np.random.default_rng(room)
+    models, loras = (
+        rng.integers(0, 4, 300),
+        rng.integers(0, 3, 300) * (room == 1),
+    )  # where a server has one set of LoRAs
+    server = RequestServer("s", {"": LinearService()}, models_in_memory=room, swap_s={"": 8.0}, lora_swap_s=1.0)
+    names = ("a", "b", "c", "d"), ("", "x", "y")
+    requests = plain_requests(np.arange(300.0), 1.0, model=models, models=names[0], loras=loras, lora_sets=names[1])
+    served = play_decisions(np.zeros(300, int), RequestWorld((server,)), requests)
+    memory, swap_s = Residency(models_in_memory=room, loras_in_memory=1), []
+    for model, lora in zip(models, loras, strict=True):
+        memory, swap = memory.use(names[0][model], [names[1][lora]] if lora else [])
+        swap_s.append(8.0 * swap.loads_model + len(swap.loads))
+    assert served.swap_s.tolist() == swap_s and 0 < np.count_nonzero(swap_s) < 300

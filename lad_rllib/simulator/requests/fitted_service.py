@@ -118,7 +118,8 @@ def fit_service(requests: Requests, measured_s: FloatArray) -> FittedService:
 
 
 def explained(service: ServiceModel, requests: Requests, measured_s: FloatArray) -> float:
-    """Share of the variance of the logarithm of measured times that predictions explain (R²)."""
+    """Share of the variance of the logarithm of measured times that predictions explain (R²); 0 if there is none."""
     logarithm = np.log(measured_s)
     residual = logarithm - np.log(service.seconds(requests)) + 0.5 * service.spread**2
-    return float(1.0 - np.square(residual).sum() / np.square(logarithm - logarithm.mean()).sum())
+    total = np.square(logarithm - logarithm.mean()).sum()
+    return float(1.0 - np.square(residual).sum() / total) if total > 0 else 0.0

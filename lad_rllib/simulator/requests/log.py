@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lad_rllib.declared import check_keys
+from lad_rllib.declared import check_keys, shown
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.simulator.field_types import MAX_COUNT, MAX_STEPS
 from lad_rllib.simulator.requests.requests import Requests, plain_requests
@@ -145,8 +145,10 @@ def read_log(
         constants: Values of what the log does not say, such as ``{"steps": 30}``.
 
     Raises:
-        ConfigurationError: if the file cannot be read, lacks a column, or has no usable row.
+        ConfigurationError: for an unknown kind, or if the file cannot be read, lacks a column, or has no usable row.
     """
+    if kind not in FORMATS:
+        raise ConfigurationError(f"unknown kind of log {shown(kind)}; choose from {', '.join(FORMATS)}")
     reader = _Reader(Path(path), FORMATS[kind], columns or {}, keep)
     for batch in reader.batches():
         with one_line(reader.path):

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from lad_rllib.declared import Declared, declared, shown
@@ -37,8 +36,6 @@ from lad_rllib.simulator.requests.traffic import TRAFFIC, Sent, Traffic
 from lad_rllib.simulator.requests.world import RequestServer, RequestWorld, WorkKnown
 from lad_rllib.simulator.settings import as_group, resolve_paths
 from lad_rllib.simulator.sizes import FLOAT64, check_fits
-
-FloatArray = NDArray[np.float64]
 
 # The mix's image of 1024 x 1024 takes 10 s on a server of speed 1, give or take about a tenth.
 _SERVICE = {"kind": "linear", "per_step_s": 0.1, "spread": 0.1}
@@ -219,14 +216,9 @@ class RequestSetting:
         requests = replace(requests, actual_over_predicted=actual)
         if self.deadline_over_solo is None:
             return requests
-        due = self.deadline_over_solo * self._solo_s(requests)
-        return replace(requests, deadline_s=np.where(np.isfinite(requests.deadline_s), requests.deadline_s, due))
-
-    def _solo_s(self, requests: Requests) -> FloatArray:
-        """Predicted delay on the fastest server, idle, with the model loaded [s], shape (K,)."""
         timing = replace(self.world, work="predicted").timing(requests)
-        solo: FloatArray = (timing.predicted_s + timing.upload_s + timing.download_s).min(axis=1)
-        return solo
+        due = self.deadline_over_solo * timing.solo_s(timing.predicted_s)
+        return replace(requests, deadline_s=np.where(np.isfinite(requests.deadline_s), requests.deadline_s, due))
 
 
 def is_request_spec(spec: object) -> bool:

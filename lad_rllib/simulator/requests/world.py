@@ -122,6 +122,11 @@ class Timing(NamedTuple):
     models_in_memory: Integers
     facts: DoubleMatrix
 
+    def solo_s(self, service_s: FloatArray) -> FloatArray:
+        """Delay of each request on the server that is best for it, idle, with its model loaded [s], shape (K,)."""
+        solo: FloatArray = (self.upload_s + service_s + self.download_s).min(axis=1)
+        return solo
+
 
 FACTS = ("declared_cost", "priority", "deadline_s", "model", "loras", "station", "tenant")
 """What a request says of itself besides its service times, in the order of :attr:`Timing.facts`."""

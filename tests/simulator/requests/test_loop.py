@@ -106,6 +106,13 @@ def test_every_request_begins_when_a_literal_loop_begins_it(order):
         np.testing.assert_allclose(played.start_s, literal_starts(world, requests, servers), atol=1e-9)
 
 
+def test_fair_tags_forget_tenants_who_were_served():
+    tags = FairTags({})
+    for number in range(100):
+        tags.serve(tags.join(f"tenant {number}", 1.0))
+    assert not tags._last and tags.tag("tenant 0", 1.0) == 101.0
+
+
 def test_the_least_recently_used_model_makes_room():
     world = RequestWorld((a_server("one", 0.1, models_in_memory=2, swap_s={"": 1.0}),))
     a, b, c = range(3)
