@@ -160,6 +160,8 @@ class ImageTask:
         if isinstance(loras, str) or not isinstance(loras, Iterable) or not all(_is_name(one) for one in loras):
             self._refuse(f"loras must be a list of names, got {shown(loras)}")
         object.__setattr__(self, "loras", tuple(loras))
+        if len(set(self.loras)) < len(self.loras):
+            self._refuse(f"loras must be different names, got {shown(self.loras)}")
         if len(self.loras) > MAX_LORAS:
             self._refuse(f"loras may be at most {MAX_LORAS}, got {len(self.loras)}")
         for name, most in (("guidance", MAX_GUIDANCE), ("input_mbit", MAX_TRANSFER_MBIT)):

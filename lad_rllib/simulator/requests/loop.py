@@ -326,32 +326,12 @@ def play(
         now_s = timing.arrival_s[request]
         advance(queues, timing, now_s)
         look(queues, timing, view, request, with_order)
-        seen = with_clock(view, now_s)
-        server = rule(seen, numbers, weights, memory, notes[request], uniform[request])
+        server = rule(View(now_s, *view[1:]), numbers, weights, memory, notes[request], uniform[request])
         if server < 0 or server >= len(queues.servers):
             return request
         join(queues, timing, request, server)
     advance(queues, timing, np.inf)
     return -1
-
-
-@lean_part
-def with_clock(view: View, now_s: float) -> View:
-    """The view at another moment."""
-    return View(
-        now_s,
-        view.service_s,
-        view.swap_s,
-        view.way_s,
-        view.remaining_s,
-        view.work_left_s,
-        view.ahead_s,
-        view.overtaken,
-        view.tasks,
-        view.declared,
-        view.up,
-        view.facts,
-    )
 
 
 def empty_queues(timing: Timing) -> Queues:
