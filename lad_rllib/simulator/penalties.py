@@ -33,6 +33,11 @@ class DelayPenalty(Declared):
     def slope(self, delay_s: ArrayLike) -> FloatArray:
         """Derivative of the loss at each delay, same shape; from the right where there is a corner."""
 
+    @property
+    def hinge(self) -> tuple[float, float, float] | None:
+        """``a, b, c`` of a loss ``a * delay + b * max(delay - c, 0)``, which compiled code computes; None: another."""
+        return None
+
 
 PENALTIES: Registry[type[DelayPenalty]] = Registry("penalty", "lad_rllib.penalties", base=DelayPenalty)
 """Name of every loss and its class."""
@@ -53,6 +58,11 @@ class MeanDelay(DelayPenalty):
     def slope(self, delay_s: ArrayLike) -> FloatArray:
         """See :class:`DelayPenalty`."""
         return np.ones_like(delay_s, dtype=np.float64)
+
+    @property
+    def hinge(self) -> tuple[float, float, float]:
+        """See :class:`DelayPenalty`."""
+        return 1.0, 0.0, 0.0
 
 
 @PENALTIES.register("tail")
@@ -77,6 +87,11 @@ class Tail(DelayPenalty):
         """See :class:`DelayPenalty`."""
         return np.where(np.asarray(delay_s) >= self.threshold_s, 1.0 + self.strength, 1.0)
 
+    @property
+    def hinge(self) -> tuple[float, float, float]:
+        """See :class:`DelayPenalty`."""
+        return 1.0, self.strength, self.threshold_s
+
 
 @PENALTIES.register("lateness")
 class Lateness(DelayPenalty):
@@ -99,6 +114,11 @@ class Lateness(DelayPenalty):
     def slope(self, delay_s: ArrayLike) -> FloatArray:
         """See :class:`DelayPenalty`."""
         return np.where(np.asarray(delay_s) >= self.deadline_s, 1.0, 0.0)
+
+    @property
+    def hinge(self) -> tuple[float, float, float]:
+        """See :class:`DelayPenalty`."""
+        return 0.0, 1.0, self.deadline_s
 
 
 @PENALTIES.register("deadline-miss")

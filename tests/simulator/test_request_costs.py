@@ -102,8 +102,9 @@ def test_cost_differences_are_changes_of_the_sum_of_all_delays(order: str | dict
 @pytest.mark.parametrize(
     "penalty", [make_penalty("tail", threshold_s=5.0), make_penalty("deadline-miss", deadline_s=5)]
 )
-def test_with_a_penalty_they_are_changes_of_the_sum_of_weighted_losses(penalty) -> None:
-    world, requests, servers = small_case("shortest_first", True, True, False, 1)
+@pytest.mark.parametrize("order", ["shortest_first", "fair"])
+def test_with_a_penalty_they_are_changes_of_the_sum_of_weighted_losses(penalty, order) -> None:
+    world, requests, servers = small_case(order, True, True, False, 1)
     weight = np.random.default_rng(0).uniform(0.5, 2.0, len(requests))
     cost = marginal_costs_s(world.timing(requests), servers, penalty=penalty, weight=weight)
     expected = changes_of_the_sum(world, requests, servers, lambda delay: weight @ penalty.value(delay))

@@ -18,7 +18,7 @@ from lad_rllib.simulator.penalties import DelayPenalty, MeanDelay
 from lad_rllib.simulator.requests import loop
 from lad_rllib.simulator.requests.fair_replays import fair_costs, fair_queue, play_fair
 from lad_rllib.simulator.requests.record import record_of
-from lad_rllib.simulator.requests.replays import Changes, scratch_of, server_costs
+from lad_rllib.simulator.requests.replays import LOSS, Changes, scratch_of, server_costs
 from lad_rllib.simulator.requests.world import Timing
 
 FloatArray = NDArray[np.float64]
@@ -47,7 +47,8 @@ def marginal_costs_s(
             :meth:`~lad_rllib.simulator.requests.world.RequestWorld.timing`.
         servers: Server of each, shape (K,).
         sample: The M requests whose costs are asked for; None: all.
-        penalty: Loss of a request by its delay; None: the delay itself, which is the fastest.
+        penalty: Loss of a request by its delay; None: the delay itself, which is the fastest. Losses with a ``hinge``
+            are compiled, others take several times as long.
         weight: Weight of each request's loss, shape (K,); None: 1.
         horizon_s: Others count if they arrive at most this much later than the request [s]; None: all.
         discount: Weight of another request for each second that it arrives later, in (0, 1].
@@ -74,21 +75,20 @@ def marginal_costs_s(
     weights = np.ones(count) if weight is None else np.ascontiguousarray(weight, np.float64)
     queues = loop.empty_queues(timing)
     loop.replay(queues, timing, chosen)
-    only_sum = penalty is None and horizon_s is None and discount == 1.0
     loss = _Loss(timing, queues, penalty or MeanDelay(), weights, horizon_s, discount)
     cost = np.empty((len(asked), num_servers))
     in_order = np.lexsort((np.arange(count), queues.requests["tag"], queues.requests["start_s"]))
     for server in range(num_servers):
         served = in_order[chosen[in_order] == server]
-        room = 0 if only_sum else max(_BUFFER, len(served))
-        changes = Changes(np.empty(room, np.int64), np.empty(room), np.zeros(1, np.int64))
+        room = 0 if loss.is_compiled else max(_BUFFER, len(served))
+        changes = Changes(np.empty(room, np.int64), np.empty(room), np.zeros(1, np.int64), loss.compiled)
         costs = _replays(queues, timing, weights, changes, server, served)
         own_s, change = np.empty(len(asked)), np.empty(len(asked))
         behind = np.zeros(len(asked), np.int64)
         done: int = 0
         while done < len(asked):
             first, done = done, costs(asked, done, own_s, change, behind)
-            if not only_sum:
+            if not loss.is_compiled:
                 change[first:done] = loss.changes(asked[first:done], changes, behind[first:done])
         sign = np.where(chosen[asked] == server, -1.0, 1.0)
         cost[by_arrival, server] = weights[asked] * loss.value(own_s) + sign * change
@@ -113,7 +113,7 @@ def _replays(
 
 
 class _Loss:
-    """Losses of an episode's requests, and how they change."""
+    """Losses of an episode's requests, and how they change; ``compiled`` in replays themselves, if ``is_compiled``."""
 
     def __init__(
         self,
@@ -124,6 +124,12 @@ class _Loss:
         horizon_s: float | None,
         discount: float,
     ) -> None:
+        hinge = penalty.hinge
+        self.is_compiled, self.compiled = hinge is not None, np.zeros(1, LOSS)
+        self.compiled["slope"], self.compiled["further_slope"], self.compiled["corner_s"] = hinge or (1.0, 0.0, 0.0)
+        self.compiled["decay_per_s"] = -np.log(discount)
+        self.compiled["horizon_s"] = np.inf if horizon_s is None else horizon_s
+        self.compiled["is_plain"] = hinge == (1.0, 0.0, 0.0) and discount == 1.0 and horizon_s is None
         served = queues.requests
         every = np.arange(len(served)), served["server"]
         finish_s = served["start_s"] + served["swap_s"] + timing.actual_s[every]

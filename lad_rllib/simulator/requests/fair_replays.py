@@ -27,6 +27,7 @@ ITEM = np.dtype(
         ("weight", "f8"),
         ("tag", "f8"),
         ("end_s", "f8"),
+        ("delay_s", "f8"),
         ("request", "i8"),
         ("tenant", "i8"),
         ("behind", "i8"),
@@ -35,7 +36,8 @@ ITEM = np.dtype(
     align=True,
 )
 """A request of a server: ``share_s``: predicted time over its tenant's weight; ``tag``: its key; ``end_s``: when the
-server was done with it; ``behind``: the tenant's next; ``finds_idle``: whether it found the server idle."""
+server was done with it; ``delay_s``: its delay; ``behind``: the tenant's next; ``finds_idle``:
+whether it found the server idle."""
 
 TENANT = np.dtype([("last_tag", "f8"), ("first", "i8"), ("last", "i8")], align=True)
 """A tenant's queue: its last tag, its first and last item that wait; ``first`` is -1 if none does."""
@@ -166,11 +168,11 @@ def serve(queue: FairQueue, timing: Timing, changes: Changes, index: int, now_s:
         swap_s, server.loras = bring_in(timing, index, queue.resident, server.loras, item.request)
         server.ready_s = (server.ready_s + swap_s) + item.actual_s
         if known and taken + 1 < len(queue.items):
-            later_s = server.ready_s - item.end_s
-            total += item.weight * later_s
-            note(changes, item.request, later_s)
+            total += note(changes, item, server.ready_s - item.end_s)
         else:
+            way_s = timing.upload_s[item.request, index] + timing.download_s[item.request, index]
             item.end_s = server.ready_s
+            item.delay_s = way_s + item.end_s - item.arrival_s
     return total
 
 
@@ -244,7 +246,7 @@ def fair_costs(
         if room > 0 and changes.filled[0] + count > room:
             return index
         request = sample[index]
-        now_s = timing.arrival_s[request]
+        now_s = changes.loss[0].now_s = timing.arrival_s[request]
         while joined < count and items[joined].request < request:
             serve(queue, timing, changes, server, items[joined].arrival_s, False)
             join(queue, joined)
@@ -258,7 +260,7 @@ def fair_costs(
             describe(items, timing, server, count, request)
             join(other, count)
         change_s[index] = follow_arrivals(other, timing, changes, server, following, resident, loras)
-        own_s[index] = items[own].end_s - now_s + timing.upload_s[request, server] + timing.download_s[request, server]
+        own_s[index] = items[own].delay_s
         behind[index] = changes.filled[0]
     return len(sample)
 

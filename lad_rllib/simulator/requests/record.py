@@ -23,6 +23,7 @@ PLACE = np.dtype(
         ("weight", "f8"),
         ("is_forward", "i8"),
         ("end_s", "f8"),
+        ("delay_s", "f8"),
         ("slack_s", "f8"),
         ("weight_before", "f8"),
         ("request", "i8"),
@@ -37,8 +38,9 @@ PLACE = np.dtype(
 
 ``request``: which request was served there; ``arrival_s``, ``key``, ``weight``: its arrival, key, weight of its delay;
 ``begin_s``, ``busy_s``, ``end_s``: when the server began with it, was busy with it (loading and service), was done;
-``overtaken_s``: the first arrival after it began that would have gone before it, infinite for none; ``slack_s``: least
-time from ``begin_s`` to ``overtaken_s`` from here to the end of the busy period: a delay below that changes no order;
+``delay_s``: its delay; ``overtaken_s``: the first arrival after it began that would have gone before it, infinite for
+none; ``slack_s``: least time from ``begin_s`` to ``overtaken_s`` from here to the end of the busy period: a delay below
+that changes no order;
 ``weight_before``: weights of all earlier places together; ``next_waiting``: place of the request that was next in order
 when it began, n for none; ``next_behind``: the next place with a greater key, n for none; ``period_end``: the first
 place after its busy period; ``rank``: how many arrived before; ``is_forward``: used by replays.
@@ -94,6 +96,8 @@ def write(record: Record, queues: Queues, timing: Timing, weight: Doubles, serve
         actual_s = timing.actual_s[place.request, server]
         place.busy_s = served.swap_s + actual_s
         place.end_s = (served.start_s + served.swap_s) + actual_s  # as the event loop adds them
+        way_s = timing.upload_s[place.request, server] + timing.download_s[place.request, server]
+        place.delay_s = place.end_s - place.arrival_s + way_s
         place.weight = weight[place.request]
         record.places[index + 1].weight_before = place.weight_before + place.weight
         record.resident[index + 1] = record.resident[index]

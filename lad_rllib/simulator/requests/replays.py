@@ -7,30 +7,49 @@ additions for each request; one whose order no longer differs until it runs idle
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
-from lad_rllib.arrays import Doubles, Integers
+from lad_rllib.arrays import Array, Doubles, Integers, Layout
 from lad_rllib.compiling import lean_kernel, lean_part
 from lad_rllib.simulator.requests.loop import Queues
 from lad_rllib.simulator.requests.memory import bring_in
 from lad_rllib.simulator.requests.record import Record, place_of
 from lad_rllib.simulator.requests.world import Timing
 
+LOSS = np.dtype(
+    [
+        ("slope", "f8"),
+        ("further_slope", "f8"),
+        ("corner_s", "f8"),
+        ("decay_per_s", "f8"),
+        ("horizon_s", "f8"),
+        ("now_s", "f8"),
+        ("is_plain", "i8"),
+    ],
+    align=True,
+)
+"""How a change of a delay counts: loss ``slope * delay + further_slope * max(delay - corner_s, 0)``, less by
+``exp(-decay_per_s)`` for each second that a request arrives after ``now_s``, not at all beyond ``horizon_s``;
+``is_plain``: nothing but the delay."""
+
 
 class Changes(NamedTuple):
-    """Requests whose delay changes, for losses other than the delay itself; empty arrays where only a sum is needed.
+    """Where changes of delays go.
 
     Attributes:
-        request: Which request, filled from the start.
+        request: Each request whose delay changes, filled from the start; empty where sums are enough.
         by_s: How much later it is done [s].
         filled: How many there are (1,).
+        loss: How they count in sums, one record of :data:`LOSS`.
     """
 
     request: Integers
     by_s: Doubles
     filled: Integers
+    loss: Annotated[Array, Layout(LOSS, 1)]
 
 
 class Scratch(NamedTuple):
@@ -93,6 +112,7 @@ def server_costs(
         if room > 0 and changes.filled[0] + len(record.joined_s) > room:
             return index
         request = sample[index]
+        changes.loss[0].now_s = timing.arrival_s[request]
         if queues.requests[request].server == server:
             place = place_in_record[request]
             own_s[index], change_s[index] = change_without(record, timing, scratch, changes, server, place)
@@ -197,7 +217,7 @@ def follow(
     while place < count or held > 0:
         if only_sum and same:
             before = places[held_back[held - 1]].key if held > 0 else np.inf
-            place, free_s, change = follow_undisturbed(record, place, free_s, before, forward)
+            place, free_s, change = follow_undisturbed(record, changes, place, free_s, before, forward)
             total += change
             if place == count and held == 0:
                 break
@@ -223,8 +243,7 @@ def follow(
             continue
         free_s += places[chosen].busy_s if same else busy_anew(record, timing, scratch, server, chosen)
         later_s = free_s - places[chosen].end_s
-        total += places[chosen].weight * later_s
-        note(changes, places[chosen].request, later_s)
+        total += note(changes, places[chosen], later_s)
         if chosen == place:
             place += 1
         elif chosen > place:
@@ -236,12 +255,13 @@ def follow(
 
 @lean_part
 def follow_undisturbed(
-    record: Record, index: int, free_s: float, before: float, forward: int
+    record: Record, changes: Changes, index: int, free_s: float, before: float, forward: int
 ) -> tuple[int, float, float]:
     """Serve as the record does for as long as nothing else goes before.
 
     Args:
         record: The record.
+        changes: How they count.
         index: All places before it are served or held back, none after it.
         free_s: When the server takes its next request [s].
         before: Least key of those held back; infinite for none.
@@ -250,12 +270,11 @@ def follow_undisturbed(
     Returns:
         The first place that is not served, when the server is free, the weighted sum of the changes of delays [s].
     """
-    places, count, total = record.places, len(record.joined_s), 0.0
+    places, count, total, plain = record.places, len(record.joined_s), 0.0, changes.loss[0].is_plain
     while index < count:
         later_s = free_s - places[index].begin_s
-        if (
-            0 < later_s * (1 + 1e-9) < places[index].slack_s and before == np.inf and forward == 0
-        ):  # a margin for rounding
+        keeps_order = 0 < later_s * (1 + 1e-9) < places[index].slack_s  # with a margin for rounding
+        if keeps_order and before == np.inf and forward == 0 and plain:
             end = places[index].period_end
             total += later_s * (places[end].weight_before - places[index].weight_before)
             free_s, index = places[end - 1].end_s + later_s, end
@@ -265,7 +284,10 @@ def follow_undisturbed(
             place = places[index]
             if not (place.arrival_s <= free_s < place.overtaken_s and place.key < before and place.is_forward == 0):
                 break
-            total += place.weight * (free_s - place.begin_s)
+            later_s = free_s - place.begin_s
+            total += place.weight * (
+                later_s if plain else effect(changes.loss[0], place.arrival_s, place.delay_s, later_s)
+            )
             free_s += place.busy_s
             index += 1
         if index in (start, count) or before < np.inf:
@@ -331,9 +353,24 @@ def busy_anew(record: Record, timing: Timing, scratch: Scratch, server: int, pla
 
 
 @lean_part
-def note(changes: Changes, request: int, by_s: float) -> None:
-    """A request is done so much later."""
+def effect(loss: Any, arrival_s: float, delay_s: float, by_s: float) -> float:
+    """How much it counts that a request is done so much later."""
+    since_s = arrival_s - loss.now_s
+    if since_s > loss.horizon_s:
+        return 0.0
+    over_s = max(delay_s + by_s - loss.corner_s, 0.0) - max(delay_s - loss.corner_s, 0.0)
+    change = loss.slope * by_s + loss.further_slope * over_s
+    if since_s > 0 and loss.decay_per_s > 0:
+        change *= math.exp(-loss.decay_per_s * since_s)
+    return float(change)
+
+
+@lean_part
+def note(changes: Changes, place: Any, by_s: float) -> float:
+    """A request is done so much later; returns how much that counts, weighted."""
     if len(changes.request) > 0:
-        changes.request[changes.filled[0]] = request
+        changes.request[changes.filled[0]] = place.request
         changes.by_s[changes.filled[0]] = by_s
         changes.filled[0] += 1
+        return 0.0
+    return float(place.weight * effect(changes.loss[0], place.arrival_s, place.delay_s, by_s))
