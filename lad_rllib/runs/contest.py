@@ -180,7 +180,9 @@ def evaluation_arrivals(setting: Setting, episodes: int, seed: int) -> Arrivals:
     )
 
 
-def contest_of_slots(setting: Setting, episodes: int, seed: int, orders: Sequence[str], measures: Measures) -> Contest:
+def contest_of_slots(
+    setting: Setting, episodes: int, seed: int, orders: Sequence[str | Order], measures: Measures
+) -> Contest:
     """Episodes of a setting of slots.
 
     Raises:
@@ -193,7 +195,7 @@ def contest_of_slots(setting: Setting, episodes: int, seed: int, orders: Sequenc
     one_by_one = SlottedRequests(setting)
     return Contest(
         world=one_by_one.world,
-        orders=tuple(make_order(order) for order in orders or ("fifo",)),
+        orders=tuple(map(make_order, orders)),
         episodes=tuple(
             slotted_requests(setting.network, arrivals.episodes(index), slots.decided)
             for index in range(len(arrivals.task_counts))
@@ -207,7 +209,7 @@ def contest_of_slots(setting: Setting, episodes: int, seed: int, orders: Sequenc
 
 
 def contest_of_requests(
-    setting: RequestSetting, episodes: int, seed: int, orders: Sequence[str], measures: Measures
+    setting: RequestSetting, episodes: int, seed: int, orders: Sequence[str | Order], measures: Measures
 ) -> Contest:
     """Episodes of a setting of requests: fresh draws, or the windows of a request log in order."""
     if "part" in setting.spec["traffic"]:
@@ -216,7 +218,7 @@ def contest_of_requests(
         drawn = tuple(setting.draw(np.random.default_rng([seed, index])) for index in range(episodes))
     return Contest(
         world=setting.world,
-        orders=tuple(make_order(order) for order in orders) or (setting.world.order,),
+        orders=tuple(map(make_order, orders)),
         episodes=drawn,
         history=setting.history(),
         seed=seed,

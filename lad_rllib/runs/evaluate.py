@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from lad_rllib import durable
-from lad_rllib.envs.episodes import read_any_setting, read_setting
+from lad_rllib.envs.episodes import read_setting
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.names import EVALUATION_PART
 from lad_rllib.runs import plots
 from lad_rllib.runs.cluster import start_ray
 from lad_rllib.runs.comparison import Measures, Played, bound_row, comparison_table, server_table
-from lad_rllib.runs.configuration import part_of_log, setting_changes, setting_spec
+from lad_rllib.runs.configuration import part_of_log, request_setting_changes, setting_changes, setting_spec
 from lad_rllib.runs.contest import Contest, contest_of_requests, contest_of_slots
 from lad_rllib.runs.options import EvaluateOptions
 from lad_rllib.runs.output_folder import writable_folder
@@ -31,7 +31,7 @@ from lad_rllib.scheduling import HEURISTICS, Scheduler, heuristics_for, possible
 from lad_rllib.scheduling.by_name import make_scheduler
 from lad_rllib.scheduling.request_scheduler import REQUEST_SCHEDULERS, RequestScheduler
 from lad_rllib.simulator import Setting, TraceArrivals, override_spec, resolve_paths, sizes
-from lad_rllib.simulator.requests import RequestSetting
+from lad_rllib.simulator.requests import RequestSetting, build_request_setting, is_request_spec, override_request_spec
 
 if TYPE_CHECKING:
     from lad_rllib.algorithms.common.policy_file import SavedPolicy
@@ -75,13 +75,13 @@ def evaluate(options: EvaluateOptions, say: Callable[[str], None] = lambda line:
         make_scheduler(name, one_by_one=True)  # refuses unknown names before anything is read
     if not policies and options.schedulers == []:
         raise ConfigurationError("nothing to evaluate; give --checkpoint or --schedulers")
-    setting = _setting(options, saved)
+    setting, own_order = _setting(options, saved)
     output = writable_folder(options.output or _default_output(options), alone=False)  # beside a run that goes on
     copy = SharedCopy(output, options.storage_path)
     command = shlex.join(["lad-rllib", "evaluate", *options.flags()])
     if options.resume and (before := _evaluated(copy, command)) is not None:
         return Evaluation(output, before, "", is_new=False)
-    contest = _contest(options, setting, len(policies))
+    contest = _contest(options, setting, own_order, len(policies))
     if options.part or isinstance(setting, Setting) and isinstance(setting.arrivals, TraceArrivals):
         say(setting.summary())
     schedulers = policies | _without_training(options.schedulers, contest)
@@ -105,23 +105,25 @@ def evaluate(options: EvaluateOptions, say: Callable[[str], None] = lambda line:
     return Evaluation(output, table, title)
 
 
-def _setting(options: EvaluateOptions, saved: Sequence[SavedPolicy]) -> Setting | RequestSetting:
-    """The setting that is asked for: of slots, or of requests that come one by one."""
+def _setting(options: EvaluateOptions, saved: Sequence[SavedPolicy]) -> tuple[Setting | RequestSetting, Any]:
+    """The setting that is asked for, of slots or of requests that come one by one, and its order of service."""
     spec = _setting_of_policy(saved[0].setting, options) if saved else setting_spec(options)
-    setting = read_any_setting(spec)
-    if isinstance(setting, RequestSetting):
+    if is_request_spec(spec):
+        of_requests = build_request_setting(spec)
         if options.work is not None:
-            setting = replace(setting, world=replace(setting.world, work=options.work))
-        return part_of_log(options.part, setting, EVALUATION_PART)
+            of_requests = replace(of_requests, world=replace(of_requests.world, work=options.work))
+        return part_of_log(options.part, of_requests, EVALUATION_PART), of_requests.world.order
+    order = spec.pop("order", "fifo")  # of a policy that decides the tasks of slots one by one
+    setting = read_setting(spec)
     if options.work is not None:
         raise ConfigurationError(
             f"--work has no effect on setting {setting.name}, which has slots; --work-shown is for request logs"
         )
-    return part_of_log(options.part, read_setting(spec), EVALUATION_PART)
+    return part_of_log(options.part, setting, EVALUATION_PART), order
 
 
-def _contest(options: EvaluateOptions, setting: Setting | RequestSetting, policies: int) -> Contest:
-    measures, orders = Measures(options.deadline, options.slo), options.order or ()
+def _contest(options: EvaluateOptions, setting: Setting | RequestSetting, own_order: Any, policies: int) -> Contest:
+    measures, orders = Measures(options.deadline, options.slo), options.order or (own_order,)
     if isinstance(setting, RequestSetting):
         requests = options.episodes * setting.num_requests
         sizes.check_fits(f"{requests:,} requests", requests * _REQUEST_BYTES, "--episodes")
@@ -143,13 +145,18 @@ def _table(rows: Sequence[Played], contest: Contest, bounds: bool) -> pd.DataFra
     return table
 
 
-def _policies(saved: Sequence[SavedPolicy], *, explore: bool) -> dict[str, Scheduler]:
+def _policies(saved: Sequence[SavedPolicy], *, explore: bool) -> dict[str, Scheduler | RequestScheduler]:
     if not saved:
         return {}
     from lad_rllib.algorithms.common.policy import FleetPolicy
+    from lad_rllib.algorithms.lad_dispatch.policy import DispatchPolicy, SavedDispatchPolicy
 
-    named = zip(policy_names(saved), saved, strict=True)
-    return {name: FleetPolicy.of_saved(policy, explore=explore) for name, policy in named}
+    def loaded(policy: SavedPolicy) -> Scheduler | RequestScheduler:
+        if isinstance(policy, SavedDispatchPolicy):
+            return DispatchPolicy.of_saved(policy, explore=explore)
+        return FleetPolicy.of_saved(policy, explore=explore)
+
+    return {name: loaded(policy) for name, policy in zip(policy_names(saved), saved, strict=True)}
 
 
 def _without_training(asked: Sequence[str] | None, contest: Contest) -> dict[str, Scheduler | RequestScheduler]:
@@ -187,7 +194,11 @@ def _setting_of_policy(trained: str | dict[str, Any], options: EvaluateOptions) 
     if options.setting is not None:
         return setting_spec(options)
     base = {"preset": trained} if isinstance(trained, str) else trained
-    return resolve_paths(override_spec(base, setting_changes(options)), Path.cwd())
+    if is_request_spec(base):
+        changed = override_request_spec(base, request_setting_changes(options))
+    else:
+        changed = override_spec(base, setting_changes(options))
+    return resolve_paths(changed, Path.cwd())
 
 
 def _check_memory(setting: Setting, episodes: int, schedulers: int) -> None:
