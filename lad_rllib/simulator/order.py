@@ -74,10 +74,10 @@ class FirstInFirstOut(Order):
 
 @ORDERS.register("shortest_first")
 class ShortestFirst(Order):
-    """Shortest predicted service first: the least mean delay of all orders on one server, and the longest tail.
+    """Shortest predicted service first: long requests wait for all short ones, and the mean delay is small.
 
-    Source: L. E. Schrage and L. W. Miller, "The queue M/G/1 with the shortest remaining processing time discipline",
-    Operations Research 14 (1966), without interruption.
+    Least of all orders without interruption on one server with arrivals at random (M/G/1), if predictions come true.
+    Source: T. E. Phipps, "Machine repair as a priority waiting-line problem", Operations Research 4 (1956).
 
     >>> ShortestFirst().key([0.0, 1.0], [9.0, 2.0]).tolist()
     [9.0, 2.0]
@@ -115,7 +115,7 @@ class Aged(Order):
 class EarliestDeadline(Order):
     """Earliest deadline first; requests without a deadline come last, in order of arrival.
 
-    Source: C. L. Liu and J. W. Layland, J. ACM 20 (1973), without interruption.
+    Source: J. R. Jackson, "Scheduling a production line to minimize maximum tardiness" (1955).
 
     >>> EarliestDeadline().key([0.0, 1.0], [9.0, 2.0], [20.0, 5.0]).tolist()
     [20.0, 6.0]
