@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
+from collections.abc import Sequence
 from typing import Literal
 
 from lad_rllib.diffusion.reference import TORCH, TorchBackend
@@ -14,11 +15,6 @@ __all__ = ["Kernels", "begin_compiling", "make_backend"]
 Kernels = Literal["auto", "torch", "compiled"]
 """What computes; see :func:`make_backend`."""
 
-_OF_CHAINS = ("chain:run_chains", "chain:chain_gradients")
-_OTHERS = (
-    *("noise:fill_normal", "replay:make_distinct", "replay:gather", "networks:soft_targets"),
-    *("networks:network_gradients", "adam:adam_step", "networks:run_networks"),
-)
 _MISSING = "it is not installed"
 
 
@@ -44,12 +40,17 @@ def make_backend(kernels: Kernels) -> TorchBackend:
     return COMPILED
 
 
-def begin_compiling(kernels: Kernels) -> None:
-    """Begin to compile what training calls, if this machine has not done so yet, while the rest of it starts."""
+def begin_compiling(kernels: Kernels, *groups: Sequence[str]) -> None:
+    """Begin to compile what training calls, if this machine has not done so yet, while the rest of it starts.
+
+    Args:
+        kernels: What computes, see :func:`make_backend`.
+        groups: Kernels as ``module:name`` below ``lad_rllib``, each group for a process of its own.
+    """
     if kernels != "torch" and not obstacle():
         from lad_rllib.compiling import compile_ahead
 
-        compile_ahead(*([f"{__name__}.{name}" for name in group] for group in (_OF_CHAINS, _OTHERS)))
+        compile_ahead(*([f"lad_rllib.{name}" for name in group] for group in groups))
 
 
 @functools.cache

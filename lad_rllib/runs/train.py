@@ -64,7 +64,8 @@ def train(options: TrainOptions, say: Callable[[str], None] = lambda line: None)
     folder.settle()
     copy = SharedCopy(folder.path, options.storage_path)
     configuration = _resumed(options, folder, copy) if options.resume else configured.resolve(options)
-    setting = world_of(configuration["algorithm"]).build(configuration["setting"])
+    world = world_of(configuration["algorithm"])
+    setting = world.build(configuration["setting"])
     say(setting.summary())
     config = configured.algorithm_config(configuration)
     is_local = address_of(options) == "local"
@@ -75,7 +76,7 @@ def train(options: TrainOptions, say: Callable[[str], None] = lambda line: None)
     track_callbacks(options.track, "")  # refuses a service whose package is not installed
     if not options.resume:
         folder.check_free(overwrite=options.overwrite)
-    kernels.begin_compiling(configuration["kernels"])  # while Ray starts and the algorithm is built
+    kernels.begin_compiling(configuration["kernels"], *world.kernels)  # while Ray starts and the algorithm is built
     start_ray(options, configured.num_cpus(configuration), configured.num_gpus(configuration))
     if not plays_here:
         configured.check_nodes(configuration, setting)

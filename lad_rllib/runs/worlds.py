@@ -51,11 +51,21 @@ class TrainingWorld(ABC):
 
     memory_remedy: str
     """Settings that change what training takes."""
+    kernels: tuple[tuple[str, ...], ...]
+    """Compiled kernels that training calls, as ``module:name`` below ``lad_rllib``, in groups of equal work."""
 
 
 class SlotWorld(TrainingWorld):
     """Fleets that decide slot by slot, simulated or real."""
 
+    kernels = (
+        ("kernels.chain:run_chains", "kernels.chain:chain_gradients"),
+        (
+            *("kernels.noise:fill_normal", "kernels.replay:make_distinct", "kernels.replay:gather"),
+            *("kernels.networks:soft_targets", "kernels.networks:network_gradients", "kernels.adam:adam_step"),
+            "kernels.networks:run_networks",
+        ),
+    )
     memory_remedy = "the numbers of stations, servers, tasks and slots, hidden_sizes or replay_capacity"
 
     def read(self, spec: dict[str, Any], options: LearnOptions) -> Setting:
@@ -121,6 +131,16 @@ class SlotWorld(TrainingWorld):
 class RequestsWorld(TrainingWorld):
     """Requests that come one by one, under an order of service."""
 
+    kernels = (
+        (
+            *("algorithms.lad_dispatch.rule:lad_dispatch", "kernels.scoring_chain:run_scoring_chain"),
+            "kernels.scoring_chain:scoring_chain_gradients",
+        ),
+        (
+            *("simulator.requests.loop:play", "simulator.requests.loop:replay", "simulator.requests.record:write"),
+            "simulator.requests.replays:server_costs",
+        ),
+    )
     memory_remedy = "requests, the number of servers, or sampled_requests"
 
     def read(self, spec: dict[str, Any], options: LearnOptions) -> RequestSetting | SlottedRequests:
