@@ -68,6 +68,7 @@ def test_the_models_used_last_stay_in_memory_and_the_others_leave_it(negative_fo
         assert [name for name, network in swaps.items() if network() is None] == ["b"]
 
 
+@pytest.mark.slow
 def test_two_models_and_two_sizes_are_predicted_with_their_swaps(server, monkeypatch):
     server.generate(asked("warm"))
     monkeypatch.setattr(time, "perf_counter", time.process_time)  # other work on the machine does not count
