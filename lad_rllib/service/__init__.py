@@ -5,8 +5,9 @@ from lad_rllib.service.dispatcher import Dispatcher
 from lad_rllib.service.health import HealthWatch
 from lad_rllib.service.in_flight import Server, TaskHandle
 from lad_rllib.service.live_run import LiveRun, serve
-from lad_rllib.service.prompts import image_tasks, read_prompts, tasks_of_arrivals, tasks_of_episode
-from lad_rllib.service.server_load import LoadView, ServerLoad
+from lad_rllib.service.prompts import image_tasks, read_prompts, tasks_of_arrivals, tasks_of_episode, tasks_of_requests
+from lad_rllib.service.request_model import RequestModel, Unasked
+from lad_rllib.service.server_load import ServerLoad
 from lad_rllib.service.work_model import WorkModel, fit_fleet
 
 __all__ = [
@@ -14,10 +15,11 @@ __all__ = [
     "Dispatcher",
     "HealthWatch",
     "LiveRun",
-    "LoadView",
+    "RequestModel",
     "Server",
     "ServerLoad",
     "TaskHandle",
+    "Unasked",
     "WorkModel",
     "fit_fleet",
     "image_tasks",
@@ -25,4 +27,5 @@ __all__ = [
     "serve",
     "tasks_of_arrivals",
     "tasks_of_episode",
+    "tasks_of_requests",
 ]

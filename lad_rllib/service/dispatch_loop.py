@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
 
-import numpy as np
-
 from lad_rllib.edge.errors import (
     DeadlineExceeded,
     EdgeError,
@@ -21,26 +19,25 @@ from lad_rllib.edge.errors import (
 )
 from lad_rllib.edge.record import TaskResult
 from lad_rllib.edge.status import ServerHealth
-from lad_rllib.edge.task import ImageTask
-from lad_rllib.scheduling import Scheduler
 from lad_rllib.service.cancelling import Canceller
+from lad_rllib.service.deciders import Decider
 from lad_rllib.service.held_tasks import HeldTasks
 from lad_rllib.service.in_flight import Attempt, InFlightTask, Server
 from lad_rllib.service.server_load import FleetLoad
-from lad_rllib.service.slots import checked_decision, rounds_of, slot_tasks
 
 
 class DispatchLoop:
     """Chooses servers, sends tasks, and takes answers, so that every task ends exactly once.
 
     It has no thread; all calls come from one. What a server, a scheduler or a callback raises ends the tasks concerned,
-    never the loop. Scheduler, seed, slots_per_episode and patience_s are those of
-    :class:`~lad_rllib.service.dispatcher.Dispatcher`.
+    never the loop.
 
     Args:
         servers: The edge servers.
         fleet: What is known of them.
+        decider: Chooses servers; None: each task names its own.
         in_flight: The tasks that have not ended, by their ids; the loop removes those that end.
+        patience_s: See :class:`~lad_rllib.service.dispatcher.Dispatcher`.
         post: Has a call made from the loop's thread, ``post(function, *arguments)``; from any thread.
         canceller: Has servers drop attempts.
 
@@ -52,21 +49,17 @@ class DispatchLoop:
         self,
         servers: Sequence[Server],
         fleet: FleetLoad,
-        scheduler: Scheduler | None,
+        decider: Decider | None,
         in_flight: dict[str, InFlightTask],
         *,
-        seed: int | None,
-        slots_per_episode: int | None,
         patience_s: float,
         post: Callable[..., None],
         canceller: Canceller,
     ) -> None:
         self.duplicates_dropped = 0
-        self._servers, self._fleet, self._loads, self._scheduler = servers, fleet, fleet.servers, scheduler
+        self._servers, self._fleet, self._loads, self._decider = servers, fleet, fleet.servers, decider
         self._in_flight, self._held = in_flight, HeldTasks(fleet.servers)
-        self._slots_per_episode, self._patience_s = slots_per_episode, patience_s
-        self._post, self._canceller = post, canceller
-        self._rng = np.random.default_rng(seed)
+        self._patience_s, self._post, self._canceller = patience_s, post, canceller
         self._slot = 0
 
     # A slot's tasks.
@@ -90,24 +83,15 @@ class DispatchLoop:
         if entries[0].named is not None:
             yield entries, [entry.named for entry in entries if entry.named is not None]
             return
-        tasks, per_station = [entry.task for entry in entries], getattr(self._scheduler, "num_tasks", None)
-        for places in rounds_of(tasks, self._fleet.network.num_stations, per_station):
-            together = [entries[position] for position, _, _ in places]
+        assert self._decider is not None  # else tasks name their servers
+        for together, decide in self._decider.rounds(entries):
             try:
-                servers = self._decide(tasks, places)
+                servers = decide(self._slot)
             except BaseException as error:  # foreign code
                 for entry in together:
                     self._end(entry, error=GenerationFailed(f"the scheduler failed: {one_line(error)}"))
             else:
                 yield together, servers
-
-    def _decide(self, tasks: list[ImageTask], places: list[tuple[int, int, int]]) -> list[int]:
-        """The scheduler's server for each task of a round."""
-        assert self._scheduler is not None  # else tasks name their servers
-        slot = self._slot if self._slots_per_episode is None else self._slot % self._slots_per_episode
-        network, queue_s = self._fleet.measured_network(), self._fleet.queue_s()
-        observed = slot_tasks(tasks, places, slot, network, self._fleet.work, queue_s)
-        return checked_decision(self._scheduler.decide(observed, self._rng), places, observed)
 
     # One task.
 
@@ -122,7 +106,7 @@ class DispatchLoop:
                 return
             server = self._fleet.soonest(entry.task, choices)
         if self._loads[server].tasks_held or not self._loads[server].has_room:
-            self._held.hold(entry, server, self._fleet.computing_s(entry.task, server))
+            self._held.hold(entry, server, *self._fleet.work_s(entry.task, server))
             self._fill(server)
         else:
             self._send(entry, server)
@@ -156,7 +140,8 @@ class DispatchLoop:
         entry.attempt, entry.server, entry.parked_at = attempt, server, None
         entry.tried.add(server)
         now_s = self._fleet.now_s()
-        self._loads[server].sent(attempt, self._fleet.computing_s(entry.task, server), now_s)
+        computing_s, swap_s = self._fleet.work_s(entry.task, server)
+        self._loads[server].sent(attempt, computing_s, now_s, swap_s)
         answered = partial(self._post, self.on_answer, attempt)
         try:
             self._servers[server].submit(entry.task_to_send(now_s)).add_done_callback(answered)
@@ -273,7 +258,8 @@ class DispatchLoop:
                     entry = attempt.entry
                     self._held.remove(entry)
                     entry.parked_at = None
-                    load.sent(attempt, self._fleet.computing_s(entry.task, server), self._fleet.now_s())
+                    computing_s, swap_s = self._fleet.work_s(entry.task, server)
+                    load.sent(attempt, computing_s, self._fleet.now_s(), swap_s)
                 else:
                     self._canceller.cancel(attempt)
             for entry in self._held.parked:

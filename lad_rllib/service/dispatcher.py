@@ -7,7 +7,7 @@ import itertools
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,16 +17,22 @@ from lad_rllib.edge.task import ImageTask
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.scheduling import Scheduler
 from lad_rllib.service.cancelling import Canceller
+from lad_rllib.service.deciders import decider_of
 from lad_rllib.service.delivery import Delivery
 from lad_rllib.service.dispatch_loop import DispatchLoop
 from lad_rllib.service.event_thread import EventThread
 from lad_rllib.service.health import HealthWatch
 from lad_rllib.service.in_flight import InFlightTask, Server, TaskHandle
-from lad_rllib.service.server_load import FleetLoad, LoadView, ServerLoad
-from lad_rllib.service.slots import checked_servers, warm_up
+from lad_rllib.service.request_model import RequestModel
+from lad_rllib.service.server_load import FleetLoad, ServerLoad
+from lad_rllib.service.slots import checked_servers
 from lad_rllib.service.work_model import WorkModel
 from lad_rllib.simulator import EdgeNetwork
 from lad_rllib.simulator.order import Order, make_order
+from lad_rllib.simulator.requests.view import View
+
+if TYPE_CHECKING:
+    from lad_rllib.scheduling.request_scheduler import RequestScheduler
 
 Answer = TypeVar("Answer")
 
@@ -37,11 +43,11 @@ CLOSE_S = 2.0
 class Dispatcher:
     """Dispatches image tasks over edge servers.
 
-    Tasks handed in together are one slot: the scheduler decides for all of them on the servers' predicted queues. A
-    server that does not answer is marked down within two seconds, and its tasks go to other servers, until each that is
-    up has been tried or the deadline has passed; it is back up on its next healthy reply. A task that fails for a
-    reason that may be its own is sent to one other server. The first answer to a task ends it, and later ones are
-    dropped: no task is lost, and none is delivered twice.
+    A scheduler of slots decides for all tasks that were handed in together, on the servers' predicted queues; one of
+    requests for each of them in turn, on what is known then. A server that does not answer is marked down within two
+    seconds, and its tasks go to other servers, until each that is up has been tried or the deadline has passed; it is
+    back up on its next healthy reply. A task that fails for a reason that may be its own is sent to one other server.
+    The first answer to a task ends it, and later ones are dropped: no task is lost, and none is delivered twice.
 
     If the chosen server is down, the task goes to the one that would be done with it first. If its queue is full, the
     task waits here until there is room, in the server's order of service. If no server is up, tasks wait for
@@ -59,14 +65,17 @@ class Dispatcher:
         servers: The edge servers, in the order of the network's.
         network: The fleet in the simulator's units (:func:`~lad_rllib.service.work_model.fit_fleet`).
         work: Work of a task in the same units.
-        scheduler: Chooses servers. One that has ``num_tasks`` decides for at most that many per station at a time. It
-            decides for a made-up slot first, so that no task waits for what it loads or compiles. None: the caller
-            names the server of each task.
+        scheduler: Chooses servers: a scheduler of slots, or a
+            :class:`~lad_rllib.scheduling.request_scheduler.RequestScheduler`. One of slots that has ``num_tasks``
+            decides for at most that many per station at a time. It decides for made-up tasks first, so that no task
+            waits for what it loads or compiles. None: the caller names the server of each task.
         seed: Seed of the scheduler's randomness; None draws one.
         time_scale: Wall seconds per second of the fleet, as its servers have it.
         slots_per_episode: Number the slots modulo this, for policies that remember by slot; None: number on.
         health_period_s: Time between two health checks of a server [s, wall clock]; None: there are none.
         patience_s: How long a task waits while no server is up that it may go to [s, wall clock].
+        requests: What is known of single tasks, from which their delays are predicted, by pixels, images, guidance,
+            model and LoRAs, too; a scheduler of requests needs it with a past. None: ``network`` and ``work`` say all.
     """
 
     def __init__(
@@ -74,13 +83,14 @@ class Dispatcher:
         servers: Sequence[Server],
         network: EdgeNetwork,
         work: WorkModel,
-        scheduler: Scheduler | None,
+        scheduler: Scheduler | RequestScheduler | None,
         *,
         seed: int | None = None,
         time_scale: float = 1.0,
         slots_per_episode: int | None = None,
         health_period_s: float | None = 0.3,
         patience_s: float = 10.0,
+        requests: RequestModel | None = None,
     ) -> None:
         if len(servers) != network.num_servers:
             raise ConfigurationError(
@@ -89,7 +99,7 @@ class Dispatcher:
         self.servers, self.network, self.work, self.scheduler = list(servers), network, work, scheduler
         self.time_scale = time_scale
         names, orders = [server.name for server in servers], [_order_of(server) for server in servers]
-        self._fleet = FleetLoad(names, network, work, time_scale, orders)
+        self._fleet = FleetLoad(names, network, work, time_scale, orders, requests)
         self._gate = threading.Lock()  # tasks enter one batch after the other, and none once the dispatcher is closed
         self._is_closed = False
         self._in_flight: dict[str, InFlightTask] = {}
@@ -98,16 +108,12 @@ class Dispatcher:
         self._loop = DispatchLoop(
             self.servers,
             self._fleet,
-            scheduler,
+            None if scheduler is None else decider_of(scheduler, self._fleet, seed, slots_per_episode),
             self._in_flight,
-            seed=seed,
-            slots_per_episode=slots_per_episode,
             patience_s=patience_s,
             post=self._thread.post,
             canceller=Canceller(self.servers),
         )
-        if scheduler is not None:
-            warm_up(scheduler, network, work)
         self._thread.begin(self._loop.tick, self._loop.is_waiting)
         on_health = partial(self._thread.post, self._loop.on_health)
         self._watch = HealthWatch(servers, on_health, health_period_s) if health_period_s is not None else None
@@ -173,7 +179,7 @@ class Dispatcher:
         """Predicted time until each server is done with what it has [s], shape (A,); counts all tasks so far."""
         return self._ask(self._fleet.queue_s)
 
-    def view(self, task: ImageTask) -> LoadView:
+    def view(self, task: ImageTask) -> View:
         """What a task that is handed in now would meet on each server; counts all tasks so far."""
         return self._ask(partial(self._fleet.view, task))
 
@@ -219,7 +225,8 @@ class Dispatcher:
 
     def _entry(self, task: ImageTask, server: int | None, now_s: float) -> InFlightTask:
         handle = TaskHandle(partial(self._thread.post, self._loop.cancel, task.task_id))
-        return InFlightTask(task, now_s, next(self._numbers), server, handle)
+        declared_cost = self._fleet.requests.declared_cost(task)
+        return InFlightTask(task, now_s, next(self._numbers), server, handle, declared_cost)
 
     def _admit(self, entry: InFlightTask) -> bool:
         """Whether a task is valid; one that is not ends here."""

@@ -36,10 +36,10 @@ class HeldTasks:
     def __bool__(self) -> bool:
         return bool(self._parked) or any(self._lines)
 
-    def hold(self, entry: InFlightTask, server: int, computing_s: float) -> None:
+    def hold(self, entry: InFlightTask, server: int, computing_s: float, swap_s: float = 0.0) -> None:
         """Put a task into a server's line, behind those that the server would serve before it."""
         load = self._loads[server]
-        load.hold(entry, computing_s)
+        load.hold(entry, computing_s, swap_s)
         bisect.insort(self._lines[server], entry, key=load.line.place)
         entry.line = server
 

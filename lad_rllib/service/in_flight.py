@@ -70,6 +70,7 @@ class InFlightTask:
         number: Tasks that were handed in before it; decides between equal keys of the order of service.
         named: Index of the server that it is to go to; None: the scheduler chooses.
         future: Its delivery.
+        declared_cost: Steps x pixels x images.
         slot: Decision round; -1 before.
         attempts: Attempts so far; one that a server refused because its queue was full does not count.
         attempt: The attempt whose answer counts; None while there is none.
@@ -88,6 +89,7 @@ class InFlightTask:
     number: int
     named: int | None
     future: TaskHandle
+    declared_cost: float = 0.0
     slot: int = -1
     attempts: int = 0
     attempt: Attempt | None = None

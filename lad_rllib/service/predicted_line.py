@@ -30,6 +30,7 @@ class PredictedLine:
         self._known: WeakKeyDictionary[InFlightTask, Place] = WeakKeyDictionary()
         self._places: list[Place] = []
         self._work_s: list[float] = []
+        self._entries: list[InFlightTask] = []
 
     def __len__(self) -> int:
         return len(self._places)
@@ -42,21 +43,22 @@ class PredictedLine:
         """Place of a task that has joined."""
         return self._known[entry]
 
-    def join(self, entry: InFlightTask, service_s: float) -> Place:
-        """Add a task that the server is predicted to work on for so long [s]."""
+    def join(self, entry: InFlightTask, service_s: float, swap_s: float = 0.0) -> Place:
+        """Add a task that the server is predicted to work on for so long, and to load models for before [s]."""
         if entry not in self._known:
             asked = _asked(entry.task, entry.submitted_s, service_s)
             self._known[entry] = (self._keys.join(*asked), entry.number)
         place = self._known[entry]
         position = bisect.bisect_left(self._places, place)
         self._places.insert(position, place)
-        self._work_s.insert(position, service_s)
+        self._work_s.insert(position, service_s + swap_s)
+        self._entries.insert(position, entry)
         return place
 
     def leave(self, place: Place) -> None:
         """Take a task out."""
         position = bisect.bisect_left(self._places, place)
-        del self._places[position], self._work_s[position]
+        del self._places[position], self._work_s[position], self._entries[position]
 
     def serve(self, place: Place) -> None:
         """Take a task out with which the server begins."""
@@ -71,6 +73,16 @@ class PredictedLine:
     def work_s(self) -> float:
         """Work of all [s]."""
         return sum(self._work_s)
+
+    @property
+    def declared_cost(self) -> float:
+        """Declared cost of all."""
+        return sum(entry.declared_cost for entry in self._entries)
+
+    @property
+    def models(self) -> list[str]:
+        """Image model of each; empty where a task names none."""
+        return [entry.task.model or "" for entry in self._entries]
 
     def met_by(self, task: ImageTask, now_s: float, service_s: float) -> tuple[float, int]:
         """Work ahead of a task that would join now [s], and the number of tasks that it would overtake."""

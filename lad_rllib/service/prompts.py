@@ -13,6 +13,7 @@ import numpy as np
 from lad_rllib.edge.task import MAX_DENOISING_STEPS, ImageTask
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.simulator import Arrivals
+from lad_rllib.simulator.requests import Requests
 
 MAX_PROMPT_FILE_BYTES = 64_000_000
 """About five times all captions of COCO; nobody has a longer list of prompts."""
@@ -158,3 +159,36 @@ def tasks_of_episode(
     masks = arrivals.mask[:num_slots]
     first = np.cumsum([0, *(int(mask.sum()) for mask in masks)]).tolist()
     return [tasks_of_arrivals(arrivals, slot, prompts, first[slot], name) for slot in range(len(masks))]
+
+
+def tasks_of_requests(requests: Requests, prompts: Sequence[str], name: str = "task") -> list[ImageTask]:
+    """The image tasks that requests of the simulator stand for, in their order.
+
+    A request with guidance takes the server's own. The model of requests that know one model only is the server's.
+
+    Args:
+        requests: The requests.
+        prompts: What to draw, in turn.
+        name: What task ids begin with.
+    """
+    has_models = len(requests.models) > 1
+    return [
+        ImageTask(
+            f"{name}-{i}",
+            prompts[i % len(prompts)],
+            max(1, round(float(requests.steps[i]))),
+            int(requests.width[i]),
+            int(requests.height[i]),
+            seed=i,
+            guidance=None if requests.guided[i] else 1.0,
+            deadline_s=float(requests.deadline_s[i]) if np.isfinite(requests.deadline_s[i]) else None,
+            station=int(requests.station[i]),
+            input_mbit=float(requests.upload_mbit[i]),
+            images=int(requests.images[i]),
+            model=requests.models[requests.model[i]] if has_models else None,
+            loras=tuple(requests.lora_sets[requests.loras[i]].split()),
+            priority=int(requests.priority[i]),
+            tenant=requests.tenants[requests.tenant[i]],
+        )
+        for i in range(len(requests))
+    ]

@@ -17,9 +17,12 @@ from lad_rllib.edge.status import ServerHealth
 from lad_rllib.edge.task import ImageTask
 from lad_rllib.service.in_flight import Attempt, InFlightTask
 from lad_rllib.service.predicted_line import Place, PredictedLine
+from lad_rllib.service.predicted_memory import PredictedMemory
+from lad_rllib.service.request_model import RequestModel
 from lad_rllib.service.work_model import WorkModel
-from lad_rllib.simulator import EdgeNetwork, delays
+from lad_rllib.simulator import EdgeNetwork
 from lad_rllib.simulator.order import FirstInFirstOut, Order
+from lad_rllib.simulator.requests.view import View
 
 FloatArray = NDArray[np.float64]
 
@@ -75,13 +78,15 @@ class ServerLoad:
     Attributes:
         name: The server.
         order: Its order of service.
+        memory: Which models and LoRAs it has in memory.
         is_up: Whether it gets tasks at present.
         reason: Why not, one line.
         started: Start of the server as it last said [s since 1970]; 0 before it said anything.
         room: Attempts that it takes at a time, as far as its refusals tell; None: it has refused none.
-        work_s: Predicted computing delay of each attempt in flight [s].
+        work_s: Predicted computing delay of each attempt in flight, its model loaded [s].
         running: The attempt in flight that it works on, as far as its order and its answers tell.
         running_since_s: When it began with that [s].
+        running_swap_s: How long it loaded the model of that before [s].
         line: Who waits for it: attempts in flight, and tasks that are held back until it has room.
         given_up: Attempts that were in flight when it was marked down; it may still have them.
         tasks_held: Tasks that wait at the dispatcher for room in its queue.
@@ -90,6 +95,7 @@ class ServerLoad:
 
     name: str
     order: Order = field(default_factory=FirstInFirstOut)
+    memory: PredictedMemory = field(default_factory=PredictedMemory)
     is_up: bool = True
     reason: str = ""
     started: float = 0.0
@@ -97,6 +103,7 @@ class ServerLoad:
     work_s: dict[Attempt, float] = field(default_factory=dict)
     running: Attempt | None = None
     running_since_s: float = 0.0
+    running_swap_s: float = 0.0
     line: PredictedLine = field(init=False)
     given_up: list[Attempt] = field(default_factory=list)
     tasks_held: int = 0
@@ -115,9 +122,9 @@ class ServerLoad:
         """Whether it may take another task, as far as known."""
         return self.is_up and (self.room is None or len(self.work_s) < self.room)
 
-    def hold(self, entry: InFlightTask, computing_s: float) -> None:
-        """A task waits at the dispatcher for room in its queue; its computing will take ``computing_s``."""
-        self.line.join(entry, computing_s)
+    def hold(self, entry: InFlightTask, computing_s: float, swap_s: float = 0.0) -> None:
+        """A task waits at the dispatcher for room in its queue; arguments as of :meth:`sent`."""
+        self.line.join(entry, computing_s, swap_s)
         self.tasks_held += 1
 
     def let_go(self, entry: InFlightTask) -> None:
@@ -125,12 +132,12 @@ class ServerLoad:
         self.line.leave(self.line.place(entry))
         self.tasks_held -= 1
 
-    def sent(self, attempt: Attempt, computing_s: float, now_s: float) -> None:
-        """A task was sent, whose computing will take ``computing_s``."""
+    def sent(self, attempt: Attempt, computing_s: float, now_s: float, swap_s: float = 0.0) -> None:
+        """A task was sent; its computing will take ``computing_s``, and loading its model before ``swap_s``."""
         if not self.work_s and not self.line:
             self.line.idle()
         self.work_s[attempt] = computing_s
-        self._waiting[self.line.join(attempt.entry, computing_s)] = attempt
+        self._waiting[self.line.join(attempt.entry, computing_s, swap_s)] = attempt
         if self.running is None:
             self._begin(attempt, now_s)
 
@@ -143,7 +150,8 @@ class ServerLoad:
         else:
             self._leave(attempt)
             if with_image and self.running is not None:  # which waits, other than predicted
-                self._waiting[self.line.join(self.running.entry, self.work_s[self.running])] = self.running
+                place = self.line.join(self.running.entry, self.work_s[self.running], self.running_swap_s)
+                self._waiting[place] = self.running
                 self.running = None
         if self.running is None and self._waiting:
             self._begin(next(self._waiting[place] for place in self.line if place in self._waiting), now_s)
@@ -153,6 +161,7 @@ class ServerLoad:
         self.line.serve(place)
         del self._waiting[place]
         self.running, self.running_since_s = attempt, now_s
+        self.running_swap_s = self.memory.use(attempt.entry.task)
 
     def _leave(self, attempt: Attempt) -> None:
         place = self.line.place(attempt.entry)
@@ -196,8 +205,17 @@ class ServerLoad:
         """Predicted time until it is done with the attempt that it works on [s]."""
         if self.running is None:
             return 0.0
-        work_s = self.work_s[self.running]
+        work_s = self.running_swap_s + self.work_s[self.running]
         return work_s - min(work_s, max(0.0, now_s - self.running_since_s))
+
+    def swap_s(self, task: ImageTask) -> float:
+        """Predicted time to load a task's model and LoRAs if it joined now [s]."""
+        return self.memory.swap_s(task, self.line.models)
+
+    @property
+    def declared_cost(self) -> float:
+        """Declared cost of all that wait for it or run there."""
+        return self.line.declared_cost + (0.0 if self.running is None else self.running.entry.declared_cost)
 
     def queue_s(self, now_s: float) -> float:
         """Predicted time until all is done that is there now [s]; with ``fifo`` a task sent now would start then.
@@ -212,33 +230,6 @@ class ServerLoad:
         return self.running_left_s(now_s) + self.line.work_s
 
 
-@dataclass(frozen=True)
-class LoadView:
-    """What a task that is handed in now would meet on each server; arrays of shape (A,).
-
-    Named as the fields of the simulator's :class:`~lad_rllib.simulator.requests.loop.View`, which mean the same.
-
-    Attributes:
-        service_s: Predicted computing delay of the task itself [s].
-        way_s: Time to send the task there and the image back [s].
-        remaining_s: Predicted time until the server is done with the task that it works on; 0 if it is idle [s].
-        work_left_s: The same and the computing delays of all that wait there or are held back for it [s].
-        ahead_s: The same, of those alone that its order of service puts before the task [s].
-        overtaken: Tasks that wait for it and would be served after the task.
-        tasks: Tasks that wait for it or run there.
-        up: Whether it gets tasks at present.
-    """
-
-    service_s: FloatArray
-    way_s: FloatArray
-    remaining_s: FloatArray
-    work_left_s: FloatArray
-    ahead_s: FloatArray
-    overtaken: NDArray[np.int64]
-    tasks: NDArray[np.int64]
-    up: NDArray[np.bool_]
-
-
 class FleetLoad:
     """All servers of a fleet, and its model: how long they should take.
 
@@ -248,6 +239,7 @@ class FleetLoad:
         work: Work of a task in the same units.
         time_scale: Wall seconds per second of the fleet.
         orders: Order of service of each server; None: first in, first out.
+        requests: What is known of single tasks; None: what follows from ``network`` and ``work``.
 
     Attributes:
         servers: What is known of each server.
@@ -260,12 +252,17 @@ class FleetLoad:
         work: WorkModel,
         time_scale: float,
         orders: Sequence[Order] | None = None,
+        requests: RequestModel | None = None,
     ) -> None:
         orders = orders or [FirstInFirstOut()] * len(names)
-        self.servers = [ServerLoad(name, order) for name, order in zip(names, orders, strict=True)]
+        self.requests = RequestModel.of_work(network, work) if requests is None else requests
+        self.servers = [
+            ServerLoad(name, order, PredictedMemory(server))
+            for name, order, server in zip(names, orders, self.requests.world.servers, strict=True)
+        ]
         self.network, self.work = network, work
         self._time_scale = time_scale
-        self._capacity = network.capacity_gcycles_per_s.tolist()
+        self._began_s = self.now_s()
         self._warned = [float("-inf")] * len(self.servers)
 
     def now_s(self) -> float:
@@ -277,26 +274,43 @@ class FleetLoad:
         now_s = self.now_s()
         return np.array([load.queue_s(now_s) for load in self.servers])
 
-    def view(self, task: ImageTask) -> LoadView:
-        """What a task that is handed in now would meet on each server."""
+    def view(self, task: ImageTask, up: Sequence[bool] | None = None) -> View:
+        """What a task that is handed in now would meet on each server; its clock began with this object.
+
+        Args:
+            task: The task.
+            up: Whether each server may get it; None: those that are up.
+        """
         now_s, loads = self.now_s(), self.servers
-        service_s = [self.computing_s(task, server) for server in range(len(loads))]
-        met = [load.line.met_by(task, now_s, own_s) for load, own_s in zip(loads, service_s, strict=True)]
+        service_s = self.computing_s(task)
+        met = [load.line.met_by(task, now_s, own_s) for load, own_s in zip(loads, service_s.tolist(), strict=True)]
         remaining_s = np.array([load.running_left_s(now_s) for load in loads])
-        return LoadView(
-            service_s=np.array(service_s),
-            way_s=self._way_s(task),
+        return View(
+            now_s=now_s - self._began_s,
+            service_s=service_s,
+            swap_s=np.array([load.swap_s(task) for load in loads]),
+            way_s=self.requests.way_s(task),
             remaining_s=remaining_s,
             work_left_s=remaining_s + [load.line.work_s for load in loads],
             ahead_s=remaining_s + [ahead_s for ahead_s, _ in met],
             overtaken=np.array([overtaken for _, overtaken in met]),
             tasks=np.array([len(load.line) + (load.running is not None) for load in loads]),
-            up=np.array([load.is_up for load in loads]),
+            declared=np.array([load.declared_cost for load in loads]),
+            up=np.array([load.is_up for load in loads] if up is None else up),
+            facts=self.requests.facts(task),
         )
 
-    def computing_s(self, task: ImageTask, server: int) -> float:
-        """Computing delay of a task at the speed that the server's latest images had [s]."""
-        return self._expected_s(task, server) * self.servers[server].speed.over_expected
+    def idle_view(self) -> View:
+        """What an ordinary task would meet with every server up."""
+        return self.view(ImageTask("warm-up", "warm-up", 20), [True] * len(self.servers))
+
+    def computing_s(self, task: ImageTask) -> FloatArray:
+        """Computing delay of a task on each server at the speed that its latest images had [s], shape (A,)."""
+        return self.requests.service_s(task) * [load.speed.over_expected for load in self.servers]
+
+    def work_s(self, task: ImageTask, server: int) -> tuple[float, float]:
+        """Computing delay of a task that joins a server now, and that of loading its model there before [s]."""
+        return float(self.computing_s(task)[server]), self.servers[server].swap_s(task)
 
     def has_attempts_left(self, entry: InFlightTask) -> bool:
         """Whether a task may be sent again."""
@@ -313,7 +327,8 @@ class FleetLoad:
     def soonest(self, task: ImageTask, choices: Sequence[int]) -> int:
         """The server of these that would be done with a task first."""
         seen = self.view(task)
-        return min(choices, key=lambda server: float(seen.ahead_s[server] + seen.service_s[server]))
+        delay_s = seen.ahead_s + seen.swap_s + seen.service_s
+        return min(choices, key=lambda server: float(delay_s[server]))
 
     def measured_network(self) -> EdgeNetwork:
         """The fleet as schedulers see it: servers that have drifted with the capacity that was measured."""
@@ -327,7 +342,7 @@ class FleetLoad:
         if record.cold_start:
             return
         load = self.servers[server]
-        load.speed.add(record.drawing_s, self._expected_s(task, server))
+        load.speed.add(record.drawing_s, float(self.requests.service_s(task)[server]))
         if load.speed.has_drifted and time.monotonic() - self._warned[server] > WARN_AGAIN_S:
             self._warned[server] = time.monotonic()
             _LOG.warning(
@@ -340,14 +355,3 @@ class FleetLoad:
     def why_down(self) -> str:
         """Why servers are down, or that none is."""
         return "; ".join(load.reason for load in self.servers if load.reason) or "all were tried"
-
-    def _way_s(self, task: ImageTask) -> FloatArray:
-        """Time to send a task to each server and its image back [s], shape (A,)."""
-        rate = self.network.link_rate_mbit_per_s
-        is_home = self.network.home_server[task.station] == np.arange(len(self.servers))
-        upload_s = delays.upload_delay_s(task.upload_mbit, rate, is_home)
-        return upload_s + delays.download_delay_s(self.work.result_mbit, rate)
-
-    def _expected_s(self, task: ImageTask, server: int) -> float:
-        """Computing delay as the fleet's model has it [s]."""
-        return self.work.workload_gcycles(task.denoising_steps) / self._capacity[server]

@@ -120,7 +120,15 @@ def checked_decision(decision: object, places: Sequence[tuple[int, int, int]], t
     if not np.issubdtype(chosen.dtype, np.integer):
         raise ValueError(f"servers must be whole numbers, it chose {chosen.dtype}")
     servers = [int(chosen[0, station, index]) for _, station, index in places]
-    number = tasks.network.num_servers
+    return existing(servers, tasks.network.num_servers)
+
+
+def existing(servers: list[int], number: int) -> list[int]:
+    """The servers that a scheduler chose.
+
+    Raises:
+        ValueError: if one is none of the fleet's.
+    """
     wrong = [server for server in servers if not 0 <= server < number]
     if wrong:
         raise ValueError(f"it chose server {wrong[0]}; the fleet has servers 0 to {number - 1}")

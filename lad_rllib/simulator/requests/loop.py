@@ -11,43 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
 
-from lad_rllib.arrays import Array, DoubleMatrix, Doubles, Flags, IntegerMatrix, Integers, Layout, Matrix, Vector
+from lad_rllib.arrays import Array, DoubleMatrix, Doubles, IntegerMatrix, Integers, Layout, Matrix, Vector
 from lad_rllib.compiling import lean_kernel, lean_part, pointer
 from lad_rllib.simulator.requests.memory import bring_in, expected_swap_s
+from lad_rllib.simulator.requests.view import View as View  # a rule takes its arguments from here
 from lad_rllib.simulator.requests.world import FACTS, Timing
-
-
-class View(NamedTuple):
-    """What is known when a request is to be sent; arrays have shape (A,), one value for each server.
-
-    Attributes:
-        now_s: When it arrived.
-        service_s: Predicted time that the server would work on it, its model loaded.
-        swap_s: Predicted time to load its model and LoRAs there before; 0 where they are in memory.
-        way_s: Time to send the request there and the image back.
-        remaining_s: Predicted time until the server is done with the request that it serves now; 0 if it is idle.
-        work_left_s: The same and the predicted times of all that wait there.
-        ahead_s: The same, of those alone that the order of service puts before the request.
-        overtaken: Requests that wait there and would be served after it.
-        tasks: Requests that wait there or are served.
-        declared: Declared cost of those, see :attr:`~lad_rllib.simulator.requests.Requests.declared_cost`.
-        up: Whether the server may get it.
-        facts: What the request says of itself, see :data:`~lad_rllib.simulator.requests.world.FACTS`.
-    """
-
-    now_s: float
-    service_s: Doubles
-    swap_s: Doubles
-    way_s: Doubles
-    remaining_s: Doubles
-    work_left_s: Doubles
-    ahead_s: Doubles
-    overtaken: Integers
-    tasks: Integers
-    declared: Doubles
-    up: Flags
-    facts: Doubles
-
 
 if TYPE_CHECKING:
     Rule = Callable[[View, Doubles, Vector, Doubles, Vector, float], int]

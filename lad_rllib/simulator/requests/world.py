@@ -72,6 +72,10 @@ class RequestServer:
             seconds[of_model] = model.seconds(requests[of_model]) / self.speed
         return seconds
 
+    def load_s(self, model: str) -> float:
+        """Time to load an image model that it does not hold [s]."""
+        return float(_by_model(self.swap_s, (model,))[0])
+
     def spread(self, requests: Requests) -> FloatArray:
         """Standard deviation of the logarithm of actual over predicted service times here [1], shape (K,)."""
         spread = np.empty(len(requests))

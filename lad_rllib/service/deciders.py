@@ -1,0 +1,112 @@
+"""Who decides where tasks go: a scheduler of slots, round by round, or one of requests, one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from lad_rllib.errors import ConfigurationError
+from lad_rllib.scheduling import Scheduler
+from lad_rllib.service.in_flight import InFlightTask
+from lad_rllib.service.server_load import FleetLoad
+from lad_rllib.service.slots import checked_decision, existing, rounds_of, slot_tasks, warm_up
+
+if TYPE_CHECKING:
+    from lad_rllib.scheduling.request_scheduler import RequestScheduler
+
+Round = tuple[Sequence[InFlightTask], Callable[[int], list[int]]]
+"""Tasks that are decided together, and what decides, told the number of the round: the server of each."""
+
+
+class Decider(Protocol):
+    """Splits the tasks that came together into rounds; each is decided when those before have been sent."""
+
+    def rounds(self, entries: Sequence[InFlightTask]) -> Iterator[Round]:
+        """Rounds of the tasks of a slot."""
+        ...
+
+
+class SlotDecider:
+    """Lets a scheduler of slots decide, for at most so many tasks per station at a time as it has ``num_tasks``.
+
+    Args:
+        scheduler: The scheduler; it decides for a made-up slot first, see :func:`~lad_rllib.service.slots.warm_up`.
+        fleet: What is known of the servers.
+        rng: Its randomness.
+        slots_per_episode: Number the slots modulo this; None: number on.
+    """
+
+    def __init__(
+        self, scheduler: Scheduler, fleet: FleetLoad, rng: np.random.Generator, slots_per_episode: int | None
+    ) -> None:
+        self._scheduler, self._fleet, self._rng = scheduler, fleet, rng
+        self._slots_per_episode = slots_per_episode
+        warm_up(scheduler, fleet.network, fleet.work)
+
+    def rounds(self, entries: Sequence[InFlightTask]) -> Iterator[Round]:
+        """See :class:`Decider`."""
+        tasks, per_station = [entry.task for entry in entries], getattr(self._scheduler, "num_tasks", None)
+        for places in rounds_of(tasks, self._fleet.network.num_stations, per_station):
+
+            def decide(slot: int, places: list[tuple[int, int, int]] = places) -> list[int]:
+                slot = slot if self._slots_per_episode is None else slot % self._slots_per_episode
+                network, queue_s = self._fleet.measured_network(), self._fleet.queue_s()
+                observed = slot_tasks(tasks, places, slot, network, self._fleet.work, queue_s)
+                return checked_decision(self._scheduler.decide(observed, self._rng), places, observed)
+
+            yield [entries[position] for position, _, _ in places], decide
+
+
+class RequestDecider:
+    """Lets a scheduler of single requests decide for each task on what is known at that moment.
+
+    Args:
+        scheduler: The scheduler; it decides for a made-up task first, so that no task waits for what it compiles.
+        fleet: What is known of the servers; its requests have a past.
+        rng: Its randomness.
+
+    Raises:
+        ConfigurationError: if no past is known.
+    """
+
+    def __init__(self, scheduler: RequestScheduler, fleet: FleetLoad, rng: np.random.Generator) -> None:
+        self._scheduler, self._fleet, self._rng = scheduler, fleet, rng
+        world, history = fleet.requests.world, fleet.requests.history
+        if history is None:
+            raise ConfigurationError(
+                f"{type(scheduler).__name__} decides request by request, from what the past says of traffic; give the "
+                "dispatcher requests=RequestModel(world, history)"
+            )
+        scheduler.begin(world, history)
+        try:
+            scheduler.choose(fleet.idle_view(), np.random.default_rng(0))
+        except ConfigurationError:
+            raise
+        except (Exception, SystemExit):  # foreign code; if it fails for tasks, too, they end with its error
+            return
+        scheduler.begin(world, history)
+
+    def rounds(self, entries: Sequence[InFlightTask]) -> Iterator[Round]:
+        """See :class:`Decider`."""
+        for entry in entries:
+            yield [entry], partial(self._decide, entry)
+
+    def _decide(self, entry: InFlightTask, slot: int) -> list[int]:
+        number = len(self._fleet.servers)
+        up = [self._fleet.may_get(entry, server) for server in range(number)]
+        if not any(up):
+            return [0]  # whichever: the task waits for one to come up, or ends
+        return existing([self._scheduler.choose(self._fleet.view(entry.task, up), self._rng)], number)
+
+
+def decider_of(
+    scheduler: Scheduler | RequestScheduler, fleet: FleetLoad, seed: int | None, slots_per_episode: int | None
+) -> Decider:
+    """What lets a scheduler decide, whichever kind it is of."""
+    rng = np.random.default_rng(seed)
+    if isinstance(scheduler, Scheduler):
+        return SlotDecider(scheduler, fleet, rng, slots_per_episode)
+    return RequestDecider(scheduler, fleet, rng)

@@ -1,0 +1,170 @@
+"""What a dispatcher knows of single tasks before they are served: the simulator's world of its fleet, and the past."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lad_rllib.edge.task import ImageTask
+from lad_rllib.errors import ConfigurationError
+from lad_rllib.service.work_model import WorkModel
+from lad_rllib.simulator import EdgeNetwork, delays
+from lad_rllib.simulator.requests import LinearService, Requests, RequestServer, RequestWorld, plain_requests
+from lad_rllib.simulator.requests.world import FACTS
+
+FloatArray = NDArray[np.float64]
+
+KINDS_KEPT = 4096
+"""Kinds of tasks whose service times are remembered."""
+
+
+@dataclass(frozen=True)
+class Unasked:
+    """What a server draws for a task that does not say.
+
+    Attributes:
+        width: Width [pixel].
+        height: Height [pixel].
+        guided: Whether guidance is on.
+    """
+
+    width: int = 512
+    height: int = 512
+    guided: bool = True
+
+
+class RequestModel:
+    """Predictions of single tasks on each server, by the service models that the simulator plays.
+
+    Args:
+        world: The servers, and what they take for a request.
+        history: Past requests, from which schedulers know sizes and rate; None: a scheduler of slots needs none.
+        unasked: What each server draws for a task that does not say; None: an ordinary image.
+        result_mbit: Size of an image [Mbit]; None: as in the past.
+
+    Raises:
+        ConfigurationError: if ``unasked`` is of another number of servers.
+
+    >>> world = RequestWorld((RequestServer("a", {"": LinearService(per_step_s=0.1, guidance_factor=1.0)}),))
+    >>> RequestModel(world).service_s(ImageTask("t", "a cat", 20, width=1024)).tolist()
+    [4.0]
+    """
+
+    def __init__(
+        self,
+        world: RequestWorld,
+        history: Requests | None = None,
+        unasked: Sequence[Unasked] | None = None,
+        result_mbit: float | None = None,
+    ) -> None:
+        self.world, self.history = world, history
+        self.unasked = [Unasked()] * world.num_servers if unasked is None else list(unasked)
+        if len(self.unasked) != world.num_servers:
+            raise ConfigurationError(
+                f"the world has {world.num_servers} servers, and defaults are of {len(self.unasked)}"
+            )
+        past_mbit = 0.0 if history is None else float(np.mean(history.result_mbit / history.images))
+        self._result_mbit = past_mbit if result_mbit is None else result_mbit
+        self._rate = np.array([server.link_rate_mbit_per_s for server in world.servers])
+        self._numbers: dict[str, dict[str, int]] = {
+            "model": {"": 0, **_numbered(history.models if history else ())},
+            "loras": _numbered(history.lora_sets if history else ("",)),
+            "tenant": _numbered(history.tenants if history else ()),
+        }
+        self._known_s = functools.lru_cache(KINDS_KEPT)(self._computed_s)
+
+    @classmethod
+    def of_work(cls, network: EdgeNetwork, work: WorkModel) -> RequestModel:
+        """That of a fleet whose servers differ in capacity alone, where steps alone decide on the work."""
+        alike = {"pixel_exponent": 0.0, "guidance_factor": 1.0, "further_image": 0.0}
+        servers = []
+        for index, capacity in enumerate(network.capacity_gcycles_per_s.tolist()):
+            per_step_s = work.density_gcycles_per_step / capacity
+            service = LinearService(overhead_s=work.overhead_steps * per_step_s, per_step_s=per_step_s, **alike)
+            stations = frozenset(np.flatnonzero(network.home_server == index).tolist())
+            rate = float(network.link_rate_mbit_per_s[index])
+            servers.append(RequestServer(f"server{index}", {"": service}, 1.0, rate, stations))
+        return cls(RequestWorld(tuple(servers)), result_mbit=work.result_mbit)
+
+    def service_s(self, task: ImageTask) -> FloatArray:
+        """Predicted computing delay on each server, the task's model loaded [s], shape (A,)."""
+        guided = None if task.guidance is None else task.guidance > 1
+        size, model = (task.width, task.height), task.model or ""
+        return self._known_s(task.denoising_steps, size, guided, task.images, model, bool(task.loras)).copy()
+
+    def way_s(self, task: ImageTask) -> FloatArray:
+        """Time to send the task to each server and its images back [s], shape (A,)."""
+        is_home = np.array([task.station in server.stations for server in self.world.servers])
+        upload_s = delays.upload_delay_s(task.upload_mbit, self._rate, is_home)
+        return upload_s + delays.download_delay_s(self._result_mbit * task.images, self._rate)
+
+    def declared_cost(self, task: ImageTask) -> float:
+        """Steps x pixels x images, see :attr:`~lad_rllib.simulator.requests.Requests.declared_cost`."""
+        return float(self._request(task.denoising_steps, (task.width, task.height), None, task.images).declared_cost[0])
+
+    def facts(self, task: ImageTask) -> FloatArray:
+        """What the task says of itself, see :data:`~lad_rllib.simulator.requests.world.FACTS`."""
+        said = {
+            "declared_cost": self.declared_cost(task),
+            "priority": task.priority,
+            "deadline_s": np.inf if task.deadline_s is None else task.deadline_s,
+            "model": self._number("model", task.model or ""),
+            "loras": self._number("loras", lora_set(task)),
+            "station": task.station,
+            "tenant": self._number("tenant", task.tenant),
+        }
+        return np.array([said[name] for name in FACTS], np.float64)
+
+    def _number(self, kind: str, name: str) -> int:
+        """Number of a name; one that the past did not have gets the next."""
+        numbers = self._numbers[kind]
+        return numbers.setdefault(name, len(numbers))
+
+    def _computed_s(
+        self,
+        steps: int,
+        size: tuple[int | None, int | None],
+        guided: bool | None,
+        images: int,
+        model: str,
+        has_loras: bool,
+    ) -> FloatArray:
+        seconds = np.empty(self.world.num_servers)
+        for unasked in dict.fromkeys(self.unasked):
+            request = self._request(steps, size, guided, images, unasked)
+            request = replace(request, models=(model,), loras=np.array([int(has_loras)]))
+            here = [one == unasked for one in self.unasked]
+            seconds[here] = self.world.service_s(request)[0, here]
+        return seconds
+
+    def _request(
+        self,
+        steps: int,
+        size: tuple[int | None, int | None],
+        guided: bool | None,
+        images: int,
+        unasked: Unasked | None = None,
+    ) -> Requests:
+        """A task as a request of the simulator, with what a server (the first) does for those that do not say."""
+        unasked = unasked or self.unasked[0]
+        return plain_requests(
+            np.zeros(1),
+            float(steps),
+            width=size[0] or unasked.width,
+            height=size[1] or unasked.height,
+            guided=unasked.guided if guided is None else guided,
+            images=images,
+        )
+
+
+def lora_set(task: ImageTask) -> str:
+    """Name of a task's set of LoRAs, as records have it; empty for none."""
+    return " ".join(task.loras)
+
+
+def _numbered(names: Sequence[str]) -> dict[str, int]:
+    return {name: number for number, name in enumerate(names)}
