@@ -60,7 +60,7 @@ DEFAULT_ALGORITHM = "lad-ts"
 # What the command line lets its users choose; each room's own table has exactly these.
 SETTING_PRESETS = ("paper", "paper-random", "small", "sample-trace")
 REQUEST_PRESETS = ("paper-one-by-one", "equal-3", "unequal-8", "unequal-8-bursty", "daily", "swap-heavy", "gentd26")
-SHIPPED_FLEETS = ("digits", "emulated", "mixed", "jetson", "gpu-cluster")
+SHIPPED_FLEETS = ("digits", "emulated", "unequal-8", "mixed", "jetson", "gpu-cluster")
 HEURISTICS = (
     "greedy-oracle",
     "shortest-expected-delay",

@@ -118,8 +118,9 @@ Make a simulator of a fleet of edge servers: measure them, fit, write the settin
   lad-rllib fleet calibrate --fleet emulated                   emulated devices, forty times faster than the clock
   lad-rllib train --setting results/calibration/setting.yaml   train in the simulator of this fleet
 
-The output folder receives setting.yaml (for every --setting and for live training), calibration.csv (one row for each
-server), measurements.csv (every image), check.csv (the same schedules live and simulated) and calibration.png.
+The output folder receives setting.yaml (for every --setting and for live training), requests.yaml (requests one by one,
+for train --algorithm lad-dispatch, evaluate and generate), calibration.csv (one row for each server), measurements.csv
+(every image), check.csv (the same schedules live and simulated) and calibration.png.
 """
 
 COMMANDS = {

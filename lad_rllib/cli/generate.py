@@ -22,6 +22,8 @@ def run(options: GenerateOptions, *, as_json: bool) -> int:
         print_json(json_rows(run.table()))
     else:
         _print_run(run, generated.title)
+        if generated.simulated_mean_s is not None:
+            print(f"the simulator expected a mean of {generated.simulated_mean_s:.3f} s")
         _print_remarks([delivery.record for delivery in run.deliveries if delivery.record])
         print(f"written: {folder.images}, {folder.table}, {folder.contact_sheet}")
     return 1 if any(delivery.error for delivery in run.deliveries) else 0

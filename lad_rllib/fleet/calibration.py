@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
-from lad_rllib.edge import DelayFit, fit_delay
+from lad_rllib.edge import DelayFit, TaskRecord, fit_delay
 from lad_rllib.edge.fit import MIN_STEP_COUNTS
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet.fleet import Fleet
 from lad_rllib.fleet.model import FleetModel
-from lad_rllib.fleet.profiling import Server, measure_each, measured_images
+from lad_rllib.fleet.profiling import Server, Size, measure_each, measured_images
 from lad_rllib.fleet.spec import FleetSpec
 
 RESULT_MBIT = 0.8
@@ -31,12 +31,19 @@ class Calibration:
             ``download_s``, ``predicted_s`` (the server's own line), ``simulated_s`` (the simulator's computing delay).
         fits: Line of each server through the images that are not held out.
         model: The fleet in the simulator's units.
+        other_sizes: Rows of the images of other sizes than the servers' own, which no line is fitted to.
     """
 
     spec: FleetSpec
     images: pd.DataFrame
     fits: list[DelayFit]
     model: FleetModel
+    other_sizes: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    @property
+    def measured(self) -> pd.DataFrame:
+        """All measured images."""
+        return pd.concat([self.images, self.other_sizes], ignore_index=True)
 
     def median_error(self, column: str = "predicted_s") -> float:
         """Median relative error of the held-out images' computing delays, for ``predicted_s`` or ``simulated_s``."""
@@ -98,6 +105,7 @@ def measure_images(
     held_out: Sequence[int],
     repeats: int,
     report: Callable[[int, int], None] | None = None,
+    sizes: Sequence[Size] = (),
 ) -> pd.DataFrame:
     """Measure images on every server of a fleet, for :func:`calibration_of_images`.
 
@@ -107,37 +115,48 @@ def measure_images(
         held_out: Other numbers of steps, to measure the lines' errors at.
         repeats: Images for each number of steps on each server.
         report: Called with the number of images measured so far and that of all, from several threads.
+        sizes: Further sizes; images of these have the fewest and the most of ``step_counts``.
 
     Returns:
-        One row for each image: ``server``, ``denoising_steps``, ``held_out``, ``computing_s`` and ``download_s`` [s].
+        One row for each image: ``server``, ``denoising_steps``, ``held_out``, ``width``, ``height`` [pixel],
+        ``own_size`` (of the server), ``computing_s`` and ``download_s`` [s].
 
     Raises:
         ConfigurationError: for fewer than three step counts, or held-out ones that are among them.
         EdgeError: if an image fails.
     """
     check_step_counts(step_counts, held_out)
-    order = [*step_counts, *held_out] * repeats
+    own_size: list[tuple[int, Size | None]] = [(steps, None) for steps in (*step_counts, *held_out)]
+    order = (own_size + [(steps, size) for size in sizes for steps in (min(step_counts), max(step_counts))]) * repeats
     total, done, lock = len(order) * len(fleet.servers), 0, threading.Lock()
 
-    def measure(server: Server) -> list[tuple[float, float]]:
+    def measure(server: Server) -> list[TaskRecord]:
         nonlocal done
-        seconds = []
+        records = []
         for record in measured_images(server, order):
-            seconds.append((record.computing_s, record.download_s))
+            records.append(record)
             with lock:
                 done += 1
                 if report is not None:
                     report(done, total)
-        return seconds
+        return records
 
     measured = measure_each(fleet.spec, fleet.servers, measure)
     return pd.DataFrame(
         [
-            (fleet.spec.servers[index].name, steps, steps in set(held_out), *seconds)
+            {
+                "server": fleet.spec.servers[index].name,
+                "denoising_steps": steps,
+                "held_out": steps in set(held_out),
+                "width": record.width,
+                "height": record.height,
+                "own_size": size is None,
+                "computing_s": record.computing_s,
+                "download_s": record.download_s,
+            }
             for index, of_server in enumerate(measured)
-            for steps, seconds in zip(order, of_server, strict=True)
-        ],
-        columns=["server", "denoising_steps", "held_out", "computing_s", "download_s"],
+            for (steps, size), record in zip(order, of_server, strict=True)
+        ]
     )
 
 
@@ -164,6 +183,7 @@ def calibration_of_images(spec: FleetSpec, images: pd.DataFrame, typical_steps: 
     if set(images["server"]) != set(names):
         raise ConfigurationError(f"the measured images are of other servers than those of fleet {spec.name}")
     images = images.drop(columns=["predicted_s", "simulated_s"], errors="ignore")
+    images, other_sizes = images[images["own_size"]], images[~images["own_size"]]
     to_fit = images[~images["held_out"]].groupby("server")
     fits = []
     for name in names:
@@ -177,7 +197,7 @@ def calibration_of_images(spec: FleetSpec, images: pd.DataFrame, typical_steps: 
         "predicted_s": [fits[index].predict_s(steps) for index, steps in pairs],
         "simulated_s": [model.predict_s(index, steps) for index, steps in pairs],
     }
-    return Calibration(spec, images.assign(**predicted), fits, model)
+    return Calibration(spec, images.assign(**predicted), fits, model, other_sizes)
 
 
 def _relative_error(images: pd.DataFrame, column: str) -> pd.Series:

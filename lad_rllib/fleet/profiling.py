@@ -15,6 +15,8 @@ from lad_rllib.edge import EdgeServer, ImageTask, RemoteEdgeServer, TaskRecord, 
 from lad_rllib.fleet.spec import FleetSpec
 
 Server = EdgeServer | RemoteEdgeServer
+Size = tuple[int, int]
+"""Width and height [pixel]."""
 Result = TypeVar("Result")
 
 
@@ -44,10 +46,11 @@ def measure_each(spec: FleetSpec, servers: Sequence[Server], measure: Callable[[
     return [results[index] for index in indices]
 
 
-def measured_images(server: Server, step_counts: Sequence[int]) -> Iterator[TaskRecord]:
-    """Images of the given numbers of steps, one after the other, queued like any task; the first is on top."""
-    for number, steps in enumerate([step_counts[0], *step_counts]):
-        result = server.generate(ImageTask(f"measure-{uuid.uuid4().hex}", "a grey cat", steps))
+def measured_images(server: Server, images: Sequence[tuple[int, Size | None]]) -> Iterator[TaskRecord]:
+    """Images of the given steps and sizes, one after the other, queued like any task; the first is on top."""
+    for number, (steps, size) in enumerate([images[0], *images]):
+        width, height = size or (None, None)
+        result = server.generate(ImageTask(f"measure-{uuid.uuid4().hex}", "a grey cat", steps, width, height))
         if number > 0:  # the first finds caches and clocks cold
             yield result.record
 

@@ -14,6 +14,7 @@ from lad_rllib.envs.episodes import read_setting
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import Calibration, Fleet, calibration_of_images, compare_schedules
 from lad_rllib.fleet.calibration import check_step_counts, measure_images
+from lad_rllib.fleet.requests import request_spec, service_of_images
 from lad_rllib.runs import live, plots_of_calibration
 from lad_rllib.runs.fleet_options import CalibrateOptions
 from lad_rllib.runs.output_folder import writable_folder
@@ -21,8 +22,10 @@ from lad_rllib.runs.progress import bars
 from lad_rllib.runs.rows import ResultRows
 from lad_rllib.runs.storage import SharedCopy
 from lad_rllib.simulator import build_setting
+from lad_rllib.simulator.requests import build_request_setting
+from lad_rllib.simulator.requests.mixes import IMAGE_KINDS
 
-DEFAULT_LOAD = 1.2
+DEFAULT_LOAD, DEFAULT_REQUEST_LOAD = 1.2, 0.7
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class CalibratedFleet:
     """A fleet that was measured, and its setting on disk.
 
     Attributes:
-        folder: Where ``setting.yaml`` and the tables are.
+        folder: Where ``setting.yaml``, ``requests.yaml`` and the tables are.
         calibration: Fits and measured images.
         compared: The same schedules live and simulated, one row each; None if that was left out.
     """
@@ -67,6 +70,7 @@ def calibrate_fleet(options: CalibrateOptions, say: Callable[[str], None] = lamb
             slot_s=options.slot_seconds,
         )
         _write(calibration, spec, output)
+        _write_requests(fleet, calibration, options, output)
         copy.push()
         compared = None if options.no_check else _compare(fleet, spec, options, output / "check.csv")
     plots_of_calibration.plot_calibration(calibration, compared, output / "calibration.png")
@@ -87,6 +91,8 @@ def _calibration(fleet: Fleet, measured: Path, options: CalibrateOptions) -> Cal
     typical_steps = sum(options.steps) / 2
     if options.resume and measured.exists():
         images = pd.read_csv(measured)
+        if "own_size" not in images:
+            raise ConfigurationError(f"{measured} is of an earlier version; calibrate without --resume")
     else:
         with bars() as progress:
             bar = progress.add_task("measuring", total=None)
@@ -96,6 +102,7 @@ def _calibration(fleet: Fleet, measured: Path, options: CalibrateOptions) -> Cal
                 options.held_out,
                 options.repeats,
                 report=lambda done, total: progress.update(bar, completed=done, total=total),
+                sizes=[(kind["width"], kind["height"]) for kind in IMAGE_KINDS.get(options.mix, ())],
             )
         images.to_csv(measured, index=False)  # kept for --resume, also if no line fits them
     return calibration_of_images(fleet.spec, images, typical_steps)
@@ -109,7 +116,29 @@ def _write(calibration: Calibration, spec: dict[str, object], output: Path) -> N
     )
     (output / "setting.yaml").write_text(note + yaml.safe_dump(spec, sort_keys=False), encoding="utf-8")
     calibration.table().to_csv(output / "calibration.csv", index=False)
-    calibration.images.to_csv(output / "measurements.csv", index=False)
+    calibration.measured.to_csv(output / "measurements.csv", index=False)
+
+
+def _write_requests(fleet: Fleet, calibration: Calibration, options: CalibrateOptions, output: Path) -> None:
+    """Write the setting of the fleet's requests one by one, with service models of all measured sizes."""
+    engines, images = [server.describe() for server in fleet.servers], calibration.measured.groupby("server")
+    names = [server.name for server in fleet.spec.servers]
+    spec = request_spec(
+        fleet.spec,
+        [service_of_images(images.get_group(name), engine) for name, engine in zip(names, engines, strict=True)],
+        engines,
+        name=options.name or fleet.spec.name,
+        mix=options.mix,
+        denoising_steps=(options.steps[0], options.steps[1]),
+        load=DEFAULT_REQUEST_LOAD if options.load is None else options.load,
+        result_mbit=calibration.model.work.result_mbit,
+    )
+    build_request_setting(spec)
+    note = (
+        f"# Requests one by one on the fleet {fleet.spec.name}; 'lad-rllib fleet calibrate' made it from measured\n"
+        "# delays. Change traffic to what your clients send.\n"
+    )
+    (output / "requests.yaml").write_text(note + yaml.safe_dump(spec, sort_keys=False), encoding="utf-8")
 
 
 def _compare(fleet: Fleet, spec: dict[str, object], options: CalibrateOptions, file: Path) -> pd.DataFrame:

@@ -7,7 +7,17 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from lad_rllib import names
-from lad_rllib.runs.options import HEURISTICS, Count, Options, Positive, RayOptions, Seed, StorageOptions, option
+from lad_rllib.runs.options import (
+    HEURISTICS,
+    REQUEST_SCHEDULERS,
+    Count,
+    Options,
+    Positive,
+    RayOptions,
+    Seed,
+    StorageOptions,
+    option,
+)
 
 Pair = Annotated[list[int], Field(min_length=2, max_length=2)]
 
@@ -27,8 +37,10 @@ class GenerateOptions(FleetOptions):
 
     title = "scheduler and tasks"
 
-    checkpoint: str | None = option(None, "trained policy; trained for this fleet's calibrated setting", "DIR")
-    scheduler: Literal[(names.POLICY, *HEURISTICS)] | None = option(  # type: ignore[valid-type]
+    checkpoint: str | None = option(
+        None, "trained policy; one that decides slot by slot must be of this fleet's calibrated setting", "DIR"
+    )
+    scheduler: Literal[tuple(dict.fromkeys((names.POLICY, *HEURISTICS, *REQUEST_SCHEDULERS)))] | None = option(  # type: ignore[valid-type]
         None, f"who decides (default: {names.POLICY} with a checkpoint, else greedy-oracle)"
     )
     greedy_actions: bool = option(False, "trained policy: its most probable servers")
@@ -37,7 +49,17 @@ class GenerateOptions(FleetOptions):
     steps: Pair = option([10, 19], "denoising steps", ("LOW", "HIGH"))
     size: Pair | None = option(None, "size [pixel] (default: the servers')", ("W", "H"))
     deadline: float | None = option(None, "give a task up after so many seconds", "S")
-    seed: Seed = option(0, "seed of stations, steps and decisions")
+    load: Positive | None = option(
+        None, "tasks come one by one: offered work over what the servers can do (default: all at once)", "X"
+    )
+    rate: Positive | None = option(None, "the same: tasks a second in the fleet's time, instead of --load", "X")
+    setting: str | None = option(
+        None,
+        "the same: when tasks come and what they ask for, of a settings file of requests, such as requests.yaml of "
+        "'lad-rllib fleet calibrate' (default: Poisson, --steps, --size)",
+        "NAME|FILE",
+    )
+    seed: Seed = option(0, "seed of arrivals, stations, steps and decisions")
     output: str = option("results/images", "output folder", "DIR")
     overwrite: bool = option(False, "replace the images, the table and the contact sheet of an earlier run")
 
@@ -52,9 +74,16 @@ class CalibrateOptions(StorageOptions, FleetOptions):
     repeats: Count = option(3, "images for each number of steps and server")
     name: str | None = option(None, "name of the setting (default: the fleet's)")
     steps: Pair = option([10, 19], "denoising steps of the setting's tasks", ("LOW", "HIGH"))
+    mix: Literal["own", "vllm-omni"] = option(
+        "own",
+        "images of the requests one by one, and the sizes to measure: the servers' own size with --steps, or the sizes "
+        "and steps of vLLM-Omni's diffusion benchmark",
+    )
     slots: Count = option(60, "slots of an episode")
     max_tasks: int = option(10, "most tasks of a station in a slot")
-    load: Positive | None = option(None, "work that arrives over what the servers can do (1.2)", "X")
+    load: Positive | None = option(
+        None, "work that arrives over what the servers can do (in slots 1.2, one by one 0.7)", "X"
+    )
     slot_seconds: float | None = option(None, "length of a slot in the fleet's time, instead of --load", "S")
     no_check: bool = option(False, "leave the comparison with live runs out")
     check_slots: Count = option(20, "slots of each live run")

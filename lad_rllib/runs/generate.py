@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +15,11 @@ from lad_rllib.fleet import load_fleet
 from lad_rllib.runs import live, signals
 from lad_rllib.runs.contact_sheet import save_contact_sheet
 from lad_rllib.runs.fleet_options import GenerateOptions
+from lad_rllib.runs.live_requests import check_options, live_requests
 from lad_rllib.runs.options import flag
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.progress import bars
+from lad_rllib.scheduling.request_scheduler import RequestScheduler
 from lad_rllib.service import Delivery, Dispatcher, LiveRun, image_tasks, read_prompts, serve
 from lad_rllib.simulator import sizes
 
@@ -31,15 +32,17 @@ class GeneratedImages:
         folder: Where they are.
         run: What became of every task.
         title: Fleet, scheduler, order of service unless it is ``fifo``, number of tasks.
+        simulated_mean_s: Mean delay that the simulator predicted, of requests one by one [s]; None: of none.
     """
 
     folder: ImageFolder
     run: LiveRun
     title: str
+    simulated_mean_s: float | None = None
 
 
 def generate(options: GenerateOptions) -> GeneratedImages:
-    """Send prompts to a fleet, all at once, and keep each image as it comes.
+    """Send prompts to a fleet, all at once or one by one, and keep each image as it comes.
 
     Raises:
         ConfigurationError: for options that contradict one another or do not go with the fleet.
@@ -48,35 +51,52 @@ def generate(options: GenerateOptions) -> GeneratedImages:
     prompts = read_prompts(options.prompts)
     number = len(prompts) if options.tasks is None else options.tasks
     sizes.check_fits(f"{number:,} tasks", number * sizes.IMAGE_TASK_BYTES, "--tasks")
-    decider = _decider(options)
+    asked = check_options(options)
+    one_by_one = asked is not None or options.load is not None or options.rate is not None
+    decider = _decider(options, one_by_one)
     spec = load_fleet(options.fleet)
     decider.check_fleet(spec)
-    tasks = image_tasks(
+    tasks = [] if one_by_one else _together(options, prompts, number, spec.stations)
+    folder = ImageFolder(writable_folder(options.output))
+    folder.check_free(number, overwrite=options.overwrite)
+    with live.open_fleet(options) as fleet:
+        title = f"{spec.name}, {decider.title}{spec.order_note}: {number} tasks"
+        requests = (
+            live_requests(fleet, options, asked, decider, number) if one_by_one or decider.is_of_requests else None
+        )
+        model = live.fleet_model(fleet, decider.setting) if requests is None else requests.network
+        starts_s, simulated_mean_s = None, None
+        if requests is not None and one_by_one:
+            tasks, starts_s = requests.tasks(prompts, options.deadline), requests.requests.arrival_s.tolist()
+            title += f" one by one, load {requests.setting.load:.2f}"
+            if isinstance(decider.scheduler, RequestScheduler):
+                simulated_mean_s = requests.simulated_mean_s(decider.scheduler, options.seed)
+        folder.begin()
+        with decider.dispatcher(fleet, model, options.seed, requests.model if requests else None) as dispatcher:
+            run = _serve(dispatcher, tasks, starts_s, folder)
+        return GeneratedImages(folder, run, title, simulated_mean_s)
+
+
+def _together(options: GenerateOptions, prompts: list[str], number: int, stations: int) -> list[ImageTask]:
+    """Tasks that are all there at once."""
+    return image_tasks(
         prompts,
         number,
         np.random.default_rng(options.seed),
-        num_stations=spec.stations,
+        num_stations=stations,
         denoising_steps=(options.steps[0], options.steps[1]),
         size=(options.size[0], options.size[1]) if options.size else None,
         deadline_s=options.deadline,
     )
-    folder = ImageFolder(writable_folder(options.output))
-    folder.check_free(tasks, overwrite=options.overwrite)
-    with live.open_fleet(options) as fleet:
-        model = live.fleet_model(fleet, decider.setting)
-        folder.begin()
-        with decider.dispatcher(fleet, model, options.seed) as dispatcher:
-            run = _serve(dispatcher, tasks, folder)
-        return GeneratedImages(folder, run, f"{spec.name}, {decider.title}{spec.order_note}: {number} tasks")
 
 
-def _decider(options: GenerateOptions) -> live.Decider:
+def _decider(options: GenerateOptions, one_by_one: bool) -> live.Decider:
     name = options.scheduler or (names.POLICY if options.checkpoint else "greedy-oracle")
     if name != names.POLICY:
         for option in ("checkpoint", "greedy_actions"):
             if getattr(options, option):
                 raise ConfigurationError(f"{flag(option)} has no effect on scheduler {name}; leave one of the two out")
-    return live.Decider(name, options.checkpoint, explore=not options.greedy_actions)
+    return live.Decider(name, options.checkpoint, explore=not options.greedy_actions, one_by_one=one_by_one)
 
 
 class ImageFolder:
@@ -94,13 +114,13 @@ class ImageFolder:
         )
         self._came: list[Delivery] = []
 
-    def check_free(self, tasks: Sequence[ImageTask], *, overwrite: bool) -> None:
-        """Refuse to write over files, unless that is wanted.
+    def check_free(self, tasks: int, *, overwrite: bool) -> None:
+        """Refuse to write over the files of so many tasks, unless that is wanted.
 
         Raises:
             ConfigurationError: names the first file that is there already.
         """
-        for file in (self.table, self.contact_sheet, *(self._image(task.task_id) for task in tasks)):
+        for file in (self.table, self.contact_sheet, *(self._image(f"task-{number}") for number in range(tasks))):
             if file.exists() and not overwrite:
                 raise ConfigurationError(f"{file} is there already; give --overwrite or another --output")
 
@@ -138,8 +158,10 @@ class ImageFolder:
         return self.images / f"{task_id}.png"
 
 
-def _serve(dispatcher: Dispatcher, tasks: list[ImageTask], folder: ImageFolder) -> LiveRun:
-    """Serve all; what came is in the folder also after an interruption."""
+def _serve(
+    dispatcher: Dispatcher, tasks: list[ImageTask], starts_s: list[float] | None, folder: ImageFolder
+) -> LiveRun:
+    """Serve all, at once or each when it comes; what came is in the folder also after an interruption."""
     try:
         with bars() as progress:
             bar = progress.add_task("images", total=len(tasks))
@@ -148,7 +170,8 @@ def _serve(dispatcher: Dispatcher, tasks: list[ImageTask], folder: ImageFolder) 
                 folder.keep(delivery)
                 progress.advance(bar)
 
-            return serve(dispatcher, [tasks], on_delivery=keep)
+            slots = [tasks] if starts_s is None else [[task] for task in tasks]
+            return serve(dispatcher, slots, on_delivery=keep, starts_s=starts_s)
     except signals.Interrupted as interruption:
         raise signals.Interrupted(interruption.number, "the images that were there are kept") from None
     finally:

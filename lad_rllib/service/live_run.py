@@ -76,23 +76,26 @@ def serve(
     slot_s: float = 0.0,
     on_delivery: Callable[[Delivery], None] | None = None,
     servers: Sequence[Sequence[int]] | None = None,
+    starts_s: Sequence[float] | None = None,
 ) -> LiveRun:
     """Hand in the tasks of each slot at its start, and wait for all of them.
 
     Args:
         dispatcher: Serves them.
-        slots: Tasks of each slot; one slot for tasks that are all there at once.
+        slots: Tasks of each slot; one slot for tasks that are all there at once, one for each that comes by itself.
         slot_s: Length of a slot in the fleet's seconds [s].
         on_delivery: Called with every end of a task as it comes, from the calling thread.
         servers: Index of the server of each task, slot by slot; None: the dispatcher's scheduler chooses.
+        starts_s: Start of each slot [s]; None: they follow one another by ``slot_s``.
     """
+    starts_s = starts_s if starts_s is not None else [number * slot_s for number in range(len(slots))]
     scale, report = dispatcher.time_scale, on_delivery or (lambda delivery: None)
     ended: queue.SimpleQueue[Future[Delivery]] = queue.SimpleQueue()
     begin = time.perf_counter()
     futures: list[Future[Delivery]] = []
     reported = 0
     for number, tasks in enumerate(slots):
-        while (left_s := begin + number * slot_s * scale - time.perf_counter()) > 0:
+        while (left_s := begin + starts_s[number] * scale - time.perf_counter()) > 0:
             with contextlib.suppress(queue.Empty):
                 report(ended.get(timeout=left_s).result())
                 reported += 1
