@@ -59,6 +59,7 @@ DEFAULT_ALGORITHM = "lad-ts"
 
 # What the command line lets its users choose; each room's own table has exactly these.
 SETTING_PRESETS = ("paper", "paper-random", "small", "sample-trace")
+SUITE_WORKLOADS = ("paper", "paper-one-by-one", "unequal-8", "bursty", "swap-heavy", "gentd26")
 REQUEST_PRESETS = ("paper-one-by-one", "equal-3", "unequal-8", "unequal-8-bursty", "daily", "swap-heavy", "gentd26")
 SHIPPED_FLEETS = ("digits", "emulated", "unequal-8", "mixed", "jetson", "gpu-cluster")
 HEURISTICS = (

@@ -88,6 +88,16 @@ Without setting arguments the first checkpoint's own setting is used. Leaves eva
 order), evaluation_servers.csv (utilisation) and evaluation.png. Fairness is Jain's index of the slowdowns; --bounds
 adds the lower bound of any schedule.
 """
+SUITE = """\
+The benchmark suite of image dispatch: named workloads, each at several loads and orders of service, for all schedulers.
+
+  lad-rllib bench-suite                                                        all schedulers without training
+  lad-rllib bench-suite --log gentd26.csv                                      the production log, too
+  lad-rllib bench-suite --resume --checkpoint results/learned/checkpoint       a trained policy, too
+  lad-rllib bench-suite --workloads unequal-8 --schedulers mine                a scheduler of another package
+
+Leaves suite.csv (one row for each workload, load, order and scheduler), leaderboard.md, and a picture of each workload.
+"""
 GENERATE = """\
 Send prompts through a scheduler to a fleet of edge servers; all are there at once.
 
@@ -152,6 +162,14 @@ COMMANDS = {
         EVALUATE,
         prints_table=True,
         smoke={"episodes": 2},
+    ),
+    "bench-suite": Command(
+        "compare schedulers on the workloads of the benchmark suite",
+        "SuiteOptions",
+        "suite:run",
+        SUITE,
+        prints_table=True,
+        smoke={"workloads": ["unequal-8"], "loads": [0.7], "order": ["fifo"], "episodes": 2, "requests": 200},
     ),
     "generate": Command(
         "send prompts to a fleet of edge servers and keep the images",

@@ -45,11 +45,13 @@ class Played:
         row: Its row of the table.
         quantiles_s: Service delays at :data:`SHARES` [s].
         utilisation: Share of the time that each server was busy, mean over episodes, shape (A,).
+        episode_mean_s: Mean service delay of each episode [s], shape (E,).
     """
 
     row: dict[str, Any]
     quantiles_s: FloatArray
     utilisation: FloatArray
+    episode_mean_s: FloatArray
 
     @property
     def label(self) -> str:
@@ -92,7 +94,7 @@ def played(
     busy = np.mean([_busy(one, len(capacity), end) for one, end in zip(episodes, end_s, strict=True)], axis=0)
     row["utilisation"] = float(np.average(busy, weights=capacity))
     quantiles = np.quantile(delay, SHARES) if delay.size else np.zeros(len(SHARES))
-    return Played(row, quantiles, busy)
+    return Played(row, quantiles, busy, means)
 
 
 def _on_time(episodes: Sequence[ServedRequests], slo: float | None) -> dict[str, float]:

@@ -38,18 +38,27 @@ def over_windows(windows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     rows = []
     for key, own in totals.items():
         oracle = totals[*key[:-1], ORACLE]
-        low, high = _interval(own, oracle) if len(own) > 1 else (np.nan, np.nan)
+        low, high = ratio_interval(own, oracle)
         rows.append([*key, len(own), int((own < oracle).sum()), low, high])
     return pd.DataFrame(rows, columns=[*group, "windows", "better_windows", "over_oracle_low", "over_oracle_high"])
 
 
-def _interval(own: NDArray[np.float64], oracle: NDArray[np.float64]) -> tuple[float, float]:
-    """95 % interval of the ratio of sums over windows, which are drawn with replacement."""
+def ratio_interval(own: NDArray[np.float64], other: NDArray[np.float64]) -> tuple[float, float]:
+    """95 % bootstrap interval of the ratio of two sums over windows or episodes; NaN for fewer than two.
 
-    def ratio(own: NDArray[np.float64], oracle: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-        quotient: NDArray[np.float64] = own.sum(axis=axis) / oracle.sum(axis=axis)
+    Both of a pair are drawn together (a paired bootstrap, percentiles of ``scipy.stats.bootstrap``).
+
+    Args:
+        own: What is added up in each window, shape (windows,).
+        other: The same of what it is compared with.
+    """
+
+    def ratio(own: NDArray[np.float64], other: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+        quotient: NDArray[np.float64] = own.sum(axis=axis) / other.sum(axis=axis)
         return quotient
 
+    if len(own) < 2:
+        return np.nan, np.nan
     draws = np.random.default_rng(0)
-    drawn = bootstrap((own, oracle), ratio, paired=True, method="percentile", rng=draws)
+    drawn = bootstrap((own, other), ratio, paired=True, method="percentile", rng=draws)
     return float(drawn.confidence_interval.low), float(drawn.confidence_interval.high)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from lad_rllib.runs.comparison import Played
 
 FloatArray = NDArray[np.float64]
@@ -17,6 +19,7 @@ FloatArray = NDArray[np.float64]
 _GREY = "#8a8a8a"
 _MANY = 30
 _FAR = 5.0
+_MARKERS = "osD^vPX*"
 
 _PART_COLOURS = {
     "upload": "#c9b458",
@@ -62,7 +65,8 @@ def plot_comparison(rows: Sequence[Played], capacity: FloatArray, path: Path, ti
     _draw_distribution(axes[1], rows)
     _draw_utilisation(figure, axes[2], rows, capacity)
     if len(orders) > 1:
-        _draw_mean_and_tail(axes[3], rows, orders)
+        _draw_mean_and_tail(axes[3], [one.row for one in rows])
+        axes[3].legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
     save(figure, path)
 
 
@@ -105,22 +109,38 @@ def _draw_utilisation(figure: Any, axes: Any, rows: Sequence[Played], capacity: 
     figure.colorbar(image, ax=axes, label="utilisation")
 
 
-def _draw_mean_and_tail(axes: Any, rows: Sequence[Played], orders: Sequence[str]) -> None:
+def plot_loads(table: pd.DataFrame, path: Path, title: str) -> None:
+    """Mean delay against its 99th percentile at each load.
+
+    Args:
+        table: Rows with ``load``, ``order``, ``scheduler``, ``mean_s`` and ``p99_s``.
+        path: Picture to write.
+        title: Above it.
+    """
+    loads = sorted(table["load"].unique())
+    figure, axes = pyplot().subplots(1, len(loads), figsize=(4 * len(loads) + 2.5, 4.5), squeeze=False)
+    for each, load in zip(axes[0], loads, strict=True):
+        _draw_mean_and_tail(each, table[table["load"] == load].to_dict("records"))
+        each.set_title(f"{title}, load {load:g}")
+    axes[0, -1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    save(figure, path)
+
+
+def _draw_mean_and_tail(axes: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     """Mean against the 99th percentile, a colour for each scheduler and a marker for each order."""
-    schedulers = list(dict.fromkeys(one.row["scheduler"] for one in rows))
+    schedulers, orders = (list(dict.fromkeys(row[name] for row in rows)) for name in ("scheduler", "order"))
     colours = pyplot().get_cmap("turbo")(np.linspace(0, 1, len(schedulers)))
-    means = np.array([one.row["mean_s"] for one in rows])
-    near = [one.row["p99_s"] for one in rows if one.row["mean_s"] <= _FAR * means.min()]
+    means = np.array([row["mean_s"] for row in rows])
+    near = [row["p99_s"] for row in rows if row["mean_s"] <= _FAR * means.min()]
     axes.set_xlim(0.95 * means.min(), 1.05 * min(means.max(), _FAR * means.min()))
     axes.set_ylim(0.95 * min(near), 1.05 * max(near))
-    for one in rows:
-        marker = "osD^vPX*"[orders.index(one.row["order"]) % 8]
-        axes.loglog(one.row["mean_s"], one.row["p99_s"], marker, color=colours[schedulers.index(one.row["scheduler"])])
-    for colour, scheduler in zip(colours, schedulers, strict=False):
+    for row in rows:
+        marker = _MARKERS[orders.index(row["order"]) % len(_MARKERS)]
+        axes.loglog(row["mean_s"], row["p99_s"], marker, color=colours[schedulers.index(row["scheduler"])])
+    for colour, scheduler in zip(colours, schedulers, strict=True):
         axes.plot([], [], "s", color=colour, label=scheduler)
     for index, order in enumerate(orders):
-        axes.plot([], [], "osD^vPX*"[index % 8], color=_GREY, label=order)
+        axes.plot([], [], _MARKERS[index % len(_MARKERS)], color=_GREY, label=order)
     axes.set_xlabel("mean service delay [s]")
     axes.set_ylabel("99th percentile [s]")
-    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
     axes.grid(alpha=0.3, which="both")

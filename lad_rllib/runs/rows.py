@@ -38,9 +38,9 @@ class ResultRows:
         """Whether there is a row with these values."""
         return any(all(row.get(column) == value for column, value in key.items()) for row in self._rows)
 
-    def add(self, row: dict[str, Any]) -> None:
-        """Add a row and write the file."""
-        self._rows.append(self._same | row)
+    def add(self, *rows: dict[str, Any]) -> None:
+        """Add rows and write the file."""
+        self._rows += [self._same | row for row in rows]
         self._write()
 
     def drop(self, **key: Any) -> None:
