@@ -37,6 +37,7 @@ TABLES: dict[str, Callable[[], Table]] = {
     "sweeps": learning.sweeps_won,
     "trace-work-unknown": partial(learning.trace, "mean"),
     "trace-work-known": partial(learning.trace, "known"),
+    "one-by-one": learning.one_by_one,
     "tuned": learning.tuned,
     "learners": learning.learners,
     "live": measured.live,

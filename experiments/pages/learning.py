@@ -236,3 +236,15 @@ def limit_of_chain() -> Table:
             cells.append(" / ".join(ratios.fillna("NaN in episode 1")))
         rows.append([f"**{variant}**" if variant == "L = 3" else str(variant), *cells])
     return ["preset `paper` with", "episodes 11–20", "episodes 51–60", "uneven, episodes 51–60"], rows
+
+
+def one_by_one() -> Table:
+    """LAD-Dispatch beside rules, requests one by one: mean and p99 over least work left, a row for each cell."""
+    table = read("one_by_one_summary")
+    rules = list(dict.fromkeys(table["scheduler"]))[1:]
+    rows = []
+    for (workload, load, order), cases in table.groupby(["workload", "load", "order"], sort=False):
+        others = cases.set_index("scheduler").to_dict("index")
+        ratios = [" / ".join(cell(others[name], f"over_{tail}_s") for tail in ("mean", "p99")) for name in rules]
+        rows.append([workload, f"{load:g}", f"`{order}`", str(cases["seeds"].max()), *ratios])
+    return ["workload", "load", "order", "seeds", *(f"{name}, mean / p99" for name in rules)], rows
