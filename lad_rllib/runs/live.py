@@ -105,7 +105,9 @@ class Decider:
             except ConfigurationError as error:
                 raise ConfigurationError(f"fleet {spec.name}: {error}") from None
 
-    def dispatcher(self, fleet: Fleet, model: FleetModel, seed: int, requests: RequestModel | None) -> Dispatcher:
+    def dispatcher(
+        self, fleet: Fleet, model: FleetModel, seed: int, requests: RequestModel | None = None
+    ) -> Dispatcher:
         """A dispatcher that lets it decide for a fleet; ``requests`` are those that a scheduler of requests knows."""
         return Dispatcher(
             fleet.servers,

@@ -132,7 +132,7 @@ def test_a_negative_number_is_refused(command, option, value, valid, tmp_path, c
 
 
 def test_ctrl_c_is_one_line_and_its_own_exit_status(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("lad_rllib.runs.evaluate.play", lambda *arguments: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr("lad_rllib.runs.contest.Contest.play", lambda *arguments: signal.raise_signal(signal.SIGINT))
     assert main(["evaluate", "--setting", "small", "--episodes", "1", "--output", str(tmp_path)]) == 130
     lines = capsys.readouterr().err.strip().splitlines()  # on a slow machine a line of progress comes before it
     assert lines[-1] == "lad-rllib evaluate: interrupted" and "Traceback" not in "".join(lines)

@@ -12,7 +12,6 @@ from lad_rllib.cli import main
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.runs import cluster, evaluate, local_ray
 from lad_rllib.runs.storage import SharedCopy, Storage
-from lad_rllib.simulator import build_setting
 from tests.cli.fleet_files import COMMAND
 
 TRAIN = ["train", "--smoke", "--quiet"]
@@ -339,6 +338,5 @@ def test_schedulers_are_not_sent_to_a_cluster_whose_nodes_have_no_cpu(monkeypatc
     monkeypatch.setattr("ray.nodes", lambda: [head])
     monkeypatch.setattr("ray.util.get_current_placement_group", lambda: None)
     monkeypatch.setattr("ray._private.state.state.get_cluster_config", lambda: None)
-    setting = build_setting({"preset": "small"})
     with pytest.raises(ConfigurationError, match=r"no room for 1 x \(1 CPU\); its nodes are 10.0.0.1 \(0 CPU\)"):
-        evaluate._play_on_cluster({}, setting, setting.arrivals, seed=0)
+        evaluate._play_on_cluster({}, contest=None)

@@ -98,7 +98,8 @@ def test_the_default_of_every_choice_is_one_of_its_choices(capsys):
     for command in commands.values():
         for action in command._actions:
             if action.choices and action.default is not None:
-                assert action.default in action.choices, action.option_strings
+                chosen = action.default if isinstance(action.default, list) else [action.default]
+                assert set(chosen) <= set(action.choices), action.option_strings
 
 
 def test_the_version_is_the_packages(capsys):

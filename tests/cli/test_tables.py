@@ -63,7 +63,7 @@ def silent():
 
 def test_fleet_status_fits_eighty_columns_and_its_json_is_alone_on_standard_output(capsys, monkeypatch):
     fit = DelayFit(0.1, 0.02)
-    status = ServerStatus("digits-20ms", "ready", "", 3, 1000, 20, 0.5, "task-7", 3, 8, 12, 1, 0.0, 60.0, fit)
+    status = ServerStatus("digits-20ms", "ready", "", 3, 1000, "fifo", 20, 0.5, "task-7", 3, 8, 12, 1, 0.0, 60.0, fit)
     busy = SimpleNamespace(
         status=lambda: status,
         health=lambda: SimpleNamespace(healthy=True, reason=""),

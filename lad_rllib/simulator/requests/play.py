@@ -46,8 +46,8 @@ class RequestSimulation:
     >>> from lad_rllib.simulator.requests import LinearService, RequestServer, RequestWorld, plain_requests
     >>> servers = [RequestServer(name, {"": LinearService(per_step_s=s)}) for name, s in (("a", 0.1), ("b", 0.2))]
     >>> simulation = RequestSimulation(RequestWorld(tuple(servers)), plain_requests([0.0, 1.0], steps=20))
-    >>> for view in simulation:
-    ...     simulation.send(int((view.work_left_s + view.service_s).argmin()))
+    >>> [simulation.send(int((view.work_left_s + view.service_s).argmin())) for view in simulation]
+    [2.0, 3.0]
     >>> simulation.finish().delay_s.tolist()
     [2.0, 3.0]
     """
