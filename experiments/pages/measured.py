@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from experiments.pages.reading import (
     BENCHMARKS,
     BOUND,
@@ -13,7 +15,8 @@ from experiments.pages.reading import (
     read,
     significant,
 )
-from lad_rllib.runs.tables import mean_sd
+from lad_rllib.runs.leaderboard import COLUMNS, leaderboard, told
+from lad_rllib.runs.tables import cell, mean_sd
 
 
 def live() -> Table:
@@ -111,6 +114,37 @@ def yardsticks_by_load() -> Table:
             ]
         )
     return ["load", "greedy oracle, s", *names], rows
+
+
+def suite(order: str, work: str) -> Table:
+    """The benchmark suite's leaderboard under one order of service."""
+    board = leaderboard(read("suite"), order, work).to_dict("records")
+    return list(COLUMNS.values()), [[cell(row, name) for name in COLUMNS] for row in board]
+
+
+def suite_workloads() -> Table:
+    """The best scheduler of each workload and load by mean delay, under each order of service."""
+    table = told(read("suite"), "predicted")
+    orders = list(table["order"].unique())
+    rows = []
+    for (workload, load), own in table.groupby(["workload", "load"], sort=False):
+        best = own.loc[own.groupby("order")["mean_s"].idxmin()].set_index("order").loc[orders]
+        reference_s = best["mean_s"] / best["over_same_order"]
+        seconds = [" / ".join(map(significant, reference_s)), significant(best["bound_s"].iloc[0])]
+        rows.append([workload, f"{load:g}", *seconds, *map(_best, best.to_dict("records"))])
+    named = [order.partition(":")[0].replace("_", " ") for order in orders]
+    header = ["workload", "load", f"least work left, s: {' / '.join(named)}", "bound, s"]
+    return [*header, *(f"best, {name}" for name in named)], rows
+
+
+def _best(row: dict[str, Any]) -> str:
+    low, high = row["over_same_order_low"], row["over_same_order_high"]
+    interval = f" ({low:.3f}–{high:.3f})" if row["episodes"] >= MIN_EPISODES else ""
+    return f"{row['scheduler']} {row['over_same_order']:.3f}{interval}"
+
+
+MIN_EPISODES = 5
+"""Episodes that an interval over them needs to mean anything."""
 
 
 def embedded_quality() -> Table:

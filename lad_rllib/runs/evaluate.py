@@ -25,7 +25,7 @@ from lad_rllib.runs.contest import Contest, contest_of_requests, contest_of_slot
 from lad_rllib.runs.options import EvaluateOptions
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.progress import bars
-from lad_rllib.runs.run_folder import newest_policy
+from lad_rllib.runs.run_folder import newest_policy, scheduler_of
 from lad_rllib.runs.storage import SharedCopy
 from lad_rllib.scheduling import HEURISTICS, Scheduler, heuristics_for, possible_heuristics
 from lad_rllib.scheduling.by_name import make_scheduler
@@ -146,17 +146,8 @@ def _table(rows: Sequence[Played], contest: Contest, bounds: bool) -> pd.DataFra
 
 
 def _policies(saved: Sequence[SavedPolicy], *, explore: bool) -> dict[str, Scheduler | RequestScheduler]:
-    if not saved:
-        return {}
-    from lad_rllib.algorithms.common.policy import FleetPolicy
-    from lad_rllib.algorithms.lad_dispatch.policy import DispatchPolicy, SavedDispatchPolicy
-
-    def loaded(policy: SavedPolicy) -> Scheduler | RequestScheduler:
-        if isinstance(policy, SavedDispatchPolicy):
-            return DispatchPolicy.of_saved(policy, explore=explore)
-        return FleetPolicy.of_saved(policy, explore=explore)
-
-    return {name: loaded(policy) for name, policy in zip(policy_names(saved), saved, strict=True)}
+    named = zip(policy_names(saved), saved, strict=True)
+    return {name: scheduler_of(policy, explore=explore) for name, policy in named}
 
 
 def _without_training(asked: Sequence[str] | None, contest: Contest) -> dict[str, Scheduler | RequestScheduler]:

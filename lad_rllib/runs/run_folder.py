@@ -19,7 +19,9 @@ from lad_rllib.runs.output_folder import FETCHED
 from lad_rllib.runs.provenance import machine
 
 if TYPE_CHECKING:
+    from lad_rllib.algorithms.common.policy import FleetPolicy
     from lad_rllib.algorithms.common.policy_file import SavedPolicy
+    from lad_rllib.algorithms.lad_dispatch.policy import DispatchPolicy
 
 _RECORD = "run"
 """Folder of a checkpoint that holds ``progress.csv`` and ``config.yaml`` as they were then."""
@@ -241,3 +243,13 @@ def newest_policy(checkpoint: str | Path) -> SavedPolicy:
             raise error from None
         print(f"warning: {error}; using that one", file=sys.stderr)
         return policy
+
+
+def scheduler_of(saved: SavedPolicy, **acting: Any) -> FleetPolicy | DispatchPolicy:
+    """The scheduler that a saved policy is, for slots or for requests one by one; ``acting`` as of its class."""
+    from lad_rllib.algorithms.common.policy import FleetPolicy
+    from lad_rllib.algorithms.lad_dispatch.policy import DispatchPolicy, SavedDispatchPolicy
+
+    kind = DispatchPolicy if isinstance(saved, SavedDispatchPolicy) else FleetPolicy
+    scheduler: FleetPolicy | DispatchPolicy = kind.of_saved(saved, **acting)
+    return scheduler

@@ -23,7 +23,7 @@ from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.over_windows import ratio_interval
 from lad_rllib.runs.progress import bars
 from lad_rllib.runs.rows import ResultRows
-from lad_rllib.runs.run_folder import newest_policy
+from lad_rllib.runs.run_folder import newest_policy, scheduler_of
 from lad_rllib.runs.workloads import OF_A_LOG, WORKLOADS, Workload, make_workload
 from lad_rllib.scheduling import HEURISTICS, Scheduler
 from lad_rllib.scheduling.by_name import make_scheduler
@@ -32,8 +32,6 @@ from lad_rllib.simulator import Order, make_order, order_text
 
 if TYPE_CHECKING:
     from rich.progress import Progress
-
-    from lad_rllib.algorithms.common.policy_file import SavedPolicy
 
 REFERENCE = "least-work-left"
 """The scheduler that all are compared with."""
@@ -178,7 +176,7 @@ def _candidates(options: SuiteOptions) -> list[Candidate]:
     found = [Candidate(name, make_scheduler(name, one_by_one=True)) for name in dict.fromkeys(names)]
     seen: Counter[tuple[str, str | None]] = Counter()
     for path in options.checkpoint or ():
-        scheduler = load_scheduler(newest_policy(path))
+        scheduler = scheduler_of(newest_policy(path))
         title, order = scheduler.title, getattr(scheduler, "order", None)
         seen[title, order] += 1
         number = seen[title, order]
@@ -186,16 +184,6 @@ def _candidates(options: SuiteOptions) -> list[Candidate]:
     if not found:
         raise ConfigurationError("no scheduler to play; give --schedulers or --checkpoint")
     return found
-
-
-def load_scheduler(saved: SavedPolicy) -> Any:
-    """The scheduler of a saved policy, of slots or of requests."""
-    from lad_rllib.algorithms.common.policy import FleetPolicy
-    from lad_rllib.algorithms.lad_dispatch.policy import DispatchPolicy, SavedDispatchPolicy
-
-    if isinstance(saved, SavedDispatchPolicy):
-        return DispatchPolicy.of_saved(saved)
-    return FleetPolicy.of_saved(saved)
 
 
 def _workloads(options: SuiteOptions) -> list[Workload]:
