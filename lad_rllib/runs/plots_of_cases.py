@@ -79,8 +79,9 @@ def plot_sweep(points: pd.DataFrame, path: Path, label: str) -> None:
         for axes, column, sd in ((delays, "delay_s", "delay_sd_s"), (ratios, "over_oracle", "over_oracle_sd")):
             style = {"color": COLOURS[str(method)], "label": names.ALGORITHMS[str(method)], "marker": "o", "capsize": 3}
             axes.errorbar(rows["value"], rows[column], yerr=rows[sd].fillna(0), **style)
-    means = points.groupby("value")[list(YARDSTICK_STYLES)].mean()
-    for column, (name, colour, line) in YARDSTICK_STYLES.items():
+    styles = {column: style for column, style in YARDSTICK_STYLES.items() if column in points}
+    means = points.groupby("value")[list(styles)].mean()
+    for column, (name, colour, line) in styles.items():
         delays.plot(means.index, means[column], line, color=colour, label=name)
         ratios.plot(means.index, means[column] / means[names.ORACLE_DELAY], line, color=colour)
     delays.set(xlabel=label, ylabel="mean service delay [s]")
