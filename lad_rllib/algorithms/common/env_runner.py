@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,14 +10,13 @@ import torch
 from numpy.typing import NDArray
 from ray.rllib.callbacks.utils import make_callback
 from ray.rllib.env.env_runner import ENV_STEP_FAILURE
-from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.metrics import RLMODULE_INFERENCE_TIMER, SAMPLE_TIMER, WEIGHTS_SEQ_NO
-from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 from torch import Tensor
 
 from lad_rllib import names
 from lad_rllib.algorithms.common.acting import Acting, Decision
+from lad_rllib.algorithms.common.base_env_runner import SchedulingEnvRunner, seed_word
 from lad_rllib.algorithms.common.delayed_rewards import DelayedRewards, ended_tasks, known_delay_s
 from lad_rllib.algorithms.common.environment import check_spaces, not_a_fleet
 from lad_rllib.algorithms.common.latent_memory import LatentMemory
@@ -27,7 +25,7 @@ from lad_rllib.algorithms.common.replay_buffer import SlotSample
 Observation = dict[str, NDArray[Any]]
 
 
-class FleetEnvRunner(SingleAgentEnvRunner):
+class FleetEnvRunner(SchedulingEnvRunner):
     """Runs E fleet environments in lockstep and keeps their latent memory.
 
     ``sample()`` returns RLlib episodes; ``collect()`` returns the same slots in columns, for the replay buffer.
@@ -36,20 +34,15 @@ class FleetEnvRunner(SingleAgentEnvRunner):
     """
 
     def __init__(self, *, config: Any, **kwargs: Any) -> None:
-        torch.set_num_threads(config.torch_threads)
         self._num_slots = 0
         self._envs_made = 0
-        self._evaluations = 0
         self._env_is_seeded = False
         self._latent_memory: LatentMemory | None = None
         self._observation: Observation = {}
         self._generator = torch.Generator()
         self._delayed_rewards = DelayedRewards()
-        self.metrics: MetricsLogger
         self._ongoing_episodes: list[SingleAgentEpisode]
         super().__init__(config=config, **kwargs)
-        # RLlib gives every runner a seed of its own, evaluation runners included; without one, draw it.
-        self._entropy = int(np.random.SeedSequence(self._seed).generate_state(1)[0])
         self._total_delay_s = np.zeros(self.num_envs)
         self._total_tasks = np.zeros(self.num_envs)
 
@@ -69,7 +62,7 @@ class FleetEnvRunner(SingleAgentEnvRunner):
 
     def _reset_envs(self, episodes: list[SingleAgentEpisode], shared_data: dict, explore: bool) -> None:
         """Start new episodes. Environments are seeded once; later resets draw fresh arrivals."""
-        seed = None if self._env_is_seeded else _seed_word(self._entropy, self._envs_made, self._num_slots)
+        seed = None if self._env_is_seeded else seed_word(self._entropy, self._envs_made, self._num_slots)
         self._ongoing_episodes_for_metrics.clear()
         for index in range(self.num_envs):
             self._new_episode(index, episodes)
@@ -170,7 +163,7 @@ class FleetEnvRunner(SingleAgentEnvRunner):
 
     def _decide(self, observation: Observation, slot: int, explore: bool) -> tuple[Decision, Tensor, Tensor]:
         """See :meth:`Acting.decide`; randomness is that of the slot's running number."""
-        self._generator.manual_seed(_seed_word(self._entropy, 0, self._num_slots))
+        self._generator.manual_seed(seed_word(self._entropy, 0, self._num_slots))
         self._num_slots += 1
         acting = Acting(self.module.networks, self.latent_memory, self.config.draws)
         tasks, counts, queues = (
@@ -297,24 +290,10 @@ class FleetEnvRunner(SingleAgentEnvRunner):
         if self._env_is_seeded:
             self.env.unwrapped.set_state(state["environment"])
 
-    @contextlib.contextmanager
-    def evaluating(self, explore: bool) -> Iterator[None]:
-        """Lend a training runner to an evaluation: arrivals, noise and metrics of its own; all is put back after.
-
-        A training episode that is under way is given up.
-        """
-        self._evaluations += 1
-        state, metrics, training_explore = self.get_runner_state(), self.metrics, self.config.explore
-        self._entropy, self._env_is_seeded = _seed_word(self._entropy, 0, 0, self._evaluations), False
+    def _begin_evaluation(self) -> None:
+        """Arrivals and noise of its own, from a new episode on."""
+        self._entropy, self._env_is_seeded = seed_word(self._entropy, 0, 0, self._evaluations), False
         self._needs_initial_reset = True
-        self.metrics = MetricsLogger(stats_cls_lookup=self.config.stats_cls_lookup, root=False)
-        self.config.explore, self.config.in_evaluation = explore, True
-        try:
-            yield
-        finally:
-            self.set_runner_state(state)
-            self.metrics = metrics
-            self.config.explore, self.config.in_evaluation = training_explore, False
 
     def start_like(self, state: Mapping[str, Any]) -> None:
         """Begin with the latent memory of another runner's state."""
@@ -328,7 +307,3 @@ class FleetEnvRunner(SingleAgentEnvRunner):
 
 def _row(batched: Observation, index: int) -> Observation:
     return {key: value[index] for key, value in batched.items()}
-
-
-def _seed_word(*entropy: int) -> int:
-    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint32)[0])

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from ray.rllib.callbacks.utils import make_callback
-from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.utils.metrics import SAMPLE_TIMER
-from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from lad_rllib import names
+from lad_rllib.algorithms.common.base_env_runner import SchedulingEnvRunner, seed_word
 from lad_rllib.algorithms.common.task_loss import TaskLoss
 from lad_rllib.algorithms.lad_dispatch.environment import not_of_requests
 from lad_rllib.algorithms.lad_dispatch.improvement import DecisionTable
@@ -73,7 +70,7 @@ class Lesson:
     is_last: bool
 
 
-class LADDispatchEnvRunner(SingleAgentEnvRunner):
+class LADDispatchEnvRunner(SchedulingEnvRunner):
     """Plays episodes of request environments by the actor's compiled rule, without Python for each request.
 
     ``collect()`` plays one episode of each environment and returns what is learned from them; ``sample()`` plays as
@@ -82,16 +79,11 @@ class LADDispatchEnvRunner(SingleAgentEnvRunner):
     the episode alone.
     """
 
-    metrics: MetricsLogger
-
     def __init__(self, *, config: Any, **kwargs: Any) -> None:
-        torch.set_num_threads(config.torch_threads)
         self._sources: list[tuple[RequestSource, Known]] = []
-        self._num_episodes, self._evaluations = 0, 0
+        self._num_episodes = 0
         self._loss = TaskLoss(config.penalty, config.bounded_percentile, config.percentile_bound_s)
         super().__init__(config=config, **kwargs)
-        # RLlib gives every runner a seed of its own, evaluation runners included; without one, draw it.
-        self._entropy = int(np.random.SeedSequence(self._seed).generate_state(1)[0])
 
     def make_env(self) -> None:
         """Create the environments, and take note of what is known of their traffic beforehand."""
@@ -224,20 +216,9 @@ class LADDispatchEnvRunner(SingleAgentEnvRunner):
     def start_like(self, state: Mapping[str, Any]) -> None:
         """Runners share nothing: each plays requests of its own."""
 
-    @contextlib.contextmanager
-    def evaluating(self, explore: bool) -> Iterator[None]:
-        """Lend a training runner to an evaluation: requests, actor and metrics of its own; all is put back after."""
-        self._evaluations += 1
-        state, metrics, training_explore = self.get_runner_state(), self.metrics, self.config.explore
-        self._entropy = int(np.random.SeedSequence([self._entropy, 0, self._evaluations]).generate_state(1)[0])
-        self.metrics = MetricsLogger(stats_cls_lookup=self.config.stats_cls_lookup, root=False)
-        self.config.explore, self.config.in_evaluation = explore, True
-        try:
-            yield
-        finally:
-            self.set_runner_state(state)
-            self.metrics = metrics
-            self.config.explore, self.config.in_evaluation = training_explore, False
+    def _begin_evaluation(self) -> None:
+        """Requests of its own."""
+        self._entropy = seed_word(self._entropy, 0, self._evaluations)
 
 
 def _source(title: str, environment: Any) -> RequestSource:
