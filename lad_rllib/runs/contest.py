@@ -15,7 +15,7 @@ from lad_rllib.runs.comparison import Measures, Played, played
 from lad_rllib.scheduling import Scheduler, play
 from lad_rllib.scheduling.bounds import requests_lower_bound_s
 from lad_rllib.scheduling.by_name import make_scheduler
-from lad_rllib.scheduling.request_scheduler import RequestScheduler, RuleScheduler, play_requests
+from lad_rllib.scheduling.request_scheduler import RequestScheduler, player
 from lad_rllib.simulator import Arrivals, Order, Setting, TraceArrivals, make_order, order_text, stack_arrivals
 from lad_rllib.simulator.order import FirstInFirstOut
 from lad_rllib.simulator.requests import (
@@ -26,7 +26,7 @@ from lad_rllib.simulator.requests import (
     SlottedRequests,
     slotted_requests,
 )
-from lad_rllib.simulator.requests.play import play_decisions, play_rule
+from lad_rllib.simulator.requests.play import play_decisions
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -150,13 +150,9 @@ class Contest:
     ) -> list[ServedRequests]:
         if decisions is not None:
             return [play_decisions(to, world, each) for to, each in zip(decisions, self.episodes, strict=True)]
-        draws = [np.random.default_rng([self.seed, index, 1]) for index in range(len(self.episodes))]
-        if isinstance(scheduler, RuleScheduler):
-            rule = scheduler.rule(world, self.history)  # once: it may be fitted to the history
-            return [play_rule(rule, world, each, rng) for each, rng in zip(self.episodes, draws, strict=True)]
+        play_one = player(scheduler, world, self.history)
         return [
-            play_requests(scheduler, world, each, self.history, rng)
-            for each, rng in zip(self.episodes, draws, strict=True)
+            play_one(each, np.random.default_rng([self.seed, index, 1])) for index, each in enumerate(self.episodes)
         ]
 
     def reference_mean_s(self) -> float:

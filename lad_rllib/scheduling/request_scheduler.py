@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lad_rllib.plugins import Registry
-from lad_rllib.simulator.requests import Requests, RequestWorld, ServedRequests, Timing
+from lad_rllib.simulator.requests import Requests, RequestWorld, ServedRequests
 from lad_rllib.simulator.requests.loop import View
 from lad_rllib.simulator.requests.play import CompiledRule, play_choices, play_rule
 
@@ -83,13 +84,35 @@ REQUEST_SCHEDULERS: Registry[type[RequestScheduler]] = Registry(
 """Name of every scheduler of requests that needs no training, and its class."""
 
 
+Player = Callable[[Requests, np.random.Generator], ServedRequests]
+"""Serves the requests of an episode, with the randomness of the decisions."""
+
+
+def player(scheduler: RequestScheduler, world: RequestWorld, history: Requests) -> Player:
+    """What lets a scheduler serve episodes; a rule is made once, as it may be fitted to the history.
+
+    Args:
+        scheduler: The scheduler.
+        world: Where requests are served.
+        history: Requests of the past, see :class:`RequestScheduler`.
+    """
+    if isinstance(scheduler, RuleScheduler):
+        rule = scheduler.rule(world, history)
+        return lambda requests, rng: play_rule(rule, world, requests, rng)
+
+    def play(requests: Requests, rng: np.random.Generator) -> ServedRequests:
+        scheduler.begin(world, history)
+        return play_choices(lambda view: scheduler.choose(view, rng), world, requests)
+
+    return play
+
+
 def play_requests(
     scheduler: RequestScheduler,
     world: RequestWorld,
     requests: Requests,
     history: Requests,
     rng: np.random.Generator,
-    timing: Timing | None = None,
 ) -> ServedRequests:
     """Let a scheduler serve the requests of one episode.
 
@@ -99,9 +122,5 @@ def play_requests(
         requests: The episode.
         history: Requests of the past, see :class:`RequestScheduler`.
         rng: Randomness of its decisions.
-        timing: Times of the requests on the servers, if they are known already.
     """
-    if isinstance(scheduler, RuleScheduler):
-        return play_rule(scheduler.rule(world, history), world, requests, rng, timing)
-    scheduler.begin(world, history)
-    return play_choices(lambda view: scheduler.choose(view, rng), world, requests, timing)
+    return player(scheduler, world, history)(requests, rng)
