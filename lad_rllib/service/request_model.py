@@ -13,7 +13,7 @@ from lad_rllib.edge.task import ImageTask
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.service.work_model import WorkModel
 from lad_rllib.simulator import EdgeNetwork, delays
-from lad_rllib.simulator.requests import LinearService, Requests, RequestServer, RequestWorld, plain_requests
+from lad_rllib.simulator.requests import Requests, RequestWorld, plain_requests, slotted_world
 from lad_rllib.simulator.requests.world import FACTS
 
 FloatArray = NDArray[np.float64]
@@ -49,6 +49,7 @@ class RequestModel:
     Raises:
         ConfigurationError: if ``unasked`` is of another number of servers.
 
+    >>> from lad_rllib.simulator.requests import LinearService, RequestServer
     >>> world = RequestWorld((RequestServer("a", {"": LinearService(per_step_s=0.1, guidance_factor=1.0)}),))
     >>> RequestModel(world).service_s(ImageTask("t", "a cat", 20, width=1024)).tolist()
     [4.0]
@@ -81,14 +82,9 @@ class RequestModel:
     def of_work(cls, network: EdgeNetwork, work: WorkModel) -> RequestModel:
         """That of a fleet whose servers differ in capacity alone, where steps alone decide on the work."""
         alike = {"pixel_exponent": 0.0, "guidance_factor": 1.0, "further_image": 0.0}
-        servers = []
-        for index, capacity in enumerate(network.capacity_gcycles_per_s.tolist()):
-            per_step_s = work.density_gcycles_per_step / capacity
-            service = LinearService(overhead_s=work.overhead_steps * per_step_s, per_step_s=per_step_s, **alike)
-            stations = frozenset(np.flatnonzero(network.home_server == index).tolist())
-            rate = float(network.link_rate_mbit_per_s[index])
-            servers.append(RequestServer(f"server{index}", {"": service}, 1.0, rate, stations))
-        return cls(RequestWorld(tuple(servers)), result_mbit=work.result_mbit)
+        density, overhead_steps = work.density_gcycles_per_step, work.overhead_steps
+        world = slotted_world(network, density=density, overhead_steps=overhead_steps, service=alike)
+        return cls(world, result_mbit=work.result_mbit)
 
     def service_s(self, task: ImageTask) -> FloatArray:
         """Predicted computing delay on each server, the task's model loaded [s], shape (A,)."""

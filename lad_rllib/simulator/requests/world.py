@@ -235,17 +235,26 @@ def _by_model(seconds: Mapping[str, float], models: tuple[str, ...]) -> FloatArr
     return values
 
 
-def slotted_world(network: EdgeNetwork, order: Order = FIFO) -> RequestWorld:
+def slotted_world(
+    network: EdgeNetwork,
+    order: Order = FIFO,
+    density: float = 1.0,
+    overhead_steps: float = 0.0,
+    service: Mapping[str, float] | None = None,
+) -> RequestWorld:
     """The world of the paper's simulator: one number of work per request, one number of speed per server.
 
     Args:
         network: The edge network.
         order: Order of service.
+        density: Work of a step of an ordinary request [Gcycle]; 1 where requests state theirs.
+        overhead_steps: What an image costs besides its steps, in steps.
+        service: Further fields of :class:`LinearService`; None: its defaults.
     """
     servers = [
         RequestServer(
             name=f"server{index}",
-            service={"": LinearService(per_step_s=1.0 / capacity)},
+            service={"": _linear(density / capacity, overhead_steps, service or {})},
             link_rate_mbit_per_s=rate,
             stations=frozenset(np.flatnonzero(network.home_server == index).tolist()),
         )
@@ -254,6 +263,10 @@ def slotted_world(network: EdgeNetwork, order: Order = FIFO) -> RequestWorld:
         )
     ]
     return RequestWorld(tuple(servers), order)
+
+
+def _linear(per_step_s: float, overhead_steps: float, fields: Mapping[str, float]) -> LinearService:
+    return LinearService(overhead_s=overhead_steps * per_step_s, per_step_s=per_step_s, **fields)
 
 
 def slotted_requests(network: EdgeNetwork, arrivals: Arrivals, num_slots: int | None = None) -> Requests:
