@@ -16,14 +16,14 @@ from lad_rllib.fleet.fleet import PROFILE_REPEATS, PROFILE_STEPS
 from lad_rllib.runs import cluster
 from lad_rllib.runs.fleet_options import FleetOptions
 from lad_rllib.runs.progress import bars
+from lad_rllib.runs.run_folder import newest_policy, scheduler_of
+from lad_rllib.runs.worlds import AnySetting
 from lad_rllib.scheduling import Heuristic, Scheduler
 from lad_rllib.scheduling.by_name import make_scheduler
 from lad_rllib.scheduling.request_scheduler import RequestScheduler
 from lad_rllib.service import Dispatcher, RequestModel
 from lad_rllib.simulator import Setting
 from lad_rllib.simulator.requests import RequestSetting, SlottedRequests, request_setting
-
-AnySetting = Setting | RequestSetting | SlottedRequests
 
 
 @contextmanager
@@ -75,16 +75,9 @@ class Decider:
             raise ConfigurationError(
                 f"scheduler {names.POLICY} needs --checkpoint, a folder that 'lad-rllib train' wrote"
             )
-        from lad_rllib.algorithms.common.policy import FleetPolicy
-        from lad_rllib.algorithms.lad_dispatch.policy import DispatchPolicy, SavedDispatchPolicy
-        from lad_rllib.runs.run_folder import newest_policy
-
         saved = newest_policy(checkpoint)
-        self.title = saved.title
-        if isinstance(saved, SavedDispatchPolicy):
-            self.scheduler, self.setting = DispatchPolicy.of_saved(saved, explore), read_request_setting(saved.setting)
-        else:
-            self.scheduler, self.setting = FleetPolicy.of_saved(saved, explore), read_setting(saved.setting)
+        self.title, self.scheduler = saved.title, scheduler_of(saved, explore=explore)
+        self.setting = (read_request_setting if self.is_of_requests else read_setting)(saved.setting)
 
     @property
     def is_of_requests(self) -> bool:
