@@ -20,22 +20,24 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from lad_rllib.algorithms.lad_dispatch.knowledge import knowledge
-from lad_rllib.algorithms.lad_dispatch.networks import ActorSettings
-from lad_rllib.algorithms.lad_dispatch.training import ImprovementSettings, RequestSource, learn
+from lad_rllib.algorithms.lad_dispatch import DispatchPolicy, LADDispatchHyperparameters
+from lad_rllib.algorithms.lad_dispatch.training import learn
 from lad_rllib.cli.program import Program
+from lad_rllib.runs.comparison import Measures
+from lad_rllib.runs.contest import Contest, contest_of_requests, contest_of_slots
 from lad_rllib.runs.options import Count, Options, option
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.plots import pyplot, save
 from lad_rllib.runs.progress import bars
 from lad_rllib.runs.rows import ResultRows
 from lad_rllib.runs.tables import markdown_page, summary_table
-from lad_rllib.scheduling import make_heuristic, play
-from lad_rllib.scheduling.request_scheduler import REQUEST_SCHEDULERS, RequestScheduler, play_requests
-from lad_rllib.simulator import build_setting, make_order, stack_arrivals
-from lad_rllib.simulator.requests.play import play_rule
+from lad_rllib.scheduling import make_heuristic
+from lad_rllib.scheduling.by_name import make_scheduler
+from lad_rllib.scheduling.request_scheduler import player
+from lad_rllib.simulator import Order, build_setting, make_order
 from lad_rllib.simulator.requests.setting import RequestSetting, build_request_setting, is_request_spec
 from lad_rllib.simulator.requests.slotted import SlottedRequests
+from lad_rllib.simulator.requests.world import FIFO
 
 LEARNED, YARDSTICK, ORACLE = "lad-dispatch", "least-work-left", "greedy-oracle, fifo"
 RULES = (YARDSTICK, "shortest-expected-delay", "first-policy-iteration")
@@ -102,7 +104,7 @@ def is_of_requests(workload: str) -> bool:
     return is_request_spec({"preset": workload})
 
 
-def source_of(workload: str, load: float, order: str, requests: int) -> RequestSetting | SlottedRequests:
+def setting_of(workload: str, load: float, order: str, requests: int) -> RequestSetting | SlottedRequests:
     """Where a workload's episodes come from."""
     if not is_of_requests(workload):
         return SlottedRequests(build_setting({"preset": workload}), make_order(order))
@@ -110,55 +112,41 @@ def source_of(workload: str, load: float, order: str, requests: int) -> RequestS
     return build_request_setting(spec)
 
 
+def contest_of(setting: RequestSetting | SlottedRequests, episodes: int, order: Order) -> Contest:
+    """Fresh episodes of a workload."""
+    if isinstance(setting, RequestSetting):
+        return contest_of_requests(setting, episodes, TEST_SEED, [order], Measures())
+    return contest_of_slots(setting.setting, episodes, TEST_SEED, [order], Measures())
+
+
 def compared(options: OneByOneOptions, workload: str, load: float, order: str, seed: int) -> list[dict[str, Any]]:
     """A row for each rule and for a trained policy; the first is the one that all are compared with."""
-    source = source_of(workload, load, order, options.requests)
-    rules = {name: REQUEST_SCHEDULERS[name]() for name in RULES}
-    past_s = delays_s(source, rules[YARDSTICK], BOUND_SEED, 2)
-    actor = ActorSettings()
-    settings = ImprovementSettings(
-        iterations=options.iterations,
-        sampled=2500,
-        minibatches=80,
+    setting = setting_of(workload, load, order, options.requests)
+    settings = LADDispatchHyperparameters(
+        step_size_iterations=options.iterations,
+        sampled_requests=2500,
+        updates_per_iteration=80,
         bounded_percentile=options.percentile,
-        percentile_bound_s=float(options.tail * np.percentile(past_s, options.percentile)),
+        percentile_bound_s=options.tail * past_percentile_s(setting, options.percentile),
     )
-    mean_actor, _ = learn(source, actor, settings, seed)
-    rule = actor.rule(knowledge(source.world, source.history()), mean_actor.packed(), 0.0)
-    learned_s = np.concatenate(
-        [play_rule(rule, source.world, source.draw(rng), rng).delay_s for rng in rngs(TEST_SEED, options.episodes)]
+    actor, _ = learn(setting, settings, seed)
+    contest = contest_of(setting, options.episodes, setting.world.order)
+    rows = (
+        []
+        if contest.slots is None
+        else contest_of(setting, options.episodes, FIFO).play(ORACLE, make_heuristic("greedy-oracle"))
     )
-    rows = [{"scheduler": LEARNED} | measures(learned_s)]
-    played = {} if isinstance(source, RequestSetting) else {ORACLE: oracle_delays_s(source, options.episodes)}
-    played |= {name: delays_s(source, one, TEST_SEED, options.episodes) for name, one in rules.items()}
-    return [{"scheduler": name} | measures(values) for name, values in played.items()] + rows
+    for name in RULES:
+        rows += contest.play(name, make_scheduler(name, one_by_one=True))
+    rows += contest.play(LEARNED, DispatchPolicy(actor.settings, actor.packed()))
+    return [{name: one.row[name] for name in ("scheduler", *MEASURES)} for one in rows]
 
 
-def rngs(seed: int, episodes: int) -> list[np.random.Generator]:
-    """Randomness of each of some episodes."""
-    return [np.random.default_rng([seed, episode]) for episode in range(episodes)]
-
-
-def delays_s(source: RequestSource, scheduler: RequestScheduler, seed: int, episodes: int) -> np.ndarray:
-    """Delays that a scheduler has on some episodes [s]."""
-    world, history = source.world, source.history()
-    played = [play_requests(scheduler, world, source.draw(rng), history, rng) for rng in rngs(seed, episodes)]
-    return np.concatenate([served.delay_s for served in played])
-
-
-def oracle_delays_s(source: SlottedRequests, episodes: int) -> np.ndarray:
-    """Delays of the paper's greedy oracle, first in first out, on the same tasks [s]."""
-    setting, delays = source.setting, []
-    for rng in rngs(TEST_SEED, episodes):
-        arrivals = stack_arrivals([setting.arrivals.draw(rng, setting.num_slots)])
-        played = play(make_heuristic("greedy-oracle"), setting.network, arrivals, rng, setting.num_slots - 1)
-        delays.append(played.delay_s[played.mask])
-    return np.concatenate(delays)
-
-
-def measures(delay_s: np.ndarray) -> dict[str, float]:
-    """Mean and tail of delays [s]."""
-    return dict(zip(MEASURES, (delay_s.mean(), *np.percentile(delay_s, (95, 99))), strict=True))
+def past_percentile_s(setting: RequestSetting | SlottedRequests, percentile: float) -> float:
+    """A percentile of the delays that least work left has on two episodes besides those of training and test [s]."""
+    play = player(make_scheduler(YARDSTICK, one_by_one=True), setting.world, setting.history())
+    rngs = [np.random.default_rng([BOUND_SEED, episode]) for episode in range(2)]
+    return float(np.percentile(np.concatenate([play(setting.draw(rng), rng).delay_s for rng in rngs]), percentile))
 
 
 def over_first(rows: pd.DataFrame) -> pd.DataFrame:

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from lad_rllib.algorithms.lad_dispatch.features import COLUMNS, FEATURES, LOGIT, NUM_FEATURES, SHARE, START
+from lad_rllib.algorithms.lad_dispatch.hyperparameters import LADDispatchHyperparameters
 from lad_rllib.algorithms.lad_dispatch.improvement import DOWN, decision_table, improvement_loss
 from lad_rllib.algorithms.lad_dispatch.knowledge import LAGS, knowledge
 from lad_rllib.algorithms.lad_dispatch.networks import ActorSettings, ScoringActor
-from lad_rllib.algorithms.lad_dispatch.training import Improvement, ImprovementSettings, learn, play_and_cost
+from lad_rllib.algorithms.lad_dispatch.training import Improvement, learn, play_and_cost
 from lad_rllib.simulator.order import make_order
 from lad_rllib.simulator.requests import LinearService, RequestServer, RequestWorld, plain_requests
 from lad_rllib.simulator.requests.play import RequestSimulation, play_rule
@@ -185,10 +186,10 @@ def test_who_overtakes_whom_follows_from_the_order_of_service():
 
 def test_a_step_lowers_the_cross_entropy_to_the_improved_policy():
     source = traffic()
-    state = Improvement(ActorSettings(), ImprovementSettings(sampled=300, minibatches=30), seed=0)
+    state = Improvement(LADDispatchHyperparameters(sampled_requests=300, updates_per_iteration=30), seed=0)
     known = knowledge(source.world, source.history())
     rng = np.random.default_rng(0)
-    table = play_and_cost(source, known, state.actor, state.networks.packed(), rng, sampled=300).table
+    table = play_and_cost(source, known, state.settings, state.networks.packed(), rng, sampled=300).table
     everything = {
         name: torch.from_numpy(getattr(table, name)) for name in ("tokens", "share", "start", "logits", "advantage")
     }
@@ -215,15 +216,20 @@ def test_what_is_played_and_learned_can_be_sent_to_other_processes():
 
 def test_it_learns_in_a_small_world_and_the_same_from_the_same_seed():
     source = traffic("fifo", requests=1500, load=1.2)
-    settings = ImprovementSettings(iterations=12, sampled=800, minibatches=40, minibatch_size=128)
-    actor = ActorSettings(hidden_size=16)
-    mean, curve = learn(source, actor, settings, seed=1)
+    settings = LADDispatchHyperparameters(
+        hidden_size=16,
+        step_size_iterations=12,
+        sampled_requests=800,
+        updates_per_iteration=40,
+        train_batch_size_per_learner=128,
+    )
+    mean, curve = learn(source, settings, seed=1)
 
     def mean_delay(actor):
         return np.mean([played(source, actor, 0.0, seed)[0].delay_s.mean() for seed in range(100, 106)])
 
-    assert mean_delay(mean) < 0.9 * mean_delay(ScoringActor(actor, 1))
-    short = dataclasses.replace(settings, iterations=2)
-    curves = [learn(source, actor, short, seed=1)[1] for _ in range(2)]
+    assert mean_delay(mean) < 0.9 * mean_delay(ScoringActor(settings, 1))
+    short = settings.model_copy(update={"step_size_iterations": 2})
+    curves = [learn(source, short, seed=1)[1] for _ in range(2)]
     assert [row["mean_s"] for row in curves[0]] == [row["mean_s"] for row in curves[1]]
     assert curve[0]["mean_s"] == curves[0][0]["mean_s"]

@@ -2,69 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import Field, model_validator
 from ray.rllib.utils.metrics import SYNCH_WORKER_WEIGHTS_TIMER, TIMERS
 
 from lad_rllib.algorithms.common.base_algorithm import SchedulingAlgorithm
 from lad_rllib.algorithms.common.base_config import SchedulingConfig, check
-from lad_rllib.algorithms.common.hyperparameters import MAX_RATE, WHOLE, Count, LearningHyperparameters, Positive
 from lad_rllib.algorithms.common.mirror_descent import ImprovementSchedule
-from lad_rllib.algorithms.common.task_loss import check_task_loss
 from lad_rllib.algorithms.lad_dispatch.environment import check_environment
 from lad_rllib.algorithms.lad_dispatch.features import COLUMNS as DECISION_COLUMNS
+from lad_rllib.algorithms.lad_dispatch.hyperparameters import LADDispatchHyperparameters
 from lad_rllib.algorithms.lad_dispatch.learner import LADDispatchTorchLearner
-from lad_rllib.algorithms.lad_dispatch.networks import ActorSettings
 from lad_rllib.algorithms.lad_dispatch.rl_module import LADDispatchTorchRLModule
 from lad_rllib.simulator.sizes import FLOAT32
 
 if TYPE_CHECKING:
     from lad_rllib.algorithms.common.policy_file import SavedPolicy
     from lad_rllib.algorithms.lad_dispatch.env_runner import Lesson
-
-
-class LADDispatchHyperparameters(ActorSettings, LearningHyperparameters):
-    """What LAD-Dispatch has: an actor that scores servers, and policy mirror descent."""
-
-    sampled_requests: Count = 4000
-    """Requests of an episode whose costs are computed and learned from."""
-    updates_per_iteration: Annotated[int, Field(ge=1, le=100_000), WHOLE] = 60
-    """Gradient steps for each iteration."""
-    train_batch_size_per_learner: Annotated[int, Field(ge=1, le=10**7), WHOLE] = 256
-    """Requests in a gradient step, for each learner."""
-    actor_lr: Annotated[float, Field(gt=0, le=MAX_RATE)] = 3e-3
-    """First learning rate."""
-    last_actor_lr: Annotated[float, Field(gt=0, le=MAX_RATE)] = 1e-3
-    """Learning rate from step_size_iterations on; until then it falls geometrically."""
-    step_size: Positive = 8.0
-    """First step size of mirror descent, over the policy's mean cost."""
-    last_step_size: Positive = 0.5
-    """Step size from step_size_iterations on; until then it falls geometrically."""
-    step_size_iterations: Count = 60
-    """Iterations over which step size and learning rate fall."""
-    grad_clip: Positive | None = 1.0
-    """Limit of the gradient's norm; null: no limit."""
-    discount: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Weight of another request's delay for each second that it comes later; 1 counts an episode to its end."""
-    temperature: Positive = 1.0
-    """What logits are divided by before a server is drawn, while it learns."""
-    penalty: dict[str, Any] | None = None
-    """Loss of a request by its delay, as name and fields of lad_rllib.simulator.make_penalty, such as {name: tail,
-    threshold_s: 14, strength: 4} or {name: deadline-miss, deadline_s: 5}; null: the delay itself."""
-    bounded_percentile: Annotated[float, Field(gt=0, lt=100)] | None = None
-    """Percentile of the delays to keep below percentile_bound_s, for example 99; null: no bound."""
-    percentile_bound_s: Positive | None = None
-    """Its bound [s]. Each env runner weighs it by the delays of its own episodes (metric loss_strength)."""
-    averaging_exponent: Annotated[float, Field(ge=0)] | None = 8.0
-    """The actor that is evaluated and deployed is the mean of the actors of all iterations, the k-th weighted with
-    about k ** averaging_exponent (8: the last ninth, roughly); null: the last one."""
-
-    @model_validator(mode="after")
-    def _one_loss(self) -> Self:
-        check_task_loss(self.penalty, self.bounded_percentile, self.percentile_bound_s)
-        return self
 
 
 class LADDispatchConfig(SchedulingConfig):

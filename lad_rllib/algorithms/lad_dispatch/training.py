@@ -1,6 +1,7 @@
 """A plain training loop, without RLlib: play an episode, cost its requests, step towards less cost.
 
-RLlib's env runners call :func:`play_and_cost` and its learners :func:`step_on`; here both take turns in one process.
+RLlib's env runners call :func:`play_and_cost`, and its learners the gradient steps of :mod:`improvement`; here both
+take turns in one process.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from lad_rllib.algorithms.common.mirror_descent import ImprovementSchedule
 from lad_rllib.algorithms.common.task_loss import TaskLoss
+from lad_rllib.algorithms.lad_dispatch.hyperparameters import LADDispatchHyperparameters
 from lad_rllib.algorithms.lad_dispatch.improvement import DecisionTable, decision_table, improve
 from lad_rllib.algorithms.lad_dispatch.knowledge import Known, knowledge
 from lad_rllib.algorithms.lad_dispatch.networks import ActorSettings, ScoringActor
@@ -38,42 +40,6 @@ class RequestSource(Protocol):
 
     def history(self) -> Requests:
         """Requests of the past."""
-
-
-@dataclass(frozen=True)
-class ImprovementSettings:
-    """How an actor learns.
-
-    Attributes:
-        iterations: Episodes, each followed by a step.
-        sampled: Requests of an episode whose costs are computed and learned from.
-        minibatches, minibatch_size: Gradient steps for each episode, and requests in each.
-        lr, last_lr: Learning rate of the first and the last iteration; geometric in between.
-        step_size, last_step_size: Step size of mirror descent, likewise.
-        grad_clip: Limit of the gradient's norm.
-        discount: Weight of another request for each second that it comes later.
-        averaging_exponent: See :class:`ImprovementSchedule`.
-        temperature: Of the policy that plays.
-        penalty: Loss of a request by its delay: name and fields; None: the delay.
-        bounded_percentile: Percentile of the delays to hold below ``percentile_bound_s``, see :class:`TaskLoss`.
-        percentile_bound_s: The bound [s].
-    """
-
-    iterations: int = 60
-    sampled: int = 4000
-    minibatches: int = 60
-    minibatch_size: int = 256
-    lr: float = 3e-3
-    last_lr: float = 1e-3
-    step_size: float = 8.0
-    last_step_size: float = 0.5
-    grad_clip: float = 1.0
-    discount: float = 1.0
-    averaging_exponent: float | None = 8.0
-    temperature: float = 1.0
-    penalty: Mapping[str, Any] | None = None
-    bounded_percentile: float | None = None
-    percentile_bound_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +71,7 @@ def play_and_cost(
 
     Args:
         source: Where the episode comes from.
-        known: What the service knows of it, :func:`~lad_rllib.algorithms.lad_dispatch.features.knowledge`.
+        known: What the service knows of it, :func:`~lad_rllib.algorithms.lad_dispatch.knowledge.knowledge`.
         actor: What the actor is.
         weights: Its weights.
         rng: Randomness of the episode, the policy and the sample.
@@ -128,13 +94,11 @@ class Improvement:
     """The state of learning: actor, mean actor, optimiser and schedule.
 
     Attributes:
-        actor: What the actor is.
-        settings: How it learns.
+        settings: What the actor is, and how it learns.
         seed: Seed of the initial weights and of the minibatches.
     """
 
-    actor: ActorSettings
-    settings: ImprovementSettings
+    settings: LADDispatchHyperparameters
     seed: int = 0
     networks: ScoringActor = field(init=False)
     average: ScoringActor = field(init=False)
@@ -142,25 +106,25 @@ class Improvement:
 
     def __post_init__(self) -> None:
         s = self.settings
-        self.networks = ScoringActor(self.actor, self.seed)
+        self.networks = ScoringActor(s, self.seed, s.kernels)
         self.average = copy.deepcopy(self.networks).requires_grad_(False)
-        self.optimizer = torch.optim.Adam(self.networks.parameters(), lr=s.lr, betas=(0.9, 0.99))
-        self.schedule = ImprovementSchedule(s.step_size, s.last_step_size, s.iterations, s.averaging_exponent)
+        self.optimizer = torch.optim.Adam(self.networks.parameters(), lr=s.actor_lr, betas=(0.9, 0.99))
+        self.schedule = ImprovementSchedule(s.step_size, s.last_step_size, s.step_size_iterations, s.averaging_exponent)
         self.rng = np.random.default_rng([self.seed, 2])
 
     def step_on(self, *tables: DecisionTable) -> dict[str, float]:
         """One step of mirror descent from an iteration's tables; returns what is to be logged."""
         s = self.settings
         for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.falling(s.lr, s.last_lr)
+            group["lr"] = self.schedule.falling(s.actor_lr, s.last_actor_lr)
         metrics = improve(
             self.networks,
             self.optimizer,
             tables,
             self.rng,
             step_size=self.schedule.step_size,
-            minibatches=s.minibatches,
-            minibatch_size=s.minibatch_size,
+            minibatches=s.updates_per_iteration,
+            minibatch_size=s.train_batch_size_per_learner,
             grad_clip=s.grad_clip,
         )
         metrics["step_size"], share = self.schedule.step_size, self.schedule.averaging_share
@@ -172,8 +136,7 @@ class Improvement:
 
 def learn(
     source: RequestSource,
-    actor: ActorSettings,
-    settings: ImprovementSettings,
+    settings: LADDispatchHyperparameters,
     seed: int = 0,
     on_iteration: Callable[[Improvement, dict[str, Any]], None] | None = None,
 ) -> tuple[ScoringActor, list[dict[str, Any]]]:
@@ -181,26 +144,25 @@ def learn(
 
     Args:
         source: The source.
-        actor: What the actor is.
-        settings: How it learns.
+        settings: What the actor is, and how it learns: for ``step_size_iterations`` episodes.
         seed: Seed of weights, episodes and minibatches.
         on_iteration: Called after each iteration with the state of learning and its row of the curve.
 
     Returns:
         The mean actor, and a row for each iteration: delays [s], CPU time [s], and what the step logged.
     """
-    state, curve = Improvement(actor, settings, seed), list[dict[str, Any]]()
+    state, curve = Improvement(settings, seed), list[dict[str, Any]]()
     loss = TaskLoss(settings.penalty, settings.bounded_percentile, settings.percentile_bound_s)
     known, rng = knowledge(source.world, source.history()), np.random.default_rng([seed, 1])
-    for iteration in range(settings.iterations):
+    for iteration in range(settings.step_size_iterations):
         began = time.process_time()
         played = play_and_cost(
             source,
             known,
-            actor,
+            settings,
             state.networks.packed(),
             rng,
-            sampled=settings.sampled,
+            sampled=settings.sampled_requests,
             discount=settings.discount,
             temperature=settings.temperature,
             penalty=loss.penalty,
