@@ -77,8 +77,7 @@ class RequestYardstickCallback(RLlibCallback):
 
 def request_yardstick_delay_s(scheduler: str, world: RequestWorld, requests: Requests) -> float:
     """Mean service delay [s] of a scheduler of requests that needs neither history nor randomness."""
-    from lad_rllib.scheduling import request_rules  # noqa: F401  (registers them; loads the compiler)
-    from lad_rllib.scheduling.request_scheduler import REQUEST_SCHEDULERS, play_requests
+    from lad_rllib.scheduling.request_scheduler import REQUEST_SCHEDULERS, play_requests  # loads the compiler
 
     made = REQUEST_SCHEDULERS[scheduler]()
     served = play_requests(made, world, requests, requests[:0], np.random.default_rng(0))
