@@ -50,7 +50,7 @@ demo: $(STAMP) ## train two policies on the paper's setting, compare, then send 
 	@echo "  lad-rllib --help"
 
 test: lint $(VENV)/aws-check/.installed ## format, lint, types and all tests
-	$(BIN)/pytest -q $(IN_PARALLEL) -m "not cluster and not lab and not extended"
+	$(BIN)/pytest -q $(IN_PARALLEL) -m "not cluster and not serial and not lab and not extended"
 	$(BIN)/pytest -q $(IN_PARALLEL) -m "cluster and not serial and not lab and not extended"
 	$(BIN)/pytest -q -m "serial and not lab and not extended"
 

@@ -16,6 +16,8 @@ from lad_rllib.edge import (
 from lad_rllib.errors import ConfigurationError
 from tests.edge.engines import output, task
 
+pytestmark = pytest.mark.serial  # compares times on the wall clock
+
 ENCODE_S, STEP_S, DECODE_S, PNG_S = 0.02, 0.03, 0.015, 0.005
 
 

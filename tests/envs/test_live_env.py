@@ -10,6 +10,8 @@ from lad_rllib.envs import FleetVectorEnv, LiveFleetVectorEnv
 from lad_rllib.errors import ConfigurationError
 from tests.envs.live_fleets import FLEET, env_config, setting
 
+pytestmark = pytest.mark.serial  # compares times on the wall clock
+
 
 @pytest.fixture
 def make_env():

@@ -7,6 +7,8 @@ from lad_rllib.fleet import Fleet, FleetModel, calibrate, compare_schedules
 from lad_rllib.simulator import build_setting
 from tests.envs.live_fleets import FLEET, PER_STEP_S, setting
 
+pytestmark = pytest.mark.serial  # compares times on the wall clock
+
 
 @pytest.fixture(scope="module")
 def fleet():
@@ -56,14 +58,19 @@ def test_the_setting_is_read_back_as_the_same_model(calibration):
 
 
 def test_a_schedule_takes_as_long_live_as_in_the_simulator(fleet):
-    came = []
-    compared = compare_schedules(
-        fleet, build_setting(setting(slots=8)), ("round-robin",), report=lambda *progress: came.append(progress)
-    )
-    row = compared.to_dict("records")[0]
+    came, rows = [], []
+    for _ in range(3):  # a machine that stalls only ever makes a live run longer
+        compared = compare_schedules(
+            fleet, build_setting(setting(slots=8)), ("round-robin",), report=lambda *progress: came.append(progress)
+        )
+        rows.append(compared.to_dict("records")[0])
+        assert (rows[-1]["failed"], rows[-1]["elsewhere"]) == (0, 0)
+        assert rows[-1]["live_over_simulated"] > 0.85
+        if rows[-1]["live_over_simulated"] < 1.15:
+            break
+    row = rows[-1]
     assert row["live_over_simulated"] == pytest.approx(1.0, abs=0.15)
-    assert (row["failed"], row["elsewhere"]) == (0, 0)
-    assert came[-1] == ("round-robin", row["tasks"], row["tasks"]) and len(came) == row["tasks"]
+    assert came[-1] == ("round-robin", row["tasks"], row["tasks"]) and len(came) == len(rows) * row["tasks"]
 
 
 @pytest.mark.parametrize(

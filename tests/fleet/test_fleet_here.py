@@ -9,6 +9,8 @@ from lad_rllib.edge import EdgeServer, ImageTask, ModelLoadFailed, ServerUnavail
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import Fleet
 
+pytestmark = pytest.mark.serial  # compares times on the wall clock
+
 QUICK = {"overhead_s": 0.02, "per_step_s": 0.01, "width": 64, "height": 64}
 SLOW = {"overhead_s": 0.04, "per_step_s": 0.03, "width": 64, "height": 64}
 

@@ -12,6 +12,8 @@ from lad_rllib.service import Dispatcher, serve
 from lad_rllib.service.server_load import MIN_IMAGES, WINDOW, MeasuredSpeed
 from tests.service.fleets import WORK, Fixed, emulated, network
 
+pytestmark = pytest.mark.serial  # compares times on the wall clock
+
 
 @contextlib.contextmanager
 def slow_first_server(scheduler, expected=(100, 100), actual=(33.3, 100)):
