@@ -104,6 +104,7 @@ class ImageTask:
         loras: Names of the LoRAs to draw with, at most 32.
         priority: Priority, -1000 to 1000; greater ones go first where the order of service heeds it.
         tenant: On whose account it is served.
+        negative_prompt: What the images should not show; None takes the server's.
 
     Raises:
         InvalidRequest: for a value that no server can serve.
@@ -124,6 +125,7 @@ class ImageTask:
     loras: tuple[str, ...] = ()
     priority: int = 0
     tenant: str = ""
+    negative_prompt: str | None = None
 
     def __post_init__(self) -> None:
         for name in _NUMBERS:
@@ -132,12 +134,14 @@ class ImageTask:
                 object.__setattr__(self, name, value.item())
         if not isinstance(self.task_id, str) or not self.task_id:
             raise InvalidRequest(f"task_id must be a non-empty text, got {shown(self.task_id)}")
-        for name in ("task_id", "prompt"):
+        for name in ("task_id", "prompt", "negative_prompt"):
             broken = half_character(getattr(self, name))
             if broken is not None:
                 self._refuse(f"{name} has half a character at position {broken}; cut texts between characters")
         if not isinstance(self.prompt, str) or not self.prompt.strip():
             self._refuse(f"prompt must be a text that says what to draw, got {shown(self.prompt)}")
+        if self.negative_prompt is not None and not isinstance(self.negative_prompt, str):
+            self._refuse(f"negative_prompt must be a text, got {shown(self.negative_prompt)}")
         if not _is_whole(self.denoising_steps) or not 1 <= self.denoising_steps <= MAX_DENOISING_STEPS:
             self._refuse(f"denoising_steps must be 1 to {MAX_DENOISING_STEPS}, got {shown(self.denoising_steps)}")
         for name in ("width", "height"):

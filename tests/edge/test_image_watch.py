@@ -131,6 +131,14 @@ def test_the_record_says_how_much_of_a_negative_prompt_was_cut_if_the_image_depe
         assert record.negative_prompt_cut_by == (encoders if cut else "")
 
 
+def test_a_tasks_own_negative_prompt_takes_the_place_of_the_servers(folders):
+    for folder in folders.values():
+        engines = [loaded(folder, "float32", guidance=5.0, negative_prompt=text) for text in ("fog", "rain")]
+        asked = [task(steps=2), task(steps=2, negative_prompt="rain")]
+        fog, rain = ([engine.generate(one, lambda step: None) for one in asked] for engine in engines)
+        assert fog[1].png == rain[0].png == rain[1].png != fog[0].png
+
+
 def test_prompts_with_the_same_image_are_known_to_be_cut(folders):
     engine = loaded(folders["transformer"], "float32")
     start = " ".join("a" * 75)

@@ -47,6 +47,8 @@ from lad_rllib.edge import ImageTask, InvalidRequest
         ("station", -1),
         ("input_mbit", -0.1),
         ("input_mbit", "1"),
+        ("negative_prompt", 3),
+        ("negative_prompt", "half an emoji \ud83d"),
     ],
 )
 def test_a_bad_value_is_refused_by_the_name_of_its_field(field, value):

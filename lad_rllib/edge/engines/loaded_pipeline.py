@@ -153,7 +153,7 @@ class LoadedPipeline:
         arguments = self._arguments(task) | self._prompt_arguments(task)
         limit = arguments.get("max_sequence_length", facts.default_tokens)
         cut = tokens_cut(self.pipeline, task.prompt, limit)
-        negative_cut = tokens_cut(self.pipeline, self._settings.negative_prompt, limit) if self._guided(task) else {}
+        negative_cut = tokens_cut(self.pipeline, self._negative_prompt(task), limit) if self._guided(task) else {}
         encoded_s = last_step_s = time.perf_counter()
         suspended_s = 0.0
 
@@ -217,9 +217,17 @@ class LoadedPipeline:
             self._images_begun -= 1
 
     def _ignored_settings(self, task: ImageTask) -> str:
-        asked = {"width": task.width, "height": task.height, "guidance_scale": task.guidance}
+        asked = {
+            "width": task.width,
+            "height": task.height,
+            "guidance_scale": task.guidance,
+            "negative_prompt": task.negative_prompt or None,
+        }
         ignored = [name for name, value in asked.items() if value is not None and name not in self.facts.accepted]
         return " ".join(name.removesuffix("_scale") for name in ignored)
+
+    def _negative_prompt(self, task: ImageTask) -> str:
+        return self._settings.negative_prompt if task.negative_prompt is None else task.negative_prompt
 
     def _arguments(self, task: ImageTask) -> dict[str, Any]:
         """Arguments of the pipeline's call besides prompt and callback."""
@@ -243,9 +251,10 @@ class LoadedPipeline:
     def _prompt_arguments(self, task: ImageTask) -> dict[str, Any]:
         """The prompt; for pipelines of SD3 as embeddings from the cache, one for each image."""
         if not self._is_sd3():
-            negative = {"negative_prompt": self._settings.negative_prompt} if self._settings.negative_prompt else {}
-            return {"prompt": task.prompt} | (negative if "negative_prompt" in self.facts.accepted else {})
-        texts = {"": task.prompt} | ({"negative_": self._settings.negative_prompt} if self._guided(task) else {})
+            text = self._negative_prompt(task)
+            negative = {"negative_prompt": text} if text and "negative_prompt" in self.facts.accepted else {}
+            return {"prompt": task.prompt} | negative
+        texts = {"": task.prompt} | ({"negative_": self._negative_prompt(task)} if self._guided(task) else {})
         arguments = {}
         for kind, text in texts.items():
             embeds, pooled = self.embed(text, self._loras)
