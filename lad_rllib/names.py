@@ -61,7 +61,7 @@ DEFAULT_ALGORITHM = "lad-ts"
 SETTING_PRESETS = ("paper", "paper-random", "small", "sample-trace")
 SUITE_WORKLOADS = ("paper", "paper-one-by-one", "unequal-8", "bursty", "swap-heavy", "gentd26")
 REQUEST_PRESETS = ("paper-one-by-one", "equal-3", "unequal-8", "unequal-8-bursty", "daily", "swap-heavy", "gentd26")
-SHIPPED_FLEETS = ("digits", "emulated", "unequal-8", "mixed", "jetson", "gpu-cluster")
+SHIPPED_FLEETS = ("digits", "emulated", "unequal-8", "mixed", "jetson", "gpu-cluster", "image-servers")
 HEURISTICS = (
     "greedy-oracle",
     "shortest-expected-delay",

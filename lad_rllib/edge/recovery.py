@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from lad_rllib.edge.engines.engine import Engine
-from lad_rllib.edge.errors import EdgeError
+from lad_rllib.edge.errors import EdgeError, ServerUnavailable
 from lad_rllib.edge.task import ImageTask
 
 MAX_FAILURES_IN_ROW = 3
@@ -45,8 +45,11 @@ class FailureCount:
     def reason_to_recover(self, error: EdgeError) -> str:
         """Count a failure; why the server must recover, or an empty text.
 
-        Only errors of the engine count, not those of the task, a deadline, or a cancelled task.
+        Only errors of the engine count, not those of the task, a deadline, or a cancelled task. An engine that works
+        elsewhere and does not answer is enough by itself.
         """
+        if isinstance(error, ServerUnavailable):
+            return str(error)
         if error.needs_restart:
             return f"its device is lost ({error})"
         if not error.of_engine:

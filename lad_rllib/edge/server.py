@@ -171,7 +171,7 @@ class EdgeServer:
     def status(self) -> ServerStatus:
         """The server at this moment: state, queue, running task, counts and delay model."""
         worker = self._worker
-        residency = self.engine.describe().residency
+        engine = self.engine.describe()
         with worker.changed:
             running = worker.running
             return ServerStatus(
@@ -191,7 +191,8 @@ class EdgeServer:
                 since=worker.since,
                 time=time.time(),
                 fit=self.fit(),
-                resident={} if residency is None else residency.to_dict(),
+                resident={} if engine.residency is None else engine.residency.to_dict(),
+                foreign_requests=engine.foreign_requests,
             )
 
     def progress(self, task_id: str) -> TaskProgress:

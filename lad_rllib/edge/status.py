@@ -35,6 +35,8 @@ class ServerStatus:
         time: When this was written [s since 1970, wall clock].
         fit: Computing delay of an image of the default size, or None.
         resident: LoRAs in memory of each model in memory, the one used least recently first.
+        foreign_requests: Requests of other clients at its engine, as
+            :class:`~lad_rllib.edge.engines.engine.EngineDescription` has them.
     """
 
     name: str
@@ -54,6 +56,7 @@ class ServerStatus:
     time: float
     fit: DelayFit | None
     resident: dict[str, list[str]] = field(default_factory=dict)
+    foreign_requests: int | None = None
 
     def to_dict(self) -> dict[str, object]:
         """The status as plain values, for JSON."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from lad_rllib.fleet.server_kinds import DiffusersServer, EmulatedServer
+from lad_rllib.fleet.server_kinds import DiffusersServer, EmulatedServer, HttpServer
 from lad_rllib.fleet.server_spec import SERVER_KINDS, FileKeys, ServerSpec
 from lad_rllib.fleet.spec import FleetSpec, fleet_schema, load_fleet
 from lad_rllib.names import SHIPPED_FLEETS
@@ -38,6 +38,7 @@ __all__ = [
     "Fleet",
     "FleetModel",
     "FleetSpec",
+    "HttpServer",
     "ServerSpec",
     "calibrate",
     "calibration_of_images",

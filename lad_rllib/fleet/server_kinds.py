@@ -1,4 +1,4 @@
-"""The kinds of servers of this package: emulated devices, and pipelines of diffusers."""
+"""The kinds of servers of this package: emulated devices, pipelines of diffusers, and servers asked over HTTP."""
 
 from __future__ import annotations
 
@@ -21,10 +21,13 @@ from lad_rllib.edge import (
 )
 from lad_rllib.edge.engines.diffusers import DiffusersEngine
 from lad_rllib.edge.engines.diffusers_settings import DiffusersSettings
+from lad_rllib.edge.engines.http import HttpEngine
+from lad_rllib.edge.engines.http_settings import HttpSettings
 from lad_rllib.edge.engines.pipeline import model_folder
 from lad_rllib.edge.engines.profiles import MAX_DURATION_S
 from lad_rllib.edge.engines.residency import ResidencySettings
 from lad_rllib.fleet.server_spec import Amount, FileKeys, ServerSpec
+from lad_rllib.text_files import read_structured
 
 EMBEDDED = "embedded"
 """Name that stands for the image model which comes with the package."""
@@ -151,6 +154,38 @@ class DiffusersServer(ServerSpec, DiffusersSettings):
         """Model, memory profile and pace."""
         pace = f", {self.min_step_s:g} s a step" if self.min_step_s else ""
         return f"{', '.join(self.paths)}, {self.memory_profile}{pace}"
+
+
+class HttpServer(ServerSpec, HttpSettings):
+    """An image server that runs already, asked over HTTP for one task at a time."""
+
+    kind: Literal["http"] = "http"
+    num_cpus: Amount = 0.1
+    """CPUs that Ray reserves; it waits nearly all the time."""
+
+    @classmethod
+    def from_file(cls, values: dict[str, Any], keys: Any, position: int, folder: Path) -> dict[str, Any]:
+        """Read the workflow, so that it goes to whichever node the server runs on."""
+        workflow = values.get("workflow")
+        if isinstance(workflow, str):
+            workflow = read_structured(folder / os.path.expanduser(workflow), "workflow")
+        return values | {"workflow": workflow}
+
+    def make_engine(self, time_scale: float) -> Engine:
+        """The engine that asks it."""
+        return HttpEngine(**{name: getattr(self, name) for name in HttpSettings.model_fields})
+
+    @property
+    def engine_name(self) -> str:
+        """Where it is, what it speaks, and its model."""
+        return ", ".join(filter(None, [self.base_url, self.flavour, self.model]))
+
+    @classmethod
+    def file_schema(cls) -> dict[str, Any]:
+        """The schema, in which a workflow may be a path."""
+        schema = super().file_schema()
+        schema["properties"]["workflow"]["anyOf"].append({"type": "string"})
+        return schema
 
 
 def _found(path: Any, folder: Path, what: str = "model folder") -> Any:

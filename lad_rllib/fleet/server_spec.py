@@ -139,6 +139,7 @@ SERVER_KINDS: Registry[type[ServerSpec]] = Registry(
     own={
         "emulated": "lad_rllib.fleet.server_kinds:EmulatedServer",
         "diffusers": "lad_rllib.fleet.server_kinds:DiffusersServer",
+        "http": "lad_rllib.fleet.server_kinds:HttpServer",
     },
     base=ServerSpec,
 )

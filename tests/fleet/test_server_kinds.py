@@ -1,15 +1,18 @@
 """Server kinds of another package, and the schema of fleet files with every kind that is installed."""
 
+import json
 import sys
 
 import jsonschema
 import pytest
 import yaml
 
-from lad_rllib.edge import ImageTask
+from lad_rllib.edge import DelayFit, ImageTask
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.fleet import SHIPPED_FLEETS, Fleet, fleet_schema, load_fleet
+from lad_rllib.fleet import SHIPPED_FLEETS, Fleet, FleetModel, fleet_schema, load_fleet
 from lad_rllib.fleet.spec import shipped_fleets_path
+from lad_rllib.service import Dispatcher
+from tests.edge.stand_ins import ComfyUIStandIn, OpenAIStandIn
 
 SOURCE = """
 from typing import Annotated, Literal
@@ -82,7 +85,7 @@ def test_a_mistake_in_another_packages_server_is_one_line(installed, entry, told
 
 
 def test_without_the_package_its_kind_is_unknown(fleet_file):
-    with pytest.raises(ConfigurationError, match="kind must be one of emulated, diffusers, got 'waves'"):
+    with pytest.raises(ConfigurationError, match="kind must be one of emulated, diffusers, http, got 'waves'"):
         load_fleet(fleet_file)
 
 
@@ -108,3 +111,32 @@ def test_the_schema_knows_the_kinds_of_other_packages(installed, fleet_file):
     jsonschema.Draft202012Validator(schema).validate(yaml.safe_load(fleet_file.read_text()))
     waves = schema["properties"]["servers"]["items"]["oneOf"][-1]["properties"]
     assert waves["side"]["description"] == "Width and height of images [pixel]."
+
+
+def test_a_workflow_file_travels_with_the_fleet(tmp_path):
+    graph = {"3": {"class_type": "KSampler", "inputs": {"steps": "{{steps}}", "text": "{{prompt}}"}}}
+    (tmp_path / "workflow.json").write_text(json.dumps(graph))
+    entry = {"kind": "http", "flavour": "comfyui", "base_url": "http://gpu-1:8188", "workflow": "workflow.json"}
+    (tmp_path / "fleet.yaml").write_text(yaml.safe_dump({"servers": [entry]}))
+    spec = load_fleet(tmp_path / "fleet.yaml")
+    assert spec.servers[0].workflow == graph and load_fleet(spec.to_dict()) == spec
+    (tmp_path / "workflow.json").unlink()
+    with pytest.raises(ConfigurationError, match="server number 0: cannot read workflow .*workflow.json"):
+        load_fleet(tmp_path / "fleet.yaml")
+
+
+def test_image_servers_over_http_serve_a_dispatchers_tasks_and_one_that_fails_costs_none():
+    with OpenAIStandIn() as first, ComfyUIStandIn() as second:
+        graph = {"3": {"class_type": "KSampler", "inputs": {"steps": "{{steps}}", "text": "{{prompt}}"}}}
+        entries = [
+            {"kind": "http", "base_url": first.url},
+            {"kind": "http", "flavour": "comfyui", "base_url": second.url, "workflow": graph},
+        ]
+        tasks = [ImageTask(f"task-{index}", "a cat", 4 + index % 3) for index in range(12)]
+        with Fleet.start({"name": "peers", "servers": entries}, in_process=True) as fleet:
+            model = FleetModel.from_fits(fleet.spec, [DelayFit(0.01, 0.001)] * 2)
+            with Dispatcher(fleet.servers, model.network, model.work, None) as dispatcher:
+                first.refusal = (503, b"restarting")
+                deliveries = dispatcher.run(tasks, 60, servers=[0, 1] * 6)
+    assert [delivery.error for delivery in deliveries] == [None] * 12
+    assert {delivery.server for delivery in deliveries} == {"http-1"} and max(one.attempts for one in deliveries) == 2

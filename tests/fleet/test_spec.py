@@ -41,7 +41,7 @@ def real(**changes):
 @pytest.mark.parametrize("name", SHIPPED_FLEETS)
 def test_a_shipped_fleet_is_valid_and_survives_the_way_through_json(name):
     spec = load_fleet(name)
-    assert spec.name == name and len(spec.servers) == spec.stations == {"unequal-8": 8}.get(name, 5)
+    assert spec.name == name and len(spec.servers) == spec.stations == {"unequal-8": 8, "image-servers": 4}.get(name, 5)
     assert load_fleet(json.loads(json.dumps(spec.to_dict()))) == spec
 
 

@@ -51,7 +51,7 @@ class EngineDescription:
     """What an engine is, for dispatchers and users.
 
     Attributes:
-        kind: ``emulated`` or ``diffusers``.
+        kind: ``emulated``, ``diffusers`` or ``http``.
         model: Image model or emulated device; of several models the first.
         device: Where it computes.
         dtype: Number format of the computation.
@@ -67,6 +67,8 @@ class EngineDescription:
         models: Names of models that tasks may ask for; empty: it does not choose between models.
         residency: Models and LoRAs in memory; None: it does not choose between models.
         can_suspend: Whether ``generate`` may be called for another task by a step's callback.
+        foreign_requests: Requests of other clients that an engine shared with them had when it last told; None: it is
+            not shared, or does not tell.
     """
 
     kind: str
@@ -85,6 +87,7 @@ class EngineDescription:
     models: tuple[str, ...] = ()
     residency: Residency | None = None
     can_suspend: bool = False
+    foreign_requests: int | None = None
 
     def kind_of(self, task: ImageTask) -> ImageKind:
         """What a task's time depends on besides its steps; sides are 0 where even the engine knows none yet."""
