@@ -19,6 +19,7 @@ ROOMS = {
     "algorithms": {"diffusion", "kernels", "scheduling", "simulator"},
     "edge": {"simulator"},  # servers serve in the simulator's orders
     "service": {"scheduling", "edge", "simulator"},  # a fleet is described in the simulator's units
+    "api": {"service", "edge", "scheduling", "simulator"},  # of a policy it knows the name
     "fleet": {"edge", "service", "simulator", "scheduling"},
     "runs": {"envs", "fleet", "service", "algorithms", "scheduling", "edge", "kernels", "simulator"},
     "registry": {"algorithms", "envs"},  # gives both a name; imports them only when called
@@ -45,12 +46,22 @@ FORBIDDEN = {
     "scheduling": {"torch", "ray", "gymnasium"},
     "diffusion": {"ray"},
     "kernels": {"ray"},
+    "api": {"ray", "torch"},  # it runs without a cluster
     "fleet": {"torch"},  # a process of emulated servers must not load it
 }
 FORBIDDEN_TO_ALL = {"experiments", "benchmarks", "tests", "argparse"}
 # Package -> starts of the paths that may import it.
 COMPILERS = ("compiling", "kernels/")
-ONLY_IN = {"diffusers": ("edge/",), "numba": COMPILERS, "llvmlite": COMPILERS, "matplotlib": ("runs/plots",)}
+WEB = ("api/", "serving/")
+ONLY_IN = {
+    "diffusers": ("edge/",),
+    "numba": COMPILERS,
+    "llvmlite": COMPILERS,
+    "matplotlib": ("runs/plots",),
+    "fastapi": WEB,
+    "starlette": WEB,
+    "uvicorn": WEB,
+}
 
 
 def imported_names(path, source):
@@ -114,6 +125,8 @@ def test_every_file_keeps_the_import_rules():
         ("algorithms/lad_ts/learner.py", "from numba import njit", "numba"),
         ("fleet/fleet.py", "from lad_rllib import algorithms", "lad_rllib.algorithms"),
         ("envs/live_env.py", "import diffusers", "diffusers"),
+        ("api/app.py", "import ray", "ray"),
+        ("service/dispatcher.py", "from fastapi import FastAPI", "fastapi"),
         ("envs/fleet.py", "if True:\n    from matplotlib import pyplot", "matplotlib"),
         ("runs/train.py", "from lad_rllib.cli import flags", "lad_rllib.cli"),
         ("runs/train.py", "def f():\n    from argparse import Namespace", "argparse"),

@@ -1,0 +1,121 @@
+"""Lets requests in one after the other, each on what those before it have added; refuses what would wait too long."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lad_rllib.api.errors import ApiError
+from lad_rllib.api.settings import ApiSettings
+from lad_rllib.edge.task import ImageTask
+from lad_rllib.service.dispatcher import Dispatcher
+from lad_rllib.service.in_flight import TaskHandle
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What was predicted of a request on each server when it came; arrays have shape (A,), one value for each server.
+
+    Attributes:
+        servers: Names of the servers.
+        up: Whether each may get it.
+        wait_s: Until its image would be begun [s].
+        delay_s: Until its image would be here [s].
+        added_s: By how much those that wait now would be later, all together [s].
+        fleet_s: How long the whole fleet would work on it, with all servers at once [s].
+    """
+
+    servers: tuple[str, ...]
+    up: NDArray[np.bool_]
+    wait_s: NDArray[np.float64]
+    delay_s: NDArray[np.float64]
+    added_s: NDArray[np.float64]
+    fleet_s: float
+
+    @property
+    def shortest_wait_s(self) -> float:
+        """Wait at the server that would begin first [s]; 0 if none is up, as one may come back."""
+        return float(self.wait_s[self.up].min()) if self.up.any() else 0.0
+
+    @property
+    def shortest_delay_s(self) -> float:
+        """Delay at the server that would be done first [s]; 0 if none is up."""
+        return float(self.delay_s[self.up].min()) if self.up.any() else 0.0
+
+    def by_server(self, values: NDArray[np.float64]) -> dict[str, float]:
+        """Values of the servers that are up, by name."""
+        return {self.servers[i]: round(float(values[i]), 4) for i in np.flatnonzero(self.up)}
+
+    def why(self, server: str) -> str:
+        """Why a server may have been chosen, in a few words."""
+        if server not in self.servers or not self.up[self.servers.index(server)]:
+            return "another server was lost or full"
+        here = self.servers.index(server)
+        later_s = float(self.delay_s[here]) - self.shortest_delay_s
+        if self.up.sum() == 1:
+            return "the only server that is up"
+        if later_s <= 1e-9:
+            return "done there first"
+        least = int(np.flatnonzero(self.up)[self.delay_s[self.up].argmin()])
+        saved_s = float(self.added_s[least] - self.added_s[here])
+        spared = f", others wait {saved_s:.2f} s less than with {self.servers[least]}" if saved_s > 0 else ""
+        return f"{later_s:.2f} s later than with {self.servers[least]}{spared}; keeps that one free"
+
+
+class Admission:
+    """Decides whether a request is let in, and hands it to the dispatcher.
+
+    Not thread-safe: what is let in must be counted before the next request is looked at.
+
+    Args:
+        dispatcher: Serves the requests.
+        settings: Longest predicted wait.
+    """
+
+    def __init__(self, dispatcher: Dispatcher, settings: ApiSettings) -> None:
+        self._dispatcher, self._settings = dispatcher, settings
+
+    def predict(self, task: ImageTask) -> Prediction:
+        """What is predicted of a task on each server if it came now."""
+        view = self._dispatcher.view(task)
+        work_s = view.swap_s + view.service_s
+        wait_s = view.ahead_s + view.swap_s
+        up = np.asarray(view.up, bool)
+        return Prediction(
+            servers=tuple(load.name for load in self._dispatcher.loads)[: len(up)],
+            up=up,
+            wait_s=wait_s,
+            delay_s=view.way_s + view.ahead_s + work_s,
+            added_s=np.asarray(view.overtaken * work_s, float),
+            fleet_s=1.0 / float((1.0 / np.maximum(view.service_s[up], 1e-9)).sum()) if up.any() else 0.0,
+        )
+
+    def admit(self, task: ImageTask) -> tuple[TaskHandle, Prediction]:
+        """Hand a task to the dispatcher.
+
+        Raises:
+            ApiError: if it would wait too long, or miss its deadline.
+        """
+        prediction = self.predict(task)
+        over_s = prediction.shortest_wait_s - self._settings.max_wait_s
+        if over_s > 0:
+            raise self._busy(
+                f"a request now would wait for {prediction.shortest_wait_s:.0f} s, longer than the service lets one",
+                "busy",
+                over_s,
+            )
+        if task.deadline_s is not None and prediction.shortest_delay_s > task.deadline_s:
+            raise self._busy(
+                f"deadline_s is {task.deadline_s:g}, but the image would take {prediction.shortest_delay_s:.3g} s now",
+                "deadline_too_short",
+                prediction.shortest_delay_s - task.deadline_s,
+                "deadline_s",
+            )
+        [handle] = self._dispatcher.submit([task])
+        return handle, prediction
+
+    def _busy(self, message: str, code: str, fleet_s: float, param: str | None = None) -> ApiError:
+        """A refusal, to try again when the fleet has worked for so long."""
+        return ApiError(429, message, code, param=param, retry_after_s=fleet_s * self._dispatcher.time_scale)

@@ -1,0 +1,191 @@
+"""All that stands between HTTP and the dispatcher: admission, jobs, images that are kept, figures and events."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+from lad_rllib.api.admission import Admission
+from lad_rllib.api.asking import TaskMaker
+from lad_rllib.api.clients import Client
+from lad_rllib.api.errors import ApiError, of_edge_error, unknown
+from lad_rllib.api.feed import Feed
+from lad_rllib.api.jobs import Job, Jobs
+from lad_rllib.api.pictures import Pictures
+from lad_rllib.api.settings import ApiSettings
+from lad_rllib.api.statistics import Statistics
+from lad_rllib.api.wire import JobRequest
+from lad_rllib.edge.task import ImageTask
+from lad_rllib.errors import ConfigurationError
+from lad_rllib.service.delivery import Delivery
+from lad_rllib.service.dispatcher import Dispatcher
+
+Observer = Callable[[Delivery], object]
+"""Told of every delivery, from a thread of its own."""
+
+SHOWN_S = 60.0
+"""How long an image that only the page shows is kept [s]."""
+
+CLOSED_S = 5.0
+"""When to try again at a service that is shut down [s]: another may have taken its place."""
+
+_LOG = logging.getLogger("lad_rllib.api")
+
+
+class Gateway:
+    """Takes requests for a dispatcher; close it before the dispatcher.
+
+    Its coroutines may be awaited in any event loop. What may take a while is done in threads.
+
+    Args:
+        dispatcher: Serves the requests.
+        settings: Limits and defaults.
+        models: Names of the image models, the first for requests that name none; empty: clients need not and cannot
+            choose.
+        observers: Told of every delivery, such as a decision log; what they raise is logged.
+
+    Attributes:
+        models: The image models; may be changed when servers join or leave.
+        jobs: The requests on their way, and jobs that have ended.
+        pictures: Images that are kept.
+        statistics: Figures of the latest requests.
+        feed: The feed of events.
+        began: When it began [s since 1970].
+    """
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        settings: ApiSettings,
+        *,
+        models: Sequence[str] = (),
+        observers: Sequence[Observer] = (),
+    ) -> None:
+        self.dispatcher, self.settings, self.models = dispatcher, settings, tuple(models)
+        self.pictures = Pictures(settings.max_kept_bytes)
+        self.jobs = Jobs(self.pictures, settings.job_s, settings.max_kept_jobs)
+        self.statistics = Statistics(settings.slo_s, dispatcher.time_scale)
+        self.feed = Feed(settings.max_watchers)
+        self.began = time.time()
+        self._maker = TaskMaker(settings, dispatcher.network.num_stations)
+        self._admission = Admission(dispatcher, settings)
+        self._observers = tuple(observers)
+        self._door = ThreadPoolExecutor(1, "api-admission")  # one request after the other
+        self._aside = ThreadPoolExecutor(1, "api-observers")
+
+    async def submit(self, asked: JobRequest, client: Client, *, is_job: bool = False, is_kept: bool = False) -> Job:
+        """Let a request in and have it served.
+
+        Args:
+            asked: What is to be drawn.
+            client: Who asks.
+            is_job: Whether it goes on when nobody waits for it.
+            is_kept: Whether it and its images are remembered after its end.
+
+        Raises:
+            ApiError: if it is refused: it is beyond a limit, would wait too long, or the service is closed.
+        """
+        task = self._maker.task(asked, f"img-{secrets.token_hex(12)}", client, self.models)
+        if len(self.jobs) >= self.settings.max_in_flight:
+            message = f"{len(self.jobs)} requests are in flight, as many as the service takes"
+            raise ApiError(429, message, "busy", retry_after_s=1.0)
+        try:
+            admitted = self._door.submit(self._admit, task, client, is_job, is_kept)
+        except RuntimeError:  # it is shut down
+            raise _closed() from None
+        try:
+            return await asyncio.wrap_future(admitted)
+        except asyncio.CancelledError:
+            if not is_job:
+                admitted.add_done_callback(_cancel_admitted)
+            raise
+
+    async def finished(self, job: Job) -> tuple[Delivery, list[bytes]]:
+        """What becomes of a job, and its images; one that is left by all who wait for it here is cancelled.
+
+        Raises:
+            ApiError: if it failed.
+        """
+        handle, delivery = job.handle, job.delivery
+        if handle is not None:
+            job.waiters += 1
+            try:
+                delivery = await asyncio.shield(asyncio.wrap_future(handle))
+            finally:
+                job.waiters -= 1
+                if not (job.waiters or job.is_job or handle.done()):
+                    job.cancel()
+        assert delivery is not None  # a job without a handle has ended
+        if delivery.error is not None:
+            raise of_edge_error(delivery.error)
+        kept = [self.pictures.get(name) for name in job.pictures]
+        return delivery, [png for png in kept or (delivery.png, *delivery.more_pngs) if png is not None]
+
+    def job(self, name: str, client: Client) -> Job:
+        """A client's job.
+
+        Raises:
+            ApiError: if there is none of that id, or it is another client's.
+        """
+        job = self.jobs.get(name)
+        if job is None or not job.is_job or job.owner != client.name:
+            raise unknown("job", name[:80])
+        return job
+
+    def close(self) -> None:
+        """Take no more requests, end the streams of events, and wait for the observers."""
+        self._door.shutdown(wait=False, cancel_futures=True)
+        self.feed.close()
+        self._aside.shutdown(wait=True)
+
+    def _admit(self, task: ImageTask, client: Client, is_job: bool, is_kept: bool) -> Job:
+        try:
+            handle, prediction = self._admission.admit(task)
+        except ConfigurationError:  # the dispatcher is closed
+            raise _closed() from None
+        job = Job(task, client.name, handle, prediction, is_job, is_kept)
+        self.jobs.begin(job)
+        self.statistics.came(prediction.fleet_s)
+        handle.add_done_callback(lambda future: self._ended(job, future.result()))
+        return job
+
+    def _ended(self, job: Job, delivery: Delivery) -> None:
+        """A job has ended; called before anyone who waits for it hears of it."""
+        pngs = [png for png in (delivery.png, *delivery.more_pngs) if png is not None]
+        if job.is_kept:
+            job.pictures = tuple(self.pictures.keep(png, self.settings.job_s) for png in pngs)
+            job.handle = None
+        job.delivery, job.ended = replace(delivery, png=None, more_pngs=()), time.time()
+        self.jobs.end(job)
+        self.statistics.ended(delivery)
+        self._beside(self._observe, delivery)
+
+    def _observe(self, delivery: Delivery) -> None:
+        for observer in self._observers:
+            try:
+                observer(delivery)
+            except Exception:
+                _LOG.exception("an observer of deliveries failed; the service goes on")
+
+    def _beside(self, function: Callable[..., object], *arguments: Any) -> None:
+        """Have a call made beside the requests, in order; not once the gateway is closed."""
+        try:
+            self._aside.submit(function, *arguments)
+        except RuntimeError:  # it is closed
+            _LOG.debug("the gateway is closed; a delivery was not observed")
+
+
+def _closed() -> ApiError:
+    return ApiError(503, "the service is being shut down; try again later", "closed", retry_after_s=CLOSED_S)
+
+
+def _cancel_admitted(admitted: Future[Job]) -> None:
+    """Nobody waits for a request that is being let in."""
+    if not admitted.cancelled() and admitted.exception() is None:
+        admitted.result().cancel()

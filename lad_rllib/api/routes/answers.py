@@ -1,0 +1,31 @@
+"""Answers that several routes have, for the OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lad_rllib.api.wire import Error
+
+MEANINGS = {
+    400: "The request cannot be read.",
+    401: "The API key is missing or wrong.",
+    403: "The API key may not do this.",
+    404: "There is no such thing, or none any more.",
+    408: "The body came too slowly.",
+    409: "It was cancelled.",
+    413: "The body is too long.",
+    422: "Something in the request is not valid, or beyond a limit.",
+    429: "The service, or the holder of the key, has too much to do; `Retry-After` says when to try again.",
+    500: "The image failed.",
+    503: "No edge server is up; `Retry-After` says when to try again.",
+    504: "The deadline passed.",
+}
+
+PNG_ANSWER: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}, "description": "A PNG file."}
+}
+
+
+def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Errors that a route may answer."""
+    return {status: {"model": Error, "description": MEANINGS[status]} for status in statuses}
