@@ -5,6 +5,7 @@ from lad_rllib.service.dispatcher import Dispatcher
 from lad_rllib.service.health import HealthWatch
 from lad_rllib.service.in_flight import Server, TaskHandle
 from lad_rllib.service.live_run import LiveRun, serve
+from lad_rllib.service.progress import Progress
 from lad_rllib.service.prompts import image_tasks, read_prompts, tasks_of_arrivals, tasks_of_episode, tasks_of_requests
 from lad_rllib.service.request_model import RequestModel, Unasked
 from lad_rllib.service.server_load import ServerLoad
@@ -15,6 +16,7 @@ __all__ = [
     "Dispatcher",
     "HealthWatch",
     "LiveRun",
+    "Progress",
     "RequestModel",
     "Server",
     "ServerLoad",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 
 from lad_rllib.service.in_flight import Attempt, Server
@@ -17,10 +17,10 @@ class Canceller:
     """Cancels attempts at their servers.
 
     Args:
-        servers: The servers, by index.
+        servers: The servers by their numbers.
     """
 
-    def __init__(self, servers: Sequence[Server]) -> None:
+    def __init__(self, servers: Mapping[int, Server]) -> None:
         self._servers = servers
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="cancel")
 
@@ -41,9 +41,10 @@ class Canceller:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _cancel(self, attempt: Attempt, until: float) -> None:
-        while True:
+        server = self._servers.get(attempt.server)
+        while server is not None:
             with contextlib.suppress(Exception):
-                if self._servers[attempt.server].cancel(attempt.entry.name_at_servers):
+                if server.cancel(attempt.entry.name_at_servers):
                     return
             if attempt.entry.future.done() or time.monotonic() > until:
                 return

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import copy
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from lad_rllib.edge.errors import one_line
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.scheduling import Scheduler
+from lad_rllib.service.fleet_load import FleetLoad
 from lad_rllib.service.in_flight import InFlightTask
-from lad_rllib.service.server_load import FleetLoad
+from lad_rllib.service.request_model import RequestModel
 from lad_rllib.service.slots import checked_decision, existing, rounds_of, slot_tasks, warm_up
 
 if TYPE_CHECKING:
     from lad_rllib.scheduling.request_scheduler import RequestScheduler
 
+FALLBACK = "least-work-left"
+"""Scheduler of requests that decides when another one cannot."""
+
+_LOG = logging.getLogger("lad_rllib.service")
+
 Round = tuple[Sequence[InFlightTask], Callable[[int], list[int]]]
-"""Tasks that are decided together, and what decides, told the number of the round: the server of each."""
+"""Tasks that are decided together, and what decides, told the number of the round: the server of each, by its position
+among the fleet's members."""
 
 
 class Decider(Protocol):
@@ -65,16 +75,24 @@ class RequestDecider:
 
     Args:
         scheduler: The scheduler; it decides for a made-up task first, so that no task waits for what it compiles.
-        fleet: What is known of the servers; its requests have a past.
+        fleet: What is known of the servers.
         rng: Its randomness.
+        requests: What is known of tasks on the servers that it decides for, with a past; None: as ``fleet`` has it.
 
     Raises:
         ConfigurationError: if no past is known.
     """
 
-    def __init__(self, scheduler: RequestScheduler, fleet: FleetLoad, rng: np.random.Generator) -> None:
+    def __init__(
+        self,
+        scheduler: RequestScheduler,
+        fleet: FleetLoad,
+        rng: np.random.Generator,
+        requests: RequestModel | None = None,
+    ) -> None:
         self._scheduler, self._fleet, self._rng = scheduler, fleet, rng
-        world, history = fleet.requests.world, fleet.requests.history
+        requests = requests or fleet.requests
+        world, history = requests.world, requests.history
         if history is None:
             raise ConfigurationError(
                 f"{type(scheduler).__name__} decides request by request, from what the past says of traffic; give the "
@@ -82,7 +100,7 @@ class RequestDecider:
             )
         scheduler.begin(world, history)
         try:
-            scheduler.choose(fleet.idle_view(), np.random.default_rng(0))
+            scheduler.choose(requests.idle_view(), np.random.default_rng(0))
         except ConfigurationError:
             raise
         except (Exception, SystemExit):  # foreign code; if it fails for tasks, too, they end with its error
@@ -95,18 +113,52 @@ class RequestDecider:
             yield [entry], partial(self._decide, entry)
 
     def _decide(self, entry: InFlightTask, slot: int) -> list[int]:
-        number = len(self._fleet.servers)
-        up = [self._fleet.may_get(entry, server) for server in range(number)]
+        up = [self._fleet.may_get(entry, server) for server in self._fleet.members]
         if not any(up):
             return [0]  # whichever: the task waits for one to come up, or ends
-        return existing([self._scheduler.choose(self._fleet.view(entry.task, up), self._rng)], number)
+        return existing([self._scheduler.choose(self._fleet.view(entry.task, up), self._rng)], len(up))
 
 
 def decider_of(
-    scheduler: Scheduler | RequestScheduler, fleet: FleetLoad, seed: int | None, slots_per_episode: int | None
+    scheduler: Scheduler | RequestScheduler,
+    fleet: FleetLoad,
+    rng: np.random.Generator,
+    slots_per_episode: int | None = None,
 ) -> Decider:
     """What lets a scheduler decide, whichever kind it is of."""
-    rng = np.random.default_rng(seed)
     if isinstance(scheduler, Scheduler):
         return SlotDecider(scheduler, fleet, rng, slots_per_episode)
     return RequestDecider(scheduler, fleet, rng)
+
+
+def following(
+    scheduler: Scheduler | RequestScheduler, fleet: FleetLoad, rng: np.random.Generator, requests: RequestModel
+) -> tuple[Scheduler | RequestScheduler, Decider]:
+    """A scheduler and what lets it decide for a fleet that has other servers than before.
+
+    A scheduler of requests begins anew, in a copy, since it still decides for the fleet as it was. One that cannot do
+    that, and every scheduler of slots, which is tied to its network, is left for :data:`FALLBACK` with a warning.
+
+    Args:
+        scheduler: What decides now.
+        fleet: What is known of the servers that there were.
+        rng: Its randomness.
+        requests: What is known of tasks on the servers that there will be.
+    """
+    from lad_rllib.scheduling.request_scheduler import REQUEST_SCHEDULERS, RequestScheduler
+
+    why = "it decides slot by slot for a fixed network"
+    if isinstance(scheduler, RequestScheduler):
+        try:
+            anew = copy.copy(scheduler)
+            return anew, RequestDecider(anew, fleet, rng, requests)
+        except Exception as error:  # foreign code
+            why = one_line(error)
+    _LOG.warning(
+        "the fleet has other servers now, and %s cannot follow (%s): %s decides from now on",
+        type(scheduler).__name__,
+        why,
+        FALLBACK,
+    )
+    fallback = REQUEST_SCHEDULERS[FALLBACK]()
+    return fallback, RequestDecider(fallback, fleet, rng, requests)

@@ -6,29 +6,32 @@ import contextlib
 import itertools
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lad_rllib.edge.errors import EdgeError, InvalidRequest, ServerUnavailable
+from lad_rllib.edge.errors import InvalidRequest, ServerUnavailable
 from lad_rllib.edge.task import ImageTask
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.scheduling import Scheduler
 from lad_rllib.service.cancelling import Canceller
-from lad_rllib.service.deciders import decider_of
 from lad_rllib.service.delivery import Delivery
 from lad_rllib.service.dispatch_loop import DispatchLoop
 from lad_rllib.service.event_thread import EventThread
+from lad_rllib.service.fleet_load import FleetLoad
 from lad_rllib.service.health import HealthWatch
 from lad_rllib.service.in_flight import InFlightTask, Server, TaskHandle
-from lad_rllib.service.request_model import RequestModel
-from lad_rllib.service.server_load import FleetLoad, ServerLoad
+from lad_rllib.service.progress import Progress, asked
+from lad_rllib.service.request_model import RequestModel, Unasked
+from lad_rllib.service.roster import Roster, order_of
+from lad_rllib.service.server_load import ServerLoad
 from lad_rllib.service.slots import checked_servers
 from lad_rllib.service.work_model import WorkModel
 from lad_rllib.simulator import EdgeNetwork
-from lad_rllib.simulator.order import Order, make_order
+from lad_rllib.simulator.requests import RequestServer
 from lad_rllib.simulator.requests.view import View
 
 if TYPE_CHECKING:
@@ -40,7 +43,7 @@ CLOSE_S = 2.0
 """Longest wait for the thread, and for servers to hear that their tasks are cancelled, when closing [s, wall clock]."""
 
 
-class Dispatcher:
+class Dispatcher(contextlib.AbstractContextManager["Dispatcher"]):
     """Dispatches image tasks over edge servers.
 
     A scheduler of slots decides for all tasks that were handed in together, on the servers' predicted queues; one of
@@ -56,13 +59,17 @@ class Dispatcher:
     A server whose latest images took other than the expected time (``DRIFT_FACTOR``) is named in a warning, and its
     measured speed takes the place of the network's.
 
+    Servers may come and go while it serves (:meth:`add`, :meth:`drain`, :meth:`remove`), and the scheduler may be
+    swapped. A scheduler of requests begins anew on the fleet as it is then; one that is tied to the servers at the
+    start, as those of slots are, is left for least-work-left with a warning.
+
     Clients that share servers may give their tasks the same names: at the servers a task has its name and a random
     suffix (``task-0@9f2c61ab``).
 
     One thread does all the bookkeeping; methods may be called from any thread. Close it, or use it in a ``with``.
 
     Args:
-        servers: The edge servers, in the order of the network's.
+        servers: The edge servers, in the order of the network's, each with a name of its own if others come and go.
         network: The fleet in the simulator's units (:func:`~lad_rllib.service.work_model.fit_fleet`).
         work: Work of a task in the same units.
         scheduler: Chooses servers: a scheduler of slots, or a
@@ -96,30 +103,29 @@ class Dispatcher:
             raise ConfigurationError(
                 f"{len(servers)} edge servers were given, the network has {network.num_servers}; make them equal"
             )
-        self.servers, self.network, self.work, self.scheduler = list(servers), network, work, scheduler
-        self.time_scale = time_scale
-        names, orders = [server.name for server in servers], [_order_of(server) for server in servers]
+        self.network, self.work, self.time_scale = network, work, time_scale
+        names, orders = [server.name for server in servers], [order_of(server) for server in servers]
         self._fleet = FleetLoad(names, network, work, time_scale, orders, requests)
         self._gate = threading.Lock()  # tasks enter one batch after the other, and none once the dispatcher is closed
         self._is_closed = False
         self._in_flight: dict[str, InFlightTask] = {}
         self._numbers = itertools.count()
         self._thread = EventThread("dispatcher")
+        numbered = dict(enumerate(servers))
+        self._roster = Roster(numbered, self._fleet, scheduler, np.random.default_rng(seed), slots_per_episode)
         self._loop = DispatchLoop(
-            self.servers,
+            numbered,
             self._fleet,
-            None if scheduler is None else decider_of(scheduler, self._fleet, seed, slots_per_episode),
+            self._roster.decider,
             self._in_flight,
             patience_s=patience_s,
             post=self._thread.post,
-            canceller=Canceller(self.servers),
+            canceller=Canceller(numbered),
         )
         self._thread.begin(self._loop.tick, self._loop.is_waiting)
         on_health = partial(self._thread.post, self._loop.on_health)
-        self._watch = HealthWatch(servers, on_health, health_period_s) if health_period_s is not None else None
-
-    def __enter__(self) -> Dispatcher:
-        return self
+        self._watch = HealthWatch(numbered, on_health, health_period_s) if health_period_s is not None else None
+        self._roster.begin(self._loop, self._ask, self._watch)
 
     def __exit__(self, *error: object) -> None:
         self.close()
@@ -129,7 +135,7 @@ class Dispatcher:
 
         Args:
             tasks: The tasks.
-            servers: Index of the server that each is to go to; None: the scheduler chooses.
+            servers: Position among :attr:`loads` of the server that each is to go to; None: the scheduler chooses.
 
         Returns:
             A future of each task's :class:`Delivery`, in the same order. It never fails: errors are in the delivery.
@@ -140,7 +146,10 @@ class Dispatcher:
         """
         if servers is None and self.scheduler is None:
             raise ConfigurationError("the dispatcher has no scheduler; give it one, or name a server for each task")
-        named = [None] * len(tasks) if servers is None else checked_servers(servers, len(tasks), len(self.servers))
+        members = self._fleet.members
+        named: list[int | None] = [None] * len(tasks)
+        if servers is not None:
+            named = [members[position] for position in checked_servers(servers, len(tasks), len(members))]
         wrong = [task for task in tasks if not isinstance(task, ImageTask)]
         if wrong:
             raise ConfigurationError(f"tasks must be ImageTasks, got {type(wrong[0]).__name__}")
@@ -148,7 +157,7 @@ class Dispatcher:
         with self._gate:
             self._check_open()
             entries = [self._entry(task, server, now_s) for task, server in zip(tasks, named, strict=True)]
-            admitted = [entry for entry in entries if self._admit(entry)]
+            admitted = [entry for entry in entries if not entry.future.done()]
             if admitted:
                 self._thread.post(self._loop.dispatch, admitted)
         return [entry.future for entry in entries]
@@ -174,6 +183,60 @@ class Dispatcher:
         self._check_open()
         self._thread.post(self._loop.cancel, task_id)
 
+    def progress(self, task_id: str) -> Progress:
+        """Where a task is; asks the server that has it, so it may take as long as that server's answers."""
+        return asked(*self._ask(partial(self._loop.whereabouts, task_id)))
+
+    def add(self, server: Server, profile: RequestServer, unasked: Unasked | None = None) -> None:
+        """Let a server join the fleet; it gets tasks from the next decision on.
+
+        Args:
+            server: The server.
+            profile: How long it should take, as the simulator has it.
+            unasked: What it draws for a task that does not say; None: an ordinary image.
+
+        Raises:
+            ConfigurationError: if another one has its name.
+        """
+        self._roster.add(server, profile, unasked)
+
+    def drain(self, name: str) -> Future[None]:
+        """Send a server no new tasks; what it has it serves.
+
+        Tasks that wait here for room in its queue go to others, if there are any that may get them.
+
+        Returns:
+            A future that is done when the server has nothing to do any more.
+
+        Raises:
+            ConfigurationError: if there is no such server.
+        """
+        return self._roster.drain(name)
+
+    def remove(self, name: str) -> Server:
+        """Take a server out of the fleet at once; its tasks go to others, and it is told to drop them.
+
+        Returns:
+            The server, which still runs.
+
+        Raises:
+            ConfigurationError: if there is no such server, or no other.
+        """
+        return self._roster.remove(name)
+
+    def swap(self, scheduler: Scheduler | RequestScheduler) -> None:
+        """Let another scheduler decide from the next decision on.
+
+        Raises:
+            ConfigurationError: if it cannot decide for the fleet as it is; the present one goes on then.
+        """
+        self._roster.swap(scheduler)
+
+    @property
+    def scheduler(self) -> Scheduler | RequestScheduler | None:
+        """What decides now; None: the caller names the server of each task."""
+        return self._roster.scheduler
+
     @property
     def queue_s(self) -> NDArray[np.float64]:
         """Predicted time until each server is done with what it has [s], shape (A,); counts all tasks so far."""
@@ -186,12 +249,12 @@ class Dispatcher:
     @property
     def servers_up(self) -> list[bool]:
         """Which servers are up at present."""
-        return [load.is_up for load in self._fleet.servers]
+        return [load.is_up for load in self._fleet.present]
 
     @property
     def loads(self) -> list[ServerLoad]:
         """Each server as it is seen from here, by the servers' order: read them, and leave them as they are."""
-        return list(self._fleet.servers)
+        return self._fleet.present
 
     @property
     def duplicates_dropped(self) -> int:
@@ -214,23 +277,22 @@ class Dispatcher:
 
     def _ask(self, question: Callable[[], Answer]) -> Answer:
         """What a function says in the thread that does the bookkeeping."""
-        while True:
+        self._check_open()
+        answer = self._thread.ask(question)
+        while not wait([answer], CLOSE_S).done:  # the scheduler may take long
             self._check_open()
-            with contextlib.suppress(TimeoutError):  # the scheduler may take long
-                return self._thread.ask(question, CLOSE_S)
+        return answer.result()
 
     def _check_open(self) -> None:
         if self._is_closed:
             raise ConfigurationError("the dispatcher is closed; make another one")
 
     def _entry(self, task: ImageTask, server: int | None, now_s: float) -> InFlightTask:
+        """A task in flight; one that is not valid ends here."""
         handle = TaskHandle(partial(self._thread.post, self._loop.cancel, task.task_id))
         declared_cost = self._fleet.requests.declared_cost(task)
-        return InFlightTask(task, now_s, next(self._numbers), server, handle, declared_cost)
-
-    def _admit(self, entry: InFlightTask) -> bool:
-        """Whether a task is valid; one that is not ends here."""
-        task, stations = entry.task, self.network.num_stations
+        entry = InFlightTask(task, now_s, next(self._numbers), server, handle, declared_cost)
+        stations = self.network.num_stations
         if task.station >= stations:
             problem = (
                 f"station {task.station} does not exist; the fleet has stations 0 to {stations - 1} "
@@ -240,14 +302,6 @@ class Dispatcher:
             problem = f"task_id {task.task_id} is already in flight; give each another one"
         else:
             self._in_flight[task.task_id] = entry
-            return True
+            return entry
         entry.end("", self._fleet.now_s(), error=InvalidRequest(problem, task_id=task.task_id))
-        return False
-
-
-def _order_of(server: Server) -> Order:
-    """A server's order of service; first in, first out where it says none."""
-    try:
-        return make_order(getattr(server, "order", "fifo"))
-    except EdgeError:  # it does not answer
-        return make_order("fifo")
+        return entry

@@ -10,7 +10,9 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
-from typing import Any
+from typing import TypeVar
+
+Answer = TypeVar("Answer")
 
 TICK_S = 0.1
 """Time between two ticks [s, wall clock]."""
@@ -39,15 +41,9 @@ class EventThread(threading.Thread):
         """Have a call made; from any thread."""
         self._events.put(partial(function, *arguments))
 
-    def ask(self, function: Callable[[], Any], timeout_s: float) -> Any:
-        """What a call returns that is made after those that were posted before; from any thread.
-
-        Raises:
-            TimeoutError: if it was not made in time.
-        """
-        if threading.current_thread() is self:
-            return function()
-        answer: Future[Any] = Future()
+    def ask(self, function: Callable[[], Answer]) -> Future[Answer]:
+        """What a call returns that is made after those that were posted before, or at once in this thread."""
+        answer: Future[Answer] = Future()
 
         def reply() -> None:
             try:
@@ -55,8 +51,11 @@ class EventThread(threading.Thread):
             except BaseException as error:
                 answer.set_exception(error)
 
-        self.post(reply)
-        return answer.result(timeout_s)
+        if threading.current_thread() is self:
+            reply()
+        else:
+            self.post(reply)
+        return answer
 
     def close(self, timeout_s: float) -> None:
         """End after the calls that were posted before; wait at most ``timeout_s`` for that [s, wall clock]."""

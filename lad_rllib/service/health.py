@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from lad_rllib.edge.errors import one_line
@@ -20,25 +20,33 @@ class HealthWatch:
     0.7 s: at most one period, and two calls.
 
     Args:
-        servers: The servers; their ``health`` must return in time by itself.
-        report: Called with the server's index and its health, from threads of the watch.
+        servers: The servers by their numbers; their ``health`` must return in time by itself.
+        report: Called with the server's number and its health, from threads of the watch.
         period_s: Time between two checks of a server [s, wall clock].
         misses: Bad replies in a row before one is reported; a busy machine misses one at times.
     """
 
     def __init__(
         self,
-        servers: Sequence[Server],
+        servers: Mapping[int, Server],
         report: Callable[[int, ServerHealth], None],
         period_s: float = 0.3,
         misses: int = 2,
     ) -> None:
-        self._servers, self._report, self._period_s, self._misses = servers, report, period_s, misses
+        self._servers, self._report, self._period_s, self._misses = dict(servers), report, period_s, misses
         self._stop = threading.Event()
-        self._pool = ThreadPoolExecutor(min(len(servers), MAX_THREADS), thread_name_prefix="health")
-        self._is_checking = [False] * len(servers)
+        self._pool = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="health")
+        self._is_checking: set[int] = set()
         self._thread = threading.Thread(target=self._watch, name="health watch", daemon=True)
         self._thread.start()
+
+    def add(self, number: int, server: Server) -> None:
+        """Watch another server."""
+        self._servers[number] = server
+
+    def remove(self, number: int) -> None:
+        """Watch a server no longer; a reply that is on its way may still be reported."""
+        self._servers.pop(number, None)
 
     def close(self) -> None:
         """Stop."""
@@ -48,22 +56,22 @@ class HealthWatch:
 
     def _watch(self) -> None:
         while not self._stop.is_set():
-            for index in range(len(self._servers)):
-                if not self._is_checking[index]:  # calls to a slow server must not pile up
-                    self._is_checking[index] = True
-                    self._pool.submit(self._check, index)
+            for number, server in list(self._servers.items()):
+                if number not in self._is_checking:  # calls to a slow server must not pile up
+                    self._is_checking.add(number)
+                    self._pool.submit(self._check, number, server)
             self._stop.wait(self._period_s)
 
-    def _check(self, index: int) -> None:
+    def _check(self, number: int, server: Server) -> None:
         try:
             for _ in range(self._misses):
-                health = _health_of(self._servers[index])
+                health = _health_of(server)
                 if health.healthy or self._stop.is_set():
                     break
             if not self._stop.is_set():
-                self._report(index, health)
+                self._report(number, health)
         finally:
-            self._is_checking[index] = False
+            self._is_checking.discard(number)
 
 
 def _health_of(server: Server) -> ServerHealth:

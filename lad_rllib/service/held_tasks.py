@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import bisect
 import time
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 
 from lad_rllib.service.in_flight import InFlightTask
 from lad_rllib.service.server_load import ServerLoad
@@ -16,17 +17,17 @@ class HeldTasks:
     Lines are in the order of service of their servers.
 
     Args:
-        loads: The servers; what they know of tasks that are held is kept up to date.
+        loads: The servers by their numbers; what they know of tasks that are held is kept up to date.
     """
 
-    def __init__(self, loads: Sequence[ServerLoad]) -> None:
+    def __init__(self, loads: Mapping[int, ServerLoad]) -> None:
         self._loads = loads
-        self._lines: list[list[InFlightTask]] = [[] for _ in loads]
+        self._lines: defaultdict[int, list[InFlightTask]] = defaultdict(list)
         self._parked: dict[str, InFlightTask] = {}
 
     def __iter__(self) -> Iterator[InFlightTask]:
         """All of them."""
-        for line in self._lines:
+        for line in self._lines.values():
             yield from line
         yield from self._parked.values()
 
@@ -34,7 +35,7 @@ class HeldTasks:
         return entry.line >= 0 or self._parked.get(entry.task.task_id) is entry
 
     def __bool__(self) -> bool:
-        return bool(self._parked) or any(self._lines)
+        return bool(self._parked) or any(self._lines.values())
 
     def hold(self, entry: InFlightTask, server: int, computing_s: float, swap_s: float = 0.0) -> None:
         """Put a task into a server's line, behind those that the server would serve before it."""
@@ -44,12 +45,16 @@ class HeldTasks:
         entry.line = server
 
     def next_for(self, server: int) -> InFlightTask | None:
-        """Take the task that a server with room should get: the first of its line, or, if it idles, of the longest."""
+        """Take the task that a server with room should get: the first of its line, or, if it idles, of the longest.
+
+        One that drains gets those of its own line alone.
+        """
         if self._lines[server]:
             return self._take(server, 0)
-        if self._loads[server].work_s or not any(self._lines):
+        load = self._loads[server]
+        if load.work_s or load.is_draining or not any(self._lines.values()):
             return None
-        longest = max(range(len(self._lines)), key=lambda i: len(self._lines[i]))
+        longest = max(self._lines, key=lambda number: len(self._lines[number]))
         for position, entry in enumerate(self._lines[longest]):
             if server not in entry.tried:
                 return self._take(longest, position)
@@ -58,6 +63,10 @@ class HeldTasks:
     def take_line(self, server: int) -> list[InFlightTask]:
         """Take a server's whole line."""
         return [self._take(server, 0) for _ in range(len(self._lines[server]))]
+
+    def forget(self, server: int) -> None:
+        """A server has left, and no task waits for it."""
+        self._lines.pop(server, None)
 
     def park(self, entry: InFlightTask) -> None:
         """Keep a task until a server is up that it may go to."""

@@ -68,18 +68,18 @@ class InFlightTask:
         task: What was asked for.
         submitted_s: When it was handed in, by the fleet's clock [s].
         number: Tasks that were handed in before it; decides between equal keys of the order of service.
-        named: Index of the server that it is to go to; None: the scheduler chooses.
+        named: Number of the server that it is to go to; None: the scheduler chooses.
         future: Its delivery.
         declared_cost: Steps x pixels x images.
         slot: Decision round; -1 before.
         attempts: Attempts so far; one that a server refused because its queue was full does not count.
         attempt: The attempt whose answer counts; None while there is none.
-        server: Index of the server of the latest attempt; -1 before.
-        tried: Indices of the servers of all attempts.
+        server: Number of the server of the latest attempt; -1 before.
+        tried: Numbers of the servers of all attempts.
         cancelled: It was cancelled, and is not sent again.
         own_failures: Attempts that may have failed because of the task, not the server.
         last_error: Why the latest attempt failed.
-        line: Index of the server for whose room it waits; -1: none.
+        line: Number of the server for whose room it waits; -1: none.
         parked_at: Since when no server is up that it may go to [s, monotonic]; None: one is.
         token: Tells it from tasks of the same name that other clients send to the same servers.
     """
@@ -144,7 +144,7 @@ class Attempt:
 
     Attributes:
         entry: The task.
-        server: Index of the server.
+        server: Number of the server.
         is_answered: Whether the server has answered.
     """
 

@@ -84,6 +84,11 @@ class PredictedLine:
         """Image model of each; empty where a task names none."""
         return [entry.task.model or "" for entry in self._entries]
 
+    def before(self, entry: InFlightTask) -> tuple[int, float]:
+        """Tasks that are served before one that waits here, and their work [s]."""
+        position = bisect.bisect_left(self._places, self.place(entry))
+        return position, sum(self._work_s[:position])
+
     def met_by(self, task: ImageTask, now_s: float, service_s: float) -> tuple[float, int]:
         """Work ahead of a task that would join now [s], and the number of tasks that it would overtake."""
         key = self._keys.key(*_asked(task, now_s, service_s))

@@ -13,7 +13,8 @@ from lad_rllib.edge.task import ImageTask
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.service.work_model import WorkModel
 from lad_rllib.simulator import EdgeNetwork, delays
-from lad_rllib.simulator.requests import Requests, RequestWorld, plain_requests, slotted_world
+from lad_rllib.simulator.requests import Requests, RequestServer, RequestWorld, plain_requests, slotted_world
+from lad_rllib.simulator.requests.view import View
 from lad_rllib.simulator.requests.world import FACTS
 
 FloatArray = NDArray[np.float64]
@@ -86,6 +87,26 @@ class RequestModel:
         world = slotted_world(network, density=density, overhead_steps=overhead_steps, service=alike)
         return cls(world, result_mbit=work.result_mbit)
 
+    def with_server(self, server: RequestServer, unasked: Unasked | None = None) -> RequestModel:
+        """The same with another server, the last one."""
+        world = replace(self.world, servers=(*self.world.servers, server))
+        return self._on(world, [*self.unasked, unasked or Unasked()])
+
+    def without_server(self, position: int) -> RequestModel:
+        """The same without the server at a position.
+
+        Raises:
+            ConfigurationError: if there is no other.
+        """
+        servers, unasked = list(self.world.servers), list(self.unasked)
+        del servers[position], unasked[position]
+        return self._on(replace(self.world, servers=tuple(servers)), unasked)
+
+    def _on(self, world: RequestWorld, unasked: Sequence[Unasked]) -> RequestModel:
+        """The same on other servers; a scheduler needs a past there, and gets an ordinary request if there is none."""
+        history = plain_requests(np.zeros(1), 20.0) if self.history is None else self.history
+        return RequestModel(world, history, unasked, self._result_mbit)
+
     def service_s(self, task: ImageTask) -> FloatArray:
         """Predicted computing delay on each server, the task's model loaded [s], shape (A,)."""
         guided = None if task.guidance is None else task.guidance > 1
@@ -97,6 +118,25 @@ class RequestModel:
         is_home = np.array([task.station in server.stations for server in self.world.servers])
         upload_s = delays.upload_delay_s(task.upload_mbit, self._rate, is_home)
         return upload_s + delays.download_delay_s(self._result_mbit * task.images, self._rate)
+
+    def idle_view(self) -> View:
+        """What an ordinary task would meet if every server were up and had nothing to do."""
+        task, number = ImageTask("warm-up", "warm-up", 20), self.world.num_servers
+        zeros = np.zeros(number)
+        return View(
+            now_s=0.0,
+            service_s=self.service_s(task),
+            swap_s=zeros,
+            way_s=self.way_s(task),
+            remaining_s=zeros,
+            work_left_s=zeros,
+            ahead_s=zeros,
+            overtaken=np.zeros(number, dtype=np.int64),
+            tasks=np.zeros(number, dtype=np.int64),
+            declared=zeros,
+            up=np.ones(number, dtype=bool),
+            facts=self.facts(task),
+        )
 
     def declared_cost(self, task: ImageTask) -> float:
         """Steps x pixels x images, see :attr:`~lad_rllib.simulator.requests.Requests.declared_cost`."""

@@ -80,7 +80,7 @@ def check_serves_again(dispatcher, server):
     """A server is back up, and answers."""
     until(lambda: dispatcher.servers_up[server])
     delivery = dispatcher.run([ImageTask("again", "a red seven", 1)], 60, servers=[server])[0]
-    assert (delivery.server, delivery.attempts, delivery.error) == (dispatcher.servers[server].name, 1, None)
+    assert (delivery.server, delivery.attempts, delivery.error) == (dispatcher.loads[server].name, 1, None)
 
 
 def test_a_killed_process_and_a_lost_node_lose_no_task_and_deliver_none_twice(cluster):

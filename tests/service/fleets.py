@@ -103,6 +103,10 @@ class Wrapped:
         self.deaf -= 1
         return self.deaf < 0 and self.inner.cancel(task_id)
 
+    def progress(self, task_id):
+        """As the server."""
+        return self.inner.progress(task_id)
+
     def health(self):
         """As the server; one that is gone runs into a timeout."""
         self.asked += 1

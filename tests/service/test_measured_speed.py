@@ -9,7 +9,7 @@ import pytest
 from lad_rllib.edge import ImageTask
 from lad_rllib.scheduling import make_heuristic
 from lad_rllib.service import Dispatcher, serve
-from lad_rllib.service.server_load import MIN_IMAGES, WINDOW, MeasuredSpeed
+from lad_rllib.service.measured_speed import MIN_IMAGES, WINDOW, MeasuredSpeed
 from tests.service.fleets import WORK, Fixed, emulated, network
 
 pytestmark = pytest.mark.serial  # compares times on the wall clock

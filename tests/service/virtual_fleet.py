@@ -9,8 +9,8 @@ from lad_rllib.edge import TaskRecord, TaskResult
 from lad_rllib.edge.queue import QueuedTask, TaskQueue
 from lad_rllib.service.deciders import decider_of
 from lad_rllib.service.dispatch_loop import DispatchLoop
+from lad_rllib.service.fleet_load import FleetLoad
 from lad_rllib.service.in_flight import InFlightTask, TaskHandle
-from lad_rllib.service.server_load import FleetLoad
 from lad_rllib.service.work_model import WorkModel
 from lad_rllib.simulator import EdgeNetwork
 
@@ -98,9 +98,9 @@ class VirtualFleet:
         fleet = Load(names, network, WorkModel(), 1.0, orders, requests)
         self._requests, self._in_flight, self._numbers = requests, {}, itertools.count()
         self._loop = DispatchLoop(
-            self.servers,
+            dict(enumerate(self.servers)),
             fleet,
-            decider_of(scheduler, fleet, seed, None),
+            decider_of(scheduler, fleet, np.random.default_rng(seed)),
             self._in_flight,
             patience_s=1.0,
             post=lambda function, *arguments: function(*arguments),

@@ -1,0 +1,184 @@
+"""What a dispatcher knows of all servers of its fleet, and what it predicts from that."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lad_rllib.edge.record import TaskRecord
+from lad_rllib.edge.task import ImageTask
+from lad_rllib.service.in_flight import InFlightTask
+from lad_rllib.service.predicted_memory import PredictedMemory
+from lad_rllib.service.request_model import RequestModel
+from lad_rllib.service.server_load import ServerLoad
+from lad_rllib.service.work_model import WorkModel
+from lad_rllib.simulator import EdgeNetwork
+from lad_rllib.simulator.order import FirstInFirstOut, Order
+from lad_rllib.simulator.requests.view import View
+
+FloatArray = NDArray[np.float64]
+
+WARN_AGAIN_S = 60.0
+"""Time between two warnings about a server that drifts [s, wall clock]."""
+
+MAX_ATTEMPTS_PER_SERVER = 2
+"""A task is sent at most this many times the number of servers, however often they are started again."""
+
+_LOG = logging.getLogger("lad_rllib.service")
+
+
+class FleetLoad:
+    """All servers of a fleet, and its model: how long they should take.
+
+    Each server has a number that it keeps, and that no other server ever gets. Arrays have one value for each server
+    that belongs to the fleet now, in the order of :attr:`members`.
+
+    Args:
+        names: Names of the servers, numbered from 0.
+        network: The fleet in the simulator's units, as it is at first.
+        work: Work of a task in the same units.
+        time_scale: Wall seconds per second of the fleet.
+        orders: Order of service of each server; None: first in, first out.
+        requests: What is known of single tasks; None: what follows from ``network`` and ``work``.
+
+    Attributes:
+        loads: What is known of each server by its number; of one that has left until it has answered all.
+        members: Numbers of the servers that belong to the fleet.
+        requests: What is known of single tasks on these.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        network: EdgeNetwork,
+        work: WorkModel,
+        time_scale: float,
+        orders: Sequence[Order] | None = None,
+        requests: RequestModel | None = None,
+    ) -> None:
+        orders = orders or [FirstInFirstOut()] * len(names)
+        self.requests = RequestModel.of_work(network, work) if requests is None else requests
+        self.loads = {
+            number: ServerLoad(name, order, PredictedMemory(server))
+            for number, (name, order, server) in enumerate(zip(names, orders, self.requests.world.servers, strict=True))
+        }
+        self.members = tuple(self.loads)
+        self.network, self.work = network, work
+        self._time_scale = time_scale
+        self._began_s = self.now_s()
+
+    def join(self, server: int, load: ServerLoad, requests: RequestModel) -> None:
+        """A server joins the fleet as its last one; ``requests`` is what is known of tasks on all of them."""
+        self.loads[server], self.requests = load, requests
+        self.members = (*self.members, server)
+
+    def leave(self, server: int, requests: RequestModel) -> None:
+        """A server leaves the fleet; ``requests`` is what is known of tasks on the others."""
+        self.members, self.requests = tuple(other for other in self.members if other != server), requests
+
+    def has_left(self, server: int) -> bool:
+        """Whether a server has left the fleet."""
+        return server not in self.members
+
+    @property
+    def present(self) -> list[ServerLoad]:
+        """What is known of each server that belongs to the fleet, in the order of :attr:`members`."""
+        return [self.loads[server] for server in self.members]
+
+    def now_s(self) -> float:
+        """The fleet's clock [s]."""
+        return time.perf_counter() / self._time_scale
+
+    def queue_s(self) -> FloatArray:
+        """Predicted time until each server is done with what it has [s], shape (A,)."""
+        now_s = self.now_s()
+        return np.array([load.queue_s(now_s) for load in self.present])
+
+    def view(self, task: ImageTask, up: Sequence[bool] | None = None) -> View:
+        """What a task that is handed in now would meet on each server; its clock began with this object.
+
+        Args:
+            task: The task.
+            up: Whether each server may get it; None: those that are up and do not drain.
+        """
+        now_s, loads = self.now_s(), self.present
+        service_s = self.computing_s(task)
+        met = [load.line.met_by(task, now_s, own_s) for load, own_s in zip(loads, service_s.tolist(), strict=True)]
+        remaining_s = np.array([load.running_left_s(now_s) for load in loads])
+        return View(
+            now_s=now_s - self._began_s,
+            service_s=service_s,
+            swap_s=np.array([load.swap_s(task) for load in loads]),
+            way_s=self.requests.way_s(task),
+            remaining_s=remaining_s,
+            work_left_s=remaining_s + [load.line.work_s for load in loads],
+            ahead_s=remaining_s + [ahead_s for ahead_s, _ in met],
+            overtaken=np.array([overtaken for _, overtaken in met], dtype=np.int64),
+            tasks=np.array([len(load.line) + (load.running is not None) for load in loads], dtype=np.int64),
+            declared=np.array([load.declared_cost for load in loads]),
+            up=np.array([load.state == "up" for load in loads] if up is None else up, dtype=bool),
+            facts=self.requests.facts(task),
+        )
+
+    def computing_s(self, task: ImageTask) -> FloatArray:
+        """Computing delay of a task on each server at the speed that its latest images had [s], shape (A,)."""
+        return self.requests.service_s(task) * [load.speed.over_expected for load in self.present]
+
+    def work_s(self, task: ImageTask, server: int) -> tuple[float, float]:
+        """Computing delay of a task that joins a server now, and that of loading its model there before [s]."""
+        return float(self.computing_s(task)[self.members.index(server)]), self.loads[server].swap_s(task)
+
+    def has_attempts_left(self, entry: InFlightTask) -> bool:
+        """Whether a task may be sent again."""
+        return entry.attempts < MAX_ATTEMPTS_PER_SERVER * max(len(self.members), len(entry.tried))
+
+    def may_get(self, entry: InFlightTask, server: int) -> bool:
+        """Whether a task may be sent to a server: it belongs to the fleet, gets tasks, and has not had this one."""
+        is_open = server in self.members and self.loads[server].state == "up"
+        return is_open and server not in entry.tried and self.has_attempts_left(entry)
+
+    def choices(self, entry: InFlightTask) -> list[int]:
+        """The servers that a task may be sent to."""
+        return [server for server in self.members if self.may_get(entry, server)]
+
+    def may_find_another(self, entry: InFlightTask) -> bool:
+        """Whether a task may be sent to some server once that is up."""
+        return not entry.tried.issuperset(self.members) and self.has_attempts_left(entry)
+
+    def soonest(self, task: ImageTask, choices: Sequence[int]) -> int:
+        """The server of these that would be done with a task first."""
+        seen = self.view(task)
+        delay_s = dict(zip(self.members, (seen.ahead_s + seen.swap_s + seen.service_s).tolist(), strict=True))
+        return min(choices, key=lambda server: delay_s[server])
+
+    def measured_network(self) -> EdgeNetwork:
+        """The fleet as it is at first, as schedulers see it: servers that have drifted with their measured capacity."""
+        if not any(load.speed.has_drifted for load in self.present):
+            return self.network
+        over = [load.speed.over_expected if load.speed.has_drifted else 1.0 for load in self.present]
+        return replace(self.network, capacity_gcycles_per_s=self.network.capacity_gcycles_per_s / over)
+
+    def measure(self, task: ImageTask, server: int, record: TaskRecord) -> None:
+        """Learn from an image how fast its server is at present, and warn if it has drifted."""
+        if record.cold_start or self.has_left(server):
+            return
+        load = self.loads[server]
+        load.speed.add(record.drawing_s, float(self.requests.service_s(task)[self.members.index(server)]))
+        if load.speed.has_drifted and time.monotonic() - load.warned_s > WARN_AGAIN_S:
+            load.warned_s = time.monotonic()
+            _LOG.warning(
+                "edge server %s takes %.2g times as long as expected; its measured speed is used from now on. "
+                "Calibrate the fleet again if that lasts",
+                load.name,
+                load.speed.over_expected,
+            )
+
+    def why_down(self) -> str:
+        """Why servers get no tasks, or that none is down."""
+        reasons = [load.reason or f"{load.name} drains" for load in self.present if load.state != "up"]
+        return "; ".join(reasons) or "all were tried"
