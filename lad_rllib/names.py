@@ -62,6 +62,7 @@ SETTING_PRESETS = ("paper", "paper-random", "small", "sample-trace")
 SUITE_WORKLOADS = ("paper", "paper-one-by-one", "unequal-8", "bursty", "swap-heavy", "gentd26")
 REQUEST_PRESETS = ("paper-one-by-one", "equal-3", "unequal-8", "unequal-8-bursty", "daily", "swap-heavy", "gentd26")
 SHIPPED_FLEETS = ("digits", "emulated", "unequal-8", "mixed", "jetson", "gpu-cluster", "image-servers")
+RANDOM_FLEETS = ("any-fleet",)  # another fleet in each episode
 HEURISTICS = (
     "greedy-oracle",
     "shortest-expected-delay",

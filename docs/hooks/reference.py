@@ -13,7 +13,7 @@ from lad_rllib.fleet.server_spec import SERVER_KINDS, ServerSpec
 from lad_rllib.fleet.spec import FleetSpec
 from lad_rllib.reference import fields_of, fields_table
 from lad_rllib.simulator.penalties import PENALTIES
-from lad_rllib.simulator.requests import request_setting_groups
+from lad_rllib.simulator.requests import random_fleet_groups, request_setting_groups
 from lad_rllib.simulator.settings import setting_groups
 
 
@@ -79,6 +79,11 @@ def request_settings() -> str:
     return _groups(request_setting_groups(), "###")
 
 
+def random_fleets() -> str:
+    """Every group of a settings file of random fleets."""
+    return _groups(random_fleet_groups(), "###")
+
+
 def _groups(groups: Mapping[str, type[Declared]], heading: str) -> str:
     return "\n".join(f"{heading} {_title(name)}\n\n{fields_table(group)}" for name, group in groups.items())
 
@@ -131,6 +136,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "command-line": command_line,
     "fleet-file": fleet_file,
     "penalties": penalties,
+    "random-fleets": random_fleets,
     "request-settings": request_settings,
     "settings": settings,
     **{f"settings-{name}": functools.partial(hyperparameters, name) for name in CONFIGS},

@@ -61,10 +61,9 @@ class RequestYardstickCallback(RLlibCallback):
     work left in the environment's own order of service; and ``delay_over_oracle``, the episode's own over the oracle's.
     """
 
-    def on_episode_end(self, *, episode: Any, env: Any, env_index: int, metrics_logger: Any, **kwargs: Any) -> None:
+    def on_episode_end(self, *, episode: Any, metrics_logger: Any, **kwargs: Any) -> None:
         """Play the yardsticks on the requests of the episode that just ended."""
-        setting = env.envs[env_index].unwrapped.setting
-        world, requests = setting.world, episode.served.requests
+        world, requests = episode.world, episode.served.requests
         worlds = {names.ORACLE_DELAY: replace(world, order=FirstInFirstOut(), work="known")}
         delays = {
             key: request_yardstick_delay_s(scheduler, worlds.get(key, world), requests)

@@ -13,7 +13,14 @@ from pydantic import Field
 from lad_rllib.declared import Declared, declared, shown
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.simulator import PRESETS, Arrivals, EdgeNetwork, Setting, build_setting, load_spec
-from lad_rllib.simulator.requests import REQUEST_PRESETS, RequestSetting, build_request_setting, is_request_spec
+from lad_rllib.simulator.requests import (
+    RANDOM_FLEETS,
+    REQUEST_PRESETS,
+    RequestSetting,
+    build_request_setting,
+    is_request_spec,
+    refuse_random_fleets,
+)
 
 SETTINGS_FILES = (".yaml", ".yml", ".json")
 
@@ -78,6 +85,7 @@ def read_any_setting(source: str | Mapping[str, Any]) -> Setting | RequestSettin
         ConfigurationError: if it cannot be built.
     """
     spec = setting_spec(source) if isinstance(source, str) else source
+    refuse_random_fleets(spec)
     return build_request_setting(spec) if is_request_spec(spec) else build_setting(spec)
 
 
@@ -87,11 +95,12 @@ def setting_spec(source: str) -> dict[str, Any]:
     Raises:
         ConfigurationError: for an unknown name, and for a file that cannot be read.
     """
-    if source in PRESETS or source in REQUEST_PRESETS:
+    known = (*PRESETS, *REQUEST_PRESETS, *RANDOM_FLEETS)
+    if source in known:
         return {"preset": source}
     if Path(source).suffix in SETTINGS_FILES:
         return load_spec(source)
-    raise ConfigurationError(f"unknown preset {shown(source)}; choose from {', '.join((*PRESETS, *REQUEST_PRESETS))}")
+    raise ConfigurationError(f"unknown preset {shown(source)}; choose from {', '.join(known)}")
 
 
 def draw_episode(setting: Setting, seed: int, env_index: int, episode: int) -> Arrivals:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lad_rllib import names
 from lad_rllib.declared import Declared, declared
 from lad_rllib.envs.episodes import draw_seed, setting_spec
-from lad_rllib.simulator.requests import FACTS, Requests, request_setting
+from lad_rllib.simulator.requests import FACTS, Requests, RequestWorld, request_setting
 
 if TYPE_CHECKING:
     from lad_rllib.simulator.requests.loop import View
@@ -59,7 +59,7 @@ class RequestFleetEnv(gym.Env[Observation, np.integer]):
     | ``overtaken`` | (A,) | requests that wait there and would be served after it | 1 |
     | ``tasks`` | (A,) | requests that wait there or are served | 1 |
     | ``declared`` | (A,) | declared cost of those: steps x images, pixels over 512 x 512 | 1 |
-    | ``up`` | (A,) | 1 where the server may get it, always so in simulation | 1 |
+    | ``up`` | (A,) | 1 where the server may get it; 0 beyond the servers of a random fleet, as all else there | 1 |
     | ``facts`` | (7,) | what it says of itself: :data:`lad_rllib.simulator.requests.FACTS`; 0 for no deadline | |
 
     Reward: minus the service delay that is predicted for the request when it is sent [s]. What was predicted wrongly,
@@ -73,8 +73,9 @@ class RequestFleetEnv(gym.Env[Observation, np.integer]):
 
     Args:
         config: ``setting``: name of a preset, a settings file, or a settings dictionary, of requests (see
-            :func:`lad_rllib.simulator.requests.build_request_setting`) or of slots, whose tasks then are decided one by
-            one; ``order``: order of service instead of the setting's, see :func:`lad_rllib.simulator.order.make_order`.
+            :func:`lad_rllib.simulator.requests.build_request_setting`), of random fleets, or of slots, whose tasks then
+            are decided one by one; ``order``: order of service instead of the setting's, see
+            :func:`lad_rllib.simulator.order.make_order`.
         fields: The same as keywords, as ``gymnasium.make`` gives them.
 
     Version history: v0, first release.
@@ -84,8 +85,7 @@ class RequestFleetEnv(gym.Env[Observation, np.integer]):
         settings = declared(RequestEnvConfig, {**(config or {}), **fields}, "env_config: ")
         spec = setting_spec(settings.setting) if isinstance(settings.setting, str) else settings.setting
         self.setting = request_setting(spec, settings.order)
-        self.world = self.setting.world
-        servers = self.world.num_servers
+        servers = self.setting.most_servers
         shapes = {**dict.fromkeys(OF_SERVERS, (servers,)), "facts": (len(FACTS),)}
         self.observation_space = gym.spaces.Dict(
             {
@@ -98,11 +98,12 @@ class RequestFleetEnv(gym.Env[Observation, np.integer]):
         self._unsettled: NDArray[np.int64] = np.zeros(0, np.int64)
         self._simulation: RequestSimulation | None = None
 
-    def draw_episode(self) -> Requests:
-        """The requests of the next episode, a function of the seed and the episode's number alone."""
-        requests = self.setting.draw(np.random.default_rng([self._seed, self._episode]))
+    def draw_episode(self) -> tuple[RequestWorld, Requests]:
+        """Servers and requests of the next episode, a function of the seed and the episode's number alone."""
+        rng = np.random.default_rng([self._seed, self._episode])
         self._episode += 1
-        return requests
+        setting = self.setting.of_episode(rng)
+        return setting.world, setting.draw(rng)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -113,7 +114,7 @@ class RequestFleetEnv(gym.Env[Observation, np.integer]):
         super().reset(seed=seed)
         if seed is not None:
             self._seed, self._episode = int(seed), 0
-        self._simulation = RequestSimulation(self.world, self.draw_episode())
+        self._simulation = RequestSimulation(*self.draw_episode())
         self._unsettled = np.zeros(0, np.int64)
         return self._observed(self._simulation.look()), {}
 
@@ -121,6 +122,7 @@ class RequestFleetEnv(gym.Env[Observation, np.integer]):
         """Send the request to the server that ``action`` names, and wait for the next one.
 
         Raises:
+            IndexError: if the episode has no such server.
             ResetNeeded: if the episode is over.
         """
         simulation = self._simulation
@@ -146,7 +148,8 @@ class RequestFleetEnv(gym.Env[Observation, np.integer]):
         return float(late_s[~waits].sum())
 
     def _observed(self, view: View) -> Observation:
-        observation = {name: np.asarray(getattr(view, name), np.float32) for name in OF_SERVERS}
+        missing = (0, self.setting.most_servers - len(view.up))
+        observation = {name: np.pad(np.asarray(getattr(view, name), np.float32), missing) for name in OF_SERVERS}
         facts = view.facts.astype(np.float32)
         if not np.isfinite(facts[_DEADLINE]):
             facts[_DEADLINE] = 0.0

@@ -32,7 +32,14 @@ from lad_rllib.simulator import (
     resolve_paths,
     sizes,
 )
-from lad_rllib.simulator.requests import TRAFFIC, RequestSetting, is_request_spec, override_request_spec
+from lad_rllib.simulator.requests import (
+    TRAFFIC,
+    RandomFleets,
+    RequestSetting,
+    is_random_fleets,
+    is_request_spec,
+    override_request_spec,
+)
 from lad_rllib.text_files import read_structured
 
 TRAIN_PART = (0.0, 0.7)
@@ -45,7 +52,7 @@ TRAINING_KEYS = tuple(name for name in LearningOptions.model_fields if name not 
 def setting_spec(options: SettingOptions, default: str = "paper") -> dict[str, Any]:
     """The settings dictionary that the options describe; without a setting, of the default one."""
     spec = episodes.setting_spec(options.setting or default)
-    if is_request_spec(spec):
+    if is_request_spec(spec) or is_random_fleets(spec):
         changed = override_request_spec(spec, request_setting_changes(options))
     else:
         changed = override_spec(spec, setting_changes(options))
@@ -107,7 +114,7 @@ def part_of_log(part: list[float] | None, setting: Logged, default: tuple[float,
     Raises:
         ConfigurationError: if a part is given and there is no log.
     """
-    if "part" in _source(setting):
+    if not isinstance(setting, RandomFleets) and "part" in _source(setting):
         return setting.with_part((part[0], part[1]) if part else default)
     if part:
         raise ConfigurationError(
@@ -117,7 +124,9 @@ def part_of_log(part: list[float] | None, setting: Logged, default: tuple[float,
 
 
 def _source(setting: AnySetting) -> dict[str, Any]:
-    """Fields of where its tasks or requests come from."""
+    """Fields of where its tasks or requests come from; random fleets have no one source."""
+    if isinstance(setting, RandomFleets):
+        return {}
     source: dict[str, Any] = setting.spec["traffic" if isinstance(setting, RequestSetting) else "arrivals"]
     return source
 

@@ -31,7 +31,13 @@ from lad_rllib.scheduling import HEURISTICS, Scheduler, heuristics_for, possible
 from lad_rllib.scheduling.by_name import make_scheduler
 from lad_rllib.scheduling.request_scheduler import REQUEST_SCHEDULERS, RequestScheduler
 from lad_rllib.simulator import Setting, TraceArrivals, override_spec, resolve_paths, sizes
-from lad_rllib.simulator.requests import RequestSetting, build_request_setting, is_request_spec, override_request_spec
+from lad_rllib.simulator.requests import (
+    RequestSetting,
+    build_request_setting,
+    is_request_spec,
+    override_request_spec,
+    refuse_random_fleets,
+)
 
 if TYPE_CHECKING:
     from lad_rllib.algorithms.common.policy_file import SavedPolicy
@@ -185,6 +191,7 @@ def _setting_of_policy(trained: str | dict[str, Any], options: EvaluateOptions) 
     if options.setting is not None:
         return setting_spec(options)
     base = {"preset": trained} if isinstance(trained, str) else trained
+    refuse_random_fleets(base)
     if is_request_spec(base):
         changed = override_request_spec(base, request_setting_changes(options))
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from lad_rllib import names
 from lad_rllib.edge import DelayFit
@@ -23,7 +23,12 @@ from lad_rllib.scheduling.by_name import make_scheduler
 from lad_rllib.scheduling.request_scheduler import RequestScheduler
 from lad_rllib.service import Dispatcher, RequestModel
 from lad_rllib.simulator import Setting
-from lad_rllib.simulator.requests import RequestSetting, SlottedRequests, request_setting
+from lad_rllib.simulator.requests import (
+    RequestSetting,
+    SlottedRequests,
+    refuse_random_fleets,
+    request_setting,
+)
 
 
 @contextmanager
@@ -144,4 +149,6 @@ def measured_fits(fleet: Fleet) -> list[DelayFit]:
 
 def read_request_setting(source: str | Mapping[str, Any]) -> RequestSetting | SlottedRequests:
     """The setting that a name, a file or a dictionary stands for, played request by request."""
-    return request_setting(setting_spec(source) if isinstance(source, str) else source)
+    spec = setting_spec(source) if isinstance(source, str) else source
+    refuse_random_fleets(spec)
+    return cast(RequestSetting | SlottedRequests, request_setting(spec))

@@ -88,8 +88,8 @@ class SettingOptions(Options):
 
     setting: str | None = option(
         "paper",
-        f"preset ({', '.join(names.SETTING_PRESETS)}; of requests one by one: {', '.join(names.REQUEST_PRESETS)}) or a "
-        "YAML/JSON settings file",
+        f"preset ({', '.join(names.SETTING_PRESETS)}; of requests one by one: {', '.join(names.REQUEST_PRESETS)}; "
+        f"another fleet in each episode: {', '.join(names.RANDOM_FLEETS)}) or a YAML/JSON settings file",
         "NAME|FILE",
     )
     stations: int | None = option(None, "base stations", "B")

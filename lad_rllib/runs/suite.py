@@ -44,6 +44,11 @@ MEASURES = (
 _DIGITS = 5
 
 
+def _any_order(order: Order) -> bool:  # noqa: ARG001
+    """What plays under every order of service."""
+    return True
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A scheduler that takes part.
@@ -51,12 +56,12 @@ class Candidate:
     Attributes:
         name: Name in tables.
         scheduler: The scheduler.
-        order: The order of service that it was trained for, and plays under; None: all.
+        plays: Whether it was trained for an order of service; it plays under those alone.
     """
 
     name: str
     scheduler: Scheduler | RequestScheduler
-    order: str | None = None
+    plays: Callable[[Order], bool] = _any_order
 
     def can_play(self, contest: Contest) -> bool:
         """Whether it can decide for these requests; those that decide for slots need slots."""
@@ -137,7 +142,7 @@ class _Match:
         """Orders that a candidate plays under and has no row of."""
         key = self.cell | {"work": self.contest.work, "scheduler": one.name}
         orders = {order_text(order): order for order in self.contest.orders if one.can_play(self.contest)}
-        meant = {name: order for name, order in orders.items() if one.order in (None, name)}
+        meant = {name: order for name, order in orders.items() if one.plays(order)}
         return tuple(order for name, order in meant.items() if not self.rows.has(**key, order=name))
 
     def _reference(self) -> dict[str, Played]:
@@ -174,13 +179,14 @@ def _candidates(options: SuiteOptions) -> list[Candidate]:
     """
     names = [*REQUEST_SCHEDULERS, *HEURISTICS] if options.schedulers is None else options.schedulers
     found = [Candidate(name, make_scheduler(name, one_by_one=True)) for name in dict.fromkeys(names)]
-    seen: Counter[tuple[str, str | None]] = Counter()
+    seen: Counter[tuple[str, tuple[str, ...]]] = Counter()
     for path in options.checkpoint or ():
         scheduler = scheduler_of(newest_policy(path))
-        title, order = scheduler.title, getattr(scheduler, "order", None)
-        seen[title, order] += 1
-        number = seen[title, order]
-        found.append(Candidate(title if number == 1 else f"{title}, {number}", scheduler, order))
+        title, orders = scheduler.title, getattr(scheduler, "orders", ())
+        seen[title, orders] += 1
+        number = seen[title, orders]
+        plays = getattr(scheduler, "is_meant_for", _any_order)
+        found.append(Candidate(title if number == 1 else f"{title}, {number}", scheduler, plays))
     if not found:
         raise ConfigurationError("no scheduler to play; give --schedulers or --checkpoint")
     return found

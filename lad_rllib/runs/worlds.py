@@ -9,9 +9,10 @@ from lad_rllib.envs.episodes import read_setting
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.runs.options import LearnOptions, flag
 from lad_rllib.simulator import Setting, TraceArrivals, build_setting, sizes
-from lad_rllib.simulator.requests import RequestSetting, SlottedRequests, request_setting
+from lad_rllib.simulator.requests import RandomFleets, RequestSetting, SlottedRequests, request_setting
 
-AnySetting = Setting | RequestSetting | SlottedRequests
+OfRequests = RequestSetting | SlottedRequests | RandomFleets
+AnySetting = Setting | OfRequests
 
 
 class TrainingWorld(ABC):
@@ -143,7 +144,7 @@ class RequestsWorld(TrainingWorld):
     )
     memory_remedy = "requests, the number of servers, or sampled_requests"
 
-    def read(self, spec: dict[str, Any], options: LearnOptions) -> RequestSetting | SlottedRequests:
+    def read(self, spec: dict[str, Any], options: LearnOptions) -> OfRequests:
         """See :class:`TrainingWorld`."""
         for name in ("queue_unit", "fleet", "rollout_fragment_length"):
             value = getattr(options, name, None)
@@ -154,7 +155,7 @@ class RequestsWorld(TrainingWorld):
                 )
         return request_setting(spec, options.order)
 
-    def build(self, spec: dict[str, Any]) -> RequestSetting | SlottedRequests:
+    def build(self, spec: dict[str, Any]) -> OfRequests:
         """See :class:`TrainingWorld`."""
         return request_setting(spec)
 
@@ -180,8 +181,8 @@ class RequestsWorld(TrainingWorld):
 
     def training_bytes(self, config: Any, setting: AnySetting, *, plays_here: bool) -> dict[str, int]:
         """See :class:`TrainingWorld`."""
-        setting = cast(RequestSetting | SlottedRequests, setting)
-        played, table = config.episode_bytes(setting.num_requests, setting.world.num_servers)
+        setting = cast(OfRequests, setting)
+        played, table = config.episode_bytes(setting.num_requests, setting.most_servers)
         tables = table * config.num_envs_per_env_runner * max(config.num_env_runners, 1)
         return {"an episode": played, "tables": tables} if plays_here else {"tables": tables}
 

@@ -35,6 +35,9 @@ class Traffic:
         rate = self.load * sum(SPEEDS) / (0.1 * 14.0)
         return plain_requests(np.cumsum(rng.exponential(1 / rate, self.requests)), steps)
 
+    def of_episode(self, rng):
+        return self
+
     def history(self):
         return self.draw(np.random.default_rng(99))
 

@@ -67,6 +67,21 @@ def test_every_iteration_reports_what_users_of_rllib_expect():
 
 
 @local
+def test_random_fleets_of_one_iteration_are_learned_from_together():
+    fleets = {"preset": "any-fleet", "fleets": {"servers": [2, 7], "requests": [60, 90]}}
+    algo = dispatch_config(setting=fleets).env_runners(num_envs_per_env_runner=3).build_algo()
+    learned, update = [], algo.update_learners
+    algo.update_learners = lambda columns, samples: (learned.append(dict(columns)), update(columns, samples))
+    result = algo.train()
+    assert result["env_runners"]["num_episodes"] == 3 and np.isfinite(delay(result))
+    up = learned[0]["share"] > 0
+    servers, counts = np.unique(up.sum(1), return_counts=True)
+    assert len(servers) > 1 and up.shape[1] == servers.max() and counts.min() >= 60
+    assert (algo.seen.low <= algo.seen.high).all()
+    assert algo.trained_for["orders"] == ["fifo", "shortest_first", "aged", "deadline", "priority"]
+
+
+@local
 def test_the_same_seed_gives_the_same_curve_and_weights_and_another_seed_another():
     same = [dispatch_config().build_algo() for _ in range(2)]
     first, second, third = (curve(algo, 3) for algo in (*same, dispatch_config(seed=4).build_algo()))
@@ -116,11 +131,11 @@ def test_the_policy_file_decides_as_the_algorithm_and_as_its_compiled_rule_calle
     algo = dispatch_config().build_algo()
     curve(algo, 2)
     policy = load_request_scheduler(algo.save_to_path(tmp_path / "checkpoint"))
-    assert isinstance(policy, DispatchPolicy) and (policy.title, policy.order) == ("LAD-Dispatch", "shortest_first")
+    assert isinstance(policy, DispatchPolicy) and (policy.title, policy.orders) == ("LAD-Dispatch", ("shortest_first",))
     runner = algo.env_runner
     runner.config.in_evaluation = True
     (episode,) = runner.sample(num_episodes=1, explore=False)
-    source, _ = runner._sources[0]
+    source = runner._sources[0].source
     requests, history, rng = episode.served.requests, source.history(), np.random.default_rng(0)
     played = play_requests(policy, source.world, requests, history, rng)
     np.testing.assert_array_equal(played.server, episode.served.server)
@@ -163,7 +178,7 @@ def test_policies_of_slots_and_of_requests_are_not_taken_for_one_another(tmp_pat
 def test_the_tasks_of_slots_are_decided_one_by_one():
     algo = dispatch_config(setting="small", env_config={"order": "aged:service_weight=3"}).build_algo()
     result = algo.train()
-    assert algo.trained_for["order"] == "aged:service_weight=3" and algo.trained_for["setting"]["preset"] == "small"
+    assert algo.trained_for["orders"] == ["aged:service_weight=3"] and algo.trained_for["setting"]["preset"] == "small"
     assert 0 < result["env_runners"]["episode_len_mean"] <= 4 * 6 * 7
 
 

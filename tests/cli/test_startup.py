@@ -11,7 +11,7 @@ from lad_rllib.cli.commands import COMMANDS, FLEET_ACTIONS
 from lad_rllib.scheduling import HEURISTICS
 from lad_rllib.scheduling.request_scheduler import REQUEST_SCHEDULERS
 from lad_rllib.simulator import ORDERS, PRESETS
-from lad_rllib.simulator.requests import REQUEST_PRESETS
+from lad_rllib.simulator.requests import RANDOM_FLEETS, REQUEST_PRESETS
 
 HEAVY = {
     *("torch", "ray", "numpy", "pandas", "pyarrow", "matplotlib", "rich", "numba", "gymnasium", "yaml", "pydantic"),
@@ -86,6 +86,7 @@ def test_importing_the_package_loads_nothing_heavy():
 def test_options_offer_what_the_rooms_have():
     assert tuple(PRESETS) == names.SETTING_PRESETS
     assert tuple(REQUEST_PRESETS) == names.REQUEST_PRESETS
+    assert tuple(RANDOM_FLEETS) == names.RANDOM_FLEETS
     assert tuple(HEURISTICS) == names.HEURISTICS
     assert tuple(REQUEST_SCHEDULERS) == names.REQUEST_SCHEDULERS
     assert tuple(ORDERS) == names.ORDERS

@@ -23,11 +23,15 @@ def train(tmp_path, *arguments, setting=None, episodes=2):
 
 @pytest.mark.cluster
 @pytest.mark.parametrize(
-    ("setting", "arguments", "order"),
-    [(None, ["--load", "0.6"], "fifo"), ("small", ["--order", "aged:service_weight=3"], "aged:service_weight=3")],
+    ("setting", "arguments", "orders"),
+    [
+        (None, ["--load", "0.6"], ("fifo",)),
+        ("small", ["--order", "aged:service_weight=3"], ("aged:service_weight=3",)),
+        ("any-fleet", [], ("fifo", "shortest_first", "aged", "deadline", "priority")),
+    ],
 )
 def test_a_run_on_requests_or_slots_goes_on_and_leaves_a_policy_that_knows_its_order(
-    setting, arguments, order, ray_cluster, tmp_path
+    setting, arguments, orders, ray_cluster, tmp_path
 ):
     assert train(tmp_path, *arguments, setting=setting) == 0
     assert main(["train", "--resume", "--episodes", "3", "--quiet", "--output", str(tmp_path / "run")]) == 0
@@ -38,7 +42,7 @@ def test_a_run_on_requests_or_slots_goes_on_and_leaves_a_policy_that_knows_its_o
     assert (progress["least_work_left_delay_s"] > 0).all() and (progress["entropy_mean"] > 0).all()
     assert (tmp_path / "run" / "learning_curve.png").exists()
     policy = load_request_scheduler(tmp_path / "run" / "checkpoint")
-    assert policy.order == order
+    assert policy.orders == orders
     configuration = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
     assert configuration["setting"]["name"] == (setting or "requests")
 
@@ -51,6 +55,9 @@ def test_a_run_on_requests_or_slots_goes_on_and_leaves_a_policy_that_knows_its_o
         (["--algorithm", "lad-dispatch", "--fleet", "digits"], "--fleet digits has no effect on lad-dispatch"),
         (["--algorithm", "lad-dispatch", "--queue-unit", "slots"], "--queue-unit slots has no effect on lad-dispatch"),
         (["--algorithm", "lad-dispatch", "--order", "lifo"], "unknown order of service 'lifo'"),
+        (["--algorithm", "lad-pmd", "--setting", "any-fleet"], "random fleets (any-fleet) are another fleet"),
+        (["--algorithm", "lad-dispatch", "--setting", "any-fleet", "--load", "0.5"], "traffic"),
+        (["--algorithm", "lad-dispatch", "--setting", "any-fleet", "--servers", "5"], "--servers has no effect"),
         (["--algorithm", "lad-dispatch", "--in-slot-view", "all"], "--in-slot-view has no effect on LAD-Dispatch"),
     ],
 )

@@ -16,7 +16,13 @@ from tests.docs.pages import BLOCK, NAMED_BY_PAGE, ROOT, blocks
 
 INLINE = re.compile(r"`((?:lad-rllib \w+|python -m (?:experiments|benchmarks)\.\w+) -[^`…]+)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-KNOWN_NAMES = {*names.SHIPPED_FLEETS, *names.SETTING_PRESETS, *names.REQUEST_PRESETS, "uniform", "poisson", "sample"}
+KNOWN_NAMES = {
+    *names.SHIPPED_FLEETS,
+    *names.SETTING_PRESETS,
+    *names.REQUEST_PRESETS,
+    *names.RANDOM_FLEETS,
+    *("uniform", "poisson", "sample"),
+}
 OURS = ("lad-rllib ", "python -m experiments.", "python -m benchmarks.", "make ", "cp ")
 INPUTS = ("fleet", "file", "setting", "config", "checkpoint", "init_from", "prompts", "arrivals", "log", "space")
 

@@ -31,7 +31,24 @@ def played(env, seed=3):
 
 def delays_s(env, servers, seed=3):
     requests = env.setting.draw(np.random.default_rng([seed, 0]))
-    return play_decisions(servers, env.world, requests).delay_s
+    return play_decisions(servers, env.setting.world, requests).delay_s
+
+
+def test_random_fleets_have_another_world_in_each_episode_and_servers_that_are_not_up():
+    setting = {"preset": "any-fleet", "fleets": {"servers": [2, 9], "requests": [20, 20]}}
+    env = RequestFleetEnv({"setting": setting})
+    ups = []
+    for seed in range(4):
+        observation, _ = env.reset(seed=seed)
+        assert env.observation_space.contains(observation) and observation["up"].shape == (9,)
+        up = observation["up"] > 0
+        assert (observation["service_s"] > 0).tolist() == up.tolist() == sorted(up.tolist(), reverse=True)
+        ups.append(up.sum())
+        assert env.step(int(up.sum()) - 1)[1] < 0
+        if not up.all():
+            with pytest.raises(IndexError, match="servers are 0"):
+                env.step(8)
+    assert len(set(ups)) > 1
 
 
 def test_gymnasiums_own_check_passes():

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from ray.rllib.utils.metrics import SYNCH_WORKER_WEIGHTS_TIMER, TIMERS
 
 from lad_rllib.algorithms.common.base_algorithm import SchedulingAlgorithm
 from lad_rllib.algorithms.common.base_config import SchedulingConfig, check
 from lad_rllib.algorithms.common.mirror_descent import ImprovementSchedule
 from lad_rllib.algorithms.lad_dispatch.environment import check_environment
+from lad_rllib.algorithms.lad_dispatch.familiar import SeenRange
 from lad_rllib.algorithms.lad_dispatch.features import COLUMNS as DECISION_COLUMNS
 from lad_rllib.algorithms.lad_dispatch.hyperparameters import LADDispatchHyperparameters
+from lad_rllib.algorithms.lad_dispatch.improvement import stacked
 from lad_rllib.algorithms.lad_dispatch.learner import LADDispatchTorchLearner
 from lad_rllib.algorithms.lad_dispatch.rl_module import LADDispatchTorchRLModule
 from lad_rllib.simulator.sizes import FLOAT32
@@ -106,7 +107,8 @@ class LADDispatch(SchedulingAlgorithm):
     gives from the costs of a sample of its requests.
 
     Attributes:
-        trained_for: Setting, order of service and knowledge of work that it learns with, for its policy file.
+        trained_for: Setting and orders of service that it learns with, for its policy file.
+        seen: What it has seen of each number of a token, for its policy file.
     """
 
     config: LADDispatchConfig
@@ -123,7 +125,8 @@ class LADDispatch(SchedulingAlgorithm):
         self._schedule = ImprovementSchedule(
             c.step_size, c.last_step_size, c.step_size_iterations, c.averaging_exponent
         )
-        self.learning_state["schedule"] = self._schedule
+        self.seen = SeenRange()
+        self.learning_state |= {"schedule": self._schedule, "seen": self.seen}
         runners, remote = self.env_runner_group, self.rollouts.are_remote
         self.trained_for: dict[str, Any] = runners.foreach_env_runner(_trained_for, local_env_runner=not remote)[0]
 
@@ -140,10 +143,8 @@ class LADDispatch(SchedulingAlgorithm):
 
     def _learn(self, lessons: list[Lesson]) -> None:
         schedule, config = self._schedule, self.config
-        columns = {
-            name: np.concatenate([getattr(lesson.table, name) for lesson in lessons])
-            for name in ("tokens", "share", "start", "logits", "advantage")
-        }
+        columns = stacked([lesson.table for lesson in lessons])
+        self.seen.widen(columns["tokens"], columns["share"])
         step_size, share = schedule.step_size, schedule.averaging_share
         rate = schedule.falling(config.actor_lr, config.last_actor_lr)
         self.on_learners(lambda learner: learner.begin_improvement(step_size, rate, share))

@@ -17,10 +17,9 @@ from lad_rllib.algorithms.common.base_env_runner import SchedulingEnvRunner, see
 from lad_rllib.algorithms.common.task_loss import TaskLoss
 from lad_rllib.algorithms.lad_dispatch.environment import not_of_requests
 from lad_rllib.algorithms.lad_dispatch.improvement import DecisionTable
-from lad_rllib.algorithms.lad_dispatch.knowledge import Known, knowledge
-from lad_rllib.algorithms.lad_dispatch.training import RequestSource, play_and_cost
+from lad_rllib.algorithms.lad_dispatch.training import KnownEpisodes, RequestSource, play_and_cost
 from lad_rllib.simulator.order import order_text
-from lad_rllib.simulator.requests import ServedRequests
+from lad_rllib.simulator.requests import RequestWorld, ServedRequests
 from lad_rllib.simulator.requests.play import play_decisions, play_rule
 
 
@@ -29,11 +28,13 @@ class PlayedEpisode:
     """An episode as callbacks see it; it has what RLlib asks of one that is done.
 
     Attributes:
+        world: Servers and order of service.
         served: How its requests were served.
         duration_s: Wall time that playing took.
         id_: Its name.
     """
 
+    world: RequestWorld
     served: ServedRequests
     duration_s: float
     id_: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -80,22 +81,21 @@ class LADDispatchEnvRunner(SchedulingEnvRunner):
     """
 
     def __init__(self, *, config: Any, **kwargs: Any) -> None:
-        self._sources: list[tuple[RequestSource, Known]] = []
+        self._sources: list[KnownEpisodes] = []
         self._num_episodes = 0
         self._loss = TaskLoss(config.penalty, config.bounded_percentile, config.percentile_bound_s)
         super().__init__(config=config, **kwargs)
 
     def make_env(self) -> None:
-        """Create the environments, and take note of what is known of their traffic beforehand."""
+        """Create the environments, and take note of what is played in them."""
         super().make_env()
-        sources = [_source(self.config.title, env.unwrapped) for env in self.env.unwrapped.envs]
-        self._sources = [(source, knowledge(source.world, source.history())) for source in sources]
+        self._sources = [KnownEpisodes(_source(self.config.title, env.unwrapped)) for env in self.env.unwrapped.envs]
 
     def trained_for(self) -> dict[str, Any]:
-        """Setting, order of service and knowledge of work in the first environment, as policy files have them."""
-        source, _ = self._sources[0]
+        """Setting and orders of service of the first environment, as policy files have them."""
+        source: Any = self._sources[0].source
         setting = getattr(source, "spec", None) or self.config.env_config.get("setting", "")
-        return {"setting": setting, "order": order_text(source.world.order), "work": source.world.work}
+        return {"setting": setting, "orders": getattr(source, "orders", None) or [order_text(source.world.order)]}
 
     # -- Episodes -------------------------------------------------------------------------------------------------
 
@@ -113,15 +113,15 @@ class LADDispatchEnvRunner(SchedulingEnvRunner):
 
     def _lesson(self, index: int) -> Lesson:
         """Play and cost an episode."""
-        began = self._begin(index)
-        source, known = self._sources[index]
+        began, rng = self._begin(index), self._randomness(index)
+        source, known = self._sources[index].next(rng)
         actor, config = self.module.networks.actor, self.config
         played = play_and_cost(
             source,
             known,
             actor.settings,
             actor.packed(),
-            self._randomness(index),
+            rng,
             sampled=config.sampled_requests,
             discount=config.discount,
             temperature=config.temperature if config.explore else 0.0,
@@ -130,21 +130,21 @@ class LADDispatchEnvRunner(SchedulingEnvRunner):
         self._loss.observe(played.served.delay_s)
         if config.bounded_percentile is not None:
             self.metrics.log_value("loss_strength", self._loss.strength, window=1)
-        self._end(index, played.served, began)
+        self._end(index, source.world, played.served, began)
         return Lesson(played.table, is_last=index == self.num_envs - 1)
 
     def _played(self, index: int, explore: bool, random_actions: bool) -> PlayedEpisode:
         """Play an episode."""
-        began = self._begin(index)
-        source, known = self._sources[index]
-        rng, networks = self._randomness(index), self.module.networks
+        began, rng = self._begin(index), self._randomness(index)
+        source, known = self._sources[index].next(rng)
+        networks, world = self.module.networks, source.world
         requests = source.draw(rng)
         if random_actions:
-            servers = rng.integers(source.world.num_servers, size=len(requests))
-            return self._end(index, play_decisions(servers, source.world, requests), began)
+            servers = rng.integers(world.num_servers, size=len(requests))
+            return self._end(index, world, play_decisions(servers, world, requests), began)
         actor = networks.evaluated_actor if self.config.in_evaluation else networks.actor
         rule = actor.settings.rule(known, actor.packed(), self.config.temperature if explore else 0.0)
-        return self._end(index, play_rule(rule, source.world, requests, rng), began)
+        return self._end(index, world, play_rule(rule, world, requests, rng), began)
 
     def _randomness(self, index: int) -> np.random.Generator:
         self._num_episodes += 1
@@ -154,9 +154,9 @@ class LADDispatchEnvRunner(SchedulingEnvRunner):
         self._callback("on_episode_start", index, None)
         return time.perf_counter()
 
-    def _end(self, index: int, served: ServedRequests, began: float) -> PlayedEpisode:
+    def _end(self, index: int, world: RequestWorld, served: ServedRequests, began: float) -> PlayedEpisode:
         """Log an episode that was played, and show it to callbacks."""
-        episode, delay_s = PlayedEpisode(served, time.perf_counter() - began), served.delay_s
+        episode, delay_s = PlayedEpisode(world, served, time.perf_counter() - began), served.delay_s
         self.metrics.log_value(names.MEAN_DELAY, float(delay_s.mean()), reduce="mean")
         for percent, key in names.DELAY_PERCENTILES.items():
             self.metrics.log_value(key, float(np.percentile(delay_s, percent)), reduce="mean")
@@ -228,7 +228,7 @@ def _source(title: str, environment: Any) -> RequestSource:
         ConfigurationError: if it does not say.
     """
     setting: Any = getattr(environment, "setting", None)
-    if not all(hasattr(setting, name) for name in ("world", "draw", "history")):
+    if not hasattr(setting, "of_episode"):
         raise not_of_requests(title, type(environment).__name__)
     source: RequestSource = setting
     return source

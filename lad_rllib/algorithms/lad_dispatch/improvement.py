@@ -64,6 +64,24 @@ def decision_table(notes: NDArray[np.float32], cost_s: NDArray[np.float64]) -> D
     )
 
 
+def stacked(tables: Sequence[DecisionTable]) -> dict[str, NDArray[np.float32]]:
+    """The columns of several tables, one below the other; smaller fleets get servers that are not up."""
+    most = max(table.share.shape[1] for table in tables)
+    columns = {}
+    for name in _COLUMNS:
+        rows = [getattr(table, name) for table in tables]
+        fill = DOWN if name == "logits" else 0.0
+        padded = [_with_servers(values, most, fill) for values in rows]
+        columns[name] = np.concatenate(padded)
+    return columns
+
+
+def _with_servers(values: NDArray[np.float32], servers: int, fill: float) -> NDArray[np.float32]:
+    """Values (M, A, ...) with further servers at the end."""
+    missing = ((0, 0), (0, servers - values.shape[1]), *((0, 0),) * (values.ndim - 2))
+    return np.pad(values, missing, constant_values=np.float32(fill))
+
+
 def improvement_loss(actor: ScoringActor, batch: Mapping[str, Tensor], step_size: float) -> tuple[Tensor, Tensor]:
     """Cross-entropy to the policy that mirror descent steps to, ``softmax(z - step_size * advantage)``.
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from lad_rllib.algorithms.common.policy_description import PolicyDescription
 from lad_rllib.algorithms.common.policy_file import SavedPolicy, read_policy
@@ -16,7 +18,7 @@ from lad_rllib.algorithms.lad_dispatch.networks import ActorSettings
 from lad_rllib.algorithms.lad_dispatch.rl_module import DispatchNetworks
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.scheduling.request_scheduler import RuleScheduler
-from lad_rllib.simulator.order import order_text
+from lad_rllib.simulator.order import Order, order_text
 from lad_rllib.simulator.requests import Requests, RequestWorld
 from lad_rllib.simulator.requests.play import CompiledRule
 
@@ -27,12 +29,10 @@ class DispatchPolicyDescription(PolicyDescription):
     """All of ``policy.json`` of a policy that decides request by request.
 
     Attributes:
-        order: Order of service that it was trained for, as ``name:field=number``.
-        work: Whether it was told service times as they are predicted, or as they would be (``known``).
+        orders: Orders of service that it was trained for: ``name:field=number``, or a name alone, whatever its fields.
     """
 
-    order: str
-    work: str
+    orders: list[str] = Field(min_length=1)
 
 
 class SavedDispatchPolicy(SavedPolicy):
@@ -54,7 +54,7 @@ class SavedDispatchPolicy(SavedPolicy):
     @classmethod
     def described(cls, algorithm: Any, spec: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """See :class:`SavedPolicy`."""
-        return algorithm.trained_for, {}
+        return algorithm.trained_for, algorithm.seen.arrays()
 
 
 class DispatchPolicy(RuleScheduler):
@@ -67,7 +67,7 @@ class DispatchPolicy(RuleScheduler):
         weights: Its weights.
         explore: Draw servers from the policy; otherwise take the most probable ones.
         title: Name of the algorithm that trained it.
-        order: Order of service that it was trained for; another one is said in a warning.
+        orders: Orders of service that it was trained for, as policy files have them; another one is said in a warning.
     """
 
     def __init__(
@@ -77,10 +77,11 @@ class DispatchPolicy(RuleScheduler):
         *,
         explore: bool = False,
         title: str = "policy",
-        order: str | None = None,
+        orders: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        self.actor, self.weights, self.explore, self.title, self.order = actor, weights, explore, title, order
+        self.actor, self.weights, self.explore, self.title = actor, weights, explore, title
+        self.orders = tuple(orders)
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, explore: bool = False) -> Self:
@@ -105,13 +106,18 @@ class DispatchPolicy(RuleScheduler):
         if not isinstance(saved, SavedDispatchPolicy):
             raise ConfigurationError(f"a policy of {saved.title} decides slot by slot, this takes one of requests")
         actor = saved.load_networks().evaluated_actor
-        return cls(actor.settings, actor.packed(), explore=explore, title=saved.title, order=saved.description.order)
+        return cls(actor.settings, actor.packed(), explore=explore, title=saved.title, orders=saved.description.orders)
+
+    def is_meant_for(self, order: Order) -> bool:
+        """Whether it was trained for an order of service."""
+        text = order_text(order)
+        return not self.orders or text in self.orders or text.partition(":")[0] in self.orders
 
     def rule(self, world: RequestWorld, history: Requests) -> CompiledRule:
         """See :class:`RuleScheduler`; warns of an order of service that it was not trained for."""
-        here = order_text(world.order)
-        if self.order not in (None, here):
-            _LOG.warning("%s was trained for order %s and is served %s; train one for it", self.title, self.order, here)
+        if not self.is_meant_for(world.order):
+            meant, here = ", ".join(self.orders), order_text(world.order)
+            _LOG.warning("%s was trained for order %s and is served %s; train one for it", self.title, meant, here)
         return self.actor.rule(knowledge(world, history), self.weights, 1.0 if self.explore else 0.0)
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from lad_rllib.algorithms.common.mirror_descent import ImprovementSchedule
 from lad_rllib.algorithms.common.task_loss import TaskLoss
+from lad_rllib.algorithms.lad_dispatch.familiar import SeenRange
 from lad_rllib.algorithms.lad_dispatch.hyperparameters import LADDispatchHyperparameters
 from lad_rllib.algorithms.lad_dispatch.improvement import DecisionTable, decision_table, improve
 from lad_rllib.algorithms.lad_dispatch.knowledge import Known, knowledge
@@ -28,8 +29,8 @@ from lad_rllib.simulator.requests.costs import marginal_costs_s
 from lad_rllib.simulator.requests.play import play_rule
 
 
-class RequestSource(Protocol):
-    """Where episodes come from, as a :class:`~lad_rllib.simulator.requests.setting.RequestSetting` does."""
+class EpisodeSource(Protocol):
+    """Where an episode comes from, as a :class:`~lad_rllib.simulator.requests.setting.RequestSetting` does."""
 
     @property
     def world(self) -> RequestWorld:
@@ -40,6 +41,32 @@ class RequestSource(Protocol):
 
     def history(self) -> Requests:
         """Requests of the past."""
+
+
+class RequestSource(Protocol):
+    """Where episodes come from: one setting for all, or random fleets, which have another one for each."""
+
+    def of_episode(self, rng: np.random.Generator) -> EpisodeSource:
+        """What an episode is played on."""
+
+
+class KnownEpisodes:
+    """What episodes are played on, and what a service knows of each beforehand.
+
+    Args:
+        source: Where they come from.
+    """
+
+    def __init__(self, source: RequestSource) -> None:
+        self.source = source
+        self._last: tuple[EpisodeSource, Known] | None = None
+
+    def next(self, rng: np.random.Generator) -> tuple[EpisodeSource, Known]:
+        """The next episode's; what is known is computed once for each setting."""
+        setting = self.source.of_episode(rng)
+        if self._last is None or self._last[0] is not setting:
+            self._last = setting, knowledge(setting.world, setting.history())
+        return self._last
 
 
 @dataclass(frozen=True)
@@ -56,7 +83,7 @@ class PlayedTable:
 
 
 def play_and_cost(
-    source: RequestSource,
+    source: EpisodeSource,
     known: Known,
     actor: ActorSettings,
     weights: NDArray[np.float32],
@@ -91,7 +118,7 @@ def play_and_cost(
 
 @dataclass
 class Improvement:
-    """The state of learning: actor, mean actor, optimiser and schedule.
+    """The state of learning: actor, mean actor, optimiser, schedule, and what was seen.
 
     Attributes:
         settings: What the actor is, and how it learns.
@@ -103,6 +130,7 @@ class Improvement:
     networks: ScoringActor = field(init=False)
     average: ScoringActor = field(init=False)
     schedule: ImprovementSchedule = field(init=False)
+    seen: SeenRange = field(default_factory=SeenRange)
 
     def __post_init__(self) -> None:
         s = self.settings
@@ -110,18 +138,37 @@ class Improvement:
         self.average = copy.deepcopy(self.networks).requires_grad_(False)
         self.optimizer = torch.optim.Adam(self.networks.parameters(), lr=s.actor_lr, betas=(0.9, 0.99))
         self.schedule = ImprovementSchedule(s.step_size, s.last_step_size, s.step_size_iterations, s.averaging_exponent)
-        self.rng = np.random.default_rng([self.seed, 2])
+
+    def get_state(self) -> dict[str, Any]:
+        """What going on needs: tensors and plain numbers."""
+        return {
+            "actor": self.networks.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.get_state(),
+            "seen": {name: torch.from_numpy(values) for name, values in self.seen.get_state().items()},
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from :meth:`get_state`."""
+        self.networks.load_state_dict(state["actor"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.set_state(state["schedule"])
+        self.seen.set_state(state["seen"])
 
     def step_on(self, *tables: DecisionTable) -> dict[str, float]:
         """One step of mirror descent from an iteration's tables; returns what is to be logged."""
         s = self.settings
+        for table in tables:
+            self.seen.widen(table.tokens, table.share)
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.falling(s.actor_lr, s.last_actor_lr)
         metrics = improve(
             self.networks,
             self.optimizer,
             tables,
-            self.rng,
+            np.random.default_rng([self.seed, 2, self.schedule.iteration]),
             step_size=self.schedule.step_size,
             minibatches=s.updates_per_iteration,
             minibatch_size=s.train_batch_size_per_learner,
@@ -139,40 +186,36 @@ def learn(
     settings: LADDispatchHyperparameters,
     seed: int = 0,
     on_iteration: Callable[[Improvement, dict[str, Any]], None] | None = None,
+    *,
+    episodes: int = 1,
+    state: Improvement | None = None,
 ) -> tuple[ScoringActor, list[dict[str, Any]]]:
     """Learn where to send the requests of a source.
 
     Args:
         source: The source.
-        settings: What the actor is, and how it learns: for ``step_size_iterations`` episodes.
+        settings: What the actor is, and how it learns: for ``step_size_iterations`` iterations.
         seed: Seed of weights, episodes and minibatches.
         on_iteration: Called after each iteration with the state of learning and its row of the curve.
+        episodes: Episodes of an iteration; of random fleets each is another one.
+        state: Goes on from here; None: begins.
 
     Returns:
         The mean actor, and a row for each iteration: delays [s], CPU time [s], and what the step logged.
     """
-    state, curve = Improvement(settings, seed), list[dict[str, Any]]()
+    state, curve = state or Improvement(settings, seed), list[dict[str, Any]]()
     loss = TaskLoss(settings.penalty, settings.bounded_percentile, settings.percentile_bound_s)
-    known, rng = knowledge(source.world, source.history()), np.random.default_rng([seed, 1])
-    for iteration in range(settings.step_size_iterations):
-        began = time.process_time()
-        played = play_and_cost(
-            source,
-            known,
-            settings,
-            state.networks.packed(),
-            rng,
-            sampled=settings.sampled_requests,
-            discount=settings.discount,
-            temperature=settings.temperature,
-            penalty=loss.penalty,
-        )
-        loss.observe(played.served.delay_s)
+    known = KnownEpisodes(source)
+    while state.schedule.iteration < settings.step_size_iterations:
+        began, iteration = time.process_time(), state.schedule.iteration + 1
+        played = [
+            _lesson(known, state, loss, np.random.default_rng([seed, 1, iteration, index])) for index in range(episodes)
+        ]
         costed = time.process_time()
-        metrics = state.step_on(played.table)
-        delay = played.served.delay_s
+        metrics = state.step_on(*(one.table for one in played))
+        delay = np.concatenate([one.served.delay_s for one in played])
         row = {
-            "iteration": iteration + 1,
+            "iteration": iteration,
             "mean_s": float(delay.mean()),
             "p95_s": float(np.percentile(delay, 95)),
             "p99_s": float(np.percentile(delay, 99)),
@@ -185,3 +228,22 @@ def learn(
         if on_iteration is not None:
             on_iteration(state, row)
     return state.average, curve
+
+
+def _lesson(known: KnownEpisodes, state: Improvement, loss: TaskLoss, rng: np.random.Generator) -> PlayedTable:
+    """Play and cost one episode."""
+    source, told = known.next(rng)
+    settings = state.settings
+    played = play_and_cost(
+        source,
+        told,
+        settings,
+        state.networks.packed(),
+        rng,
+        sampled=settings.sampled_requests,
+        discount=settings.discount,
+        temperature=settings.temperature,
+        penalty=loss.penalty,
+    )
+    loss.observe(played.served.delay_s)
+    return played

@@ -4,6 +4,16 @@ from lad_rllib.simulator.requests.fitted_service import FittedService, explained
 from lad_rllib.simulator.requests.log import RequestLog, read_log, read_requests, write_requests
 from lad_rllib.simulator.requests.mixes import ImageKind, Mix
 from lad_rllib.simulator.requests.processes import BurstyFields, DailyFields, DrawnFields, PoissonFields
+from lad_rllib.simulator.requests.random_fleets import (
+    RANDOM_FLEETS,
+    RandomFleets,
+    build_random_fleets,
+    held_out,
+    is_random_fleets,
+    random_fleet_groups,
+    random_fleets_schema,
+    refuse_random_fleets,
+)
 from lad_rllib.simulator.requests.recorded import RecordedFields
 from lad_rllib.simulator.requests.requests import Requests, ServedRequests, plain_requests
 from lad_rllib.simulator.requests.service_model import (
@@ -34,6 +44,14 @@ from lad_rllib.simulator.requests.world import (
 )
 
 __all__ = [
+    "RANDOM_FLEETS",
+    "RandomFleets",
+    "build_random_fleets",
+    "held_out",
+    "is_random_fleets",
+    "random_fleet_groups",
+    "random_fleets_schema",
+    "refuse_random_fleets",
     "FittedService",
     "explained",
     "fit_service",

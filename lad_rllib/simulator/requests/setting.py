@@ -135,6 +135,10 @@ class RequestSetting:
     deadline_over_solo: float | None
     spec: dict[str, Any]
 
+    def of_episode(self, rng: np.random.Generator) -> RequestSetting:  # noqa: ARG002
+        """What an episode is played on: always this, unlike with random fleets."""
+        return self
+
     def draw(self, rng: np.random.Generator) -> Requests:
         """The requests of one episode, with the service times that they will really have."""
         return self._realised(self.traffic.draw(rng, self.num_requests, self.rate_per_s), rng)
@@ -159,6 +163,11 @@ class RequestSetting:
         past = self.traffic.past(self.rate_per_s)
         number = min(self.num_requests, _PAST_REQUESTS)
         return self._realised(past or self.traffic.draw(rng, number, self.rate_per_s), rng)
+
+    @property
+    def most_servers(self) -> int:
+        """Edge servers; the most of an episode, where random fleets have several."""
+        return self.world.num_servers
 
     @property
     def load(self) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 
 from lad_rllib.simulator.arrivals import TraceArrivals
 from lad_rllib.simulator.order import Order, make_order, order_text
+from lad_rllib.simulator.requests.random_fleets import RandomFleets, build_random_fleets, is_random_fleets
 from lad_rllib.simulator.requests.requests import Requests
 from lad_rllib.simulator.requests.setting import RequestSetting, build_request_setting, is_request_spec
 from lad_rllib.simulator.requests.world import FIFO, RequestWorld, slotted_requests, slotted_world
@@ -72,6 +73,15 @@ class SlottedRequests:
         """The setting and what it means, in a few lines of text."""
         return f"{self.setting.summary()}\n  tasks are decided one by one and served {order_text(self.order)}"
 
+    @property
+    def most_servers(self) -> int:
+        """Edge servers."""
+        return self.setting.network.num_servers
+
+    def of_episode(self, rng: np.random.Generator) -> SlottedRequests:  # noqa: ARG002
+        """What an episode is played on: always this, unlike with random fleets."""
+        return self
+
     def draw(self, rng: np.random.Generator) -> Requests:
         """The requests of one episode."""
         return _decided(self.setting, rng)
@@ -86,17 +96,19 @@ class SlottedRequests:
 
 def request_setting(
     spec: Mapping[str, Any], order: str | Mapping[str, Any] | None = None
-) -> RequestSetting | SlottedRequests:
+) -> RequestSetting | SlottedRequests | RandomFleets:
     """The setting that a plain dictionary describes, played request by request.
 
     Args:
-        spec: A setting of requests; or one of slots, which may have the key ``order`` here.
+        spec: A setting of requests, or of random fleets; or one of slots, which may have the key ``order`` here.
         order: Order of service instead of the setting's.
 
     Raises:
         ConfigurationError: as :func:`build_request_setting` and :func:`~lad_rllib.simulator.build_setting`.
     """
     ordered = dict(spec) if order is None else {**spec, "order": order}
+    if is_random_fleets(ordered):
+        return build_random_fleets(ordered)
     if is_request_spec(ordered):
         return build_request_setting(ordered)
     return SlottedRequests(order=make_order(ordered.pop("order", "fifo")), setting=build_setting(ordered))
