@@ -12,6 +12,7 @@ from lad_rllib.declared import Declared
 from lad_rllib.fleet.server_spec import SERVER_KINDS, ServerSpec
 from lad_rllib.fleet.spec import FleetSpec
 from lad_rllib.reference import fields_of, fields_table
+from lad_rllib.service.decision_log import COLUMNS, DecisionLogSettings
 from lad_rllib.simulator.penalties import PENALTIES
 from lad_rllib.simulator.requests import random_fleet_groups, request_setting_groups
 from lad_rllib.simulator.settings import setting_groups
@@ -109,6 +110,12 @@ def fleet_file() -> str:
     return "\n".join(parts)
 
 
+def decision_log() -> str:
+    """The columns of a decision log."""
+    rows = (f"| `{name}` | {column.kind} | {column.meaning} |" for name, column in COLUMNS.items())
+    return "\n".join(("| column | type | meaning |", "|---|---|---|", *rows))
+
+
 _HEADER = "| key | valid | default | meaning |\n|---|---|---|---|\n"
 
 
@@ -134,6 +141,8 @@ def _first_line(thing: type) -> str:
 
 PARTS: dict[str, Callable[[], str]] = {
     "command-line": command_line,
+    "decision-log": decision_log,
+    "decision-log-settings": functools.partial(_table, DecisionLogSettings),
     "fleet-file": fleet_file,
     "penalties": penalties,
     "random-fleets": random_fleets,

@@ -76,6 +76,8 @@ def request_setting_changes(options: SettingOptions) -> dict[str, Any]:
         traffic["kind"] = options.arrivals
     elif options.arrivals:
         traffic |= {"kind": "recorded", "path": options.arrivals}
+        if Path(os.path.expanduser(options.arrivals)).is_dir():
+            traffic["format"] = "decisions"
     return _given(traffic=traffic or None)
 
 

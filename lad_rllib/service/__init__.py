@@ -1,5 +1,6 @@
 """Prompts in, images out: dispatch over edge servers by any scheduler."""
 
+from lad_rllib.service.decision_log import DecisionLog
 from lad_rllib.service.delivery import Delivery
 from lad_rllib.service.dispatcher import Dispatcher
 from lad_rllib.service.health import HealthWatch
@@ -12,6 +13,7 @@ from lad_rllib.service.server_load import ServerLoad
 from lad_rllib.service.work_model import WorkModel, fit_fleet
 
 __all__ = [
+    "DecisionLog",
     "Delivery",
     "Dispatcher",
     "HealthWatch",

@@ -130,7 +130,7 @@ class HttpEngine:
         settings = self.settings
         return {
             "prompt": task.prompt,
-            "negative_prompt": settings.negative_prompt,
+            "negative_prompt": settings.negative_prompt if task.negative_prompt is None else task.negative_prompt,
             "steps": task.denoising_steps,
             "seed": task.seed,
             "width": task.width or settings.width,

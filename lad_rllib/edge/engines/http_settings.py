@@ -52,7 +52,7 @@ class HttpSettings(Declared):
     guidance: Annotated[float, Field(ge=0, le=MAX_GUIDANCE)] | None = None
     """Guidance scale of tasks that name none; null: its own."""
     negative_prompt: str = ""
-    """What images should not show."""
+    """What images should not show, of tasks that do not say."""
     width: Side | None = None
     """Width of tasks that name none [pixel]; null: its own."""
     height: Side | None = None

@@ -69,6 +69,7 @@ class Workflow:
         asked = {
             "width": task.width is not None or task.height is not None,
             "guidance": task.guidance is not None,
+            "negative_prompt": bool(task.negative_prompt),
             "images": task.images > 1,
             "model": task.model is not None,
         }

@@ -6,6 +6,7 @@ one, with which a service's own requests become traffic.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from lad_rllib.errors import ConfigurationError
 from lad_rllib.simulator.field_types import MAX_COUNT, MAX_STEPS
 from lad_rllib.simulator.requests.requests import Requests, plain_requests
 from lad_rllib.simulator.requests.traffic import Sent
-from lad_rllib.simulator.traces.batches import column_names, one_line, read_batches
+from lad_rllib.simulator.traces.batches import MAX_ROWS, column_names, one_line, read_batches
 from lad_rllib.simulator.traces.columns import labels, numbers, times
 from lad_rllib.simulator.traces.records import RECORD_SUFFIXES, read_records
 
@@ -51,6 +52,11 @@ NAMES = ("model", "loras", "tenant")
 ARRIVAL = "arrival_s"
 """When requests arrived: seconds, or times of any kind that :mod:`lad_rllib.simulator.traces.columns` reads."""
 MEANINGS = (ARRIVAL, *NAMES, *NUMBERS)
+DEMAND_NOT_SERVED = (
+    *("deadline_exceeded", "queue_full", "server_unavailable", "model_load_failed", "device_broken"),
+    *("out_of_memory", "non_finite_image", "generation_failed"),
+)
+"""Errors of requests that a service had to deal with; others were wrong, or withdrawn."""
 _MAY_BE_MISSING = ("loras", "tenant", "deadline_s", "deadline_ms", "priority")
 
 
@@ -75,6 +81,17 @@ FORMATS: dict[str, LogFormat] = {
         {name: name for name in (ARRIVAL, "width", "height", "images", "model", "loras", "station")}
         | {"steps": "steps_asked"},
         {},
+    ),
+    # A folder of a running service's decision log. What a task took there is not what it takes on a server of speed 1.
+    "decisions": LogFormat(
+        {
+            name: name
+            for name in (
+                *(ARRIVAL, "steps", "width", "height", "images", "guided", "model", "loras", "tenant", "station"),
+                *("priority", "deadline_s", "upload_mbit", "result_mbit"),
+            )
+        },
+        {"outcome": ("served", *DEMAND_NOT_SERVED)},
     ),
     # Alibaba clusterdata, cluster-trace-v2026-GenAI, lora_request_trace.csv.
     "gentd26": LogFormat(
@@ -132,13 +149,13 @@ def read_log(
     keep: Mapping[str, Sequence[str]] | None = None,
     constants: Mapping[str, float] | None = None,
 ) -> RequestLog:
-    """Read a request log (``.csv``, ``.csv.gz``, ``.parquet``, ``.json``, ``.jsonl``, ``.txt``).
+    """Read a request log: ``.csv``, ``.csv.gz``, ``.parquet``, ``.json``, ``.jsonl``, ``.txt``, or a folder of Parquet.
 
     Rows with a missing, unreadable or impossible value in a column that is used are left out and counted; LoRAs,
     tenants, deadlines and priorities may be missing.
 
     Args:
-        path: The file.
+        path: The file, or a folder whose ``.parquet`` files are one log.
         kind: What its columns mean, see :data:`FORMATS`.
         columns: Column of single meanings, instead of those of the kind; the log must have these.
         keep: Values that a column may have in rows that are used, instead of those of the kind.
@@ -203,7 +220,10 @@ class _Reader:
         self.path = path
         self._records = path.suffix in RECORD_SUFFIXES and path.is_file()
         self._whole = read_records(path) if self._records else None
-        present = self._whole.schema.names if self._whole is not None else column_names(path)
+        self._files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+        if not self._files:
+            raise ConfigurationError(f"trace folder {path} holds no .parquet file")
+        present = self._whole.schema.names if self._whole is not None else column_names(self._files[0])
         own = {meaning: column for meaning, column in form.columns.items() if column in present}
         self._columns = {**own, **columns}
         self._keep = form.keep if keep is None else keep
@@ -220,7 +240,9 @@ class _Reader:
     def batches(self) -> Any:
         """The file's rows, in pieces."""
         names = [*dict.fromkeys((*self._columns.values(), *self._keep))]
-        return [self._whole] if self._records else read_batches(self.path, names)
+        if self._records:
+            return [self._whole]
+        return itertools.chain.from_iterable(read_batches(file, names) for file in self._files)
 
     def add(self, batch: Any) -> None:
         """Take the next piece."""
@@ -237,6 +259,8 @@ class _Reader:
         values = {meaning: self._values(batch, meaning, leave_out) for meaning in self._columns}
         used = reason == ""
         self._rows += batch.num_rows
+        if self._rows > MAX_ROWS:
+            raise ConfigurationError(f"trace folder {self.path} has more than {MAX_ROWS:,} rows, the limit; split it")
         self._not_used.update(reason[~used].tolist())
         self._kept.append({meaning: column[used] for meaning, column in values.items()})
 

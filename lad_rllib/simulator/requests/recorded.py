@@ -35,11 +35,11 @@ class RecordedFields(TrafficFields):
     kind: Literal["recorded"] = "recorded"
     """Name of this kind."""
     path: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
-    """The log (``.csv``, ``.csv.gz``, ``.parquet``, ``.json``, ``.jsonl``, ``.txt``), or ``sample`` for the made-up one
-    of the package."""
-    format: Literal["requests", "deliveries", "gentd26", "katz", "vllm-omni"] = "requests"
+    """The log (``.csv``, ``.csv.gz``, ``.parquet``, ``.json``, ``.jsonl``, ``.txt``, or a folder of ``.parquet``), or
+    ``sample`` for the made-up one of the package."""
+    format: Literal["requests", "deliveries", "decisions", "gentd26", "katz", "vllm-omni"] = "requests"
     """What its columns mean: ``requests`` (columns named as attributes of :class:`Requests`), ``deliveries`` (of a live
-    run), or a public log."""
+    run), ``decisions`` (of a service), or a public log."""
     columns: dict[str, Text] = {}
     """Column of single meanings, instead of those of the format."""
     keep: dict[str, Annotated[list[str], Field(min_length=1)]] | None = None

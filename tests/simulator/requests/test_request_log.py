@@ -248,7 +248,10 @@ def test_the_same_dictionary_replays_the_same_requests():
     ("traffic", "told"),
     [
         ({"path": None}, "path must name a request log"),
-        ({"format": "katze"}, "traffic.format must be one of requests, deliveries, gentd26, katz, vllm-omni"),
+        (
+            {"format": "katze"},
+            "traffic.format must be one of requests, deliveries, decisions, gentd26, katz, vllm-omni",
+        ),
         ({"constants": {"stps": 1.0}}, "constants must name one of steps"),
         ({"constants": {"steps": -1.0}}, "constants.steps must be from 1 to 100000, got -1"),
         ({"fit_part": [0.0, 0.01]}, "only 5 requests of traffic.fit_part have a measured time"),
