@@ -90,10 +90,22 @@ def _argument(field: FieldReference, extra: Mapping[str, Any]) -> dict[str, Any]
         argument["type"] = None if field.type is str else field.type
     if field.is_list:
         several = "*" if extra["may_be_empty"] else "+"
+        argument["action"] = _Several
         argument["nargs"] = len(extra["metavar"]) if isinstance(extra["metavar"], tuple) else several
     elif extra["positional"]:
         argument["nargs"] = "?"
     return argument
+
+
+class _Several(argparse.Action):
+    """Takes the values of a list; those of a flag that stands several times are taken together."""
+
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        before = getattr(namespace, self.dest)
+        is_first = not isinstance(before, list) or before is self.default
+        setattr(namespace, self.dest, [*([] if is_first else before), *values])
 
 
 def _help(field: FieldReference) -> str:

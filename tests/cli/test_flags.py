@@ -35,6 +35,12 @@ def test_values_have_the_declared_types_and_defaults():
     assert options == BakeOptions(minutes=7, heat="top", layers_cm=[1.0, 2.5], oven_c=180.0, fan=True)
 
 
+def test_a_list_whose_flag_stands_twice_has_the_values_of_both_in_place_of_the_default():
+    both = baked("--layers-cm", "1", "2.5", "--fan", "--layers-cm", "3")
+    assert both.layers_cm == [1.0, 2.5, 3.0] and both.model_fields_set == {"layers_cm", "fan"}
+    assert baked().layers_cm == [2.0, 1.5]
+
+
 def test_what_was_given_is_known_even_with_its_default_value_and_smoke_gives_nothing():
     assert baked("--minutes", "40").model_fields_set == {"minutes"}
     smoke = baked("--smoke", "--layers-cm", "3")
