@@ -8,7 +8,7 @@ from lad_rllib import names
 from lad_rllib.algorithms.common.acting import Decision, choose_servers, draw_uniform, fleet_states
 from lad_rllib.algorithms.common.mirror_descent import advantages
 from lad_rllib.algorithms.common.policy import FleetPolicy
-from lad_rllib.algorithms.common.task_loss import TaskLoss
+from lad_rllib.algorithms.common.task_loss import TaskLoss, TaskLossHyperparameters
 from lad_rllib.algorithms.lad_pmd import LADPMDConfig, LADPMDNetworks
 from lad_rllib.algorithms.lad_pmd.improvement import improvement_table
 from lad_rllib.algorithms.lad_pmd.networks import improve_stations
@@ -400,13 +400,34 @@ def test_a_run_of_another_algorithm_is_refused_in_one_line(tmp_path):
     other.stop()
 
 
+def bounded(bound_s=2.0, gain=3.0):
+    return TaskLoss(TaskLossHyperparameters(bounded_percentile=50, percentile_bound_s=bound_s, bound_gain=gain))
+
+
 def test_the_strength_of_a_bound_rises_above_it_and_falls_below():
-    loss = TaskLoss(None, 50, 2.0)
-    loss.observe(np.array([3.0, 3.0]))
-    assert loss.strength == pytest.approx(1.1)  # 3 / 2, at most 1.1
-    loss.observe(np.array([1.9, 1.9]))
-    assert loss.strength == pytest.approx(1.1 * 0.95)
+    loss = bounded()
+    loss.observe(np.array([2.2, 2.2]))
+    assert loss.strength == pytest.approx(1.1**3)
+    loss.observe(np.array([1.8, 1.8]))
+    assert loss.strength == pytest.approx(1.1**3 * 0.9**3)
     assert loss.penalty == {"name": "tail", "threshold_s": 2.0, "strength": loss.strength}
+
+
+def test_one_episode_changes_the_strength_twofold_at_most():
+    loss = bounded()
+    loss.observe(np.array([200.0]))
+    assert loss.strength == 2.0
+    loss.observe(np.array([0.01]))
+    loss.observe(np.array([]))
+    assert loss.strength == 1.0
+
+
+@pytest.mark.parametrize("needed", [0.3, 20.0])
+def test_a_strength_that_is_needed_is_found_within_ten_episodes(needed):
+    loss = bounded(gain=4.0)
+    for _ in range(10):
+        loss.observe(np.array([2.0 * (needed / loss.strength) ** 0.2]))
+    assert loss.strength == pytest.approx(needed, rel=0.1)
 
 
 @pytest.mark.parametrize(("draws", "together"), [("stratified", 2), ("coordinated", (1, 2))])
@@ -436,6 +457,7 @@ def test_coordinated_draws_are_numbered_by_the_tasks_that_are_there():
         ({"latent_start": "noise"}, "latent_start must be one of memory, zero, learned"),
         ({"bounded_percentile": 95}, "bounded_percentile and percentile_bound_s together"),
         ({"bounded_percentile": 95, "percentile_bound_s": 1.0, "penalty": {"name": "tail"}}, "leave penalty out"),
+        ({"bound_gain": 0.0}, "bound_gain must be a number above 0"),
         ({"step_size": 0.0}, "step_size must be a number above 0"),
         ({"gamma": 0.0}, "gamma must be a number above 0 and of at most 1"),
         ({"momentum": "0.5"}, "momentum must be a number .*, got '0.5'; leave the quotes out"),

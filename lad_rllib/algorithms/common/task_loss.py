@@ -2,74 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, model_validator
 
-from lad_rllib.declared import shown
-from lad_rllib.errors import ConfigurationError
+from lad_rllib.algorithms.common.hyperparameters import Positive
+from lad_rllib.declared import Declared, shown
 
 FIRST_STRENGTH = 1.0
-MIN_STRENGTH, MAX_STRENGTH = 0.05, 100.0
-MAX_CHANGE = 1.1
+MIN_STRENGTH, MAX_STRENGTH = 0.05, 1000.0
+MAX_CHANGE = 2.0
+
+
+class TaskLossHyperparameters(Declared):
+    """What a task's delay costs: the delay itself, another loss of it, or the delay with a bound on a percentile."""
+
+    penalty: dict[str, Any] | None = None
+    """Loss of a task by its delay, as name and fields of lad_rllib.simulator.make_penalty, such as {name: tail,
+    threshold_s: 14, strength: 4} or {name: deadline-miss, deadline_s: 5}; null: the delay itself."""
+    bounded_percentile: Annotated[float, Field(gt=0, lt=100)] | None = None
+    """Percentile of the delays to keep below percentile_bound_s, for example 95; null: no bound."""
+    percentile_bound_s: Positive | None = None
+    """Its bound [s]. Each env runner weighs it by the delays of its own episodes (metric loss_strength)."""
+    bound_gain: Positive = 4.0
+    """How fast the weight changes: after each episode by (percentile / bound) ** bound_gain, at most twofold."""
+
+    @model_validator(mode="after")
+    def _one_loss(self) -> Self:
+        if self.penalty is not None and not isinstance(self.penalty.get("name"), str):
+            raise ValueError(
+                f"penalty must be a mapping with a name, or None for the delay itself, got {shown(self.penalty)}"
+            )
+        if (self.bounded_percentile is None) != (self.percentile_bound_s is None):
+            raise ValueError("give bounded_percentile and percentile_bound_s together, or neither")
+        if self.bounded_percentile is not None and self.penalty is not None:
+            raise ValueError("bounded_percentile makes a penalty of its own; leave penalty out")
+        return self
 
 
 class TaskLoss:
     """Loss of a task by its delay: fixed, or one that holds a percentile of the delays below a bound.
 
     With a bound, the loss is ``d + strength * max(d - bound, 0)``. After each episode the strength is multiplied by
-    ``(percentile / bound) ** gain``, by 10 % at most: it grows while the percentile is above the bound,
-    and falls while it is below (dual ascent on the logarithm of the multiplier), more slowly than policies learn.
+    ``(percentile / bound) ** bound_gain``, by :data:`MAX_CHANGE` at most: it grows while the percentile is above the
+    bound, and falls while it is below. That is dual ascent on the logarithm of the multiplier, the integral term of a
+    PID Lagrangian method (arXiv 2007.03964): unlike steps on the multiplier itself, it needs no unit, and it gets as
+    fast from 1 to 10 as from 10 to 100. The limit is for the first episodes, and for single bursts.
 
     Args:
-        penalty: Name and fields of a fixed loss, as the environment's ``marginal_costs`` takes them; None: the delay.
-        percentile: Percentile to bound, in (0, 100); None for no bound.
-        bound_s: The bound [s].
-        gain: Exponent of the strength's change.
+        settings: Which loss.
     """
 
-    def __init__(
-        self,
-        penalty: Mapping[str, Any] | None = None,
-        percentile: float | None = None,
-        bound_s: float | None = None,
-        gain: float = 1.0,
-    ) -> None:
-        self._fixed = dict(penalty) if penalty else None
-        self._percentile, self._bound_s, self._gain = percentile, bound_s, gain
+    def __init__(self, settings: TaskLossHyperparameters) -> None:
+        self._settings = settings
         self.strength = FIRST_STRENGTH
 
     @property
     def penalty(self) -> dict[str, Any] | None:
-        """The loss now."""
-        if self._percentile is None:
-            return self._fixed
-        return {"name": "tail", "threshold_s": self._bound_s, "strength": self.strength}
+        """The loss now, as ``make_penalty`` takes it; None: the delay."""
+        if self._settings.bounded_percentile is None:
+            return self._settings.penalty
+        return {"name": "tail", "threshold_s": self._settings.percentile_bound_s, "strength": self.strength}
 
     def observe(self, delays_s: NDArray[np.floating[Any]]) -> None:
         """Take the delays of an episode's tasks into account [s], shape (K,)."""
-        if self._percentile is None or not len(delays_s):
+        percentile, bound_s = self._settings.bounded_percentile, self._settings.percentile_bound_s
+        if percentile is None or bound_s is None or not len(delays_s):
             return
-        assert self._bound_s is not None
-        factor = (float(np.percentile(delays_s, self._percentile)) / self._bound_s) ** self._gain
-        self.strength *= min(max(factor, 1 / MAX_CHANGE), MAX_CHANGE)
+        change = (float(np.percentile(delays_s, percentile)) / bound_s) ** self._settings.bound_gain
+        self.strength *= min(max(change, 1 / MAX_CHANGE), MAX_CHANGE)
         self.strength = min(max(self.strength, MIN_STRENGTH), MAX_STRENGTH)
-
-
-def check_task_loss(penalty: Any, percentile: float | None, bound_s: float | None) -> None:
-    """Refuse what cannot be a loss.
-
-    Raises:
-        ConfigurationError: says what to give instead.
-    """
-    named = isinstance(penalty, Mapping) and "name" in penalty and all(isinstance(key, str) for key in penalty)
-    if penalty is not None and not named:
-        raise ConfigurationError(
-            f"penalty must be a mapping with a name, or None for the delay itself, got {shown(penalty)}"
-        )
-    if (percentile is None) != (bound_s is None):
-        raise ConfigurationError("give bounded_percentile and percentile_bound_s together, or neither")
-    if percentile is not None and penalty is not None:
-        raise ConfigurationError("bounded_percentile makes a penalty of its own; leave penalty out")

@@ -83,7 +83,7 @@ class LADDispatchEnvRunner(SchedulingEnvRunner):
     def __init__(self, *, config: Any, **kwargs: Any) -> None:
         self._sources: list[KnownEpisodes] = []
         self._num_episodes = 0
-        self._loss = TaskLoss(config.penalty, config.bounded_percentile, config.percentile_bound_s)
+        self._loss = TaskLoss(config)
         super().__init__(config=config, **kwargs)
 
     def make_env(self) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from lad_rllib.algorithms.common.hyperparameters import MAX_RATE, WHOLE, Count, LearningHyperparameters, Positive
-from lad_rllib.algorithms.common.task_loss import check_task_loss
+from lad_rllib.algorithms.common.task_loss import TaskLossHyperparameters
 from lad_rllib.algorithms.lad_dispatch.networks import ActorSettings
 
 
-class LADDispatchHyperparameters(ActorSettings, LearningHyperparameters):
+class LADDispatchHyperparameters(TaskLossHyperparameters, ActorSettings, LearningHyperparameters):
     """What LAD-Dispatch has: an actor that scores servers, and policy mirror descent."""
 
     sampled_requests: Count = 4000
@@ -36,18 +36,6 @@ class LADDispatchHyperparameters(ActorSettings, LearningHyperparameters):
     """Weight of another request's delay for each second that it comes later; 1 counts an episode to its end."""
     temperature: Positive = 1.0
     """What logits are divided by before a server is drawn, while it learns."""
-    penalty: dict[str, Any] | None = None
-    """Loss of a request by its delay, as name and fields of lad_rllib.simulator.make_penalty, such as {name: tail,
-    threshold_s: 14, strength: 4} or {name: deadline-miss, deadline_s: 5}; null: the delay itself."""
-    bounded_percentile: Annotated[float, Field(gt=0, lt=100)] | None = None
-    """Percentile of the delays to keep below percentile_bound_s, for example 99; null: no bound."""
-    percentile_bound_s: Positive | None = None
-    """Its bound [s]. Each env runner weighs it by the delays of its own episodes (metric loss_strength)."""
     averaging_exponent: Annotated[float, Field(ge=0)] | None = 8.0
     """The actor that is evaluated and deployed is the mean of the actors of all iterations, the k-th weighted with
     about k ** averaging_exponent (8: the last ninth, roughly); null: the last one."""
-
-    @model_validator(mode="after")
-    def _one_loss(self) -> Self:
-        check_task_loss(self.penalty, self.bounded_percentile, self.percentile_bound_s)
-        return self

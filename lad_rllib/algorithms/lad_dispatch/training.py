@@ -204,7 +204,7 @@ def learn(
         The mean actor, and a row for each iteration: delays [s], CPU time [s], and what the step logged.
     """
     state, curve = state or Improvement(settings, seed), list[dict[str, Any]]()
-    loss = TaskLoss(settings.penalty, settings.bounded_percentile, settings.percentile_bound_s)
+    loss = TaskLoss(settings)
     known = KnownEpisodes(source)
     while state.schedule.iteration < settings.step_size_iterations:
         began, iteration = time.process_time(), state.schedule.iteration + 1

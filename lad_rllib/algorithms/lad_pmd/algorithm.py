@@ -28,14 +28,14 @@ from lad_rllib.algorithms.common.hyperparameters import (
 from lad_rllib.algorithms.common.latent_memory import for_tasks
 from lad_rllib.algorithms.common.mirror_descent import ImprovementSchedule
 from lad_rllib.algorithms.common.rl_module import FleetTorchRLModule
-from lad_rllib.algorithms.common.task_loss import check_task_loss
+from lad_rllib.algorithms.common.task_loss import TaskLossHyperparameters
 from lad_rllib.algorithms.lad_pmd.improvement import improvement_table, task_scale
 from lad_rllib.algorithms.lad_pmd.learner import LADPMDTorchLearner
 from lad_rllib.algorithms.lad_pmd.networks import LADPMDNetworks, latent_size
 from lad_rllib.simulator.sizes import Learner
 
 
-class LADPMDHyperparameters(DiffusionHyperparameters):
+class LADPMDHyperparameters(TaskLossHyperparameters, DiffusionHyperparameters):
     """What LAD-PMD has: a diffusion actor on a prior, and policy mirror descent."""
 
     hidden_sizes: Annotated[list[Width], Field(min_length=1, max_length=16), NETWORK, MEANING] = [64, 64]
@@ -66,13 +66,6 @@ class LADPMDHyperparameters(DiffusionHyperparameters):
     station's earlier tasks went; all: where all earlier tasks went, station by station, as one dispatcher for all
     stations knows it, and the greedy oracle. With all, a strong prior (prior_queue_weight 4) does not make stations
     herd."""
-    penalty: dict[str, Any] | None = None
-    """Loss of a task by its delay, as name and fields of lad_rllib.simulator.make_penalty, such as {name: tail,
-    threshold_s: 14, strength: 4} or {name: deadline-miss, deadline_s: 5}; null: the delay itself."""
-    bounded_percentile: Annotated[float, Field(gt=0, lt=100)] | None = None
-    """Percentile of the delays to keep below percentile_bound_s, for example 95; null: no bound."""
-    percentile_bound_s: Positive | None = None
-    """Its bound [s]. Each env runner weighs it by the delays of its own episodes (metric loss_strength)."""
     step_size: Positive = 3.0
     """First step size of mirror descent, over the policy's mean cost."""
     last_step_size: Positive = 0.1
@@ -89,7 +82,6 @@ class LADPMDHyperparameters(DiffusionHyperparameters):
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
-        check_task_loss(self.penalty, self.bounded_percentile, self.percentile_bound_s)
         if self.in_slot_view == "all" and not self.shared_actor:
             raise ValueError("in_slot_view 'all' is one dispatcher's: it needs shared_actor=True")
         return self

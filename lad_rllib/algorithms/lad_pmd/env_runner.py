@@ -20,7 +20,7 @@ class LADPMDEnvRunner(FleetEnvRunner):
     """Adds the logits of decisions and the marginal costs of tasks to the slots it plays."""
 
     def __init__(self, *, config: Any, **kwargs: Any) -> None:
-        self._task_loss = TaskLoss(config.penalty, config.bounded_percentile, config.percentile_bound_s)
+        self._task_loss = TaskLoss(config)
         super().__init__(config=config, **kwargs)
 
     def make_env(self) -> None:
