@@ -1,28 +1,31 @@
 """LAD-Dispatch against rules for requests that come one by one, under the same order of service, over seeds.
 
     python -m experiments.one_by_one                          8 unequal servers, Poisson and bursty, three loads
-    python -m experiments.one_by_one --workloads paper --orders shortest_first aged:service_weight=400
+    python -m experiments.one_by_one --workloads paper paper/20 --orders shortest_first aged:service_weight=400/p99=0.95
 
-For each workload, load, order and seed it trains a policy and plays it and the rules on the same fresh episodes. The
-policy's tail is bounded while it learns: by a share of what least work left has on training episodes.
+For each workload, load, order and seed it trains a policy and plays it and the rules on the same fresh episodes. Behind
+an order may stand which percentile is bounded while the policy learns, and by which share of what least work left has
+on training episodes; behind a setting of slots, the most tasks of a station in a slot.
 Written into --output: every row (one_by_one.csv, kept by --resume), means over seeds (one_by_one_summary.csv), a table
 (one_by_one.md) and a picture (one_by_one.png).
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from lad_rllib.algorithms.lad_dispatch import DispatchPolicy, LADDispatchHyperparameters
 from lad_rllib.algorithms.lad_dispatch.training import learn
 from lad_rllib.cli.program import Program
+from lad_rllib.errors import ConfigurationError
 from lad_rllib.runs.comparison import Measures
 from lad_rllib.runs.contest import Contest, contest_of_requests, contest_of_slots
 from lad_rllib.runs.options import Count, Options, option
@@ -34,15 +37,57 @@ from lad_rllib.runs.tables import markdown_page, summary_table
 from lad_rllib.scheduling import make_heuristic
 from lad_rllib.scheduling.by_name import make_scheduler
 from lad_rllib.scheduling.request_scheduler import player
-from lad_rllib.simulator import Order, build_setting, make_order
+from lad_rllib.simulator import Order, Setting, build_setting, make_order
 from lad_rllib.simulator.requests.setting import RequestSetting, build_request_setting, is_request_spec
 from lad_rllib.simulator.requests.slotted import SlottedRequests
 from lad_rllib.simulator.requests.world import FIFO
 
-LEARNED, YARDSTICK, ORACLE = "lad-dispatch", "least-work-left", "greedy-oracle, fifo"
+LEARNED, YARDSTICK, FILLING, ORACLE = "lad-dispatch", "least-work-left", "water-filling", "greedy-oracle, fifo"
 RULES = (YARDSTICK, "shortest-expected-delay", "first-policy-iteration")
-TEST_SEED, BOUND_SEED = 1_000_000, 2_000_000
+TEST_SEED, BOUND_SEED, BOUND_EPISODES = 1_000_000, 2_000_000, 20
 MEASURES = ("mean_s", "p95_s", "p99_s")
+CELL = ("workload", "load", "order", "bound")
+
+
+class Goal(NamedTuple):
+    """An order of service, and what is bounded while a policy learns under it.
+
+    Attributes:
+        order: The order, as :func:`~lad_rllib.simulator.make_order` takes it.
+        percentile: Percentile of the delays that is bounded; None for no bound.
+        share: Its bound, over the percentile that least work left has under this order.
+    """
+
+    order: str
+    percentile: float | None = None
+    share: float = 1.0
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """The goal that ``ORDER`` or ``ORDER/pPERCENTILE=SHARE`` says.
+
+        >>> Goal.of("aged:service_weight=300/p99=0.9")
+        Goal(order='aged:service_weight=300', percentile=99.0, share=0.9)
+        """
+        order, slash, bound = text.partition("/")
+        if not slash:
+            return cls(order)
+        found = re.fullmatch(r"p(\d+\.?\d*)=(\d+\.?\d*)", bound)
+        if not found:
+            raise ConfigurationError(
+                f"an order must be ORDER or ORDER/pPERCENTILE=SHARE, such as fifo/p99=0.95, got {text}"
+            )
+        return cls(order, float(found[1]), float(found[2]))
+
+    @property
+    def bound(self) -> str:
+        """What is bounded, as tables have it."""
+        return "-" if self.percentile is None else f"p{self.percentile:g} {self.share:g}"
+
+
+def _goal(text: str) -> str:
+    make_order(Goal.of(text).order)
+    return text
 
 
 class OneByOneOptions(Options):
@@ -51,15 +96,19 @@ class OneByOneOptions(Options):
     command: ClassVar[str] = "one_by_one"
     title = "run"
 
-    workloads: list[str] = option(["unequal-8", "unequal-8-bursty"], "settings of requests, or of slots", "NAME")
+    workloads: list[str] = option(
+        ["unequal-8", "unequal-8-bursty"], "settings of requests, or of slots with most tasks", "NAME[/TASKS]"
+    )
     loads: list[Annotated[float, Field(gt=0)]] = option([0.5, 0.7, 0.9], "loads of requests", "X")
-    orders: list[str] = option(["fifo", "shortest_first"], "orders of service", "ORDER")
+    orders: list[Annotated[str, AfterValidator(_goal)]] = option(
+        ["fifo/p99=0.95", "shortest_first/p99=0.95"],
+        "orders of service, with a percentile to bound and its share of least work left's",
+        "ORDER[/pP=SHARE]",
+    )
     seeds: Count = option(5, "trainings of each")
     iterations: Count = option(30, "episodes of a training")
     requests: Count = option(10_000, "requests of an episode")
-    episodes: Count = option(4, "test episodes")
-    percentile: Annotated[float, Field(gt=0, lt=100)] = option(99.0, "percentile that is bounded in training")
-    tail: Annotated[float, Field(gt=0)] = option(0.95, "its bound, over least work left's")
+    episodes: Count = option(10, "test episodes")
     output: str = option("results/one_by_one", "output folder", "DIR")
     resume: bool = option(False, "keep the rows that are in the output folder")
 
@@ -69,17 +118,17 @@ def run(options: OneByOneOptions) -> int:
     output = writable_folder(options.output)
     rows = ResultRows(output / "one_by_one.csv", options.resume, iterations=options.iterations)
     cells = [
-        {"workload": workload, "load": load, "order": order, "seed": seed}
+        ({"workload": workload, "load": load, "order": goal.order, "bound": goal.bound, "seed": seed}, goal)
         for seed in range(options.seeds)
         for workload in options.workloads
-        for load in (options.loads if is_of_requests(workload) else [build_setting({"preset": workload}).load])
-        for order in options.orders
+        for load in (options.loads if is_of_requests(workload) else [slots_of(workload).load])
+        for goal in map(Goal.of, options.orders)
     ]
     with bars() as progress:
-        for cell in progress.track(cells, description="trainings"):
+        for cell, goal in progress.track(cells, description="trainings"):
             if not rows.has(**cell, scheduler=LEARNED):
-                for row in compared(options, **cell):
-                    rows.add(cell | row)
+                played = compared(options, cell["workload"], cell["load"], goal, cell["seed"])
+                rows.add(*(cell | row for row in played))
     print(write(rows.frame, output, options))
     return 0
 
@@ -87,7 +136,7 @@ def run(options: OneByOneOptions) -> int:
 def write(rows: pd.DataFrame, output: Path, options: OneByOneOptions) -> str:
     """Means over seeds, the table and the picture; returns the table."""
     table = over_first(rows)
-    summary = table.groupby(["workload", "load", "order", "scheduler"], sort=False).agg(
+    summary = table.groupby([*CELL, "scheduler"], sort=False).agg(
         {f"over_{name}": ["mean", "std"] for name in MEASURES} | {"seed": "count"}
     )
     summary.columns = [f"{name}_sd" if kind == "std" else name for name, kind in summary.columns]
@@ -104,10 +153,18 @@ def is_of_requests(workload: str) -> bool:
     return is_request_spec({"preset": workload})
 
 
+def slots_of(workload: str) -> Setting:
+    """The setting of slots of a workload ``NAME`` or ``NAME/TASKS``."""
+    name, slash, tasks = workload.partition("/")
+    if slash and not tasks.isdecimal():
+        raise ConfigurationError(f"a workload must be NAME or NAME/TASKS, such as paper/20, got {workload}")
+    return build_setting({"preset": name, **({"arrivals": {"max_tasks": int(tasks)}} if slash else {})})
+
+
 def setting_of(workload: str, load: float, order: str, requests: int) -> RequestSetting | SlottedRequests:
     """Where a workload's episodes come from."""
     if not is_of_requests(workload):
-        return SlottedRequests(build_setting({"preset": workload}), make_order(order))
+        return SlottedRequests(slots_of(workload), make_order(order))
     spec = {"preset": workload, "order": order, "requests": requests, "traffic": {"load": load}}
     return build_request_setting(spec)
 
@@ -119,23 +176,23 @@ def contest_of(setting: RequestSetting | SlottedRequests, episodes: int, order: 
     return contest_of_slots(setting.setting, episodes, TEST_SEED, [order], Measures())
 
 
-def compared(options: OneByOneOptions, workload: str, load: float, order: str, seed: int) -> list[dict[str, Any]]:
+def compared(options: OneByOneOptions, workload: str, load: float, goal: Goal, seed: int) -> list[dict[str, Any]]:
     """A row for each rule and for a trained policy; the first is the one that all are compared with."""
-    setting = setting_of(workload, load, order, options.requests)
+    setting = setting_of(workload, load, goal.order, options.requests)
+    bound = None if goal.percentile is None else goal.share * past_percentile_s(setting, goal.percentile)
     settings = LADDispatchHyperparameters(
         step_size_iterations=options.iterations,
         sampled_requests=2500,
         updates_per_iteration=80,
-        bounded_percentile=options.percentile,
-        percentile_bound_s=options.tail * past_percentile_s(setting, options.percentile),
+        bounded_percentile=goal.percentile,
+        percentile_bound_s=bound,
     )
     actor, _ = learn(setting, settings, seed)
     contest = contest_of(setting, options.episodes, setting.world.order)
-    rows = (
-        []
-        if contest.slots is None
-        else contest_of(setting, options.episodes, FIFO).play(ORACLE, make_heuristic("greedy-oracle"))
-    )
+    rows = []
+    if contest.slots is not None:
+        rows += contest_of(setting, options.episodes, FIFO).play(ORACLE, make_heuristic("greedy-oracle"))
+        rows += contest.play(FILLING, make_heuristic(FILLING))
     for name in RULES:
         rows += contest.play(name, make_scheduler(name, one_by_one=True))
     rows += contest.play(LEARNED, DispatchPolicy(actor.settings, actor.packed()))
@@ -143,25 +200,21 @@ def compared(options: OneByOneOptions, workload: str, load: float, order: str, s
 
 
 def past_percentile_s(setting: RequestSetting | SlottedRequests, percentile: float) -> float:
-    """A percentile of the delays that least work left has on two episodes besides those of training and test [s]."""
+    """A percentile of the delays that least work left has on episodes besides those of training and test [s]."""
     play = player(make_scheduler(YARDSTICK, one_by_one=True), setting.world, setting.history())
-    rngs = [np.random.default_rng([BOUND_SEED, episode]) for episode in range(2)]
+    rngs = [np.random.default_rng([BOUND_SEED, episode]) for episode in range(BOUND_EPISODES)]
     return float(np.percentile(np.concatenate([play(setting.draw(rng), rng).delay_s for rng in rngs]), percentile))
 
 
 def over_first(rows: pd.DataFrame) -> pd.DataFrame:
-    """Every row with its measures over those of least work left in the same cell."""
-    key = ["workload", "load", "order", "seed"]
-    base = rows[rows["scheduler"] == YARDSTICK].set_index(key)
-    index = pd.MultiIndex.from_frame(rows[key])
-    return rows.assign(
-        **{f"over_{name}": rows[name].to_numpy() / base[name].loc[index].to_numpy() for name in MEASURES}
-    )
+    """Every row with its measures over those of the first scheduler of the same cell and seed."""
+    first = rows.groupby([*CELL, "seed"], sort=False)[list(MEASURES)].transform("first")
+    return rows.assign(**{f"over_{name}": rows[name] / first[name] for name in MEASURES})
 
 
 def describe(summary: pd.DataFrame, options: OneByOneOptions) -> str:
     """The table in Markdown."""
-    shown = {"workload": "workload", "load": "load", "order": "order", "scheduler": "scheduler", "seeds": "seeds"}
+    shown = {name: name for name in (*CELL, "scheduler", "seeds")}
     shown |= {f"over_{name}": f"{name.removesuffix('_s')}, ratio" for name in MEASURES}
     about = (
         f"Ratios to the first scheduler of each cell, on the same {options.episodes} fresh episodes; {LEARNED}: "
@@ -172,7 +225,8 @@ def describe(summary: pd.DataFrame, options: OneByOneOptions) -> str:
 
 
 def plot(table: pd.DataFrame, file: Path) -> None:
-    """Mean and 99th percentile over those of least work left, by load."""
+    """Mean and 99th percentile over those of the first scheduler, by load."""
+    table = table.assign(workload=table["workload"].str.partition("/")[0])
     cells: Sequence[tuple[Any, pd.DataFrame]] = list(table.groupby(["workload", "order"], sort=False))
     figure, axes = pyplot().subplots(1, len(cells), figsize=(3.6 * len(cells), 3.4), squeeze=False, sharey=True)
     for ax, (names, cell) in zip(axes[0], cells, strict=True):

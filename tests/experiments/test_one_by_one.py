@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from experiments.one_by_one import LEARNED, RULES, main, over_first
+from experiments.one_by_one import LEARNED, RULES, Goal, main, over_first, slots_of
 
 
 def test_a_smoke_run_leaves_rows_a_table_and_a_picture_and_is_not_repeated(tmp_path, capsys):
@@ -16,9 +16,31 @@ def test_a_smoke_run_leaves_rows_a_table_and_a_picture_and_is_not_repeated(tmp_p
 
 
 def test_ratios_are_over_the_first_scheduler_of_the_same_cell_and_seed():
-    cell = {"workload": "w", "load": 0.5, "order": "fifo"}
+    cell = {"workload": "w", "load": 0.5, "order": "fifo", "bound": "-"}
     rows = [
         cell | {"seed": seed, "scheduler": name, "mean_s": mean, "p95_s": 1.0, "p99_s": 1.0}
         for seed, name, mean in ((0, RULES[0], 2.0), (0, LEARNED, 1.0), (1, RULES[0], 4.0), (1, LEARNED, 3.0))
     ]
     assert over_first(pd.DataFrame(rows))["over_mean_s"].tolist() == pytest.approx([1.0, 0.5, 1.0, 0.75])
+
+
+def test_each_order_says_what_is_bounded():
+    assert Goal.of("aged:service_weight=100/p95=0.97") == ("aged:service_weight=100", 95.0, 0.97)
+    assert Goal.of("aged:service_weight=100/p95=0.97").bound == "p95 0.97" and Goal.of("fifo").bound == "-"
+
+
+def test_a_workload_of_slots_says_its_tasks():
+    assert slots_of("paper/20").arrivals.max_tasks == 20 and slots_of("paper").arrivals.max_tasks == 50
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--orders", "fifo/99"], "an order must be ORDER or ORDER/pPERCENTILE=SHARE, such as fifo/p99=0.95"),
+        (["--orders", "fastest/p99=1"], "fastest"),
+        (["--workloads", "paper/few"], "a workload must be NAME or NAME/TASKS, such as paper/20"),
+    ],
+)
+def test_what_cannot_be_run_is_said_in_one_line(flags, message, tmp_path, capsys):
+    assert main([*flags, "--output", str(tmp_path)]) == 2
+    assert message in capsys.readouterr().err
