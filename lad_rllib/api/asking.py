@@ -91,7 +91,7 @@ class TaskMaker:
 
     def _tenant(self, asked: JobRequest, client: Client) -> str:
         """On whose account it is served: the key's, or the user's as long as there are not too many to remember."""
-        user = client.name or asked.user or ""
+        user = client.name or asked.user or asked.safety_identifier or ""
         if user not in self._users and len(self._users) < self._settings.max_tenants:
             self._users.add(user)
         return user if user in self._users else ""

@@ -9,17 +9,18 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
 
 from lad_rllib.api.admission import Admission
 from lad_rllib.api.asking import TaskMaker
-from lad_rllib.api.clients import Client
+from lad_rllib.api.clients import Client, Rates
 from lad_rllib.api.errors import ApiError, of_edge_error, unknown
 from lad_rllib.api.feed import Feed
 from lad_rllib.api.jobs import Job, Jobs
 from lad_rllib.api.pictures import Pictures
+from lad_rllib.api.repeats import Repeats
 from lad_rllib.api.settings import ApiSettings
 from lad_rllib.api.statistics import Statistics
+from lad_rllib.api.telling import Teller
 from lad_rllib.api.wire import JobRequest
 from lad_rllib.edge.task import ImageTask
 from lad_rllib.errors import ConfigurationError
@@ -29,8 +30,8 @@ from lad_rllib.service.dispatcher import Dispatcher
 Observer = Callable[[Delivery], object]
 """Told of every delivery, from a thread of its own."""
 
-SHOWN_S = 60.0
-"""How long an image that only the page shows is kept [s]."""
+FEW_S = 1.0
+"""When to try again while too many requests are in flight [s]: one may have ended by then."""
 
 CLOSED_S = 5.0
 """When to try again at a service that is shut down [s]: another may have taken its place."""
@@ -75,7 +76,8 @@ class Gateway:
         self.began = time.time()
         self._maker = TaskMaker(settings, dispatcher.network.num_stations)
         self._admission = Admission(dispatcher, settings)
-        self._observers = tuple(observers)
+        self._observers, self._rates, self._repeats = tuple(observers), Rates(), Repeats()
+        self._teller = Teller(dispatcher, self.feed, self.pictures if settings.show_images else None)
         self._door = ThreadPoolExecutor(1, "api-admission")  # one request after the other
         self._aside = ThreadPoolExecutor(1, "api-observers")
 
@@ -92,9 +94,6 @@ class Gateway:
             ApiError: if it is refused: it is beyond a limit, would wait too long, or the service is closed.
         """
         task = self._maker.task(asked, f"img-{secrets.token_hex(12)}", client, self.models)
-        if len(self.jobs) >= self.settings.max_in_flight:
-            message = f"{len(self.jobs)} requests are in flight, as many as the service takes"
-            raise ApiError(429, message, "busy", retry_after_s=1.0)
         try:
             admitted = self._door.submit(self._admit, task, client, is_job, is_kept)
         except RuntimeError:  # it is shut down
@@ -105,6 +104,29 @@ class Gateway:
             if not is_job:
                 admitted.add_done_callback(_cancel_admitted)
             raise
+
+    async def submit_once(self, asked: JobRequest, client: Client, key: str, *, is_job: bool = False) -> Job:
+        """As :meth:`submit`, but a request that comes again with the same key gets the job of the first.
+
+        Args:
+            asked: What is to be drawn.
+            client: Who asks.
+            key: The key, chosen by the client.
+            is_job: Whether it goes on when nobody waits for it.
+
+        Raises:
+            ApiError: as :meth:`submit`, and if the key came with another request before.
+        """
+        first, is_first = self._repeats.first(client.name, key, f"{is_job} {asked.model_dump_json()}")
+        if not is_first:
+            return await asyncio.shield(asyncio.wrap_future(first))
+        try:
+            first.set_result(await self.submit(asked, client, is_job=is_job, is_kept=True))
+        except BaseException as error:
+            broken_off = ApiError(409, "the first request of this Idempotency-Key was broken off", "broken_off")
+            first.set_exception(error if isinstance(error, ApiError) else broken_off)
+            raise
+        return first.result()
 
     async def finished(self, job: Job) -> tuple[Delivery, list[bytes]]:
         """What becomes of a job, and its images; one that is left by all who wait for it here is cancelled.
@@ -124,8 +146,12 @@ class Gateway:
         assert delivery is not None  # a job without a handle has ended
         if delivery.error is not None:
             raise of_edge_error(delivery.error)
-        kept = [self.pictures.get(name) for name in job.pictures]
-        return delivery, [png for png in kept or (delivery.png, *delivery.more_pngs) if png is not None]
+        if not job.pictures:
+            return delivery, _pngs(delivery)
+        kept = [png for name in job.pictures if (png := self.pictures.get(name)) is not None]
+        if len(kept) < len(job.pictures):
+            raise ApiError(404, f"the images of job {job.name} are not kept any more", "image_not_found")
+        return delivery, kept
 
     def job(self, name: str, client: Client) -> Job:
         """A client's job.
@@ -141,10 +167,25 @@ class Gateway:
     def close(self) -> None:
         """Take no more requests, end the streams of events, and wait for the observers."""
         self._door.shutdown(wait=False, cancel_futures=True)
+        self._teller.close()
         self.feed.close()
         self._aside.shutdown(wait=True)
 
+    def _check_quota(self, client: Client) -> None:
+        """Refuse what is too much at once, or too often for this client."""
+        if len(self.jobs) >= self.settings.max_in_flight:
+            message = f"{len(self.jobs)} requests are in flight, as many as the service takes"
+            raise ApiError(429, message, "busy", retry_after_s=FEW_S)
+        if client.open_requests is not None and self.jobs.open_of(client.name) >= client.open_requests:
+            message = f"{client.open_requests} requests of {client.name} are in flight, as many as its key may have"
+            raise ApiError(429, message, "too_many_open", retry_after_s=FEW_S)
+        wait_s = self._rates.take(client)
+        if wait_s:
+            message = f"the key of {client.name} may send {client.requests_per_minute:g} requests a minute"
+            raise ApiError(429, message, "rate_limit_exceeded", retry_after_s=wait_s)
+
     def _admit(self, task: ImageTask, client: Client, is_job: bool, is_kept: bool) -> Job:
+        self._check_quota(client)
         try:
             handle, prediction = self._admission.admit(task)
         except ConfigurationError:  # the dispatcher is closed
@@ -152,19 +193,23 @@ class Gateway:
         job = Job(task, client.name, handle, prediction, is_job, is_kept)
         self.jobs.begin(job)
         self.statistics.came(prediction.fleet_s)
+        self._teller.came(job)
         handle.add_done_callback(lambda future: self._ended(job, future.result()))
         return job
 
     def _ended(self, job: Job, delivery: Delivery) -> None:
         """A job has ended; called before anyone who waits for it hears of it."""
-        pngs = [png for png in (delivery.png, *delivery.more_pngs) if png is not None]
         if job.is_kept:
-            job.pictures = tuple(self.pictures.keep(png, self.settings.job_s) for png in pngs)
+            job.pictures = tuple(self.pictures.keep(png, self.settings.job_s) for png in _pngs(delivery))
             job.handle = None
         job.delivery, job.ended = replace(delivery, png=None, more_pngs=()), time.time()
         self.jobs.end(job)
         self.statistics.ended(delivery)
-        self._beside(self._observe, delivery)
+        self._teller.ended(delivery)
+        try:
+            self._aside.submit(self._observe, delivery)
+        except RuntimeError:  # it is shut down
+            _LOG.debug("the gateway is closed; a delivery was not observed")
 
     def _observe(self, delivery: Delivery) -> None:
         for observer in self._observers:
@@ -173,12 +218,9 @@ class Gateway:
             except Exception:
                 _LOG.exception("an observer of deliveries failed; the service goes on")
 
-    def _beside(self, function: Callable[..., object], *arguments: Any) -> None:
-        """Have a call made beside the requests, in order; not once the gateway is closed."""
-        try:
-            self._aside.submit(function, *arguments)
-        except RuntimeError:  # it is closed
-            _LOG.debug("the gateway is closed; a delivery was not observed")
+
+def _pngs(delivery: Delivery) -> list[bytes]:
+    return [png for png in (delivery.png, *delivery.more_pngs) if png is not None]
 
 
 def _closed() -> ApiError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 
 from lad_rllib.api.admission import Prediction
@@ -76,6 +76,7 @@ class Jobs:
     def __init__(self, pictures: Pictures, job_s: float, max_jobs: int) -> None:
         self._pictures, self._job_s, self._max_jobs = pictures, job_s, max_jobs
         self._open: dict[str, Job] = {}
+        self._open_of: Counter[str] = Counter()
         self._ended: OrderedDict[str, Job] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -83,15 +84,27 @@ class Jobs:
         """Jobs in flight."""
         return len(self._open)
 
+    @property
+    def in_flight(self) -> list[Job]:
+        """Jobs that have not ended."""
+        with self._lock:
+            return list(self._open.values())
+
+    def open_of(self, owner: str) -> int:
+        """Jobs of one owner in flight."""
+        return self._open_of[owner]
+
     def begin(self, job: Job) -> None:
         """A job has come."""
         with self._lock:
             self._open[job.name] = job
+            self._open_of[job.owner] += 1
 
     def end(self, job: Job) -> None:
         """A job has ended; it is remembered if it is kept."""
         with self._lock:
-            self._open.pop(job.name, None)
+            if self._open.pop(job.name, None) is not None:
+                self._open_of[job.owner] -= 1
             if job.is_kept:
                 self._ended[job.name] = job
             self._forget_old()
@@ -105,7 +118,6 @@ class Jobs:
     def forget(self, job: Job) -> None:
         """Forget a job and its images; one in flight is forgotten when it ends."""
         with self._lock:
-            job.is_kept = False
             self._drop(job)
 
     def _forget_old(self) -> None:
@@ -118,5 +130,6 @@ class Jobs:
 
     def _drop(self, job: Job) -> None:
         self._ended.pop(job.name, None)
+        job.is_kept = False
         for picture in job.pictures:
             self._pictures.forget(picture)

@@ -34,6 +34,10 @@ class Pictures:
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._lock = threading.Lock()
 
+    def __len__(self) -> int:
+        """Images that are kept."""
+        return len(self._kept)
+
     def keep(self, png: bytes, seconds: float) -> str:
         """Keep an image for so long [s]; returns its name."""
         name = secrets.token_urlsafe(24)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from lad_rllib.declared import Declared
 from lad_rllib.edge.task import MAX_DEADLINE_S, MAX_DENOISING_STEPS, MAX_GUIDANCE, MAX_IMAGES, MAX_PRIORITY
@@ -25,6 +25,8 @@ class JobRequest(Declared):
     """Width and height, such as ``1024x768`` [pixel]; null or ``auto``: the model's own."""
     user: Annotated[str, Field(max_length=200)] | None = None
     """End user on whose account it is; without API keys, users get fair shares where servers serve in that order."""
+    safety_identifier: Annotated[str, Field(max_length=200)] | None = None
+    """OpenAI's newer name of ``user``."""
     num_inference_steps: Annotated[int, Field(ge=1, le=MAX_DENOISING_STEPS)] | None = None
     """Extension: denoising steps; null: the service's default."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
@@ -115,6 +117,56 @@ class Images(Answer):
     """How it was served."""
 
 
+class JobStatus(Answer):
+    """A job: where it is, or what became of it. Times from now on are wall-clock time."""
+
+    id: str
+    """Its id."""
+    object: Literal["image.job"] = "image.job"
+    """What this is."""
+    status: Literal["queued", "in_progress", "completed", "failed"]
+    """Where it is."""
+    progress: int
+    """Per cent of its denoising steps that are done; 100 when the images are there."""
+    created_at: int
+    """When it came [s since 1970]."""
+    completed_at: int | None = None
+    """When it ended [s since 1970]."""
+    expires_at: int | None = None
+    """When its images are forgotten [s since 1970]."""
+    model: str
+    """Image model; empty if the service has not named any."""
+    size: str | None = None
+    """Width and height of its images [pixel]."""
+    n: int
+    """Its images."""
+    seed: int
+    """Seed of the first image."""
+    server: str = ""
+    """Edge server that has it, or had it last; empty while none has."""
+    position: int = 0
+    """Requests that are served before it there."""
+    predicted_start_s: float
+    """Predicted time until it is begun [s]; 0 if it was."""
+    step: int = 0
+    """Denoising steps done."""
+    steps: int
+    """Denoising steps in all."""
+    error: ErrorDetail | None = None
+    """Why it failed."""
+
+
+class Deleted(Answer):
+    """A job that is forgotten."""
+
+    id: str
+    """Its id."""
+    object: Literal["image.job.deleted"] = "image.job.deleted"
+    """What this is."""
+    deleted: Literal[True] = True
+    """That it is."""
+
+
 class Model(Answer):
     """An image model."""
 
@@ -164,3 +216,67 @@ class Health(Answer):
     """What it is."""
     servers_up: int
     """Edge servers that are up."""
+
+
+class ServerRow(Answer):
+    """An edge server."""
+
+    name: str
+    """Its name."""
+    kind: str
+    """Kind of its engine; empty if not known here."""
+    models: list[str]
+    """Image models that it has; empty: it does not choose between models."""
+    order: str
+    """Order of service."""
+    state: Literal["up", "down", "draining"]
+    """Whether it gets requests, and why not."""
+    reason: str
+    """Why it is not up, one line."""
+    queue_s: float
+    """Predicted time until it is done with what it has [s]."""
+    tasks: int
+    """Requests that wait for it or run there."""
+    over_expected: float
+    """Measured over expected computing delay of its latest images."""
+
+
+class Fleet(Answer):
+    """The fleet, and how it does: figures of the last five minutes, null before the first request."""
+
+    policy: str
+    """What decides where requests go."""
+    in_flight: int
+    """Requests that have come and not ended."""
+    load: float | None
+    """Work that came over what the fleet could have done meanwhile."""
+    p50_s: float | None
+    """Median delay [s]."""
+    p95_s: float | None
+    """95th percentile of the delay [s]."""
+    p99_s: float | None
+    """99th percentile of the delay [s]."""
+    slo: float | None
+    """Share of the requests that were answered in time."""
+    servers: list[ServerRow]
+    """The servers."""
+
+
+class NewServer(RootModel[dict[str, Any]]):
+    """A server to start: an entry as in a fleet file."""
+
+
+class Changed(Answer):
+    """A change of a server."""
+
+    name: str
+    """The server."""
+    state: str
+    """What it is now."""
+
+
+class NewPolicy(Declared):
+    """What is to decide where requests go."""
+
+    policy: Annotated[str, Field(min_length=1, max_length=1000)]
+    """Folder of a checkpoint on the service's machine, name of a shipped policy, or of a scheduler."""

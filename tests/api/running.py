@@ -1,18 +1,22 @@
 """The HTTP API on a loopback port, in front of a dispatcher over servers in this process."""
 
 import contextlib
+import json
+import socket
 import threading
 import time
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import httpx
 import uvicorn
 
 from lad_rllib.api import ApiSettings, Gateway, make_app
+from lad_rllib.api.wire import Error
 from lad_rllib.edge import DeviceProfile, EdgeServer, EmulatedEngine
 from lad_rllib.scheduling import make_heuristic
 from lad_rllib.service import Dispatcher
-from tests.service.fleets import WORK, Wrapped, network
+from tests.service.fleets import WORK, Wrapped, network, until
 
 
 @dataclass
@@ -27,6 +31,40 @@ class Running:
     def draw(self, prompt="a red seven", headers=None, **asked):
         """The answer to an images request."""
         return self.client.post("/v1/images/generations", json={"prompt": prompt, **asked}, headers=headers)
+
+
+class Slow:
+    """A request that is under way.
+
+    Args:
+        running: The service.
+        steps: Denoising steps.
+        headers: Headers of the request.
+        comes: Whether it is a request of its own.
+        **asked: What else is asked for.
+    """
+
+    def __init__(self, running, steps, headers=None, comes=True, **asked):
+        address, before = urlsplit(running.url), len(running.gateway.jobs)
+        body = json.dumps({"prompt": "x", "num_inference_steps": steps, **asked}).encode()
+        sent = {"Host": "x", "Content-Type": "application/json", "Content-Length": len(body), **(headers or {})}
+        head = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
+        self.connection = socket.create_connection((address.hostname, address.port), timeout=30)
+        self.connection.sendall(f"POST /v1/images/generations HTTP/1.1\r\n{head}\r\n".encode() + body)
+        if comes:
+            until(lambda: len(running.gateway.jobs) == before + 1)
+
+    def leave(self):
+        """Close the connection."""
+        self.connection.close()
+
+
+def refused(answer, status, code, param=None):
+    """Whether an answer is an error in OpenAI's form, and this one; gives its message."""
+    error = Error.model_validate(answer.json()).error
+    assert (answer.status_code, error.code, error.param) == (status, code, param), error
+    assert "\n" not in error.message and error.message
+    return error.message
 
 
 def edge_server(name, steps_per_s, make_png=True, **settings):
@@ -52,10 +90,23 @@ def listening(app):
 
 
 @contextlib.contextmanager
-def service(speeds, scheduler="shortest-expected-delay", *, models=("digits",), control=None, observers=(), **settings):
+def service(
+    speeds,
+    scheduler="shortest-expected-delay",
+    *,
+    models=("digits",),
+    control=None,
+    observers=(),
+    order="fifo",
+    **settings,
+):
     """A service over emulated servers with these speeds in denoising steps a second."""
     with contextlib.ExitStack() as stack:
-        servers = [Wrapped(stack.enter_context(edge_server(f"s{i}", speed))) for i, speed in enumerate(speeds)]
+        servers = [
+            Wrapped(stack.enter_context(edge_server(f"s{i}", speed, order=order))) for i, speed in enumerate(speeds)
+        ]
+        for server in servers:
+            server.order = order
         chosen = make_heuristic(scheduler) if isinstance(scheduler, str) else scheduler
         dispatcher = stack.enter_context(Dispatcher(servers, network(speeds), WORK, chosen, seed=1))
         gateway = Gateway(dispatcher, ApiSettings(**settings), models=models, observers=observers)

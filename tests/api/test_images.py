@@ -13,7 +13,7 @@ from PIL import Image
 from lad_rllib.api.settings import ApiSettings
 from lad_rllib.api.wire import Error, Images, Model, Models
 from lad_rllib.errors import ConfigurationError
-from tests.api.running import service
+from tests.api.running import Slow, refused, service
 from tests.service.fleets import until
 
 
@@ -21,31 +21,6 @@ from tests.service.fleets import until
 def running():
     with service([1000, 2000], models=("digits", "letters")) as one:
         yield one
-
-
-class Slow:
-    """A request that is under way at a server."""
-
-    def __init__(self, running, steps, **asked):
-        address = urlsplit(running.url)
-        body = json.dumps({"prompt": "x", "num_inference_steps": steps, **asked}).encode()
-        head = f"POST /v1/images/generations HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
-        self.connection = socket.create_connection((address.hostname, address.port), timeout=30)
-        before = len(running.gateway.jobs)
-        self.connection.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
-        until(lambda: len(running.gateway.jobs) == before + 1)
-
-    def leave(self):
-        """Close the connection."""
-        self.connection.close()
-
-
-def refused(answer, status, code, param=None):
-    """Whether an answer is an error in OpenAI's form, and this one; gives its message."""
-    error = Error.model_validate(answer.json()).error
-    assert (answer.status_code, error.code, error.param) == (status, code, param), error
-    assert "\n" not in error.message and error.message
-    return error.message
 
 
 def test_images_come_in_the_answer_with_their_seeds_and_how_they_were_served(running):

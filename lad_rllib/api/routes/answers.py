@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+from fastapi import Header
+from starlette.responses import Response
 
 from lad_rllib.api.wire import Error
+from lad_rllib.service.delivery import Delivery
+
+IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)]
+"""A text that the client makes up for each request; sent again with the same, a request is not served again."""
 
 MEANINGS = {
     400: "The request cannot be read.",
@@ -29,3 +36,20 @@ PNG_ANSWER: dict[int | str, dict[str, Any]] = {
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Errors that a route may answer."""
     return {status: {"model": Error, "description": MEANINGS[status]} for status in statuses}
+
+
+def png_response(png: bytes, name: str) -> Response:
+    """An image as an answer; it is the client's alone.
+
+    Args:
+        png: The file.
+        name: What a browser would call it, without the ending; letters, digits and hyphens.
+    """
+    headers = {"cache-control": "private, no-store", "content-disposition": f'inline; filename="{name}.png"'}
+    return Response(png, media_type="image/png", headers=headers)
+
+
+def size_of(delivery: Delivery) -> str:
+    """Width and height of a delivery's images [pixel]."""
+    record = delivery.record
+    return f"{record.width}x{record.height}" if record else ""

@@ -1,0 +1,78 @@
+"""The fleet as the service shows it: each server's state and queue, the policy, and the figures."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from lad_rllib.api.control import Control, ServerInfo
+from lad_rllib.api.gateway import Gateway
+from lad_rllib.simulator.order import order_text
+
+
+class FleetView:
+    """Looks at the fleet through whoever controls it; without, through the dispatcher alone.
+
+    Args:
+        gateway: Stands in front of the dispatcher.
+        control: What of the service can be changed; None: nothing.
+    """
+
+    def __init__(self, gateway: Gateway, control: Control | None) -> None:
+        self.gateway, self._control = gateway, control
+
+    @property
+    def policy(self) -> str:
+        """What decides at present."""
+        if self._control is not None:
+            return self._control.policy
+        return type(self.gateway.dispatcher.scheduler).__name__
+
+    async def servers(self) -> list[ServerInfo]:
+        """The servers, in the dispatcher's order."""
+        return await self._control.servers() if self._control is not None else await asyncio.to_thread(self._servers)
+
+    async def state(self) -> dict[str, Any]:
+        """What the page shows: figures, and each server with its queue [s]."""
+        gateway = self.gateway
+        running = {load.name: load.running for load in gateway.dispatcher.loads}
+        servers = [
+            {
+                "name": server.name,
+                "state": server.state,
+                "reason": server.reason,
+                "queue_s": round(server.queue_s, 4),
+                "tasks": server.tasks,
+                "running": None if (one := running.get(server.name)) is None else one.entry.task.task_id,
+                "speed": round(1.0 / server.over_expected, 4),
+                "served": gateway.statistics.served[server.name],
+            }
+            for server in await self.servers()
+        ]
+        figures = gateway.statistics.row()
+        return {
+            "t": round(time.time(), 3),
+            "policy": self.policy,
+            "in_flight": len(gateway.jobs),
+            **figures,
+            "servers": servers,
+        }
+
+    def _servers(self) -> list[ServerInfo]:
+        dispatcher = self.gateway.dispatcher
+        queue_s = dispatcher.queue_s.tolist()
+        return [
+            ServerInfo(
+                name=load.name,
+                kind="",
+                models=(),
+                order=order_text(load.order),
+                state=load.state,
+                reason=load.reason,
+                queue_s=seconds,
+                tasks=len(load.line) + (load.running is not None),
+                over_expected=load.speed.over_expected,
+            )
+            for load, seconds in zip(dispatcher.loads, queue_s, strict=False)
+        ]

@@ -1,0 +1,74 @@
+"""The fleet behind the service: what it is, and its changes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path
+from starlette.responses import JSONResponse, Response
+
+from lad_rllib.api.clients import admin_of
+from lad_rllib.api.control import Control
+from lad_rllib.api.errors import unknown
+from lad_rllib.api.fleet_view import FleetView
+from lad_rllib.api.routes.answers import errors
+from lad_rllib.api.wire import Changed, Fleet, NewPolicy, NewServer
+
+ServerName = Annotated[str, Path(max_length=200)]
+
+
+def fleet_routes(view: FleetView, control: Control | None) -> APIRouter:
+    """The routes of the fleet; without a control there are no changes."""
+    router = APIRouter(tags=["fleet"])
+
+    @router.get("/v1/fleet", summary="Servers, policy and load", responses={200: {"model": Fleet}, **errors(401)})
+    async def fleet() -> Response:
+        figures = view.gateway.statistics.row()
+        servers = [asdict(server) for server in await view.servers()]
+        return JSONResponse({"policy": view.policy, "in_flight": len(view.gateway.jobs), **figures, "servers": servers})
+
+    if control is None:
+        return router
+    changes = APIRouter(tags=["fleet"], dependencies=[Depends(admin_of)])
+    failures = errors(401, 403, 408, 413, 422)
+
+    async def check(name: str) -> None:
+        if name not in {server.name for server in await control.servers()}:
+            raise unknown("server", name)
+
+    def changed(name: str, state: str) -> Response:
+        return JSONResponse(Changed(name=name, state=state).model_dump())
+
+    @changes.post("/v1/fleet/servers", summary="Start a server", responses={200: {"model": Changed}, **failures})
+    async def add(server: NewServer) -> Response:
+        return changed(await control.add(server.root), "up")
+
+    @changes.post(
+        "/v1/fleet/servers/{name}/drain",
+        summary="Send a server no more requests; it finishes those that it has",
+        responses={200: {"model": Changed}, **failures, **errors(404)},
+    )
+    async def drain(name: ServerName) -> Response:
+        await check(name)
+        await control.drain(name)
+        return changed(name, "draining")
+
+    @changes.delete(
+        "/v1/fleet/servers/{name}",
+        summary="End a server; others take over its requests",
+        responses={200: {"model": Changed}, **failures, **errors(404)},
+    )
+    async def remove(name: ServerName) -> Response:
+        await check(name)
+        await control.remove(name)
+        return changed(name, "removed")
+
+    @changes.put(
+        "/v1/fleet/policy", summary="Let another policy decide", responses={200: {"model": NewPolicy}, **failures}
+    )
+    async def swap(policy: NewPolicy) -> Response:
+        return JSONResponse(NewPolicy(policy=await control.swap(policy.policy)).model_dump())
+
+    router.include_router(changes)
+    return router
