@@ -63,6 +63,7 @@ SUITE_WORKLOADS = ("paper", "paper-one-by-one", "unequal-8", "bursty", "swap-hea
 REQUEST_PRESETS = ("paper-one-by-one", "equal-3", "unequal-8", "unequal-8-bursty", "daily", "swap-heavy", "gentd26")
 SHIPPED_FLEETS = ("digits", "emulated", "unequal-8", "mixed", "jetson", "gpu-cluster", "image-servers")
 RANDOM_FLEETS = ("any-fleet",)  # another fleet in each episode
+SHIPPED_POLICIES = ("any-fleet",)  # trained policies that come with the package
 HEURISTICS = (
     "greedy-oracle",
     "shortest-expected-delay",

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from lad_rllib.declared import check_keys, shown
 from lad_rllib.envs import episodes
 from lad_rllib.errors import ConfigurationError
+from lad_rllib.names import SHIPPED_POLICIES
 from lad_rllib.runs import cluster
 from lad_rllib.runs.options import (
     LearningOptions,
@@ -154,7 +155,7 @@ def resolve(options: LearnOptions) -> dict[str, Any]:
         "kernels": training.get("kernels", DEFAULT_KERNELS),
         "queue_unit": world.queue_unit(options.queue_unit, setting, CONFIGS[options.algorithm].queue_unit),
         "live": _live(live),
-        "init_from": _absolute(live.init_from) if live.init_from else None,
+        "init_from": _policy(live.init_from) if live.init_from else None,
         "episodes": options.episodes,
         "seed": options.seed,
         "num_env_runners": options.num_env_runners,
@@ -168,8 +169,9 @@ def resolve(options: LearnOptions) -> dict[str, Any]:
     }
 
 
-def _absolute(path: str) -> str:
-    return str(Path(os.path.expanduser(path)).resolve())
+def _policy(path: str) -> str:
+    """A checkpoint that a resumed run finds from another folder, too."""
+    return path if path in SHIPPED_POLICIES else str(Path(os.path.expanduser(path)).resolve())
 
 
 def check_resumed(options: Options, begun_with: dict[str, Any], place: Path, *may_change: str) -> None:

@@ -16,7 +16,7 @@ import pandas as pd
 from lad_rllib import durable
 from lad_rllib.envs.episodes import read_setting
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.names import EVALUATION_PART
+from lad_rllib.names import EVALUATION_PART, SHIPPED_POLICIES
 from lad_rllib.runs import plots
 from lad_rllib.runs.cluster import start_ray
 from lad_rllib.runs.comparison import Measures, Played, bound_row, comparison_table, server_table
@@ -175,7 +175,7 @@ def _without_training(asked: Sequence[str] | None, contest: Contest) -> dict[str
 
 
 def _default_output(options: EvaluateOptions) -> Path:
-    if not options.checkpoint:
+    if not options.checkpoint or options.checkpoint[0] in SHIPPED_POLICIES:
         return Path("results/evaluate")
     return Path(os.path.expanduser(options.checkpoint[0])).resolve().parent
 

@@ -26,6 +26,7 @@ from lad_rllib.simulator import Setting
 from lad_rllib.simulator.requests import (
     RequestSetting,
     SlottedRequests,
+    is_random_fleets,
     refuse_random_fleets,
     request_setting,
 )
@@ -65,7 +66,7 @@ class Decider:
 
     Attributes:
         title: What it is called: a scheduler's name, or that of the algorithm that trained the policy.
-        setting: What the policy was trained on; None without training.
+        setting: What the policy was trained on; None without training, and where that was random fleets.
         is_of_requests: Whether it decides request by request.
     """
 
@@ -82,7 +83,8 @@ class Decider:
             )
         saved = newest_policy(checkpoint)
         self.title, self.scheduler = saved.title, scheduler_of(saved, explore=explore)
-        self.setting = (read_request_setting if self.is_of_requests else read_setting)(saved.setting)
+        if not is_random_fleets(saved.setting):
+            self.setting = (read_request_setting if self.is_of_requests else read_setting)(saved.setting)
 
     @property
     def is_of_requests(self) -> bool:

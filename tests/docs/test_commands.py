@@ -21,6 +21,7 @@ KNOWN_NAMES = {
     *names.SETTING_PRESETS,
     *names.REQUEST_PRESETS,
     *names.RANDOM_FLEETS,
+    *names.SHIPPED_POLICIES,
     *("uniform", "poisson", "sample"),
 }
 OURS = ("lad-rllib ", "python -m experiments.", "python -m benchmarks.", "make ", "cp ")

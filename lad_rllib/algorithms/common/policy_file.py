@@ -25,6 +25,7 @@ from safetensors.numpy import save
 from safetensors.torch import load
 from torch import nn
 
+import lad_rllib
 from lad_rllib import __version__, durable
 from lad_rllib.algorithms.common.base_config import SchedulingConfig
 from lad_rllib.algorithms.common.config import FleetConfig
@@ -34,11 +35,13 @@ from lad_rllib.algorithms.common.policy_description import PolicyDescription, We
 from lad_rllib.algorithms.registry import CONFIGS
 from lad_rllib.declared import declared, plain
 from lad_rllib.errors import ConfigurationError
+from lad_rllib.names import SHIPPED_POLICIES
 
 FOLDER = "policy"
 """Folder of a checkpoint that holds the policy."""
 DESCRIPTION, WEIGHTS = "policy.json", "policy.safetensors"
 MAX_DESCRIPTION_BYTES = 16 * 2**20
+_SHIPPED = Path(lad_rllib.__file__).parent / "data" / "policies"
 _PICKLES = ("algorithm_state.pkl", "class_and_ctor_args.pkl")
 
 
@@ -145,28 +148,32 @@ def write_policy(algorithm: Any, path: str, filesystem: Any = None) -> None:
     learner = algorithm.learner_group.get_state(components=f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}")
     weights = learner[COMPONENT_LEARNER][COMPONENT_RL_MODULE][DEFAULT_MODULE_ID]
     own_part, remembered = known.saved_policy_class().described(algorithm, spec)
-    data = save({name: np.ascontiguousarray(value) for name, value in {**weights, **remembered}.items()})
-    description = _described(algorithm.config, spec, data) | own_part
+    config, values = algorithm.config, vars(algorithm.config) | spec.model_config
+    description = {
+        "algorithm": config.name,
+        "hyperparameters": {key: plain(_value(config, values, key)) for key in config.hyperparameters.model_fields},
+        "setting": config.env_config.get("setting", "paper"),
+        **own_part,
+    }
     if filesystem is None:
         filesystem, path = fs.FileSystem.from_uri(path)
     filesystem.create_dir(f"{path}/{FOLDER}", recursive=True)
-    text = json.dumps(description, indent=1, default=_plain) + "\n"
-    for name, content in ((WEIGHTS, data), (DESCRIPTION, text.encode())):
+    for name, content in policy_files(description, {**weights, **remembered}).items():
         with filesystem.open_output_stream(f"{path}/{FOLDER}/{name}") as stream:
             stream.write(content)
 
 
-def _described(config: Any, spec: Any, data: bytes) -> dict[str, Any]:
-    """What every ``policy.json`` has, see :class:`PolicyDescription`."""
-    values = vars(config) | spec.model_config
-    return {
-        "format_version": 1,
-        "lad_rllib": __version__,
-        "algorithm": config.name,
-        "hyperparameters": {key: plain(_value(config, values, key)) for key in config.hyperparameters.model_fields},
-        "setting": config.env_config.get("setting", "paper"),
-        "weights": {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()},
-    }
+def policy_files(description: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> dict[str, bytes]:
+    """Contents of the files of a policy by their names; the description is the last one.
+
+    Args:
+        description: What ``policy.json`` says of this kind of policy, see :class:`PolicyDescription`.
+        arrays: Weights as the RLModule names them, and what is remembered besides.
+    """
+    data = save({name: np.ascontiguousarray(value) for name, value in arrays.items()})
+    weights = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    told = {"format_version": 1, "lad_rllib": __version__, **description, "weights": weights}
+    return {WEIGHTS: data, DESCRIPTION: (json.dumps(told, indent=1, default=_plain) + "\n").encode()}
 
 
 def _value(config: Any, values: Mapping[str, Any], key: str) -> Any:
@@ -188,12 +195,13 @@ def read_policy(path: str | Path) -> SavedPolicy:
     """Read a policy from a checkpoint, or from its folder ``policy`` alone; never a pickle.
 
     Args:
-        path: Folder on this machine.
+        path: Folder on this machine; or the name of a policy that comes with the package,
+            :data:`lad_rllib.names.SHIPPED_POLICIES` (a folder of that name is ``./NAME``).
 
     Raises:
         ConfigurationError: if there is no policy, or it is damaged or malformed.
     """
-    folder = _policy_folder(path)
+    folder = _SHIPPED / path if path in SHIPPED_POLICIES else _policy_folder(path)
     values = _read_json(folder / DESCRIPTION)
     saved_class = _saved_class(values)
     description = _validated(saved_class.description_class, values, folder / DESCRIPTION)

@@ -164,31 +164,36 @@ class Memory(NamedTuple):
 
     Attributes:
         clock: Whether anything is remembered; when the last request came; decayed numbers of the latest and of recent
-            requests, and decayed work of the recent ones over that of as many mean requests.
+            requests, and decayed work of the recent ones over that of as many mean requests; how many requests were
+            handed over to another rule, as they were not familiar.
         requests: Share of recent requests that went to each server (A,).
         work: Share of recent work (A,).
         latent: The last output of the chain for each server (A,).
+        unfamiliar: How often each number of a token was beyond what is familiar (F,).
     """
 
     clock: Doubles
     requests: Doubles
     work: Doubles
     latent: Doubles
+    unfamiliar: Doubles
 
 
-CLOCK = 5
+CLOCK, HANDED_OVER = 6, 5
 
 
-def memory_length(servers: int) -> int:
+def memory_length(servers: int, features: int) -> int:
     """Numbers in a rule's memory."""
-    return CLOCK + 3 * servers
+    return CLOCK + 3 * servers + features
 
 
 @part
 def recalled(memory: Doubles, servers: int) -> Memory:
     """Views of a rule's memory."""
     a = CLOCK + servers
-    return Memory(memory[:CLOCK], memory[CLOCK:a], memory[a : a + servers], memory[a + servers : a + 2 * servers])
+    b = a + servers
+    c = b + servers
+    return Memory(memory[:CLOCK], memory[CLOCK:a], memory[a:b], memory[b:c], memory[c:])
 
 
 @part

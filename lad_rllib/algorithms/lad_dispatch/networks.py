@@ -78,7 +78,12 @@ class ActorSettings(Declared):
         return math.exp(-(self.beta_min + self.beta_max) / 4)
 
     def rule(
-        self, known: Known, weights: NDArray[np.float32], temperature: float = 0.0, recorded: bool = False
+        self,
+        known: Known,
+        weights: NDArray[np.float32],
+        temperature: float = 0.0,
+        recorded: bool = False,
+        bounds: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
     ) -> CompiledRule:
         """The compiled rule of weights, see :func:`~lad_rllib.algorithms.lad_dispatch.rule.compiled_rule`."""
         return compiled_rule(
@@ -92,6 +97,7 @@ class ActorSettings(Declared):
             start_hidden=self.shape.start,
             scales=self.scales,
             recorded=recorded,
+            bounds=bounds,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,17 +12,25 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from lad_rllib.algorithms.common.policy_description import PolicyDescription
-from lad_rllib.algorithms.common.policy_file import SavedPolicy, read_policy
-from lad_rllib.algorithms.lad_dispatch.knowledge import knowledge
+from lad_rllib.algorithms.common.policy_file import SavedPolicy, policy_files, read_policy
+from lad_rllib.algorithms.lad_dispatch import familiar
+from lad_rllib.algorithms.lad_dispatch.familiar import SeenRange
+from lad_rllib.algorithms.lad_dispatch.features import FEATURES, NUM_FEATURES
+from lad_rllib.algorithms.lad_dispatch.hyperparameters import LADDispatchHyperparameters
+from lad_rllib.algorithms.lad_dispatch.knowledge import HANDED_OVER, knowledge
 from lad_rllib.algorithms.lad_dispatch.networks import ActorSettings
 from lad_rllib.algorithms.lad_dispatch.rl_module import DispatchNetworks
+from lad_rllib.declared import shown
 from lad_rllib.errors import ConfigurationError
+from lad_rllib.names import SHIPPED_POLICIES
 from lad_rllib.scheduling.request_scheduler import RuleScheduler
 from lad_rllib.simulator.order import Order, order_text
 from lad_rllib.simulator.requests import Requests, RequestWorld
 from lad_rllib.simulator.requests.play import CompiledRule
+from lad_rllib.simulator.requests.view import View
 
 _LOG = logging.getLogger(__name__)
+_WEIGHTS = ("networks.actor.weights", "networks.average.weights")
 
 
 class DispatchPolicyDescription(PolicyDescription):
@@ -36,10 +44,19 @@ class DispatchPolicyDescription(PolicyDescription):
 
 
 class SavedDispatchPolicy(SavedPolicy):
-    """A trained policy of LAD-Dispatch as it was saved; it fits any fleet."""
+    """A trained policy of LAD-Dispatch as it was saved; it fits any fleet.
+
+    Attributes:
+        seen: What it has seen of each number of a token; None: training did not say.
+    """
 
     description_class = DispatchPolicyDescription
     description: DispatchPolicyDescription
+
+    def __init__(self, description: Any, arrays: Mapping[str, NDArray[Any]]) -> None:
+        super().__init__(description, arrays)
+        low, high = (self.weights.pop(name, None) for name in familiar.ARRAYS)
+        self.seen = None if low is None or high is None else SeenRange(low, high)
 
     def build_networks(self, *, inference_only: bool = True) -> DispatchNetworks:
         """See :class:`SavedPolicy`."""
@@ -50,6 +67,12 @@ class SavedDispatchPolicy(SavedPolicy):
         hidden, there = self.hyperparameters["hidden_size"], sum(array.size for array in self.weights.values())
         if hidden > there:
             raise ValueError(f"a network of {hidden} hidden units has more weights than the {there} that there are")
+
+    def check_memory(self, networks: Any) -> None:  # noqa: ARG002
+        """See :class:`SavedPolicy`: a range of another number of features."""
+        for array in () if self.seen is None else (self.seen.low, self.seen.high):
+            if array.shape != (NUM_FEATURES,) or array.dtype != np.float32:
+                raise ValueError(f"{familiar.ARRAYS[0]} is {array.dtype}{list(array.shape)}, float32[{NUM_FEATURES}]")
 
     @classmethod
     def described(cls, algorithm: Any, spec: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -68,6 +91,8 @@ class DispatchPolicy(RuleScheduler):
         explore: Draw servers from the policy; otherwise take the most probable ones.
         title: Name of the algorithm that trained it.
         orders: Orders of service that it was trained for, as policy files have them; another one is said in a warning.
+        seen: What it has seen while it learned. A request for which anything is beyond that goes where least work is
+            left, and a warning says what it was. None: it decides for all.
     """
 
     def __init__(
@@ -78,10 +103,11 @@ class DispatchPolicy(RuleScheduler):
         explore: bool = False,
         title: str = "policy",
         orders: Sequence[str] = (),
+        seen: SeenRange | None = None,
     ) -> None:
         super().__init__()
         self.actor, self.weights, self.explore, self.title = actor, weights, explore, title
-        self.orders = tuple(orders)
+        self.orders, self.seen, self._said = tuple(orders), seen, frozenset[str]()
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, explore: bool = False) -> Self:
@@ -97,6 +123,31 @@ class DispatchPolicy(RuleScheduler):
         return cls.of_saved(read_policy(path), explore)
 
     @classmethod
+    def pretrained(cls, name: str = "any-fleet", explore: bool = False) -> Self:
+        """A policy that comes with the package.
+
+        Args:
+            name: Which one: ``any-fleet``, for every fleet, order of service and traffic like those of
+                ``--setting any-fleet``.
+            explore: See the class.
+
+        Raises:
+            ConfigurationError: if there is none of this name.
+
+        >>> from lad_rllib.simulator.requests import build_request_setting
+        >>> from lad_rllib.scheduling.request_scheduler import play_requests
+        >>> setting = build_request_setting({"preset": "unequal-8", "requests": 1000})
+        >>> requests, rng = setting.draw(np.random.default_rng(0)), np.random.default_rng(1)
+        >>> policy = DispatchPolicy.pretrained("any-fleet")
+        >>> served = play_requests(policy, setting.world, requests, setting.history(), rng)
+        >>> bool(served.delay_s.mean() < 20)
+        True
+        """
+        if name not in SHIPPED_POLICIES:
+            raise ConfigurationError(f"there is no policy {shown(name)}; choose from {', '.join(SHIPPED_POLICIES)}")
+        return cls.from_checkpoint(name, explore)
+
+    @classmethod
     def of_saved(cls, saved: SavedPolicy, explore: bool = False) -> Self:
         """The policy that was read from a file.
 
@@ -106,7 +157,14 @@ class DispatchPolicy(RuleScheduler):
         if not isinstance(saved, SavedDispatchPolicy):
             raise ConfigurationError(f"a policy of {saved.title} decides slot by slot, this takes one of requests")
         actor = saved.load_networks().evaluated_actor
-        return cls(actor.settings, actor.packed(), explore=explore, title=saved.title, orders=saved.description.orders)
+        return cls(
+            actor.settings,
+            actor.packed(),
+            explore=explore,
+            title=saved.title,
+            orders=saved.description.orders,
+            seen=saved.seen,
+        )
 
     def is_meant_for(self, order: Order) -> bool:
         """Whether it was trained for an order of service."""
@@ -118,7 +176,63 @@ class DispatchPolicy(RuleScheduler):
         if not self.is_meant_for(world.order):
             meant, here = ", ".join(self.orders), order_text(world.order)
             _LOG.warning("%s was trained for order %s and is served %s; train one for it", self.title, meant, here)
-        return self.actor.rule(knowledge(world, history), self.weights, 1.0 if self.explore else 0.0)
+        bounds = None if self.seen is None else self.seen.bounds()
+        temperature = 1.0 if self.explore else 0.0
+        return self.actor.rule(knowledge(world, history), self.weights, temperature, bounds=bounds)
+
+    def begin(self, world: RequestWorld, history: Requests) -> None:
+        """See :class:`RuleScheduler`."""
+        super().begin(world, history)
+        self._said = frozenset()
+
+    def choose(self, view: View, rng: np.random.Generator) -> int:
+        """See :class:`RuleScheduler`; warns the first time that something is beyond what was seen in training."""
+        before = self.handed_over
+        server = super().choose(view, rng)
+        if self.handed_over > before and (new := self.unfamiliar.keys() - self._said):
+            self._said |= new
+            _LOG.warning(
+                "%s hands a request over to least work left: beyond what training saw: %s",
+                self.title,
+                "; ".join(sorted(new)),
+            )
+        return server
+
+    @property
+    def handed_over(self) -> int:
+        """Requests since :meth:`begin` that least work left decided, as they were not like those of training."""
+        return int(self._memory[HANDED_OVER]) if len(self._memory) else 0
+
+    @property
+    def unfamiliar(self) -> dict[str, int]:
+        """What was beyond what training saw, and for how many requests since :meth:`begin`."""
+        counts = self._memory[-NUM_FEATURES:] if len(self._memory) else ()
+        return {FEATURES[column]: int(count) for column, count in enumerate(counts) if count}
+
+
+def dispatch_policy_files(
+    settings: LADDispatchHyperparameters,
+    weights: NDArray[np.float32],
+    seen: SeenRange,
+    setting: Mapping[str, Any],
+    orders: Sequence[str],
+) -> dict[str, bytes]:
+    """Contents of the files of a policy that was not trained by RLlib, by their names.
+
+    Args:
+        settings: What the actor is, and how it learned.
+        weights: Its weights, from which fine-tuning goes on, too.
+        seen: What it has seen.
+        setting: Setting that it learned in.
+        orders: See :class:`DispatchPolicyDescription`.
+    """
+    told = {
+        "algorithm": "lad-dispatch",
+        "hyperparameters": settings.model_dump(),
+        "setting": dict(setting),
+        "orders": [*orders],
+    }
+    return policy_files(told, dict.fromkeys(_WEIGHTS, weights) | seen.arrays())
 
 
 def load_request_scheduler(path: str | Path, explore: bool = False) -> DispatchPolicy:

@@ -18,6 +18,7 @@ from lad_rllib.algorithms.lad_dispatch.features import (
     size_of,
 )
 from lad_rllib.algorithms.lad_dispatch.knowledge import (
+    HANDED_OVER,
     Known,
     length,
     let_time_pass,
@@ -27,9 +28,10 @@ from lad_rllib.algorithms.lad_dispatch.knowledge import (
     remember,
     unpacked,
 )
-from lad_rllib.arrays import Array, Doubles, Vector
+from lad_rllib.arrays import Array, Doubles, Matrix, Vector
 from lad_rllib.compiling import kernel, part
 from lad_rllib.kernels.scoring_chain import denoise, encode, learned_starts, split_weights
+from lad_rllib.scheduling.request_rules.parts import least
 from lad_rllib.simulator.requests.loop import View
 from lad_rllib.simulator.requests.play import CompiledRule
 
@@ -59,21 +61,46 @@ def drawn(logits: Array, share: Array, temperature: float, uniform: float) -> in
     return last
 
 
+@part
+def beyond(tokens: Matrix, share: Array, bounds: Doubles, counts: Doubles) -> bool:
+    """Whether a number of a server that is up is beyond what is familiar.
+
+    Args:
+        tokens: What is known of each server (A, F).
+        share: Shares of capacity of those that are up (A,).
+        bounds: Least and greatest familiar value of each number, one after the other; empty: all are.
+        counts: How often each number was beyond them (F,); counted up here.
+    """
+    features = len(bounds) // 2
+    found = False
+    for column in range(features):
+        is_beyond = False
+        for server in range(len(share)):
+            if share[server] > 0:
+                value = tokens[server, column]
+                is_beyond |= value < bounds[column] or value > bounds[features + column]
+        if is_beyond:
+            counts[column] += 1.0
+            found = True
+    return found
+
+
 @kernel
 def lad_dispatch(view: View, numbers: Doubles, weights: Vector, memory: Doubles, notes: Vector, uniform: float) -> int:
-    """Describe the servers, score them, draw one, and remember."""
+    """Describe the servers, score them, draw one, and remember; least work left takes what is not familiar."""
     servers = len(view.up)
     known, past = unpacked(numbers, servers), recalled(memory, servers)
     actor = numbers[length(servers) :]
-    prior_weight, temperature, kept, gain, hidden, start_hidden = (
+    prior_weight, temperature, kept, gain, hidden, start_hidden, steps = (
         actor[0],
         actor[1],
         actor[2],
         actor[3],
         actor[4],
         actor[5],
+        int(actor[6]),
     )
-    scales = actor[6:].astype(np.float32).reshape((-1, 2))
+    scales, bounds = actor[7 : 7 + 2 * steps].astype(np.float32).reshape((-1, 2)), actor[7 + 2 * steps :]
     net = split_weights(weights, NUM_FEATURES, int(hidden), len(scales), int(start_hidden))
     share, tokens = np.empty(servers, np.float32), np.empty((servers, NUM_FEATURES), np.float32)
     x, eps, logits = np.zeros(servers, np.float32), np.empty(servers, np.float32), np.empty(servers, np.float32)
@@ -91,7 +118,11 @@ def lad_dispatch(view: View, numbers: Doubles, weights: Vector, memory: Doubles,
     for server in range(servers):
         logits[server] = x[server] - 2.0 * prior_weight * tokens[server, 0]
         past.latent[server] = x[server]
-    chosen = drawn(logits, share, temperature, uniform)
+    if beyond(tokens, share, bounds, past.unfamiliar):
+        chosen = least(view.work_left_s, view.service_s, view.up)
+        past.clock[HANDED_OVER] += 1.0
+    else:
+        chosen = drawn(logits, share, temperature, uniform)
     remember(known, past, chosen, size)
     if len(notes) > 0:
         for server in range(servers):
@@ -113,6 +144,7 @@ def compiled_rule(
     start_hidden: int,
     scales: NDArray[np.float32],
     recorded: bool = False,
+    bounds: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
 ) -> CompiledRule:
     """The rule of an actor.
 
@@ -127,13 +159,16 @@ def compiled_rule(
         start_hidden: Width of that which gives learned starts; 0 for none.
         scales: Factors of the denoising steps (I, 2).
         recorded: Whether tokens and logits are noted, ``COLUMNS`` numbers for each server.
+        bounds: Least and greatest familiar value of each number of a token; requests that are beyond them go where
+            least work is left. None: all are familiar.
     """
     servers = len(known.mean_service_s)
-    actor = np.array([prior_weight, temperature, kept, gain, hidden, start_hidden], np.float64)
+    actor = np.array([prior_weight, temperature, kept, gain, hidden, start_hidden, len(scales)], np.float64)
+    familiar = np.zeros(0) if bounds is None else np.concatenate(bounds).astype(np.float64)
     return CompiledRule(
         lad_dispatch,
-        numbers=np.concatenate([packed(known), actor, scales.ravel()]),
+        numbers=np.concatenate([packed(known), actor, scales.ravel(), familiar]),
         weights=weights,
-        memory=memory_length(servers),
+        memory=memory_length(servers, NUM_FEATURES),
         notes=COLUMNS * servers if recorded else 0,
     )

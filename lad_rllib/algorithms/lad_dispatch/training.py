@@ -185,7 +185,7 @@ def learn(
     source: RequestSource,
     settings: LADDispatchHyperparameters,
     seed: int = 0,
-    on_iteration: Callable[[Improvement, dict[str, Any]], None] | None = None,
+    on_iteration: Callable[[Improvement, dict[str, Any]], bool | None] | None = None,
     *,
     episodes: int = 1,
     state: Improvement | None = None,
@@ -196,7 +196,8 @@ def learn(
         source: The source.
         settings: What the actor is, and how it learns: for ``step_size_iterations`` iterations.
         seed: Seed of weights, episodes and minibatches.
-        on_iteration: Called after each iteration with the state of learning and its row of the curve.
+        on_iteration: Called after each iteration with the state of learning and its row of the curve; ends learning by
+            returning True.
         episodes: Episodes of an iteration; of random fleets each is another one.
         state: Goes on from here; None: begins.
 
@@ -225,8 +226,8 @@ def learn(
             **metrics,
         }
         curve.append(row)
-        if on_iteration is not None:
-            on_iteration(state, row)
+        if on_iteration is not None and on_iteration(state, row):
+            break
     return state.average, curve
 
 

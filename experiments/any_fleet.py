@@ -1,0 +1,250 @@
+"""One policy for any fleet: LAD-Dispatch trained over random fleets, judged on fleets that it never saw.
+
+    python -m experiments.any_fleet --resume                      train it, or go on with it
+    python -m experiments.any_fleet --resume --judge              and play it on fleets that it never saw
+    python -m experiments.any_fleet --policy-denoising-steps 0 --output results/plain    without a chain
+
+Each iteration plays some fleets of the preset any-fleet. Every few iterations the mean actor plays held-out fleets, and
+the best one is kept. Written into --output: the state of training (state.pt), its curve (any_fleet.csv), the best
+policy so far (policy/), which every command takes as a checkpoint, and what was judged (judged.csv, judged.md).
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+
+from lad_rllib import durable
+from lad_rllib.algorithms.common.policy_file import FOLDER
+from lad_rllib.algorithms.lad_dispatch import DispatchPolicy, LADDispatchHyperparameters
+from lad_rllib.algorithms.lad_dispatch.networks import ScoringActor
+from lad_rllib.algorithms.lad_dispatch.policy import dispatch_policy_files
+from lad_rllib.algorithms.lad_dispatch.training import Improvement, learn
+from lad_rllib.cli.program import Program
+from lad_rllib.runs.options import Count, Options, Seed, option
+from lad_rllib.runs.output_folder import writable_folder
+from lad_rllib.runs.rows import ResultRows
+from lad_rllib.runs.tables import markdown_page, markdown_table
+from lad_rllib.scheduling.by_name import make_scheduler
+from lad_rllib.scheduling.request_scheduler import RequestScheduler, player
+from lad_rllib.simulator.requests import (
+    RandomFleets,
+    RequestSetting,
+    build_random_fleets,
+    build_request_setting,
+    held_out,
+)
+
+YARDSTICK, PRIOR = "least-work-left", "prior alone"
+STATE = "state.pt"
+FAMILIES = {
+    "equal": lambda servers: [1.0] * servers,
+    "four classes": lambda servers: [2.0 ** -(index % 4) for index in range(servers)],
+}
+"""Speeds of judged fleets by name; training draws no four classes."""
+CHECK_SEED, JUDGED_SEED = 7, 1_000_000
+
+FloatArray = NDArray[np.float64]
+
+
+class AnyFleetOptions(Options):
+    """What is trained and judged, and what that may cost."""
+
+    command: ClassVar[str] = "any_fleet"
+    title = "run"
+    may_change = Options.may_change | {"seconds", "judge", "against", "servers", "loads", "orders", "episodes"}
+
+    iterations: Count = option(240, "iterations of training")
+    fleets: Count = option(4, "random fleets of an iteration")
+    sampled: Count = option(800, "requests of each that are learned from")
+    updates: Count = option(40, "gradient steps of an iteration")
+    policy_denoising_steps: Annotated[int, Field(ge=0, le=100)] = option(5, "denoising steps; 0: a plain network")
+    hidden_size: Count = option(32, "width of the network")
+    check_every: Count = option(20, "iterations between two looks at held-out fleets")
+    checks: Count = option(16, "held-out fleets that the best policy is chosen on")
+    seconds: Annotated[float, Field(gt=0)] | None = option(None, "stop after this time; --resume goes on", "S")
+    seed: Seed = option(0, "seed of weights, fleets and choices")
+    judge: bool = option(False, "play the best policy on fleets that training never drew")
+    against: list[str] = option([], "further policies to judge beside it", "DIR", may_be_empty=True)
+    servers: list[Count] = option([5, 8, 10, 20, 40, 100], "judged numbers of servers", "A")
+    loads: list[Annotated[float, Field(gt=0)]] = option([0.3, 0.7, 0.95, 1.3], "judged loads", "X")
+    orders: list[str] = option(["fifo", "shortest_first"], "judged orders of service", "ORDER")
+    episodes: Count = option(2, "judged episodes of each")
+    output: str = option("results/any-fleet", "output folder", "DIR")
+    resume: bool = option(False, "go on with the training in the output folder")
+
+
+def run(options: AnyFleetOptions) -> int:
+    """Train, and judge if that is asked for; returns the exit status."""
+    output = writable_folder(options.output)
+    if train(options, build_random_fleets({"preset": "any-fleet"}), output) and options.judge:
+        print(judge(options, output))
+    return 0
+
+
+# -- Training ---------------------------------------------------------------------------------------------------------
+
+
+def train(options: AnyFleetOptions, fleets: RandomFleets, output: Path) -> bool:
+    """Train and keep the best policy; whether it is trained to the end, or else the time is over."""
+    settings = LADDispatchHyperparameters(
+        step_size_iterations=options.iterations,
+        sampled_requests=options.sampled,
+        updates_per_iteration=options.updates,
+        train_batch_size_per_learner=128,
+        policy_denoising_steps=options.policy_denoising_steps,
+        hidden_size=options.hidden_size,
+        last_actor_lr=5e-4,
+    )
+    rows = ResultRows(output / "any_fleet.csv", options.resume, **options.arguments())
+    state = Improvement(settings, options.seed)
+    if options.resume and (output / STATE).exists():
+        state.set_state(torch.load(output / STATE, weights_only=True))
+    check: list[tuple[Cell, float]] = []
+    began = time.monotonic()
+
+    def look(state: Improvement, row: dict[str, Any]) -> bool:
+        is_over = options.seconds is not None and time.monotonic() - began > options.seconds
+        if row["iteration"] % options.check_every == 0 or row["iteration"] == options.iterations:
+            check[:] = check or yardsticks(Cell(held_out(fleets, k), 1, CHECK_SEED) for k in range(options.checks))
+            policy = DispatchPolicy(settings, state.average.packed())
+            ratios = np.array([cell.delays_s(policy).mean() / yardstick_s for cell, yardstick_s in check])
+            score, best = float(np.exp(np.log(ratios).mean())), rows.frame.get("held_out", pd.Series([np.inf])).min()
+            rows.add(row | {"held_out": score, "held_out_worst": float(ratios.max())})
+            if score < best:
+                keep(settings, state, fleets, output)
+            print(f"{row['iteration']:5d}  held out {score:.3f}, worst {ratios.max():.3f}", flush=True)
+        elif not is_over:
+            return False
+        torch.save(state.get_state(), unfinished := output / "state.unfinished")
+        unfinished.rename(output / STATE)
+        return is_over
+
+    learn(fleets, settings, options.seed, look, episodes=options.fleets, state=state)
+    return state.schedule.iteration == options.iterations
+
+
+def keep(settings: LADDispatchHyperparameters, state: Improvement, fleets: RandomFleets, output: Path) -> None:
+    """Write the mean actor as the best policy."""
+    files = dispatch_policy_files(settings, state.average.packed(), state.seen, fleets.spec, fleets.orders)
+    (output / FOLDER).mkdir(exist_ok=True)
+    for name, content in files.items():
+        durable.write_file(output / FOLDER / name, content)
+
+
+# -- Judging ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Episodes of one fleet.
+
+    Attributes:
+        setting: The fleet.
+        episodes: Its episodes.
+        seed: Their seed.
+    """
+
+    setting: RequestSetting
+    episodes: int
+    seed: int
+
+    def delays_s(self, scheduler: Any) -> FloatArray:
+        """Delays of all requests [s]."""
+        play = player(scheduler, self.setting.world, self.setting.history())
+        rngs = [np.random.default_rng([self.seed, episode]) for episode in range(self.episodes)]
+        return np.concatenate([play(self.setting.draw(rng), rng).delay_s for rng in rngs])
+
+
+def yardsticks(cells: Iterable[Cell]) -> list[tuple[Cell, float]]:
+    """Each cell, and the mean delay of least work left there [s]."""
+    rule = make_scheduler(YARDSTICK, one_by_one=True)
+    return [(cell, float(cell.delays_s(rule).mean())) for cell in cells]
+
+
+def judge(options: AnyFleetOptions, output: Path) -> str:
+    """Play the policies and rules on fleets that training never drew; returns the table."""
+    rows = ResultRows(output / "judged.csv", options.resume, episodes=options.episodes)
+    for cell in product(options.servers, FAMILIES, options.loads, options.orders):
+        key = dict(zip(("servers", "speeds", "load", "order"), cell, strict=True))
+        episodes = Cell(judged_setting(*cell), options.episodes, JUDGED_SEED)
+        for name, scheduler in candidates(options, output).items():
+            if not rows.has(**key, scheduler=name):
+                delay_s = episodes.delays_s(scheduler)
+                rows.add(key | {"scheduler": name, "mean_s": delay_s.mean(), "p99_s": np.percentile(delay_s, 99)})
+    text = describe(rows.frame, options)
+    durable.write_file(output / "judged.md", text)
+    return text
+
+
+def candidates(options: AnyFleetOptions, output: Path) -> Mapping[str, RequestScheduler]:
+    """Least work left, the prior without learning, the policy, and those beside it."""
+    policy = DispatchPolicy.from_checkpoint(output / FOLDER)
+    return {
+        YARDSTICK: make_scheduler(YARDSTICK, one_by_one=True),
+        PRIOR: DispatchPolicy(policy.actor, ScoringActor(policy.actor, 0).packed()),
+        "any-fleet": policy,
+        **{Path(path).name: DispatchPolicy.from_checkpoint(Path(path) / FOLDER) for path in options.against},
+    }  # type: ignore[dict-item]
+
+
+def judged_setting(servers: int, speeds: str, load: float, order: str) -> RequestSetting:
+    """A fleet that training never drew, with images as vLLM-Omni's benchmark has them, predicted within 10 %."""
+    spec = {
+        "servers": FAMILIES[speeds](servers),
+        "service": {"kind": "linear", "per_step_s": 0.1, "spread": 0.1},
+        "order": order,
+        "requests": min(max(400 * servers, 5000), 20_000),
+        "traffic": {"kind": "poisson", "load": load},
+    }
+    return build_request_setting(spec)
+
+
+def describe(rows: pd.DataFrame, options: AnyFleetOptions) -> str:
+    """Tables of ratios to least work left under the same order: by load, and of every cell."""
+    key = ["servers", "speeds", "load", "order"]
+    base = rows[rows["scheduler"] == YARDSTICK].set_index(key)[["mean_s", "p99_s"]].add_suffix("_base")
+    joined = rows.join(base, on=key)
+    table = joined.assign(mean=joined["mean_s"] / joined["mean_s_base"], p99=joined["p99_s"] / joined["p99_s_base"])
+    about = (
+        f"Delays over those of {YARDSTICK} under the same order of service, on the same {options.episodes} fresh "
+        "episodes of each fleet; geometric means over fleets."
+    )
+    by_load = [
+        [order, f"{load:g}", name, *_ratios(part), f"{part['mean'].max():.3f}", len(part)]
+        for (order, load, name), part in table.groupby(["order", "load", "scheduler"], sort=False)
+        if name != YARDSTICK
+    ]
+    every = [
+        [*map(str, cell), *_ratios(part)]
+        for cell, part in table.groupby([*key, "scheduler"], sort=False)
+        if cell[-1] != YARDSTICK
+    ]
+    return markdown_page(
+        "One policy for any fleet",
+        about,
+        markdown_table(["order", "load", "scheduler", "mean", "p99", "worst mean", "fleets"], by_load),
+        markdown_table([*key, "scheduler", "mean", "p99"], every),
+    )
+
+
+def _ratios(part: pd.DataFrame) -> Sequence[str]:
+    return [f"{np.exp(np.log(part[name]).mean()):.3f}" for name in ("mean", "p99")]
+
+
+SMOKE = {"iterations": 1, "fleets": 1, "sampled": 20, "updates": 1, "check_every": 1, "checks": 1, "servers": [5]}
+main = Program(run, AnyFleetOptions, __doc__, SMOKE | {"loads": [0.7], "orders": ["fifo"], "episodes": 1})
+
+if __name__ == "__main__":
+    sys.exit(main())
