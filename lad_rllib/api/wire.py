@@ -61,7 +61,7 @@ class ImageRequest(JobRequest):
     partial_images: Literal[0] | None = None
     """OpenAI's; there are none."""
     progress: bool = False
-    """Extension: with ``stream``, events ``image_generation.progress`` tell of every step."""
+    """Extension: with ``stream``, events ``image_generation.progress`` tell how far it is."""
 
 
 class Answer(BaseModel):

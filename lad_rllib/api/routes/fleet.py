@@ -31,7 +31,7 @@ def fleet_routes(view: FleetView, control: Control | None) -> APIRouter:
     if control is None:
         return router
     changes = APIRouter(tags=["fleet"], dependencies=[Depends(admin_of)])
-    failures = errors(401, 403, 408, 413, 422)
+    failures = errors(400, 401, 403, 408, 413, 422)
 
     async def check(name: str) -> None:
         if name not in {server.name for server in await control.servers()}:
