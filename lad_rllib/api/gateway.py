@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 from lad_rllib.api.admission import Admission
 from lad_rllib.api.asking import TaskMaker
 from lad_rllib.api.clients import Client, Rates
 from lad_rllib.api.errors import ApiError, of_edge_error, unknown
 from lad_rllib.api.feed import Feed
+from lad_rllib.api.job_store import JobStore, SavedJob, time_left
 from lad_rllib.api.jobs import Job, Jobs
 from lad_rllib.api.pictures import Pictures
 from lad_rllib.api.repeats import Repeats
@@ -26,6 +28,7 @@ from lad_rllib.edge.task import ImageTask
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.service.delivery import Delivery
 from lad_rllib.service.dispatcher import Dispatcher
+from lad_rllib.service.in_flight import TaskHandle
 
 Observer = Callable[[Delivery], object]
 """Told of every delivery, from a thread of its own."""
@@ -80,6 +83,11 @@ class Gateway:
         self._teller = Teller(dispatcher, self.feed, self.pictures if settings.show_images else None)
         self._door = ThreadPoolExecutor(1, "api-admission")  # one request after the other
         self._aside = ThreadPoolExecutor(1, "api-observers")
+        self._store = None if settings.jobs_file is None else JobStore(settings.jobs_file)
+        if self._store is not None:
+            self._store.forget_ended(time.time() - settings.job_s)
+            for saved in self._store.saved():
+                self._resume(saved)
 
     async def submit(self, asked: JobRequest, client: Client, *, is_job: bool = False, is_kept: bool = False) -> Job:
         """Let a request in and have it served.
@@ -164,12 +172,21 @@ class Gateway:
             raise unknown("job", name[:80])
         return job
 
+    def forget(self, job: Job) -> None:
+        """Cancel a job if it has not ended, and forget it and its images."""
+        job.cancel()
+        self.jobs.forget(job)
+        if self._store is not None:
+            self._store.forget(job.name)
+
     def close(self) -> None:
         """Take no more requests, end the streams of events, and wait for the observers."""
         self._door.shutdown(wait=False, cancel_futures=True)
         self._teller.close()
         self.feed.close()
         self._aside.shutdown(wait=True)
+        if self._store is not None:
+            self._store.close()
 
     def _check_quota(self, client: Client) -> None:
         """Refuse what is too much at once, or too often for this client."""
@@ -191,11 +208,34 @@ class Gateway:
         except ConfigurationError:  # the dispatcher is closed
             raise _closed() from None
         job = Job(task, client.name, handle, prediction, is_job, is_kept)
+        self._begun(job, handle)
+        if is_job and self._store is not None:
+            try:
+                self._store.begin(task, job.owner, job.created)
+            except ConfigurationError as error:
+                job.cancel()
+                raise ApiError(503, str(error), "job_not_kept", retry_after_s=FEW_S) from None
+        return job
+
+    def _resume(self, saved: SavedJob) -> None:
+        """Go on with a job of the process before; one that has ended is remembered."""
+        task = replace(saved.task, deadline_s=time_left(saved.task, saved.created))
+        prediction = self._admission.predict(task)
+        job = Job(task, saved.owner, None, prediction, is_job=True, is_kept=True, created=saved.created)
+        if saved.delivery is None:
+            [job.handle] = self.dispatcher.submit([task])
+            self._begun(job, job.handle)
+            return
+        job.delivery, job.ended = saved.delivery, saved.ended
+        job.pictures = tuple(self.pictures.keep(png, self.settings.job_s) for png in saved.pngs)
+        self.jobs.end(job)
+
+    def _begun(self, job: Job, handle: TaskHandle) -> None:
+        """A job is on its way."""
         self.jobs.begin(job)
-        self.statistics.came(prediction.fleet_s)
+        self.statistics.came(job.prediction.fleet_s)
         self._teller.came(job)
         handle.add_done_callback(lambda future: self._ended(job, future.result()))
-        return job
 
     def _ended(self, job: Job, delivery: Delivery) -> None:
         """A job has ended; called before anyone who waits for it hears of it."""
@@ -207,16 +247,23 @@ class Gateway:
         self.statistics.ended(delivery)
         self._teller.ended(delivery)
         try:
-            self._aside.submit(self._observe, delivery)
+            self._aside.submit(self._note, job, delivery)
         except RuntimeError:  # it is shut down
             _LOG.debug("the gateway is closed; a delivery was not observed")
 
-    def _observe(self, delivery: Delivery) -> None:
-        for observer in self._observers:
+    def _note(self, job: Job, delivery: Delivery) -> None:
+        """Write down and tell what has become of a job, beside the requests."""
+        observers: list[Observer] = [partial(self._save, job), *self._observers]
+        for tell in observers:
             try:
-                observer(delivery)
+                tell(delivery)
             except Exception:
                 _LOG.exception("an observer of deliveries failed; the service goes on")
+
+    def _save(self, job: Job, delivery: Delivery) -> None:
+        if job.is_job and self._store is not None:
+            self._store.end(delivery, job.ended or time.time(), _pngs(delivery))
+            self._store.forget_ended(time.time() - self.settings.job_s)
 
 
 def _pngs(delivery: Delivery) -> list[bytes]:

@@ -50,6 +50,9 @@ class ApiSettings(Declared):
     """Images that are kept in memory, all together [byte]; the oldest go first."""
     max_kept_jobs: Count = 10_000
     """Jobs that are remembered; of those that have ended, the oldest go first."""
+    jobs_file: Text | None = None
+    """File in which jobs and their images are kept, prompts included, so that they survive a restart: those that had
+    not ended are served again; null: in memory alone."""
     max_tenants: Count = 1000
     """Names of users (``user``) that are told apart; later ones share one name."""
     max_watchers: Count = 100

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from lad_rllib.api.wire import Images, JobStatus
+from lad_rllib.errors import ConfigurationError
 from tests.api.running import Slow, refused, service
 from tests.service.fleets import until
 
@@ -181,3 +182,59 @@ def test_a_stream_tells_of_a_failure_and_one_that_is_left_frees_its_server():
         [(name, data)] = events(running.draw(num_inference_steps=40, deadline_s=0.5, stream=True))
         assert name == "error" and data["error"]["code"] == "deadline_exceeded"
         refused(running.draw(n=11, stream=True), 422, "over_limit", "n")
+
+
+def test_jobs_survive_the_end_of_their_process(tmp_path):
+    kept = {"jobs_file": str(tmp_path / "jobs.sqlite"), "max_wait_s": 1e6}
+    with service([1000], **kept) as running:
+        done = ended(running, create(running, 3, n=2, seed=5, size="64x32"))
+        image = running.client.get(f"/v1/images/jobs/{done.id}/content?index=1").content
+        forgotten = ended(running, create(running, 1))
+        running.client.delete(f"/v1/images/jobs/{forgotten.id}")
+    with service([20], **kept) as running:
+        broken_off = [create(running, 200, seed=8), create(running, 4, seed=9, size="64x32")]
+        until(lambda: status(running, broken_off[0]).step > 0)
+    with service([1000], **kept) as running:
+        again = status(running, done)
+        assert (again.status, again.server, again.size, again.created_at) == (
+            "completed",
+            "s0",
+            "64x32",
+            done.created_at,
+        )
+        assert running.client.get(f"/v1/images/jobs/{done.id}/content?index=1").content == image
+        refused(running.client.get(f"/v1/images/jobs/{forgotten.id}"), 404, "job_not_found")
+        assert [ended(running, one).status for one in broken_off] == ["completed"] * 2
+        redrawn = running.client.get(f"/v1/images/jobs/{broken_off[1].id}/content").content
+        direct = running.draw(num_inference_steps=4, seed=9, size="64x32").json()["data"][0]["b64_json"]
+        assert redrawn == base64.b64decode(direct)
+    assert (tmp_path / "jobs.sqlite").stat().st_mode & 0o077 == 0
+
+
+def test_what_a_job_failed_of_is_remembered_and_old_jobs_are_not(tmp_path):
+    kept = {"jobs_file": str(tmp_path / "jobs.sqlite")}
+    with service([20], **kept) as running:
+        running.gateway.dispatcher.loads[0].speed.over_expected = 0.1
+        failed = ended(running, create(running, 40, deadline_s=0.5))
+        until(lambda: running.gateway._store.saved()[0].ended is not None)
+    with service([20], **kept) as running:
+        assert status(running, failed).error.code == "deadline_exceeded"
+    with service([20], **kept, job_s=0.1) as running:
+        refused(running.client.get(f"/v1/images/jobs/{failed.id}"), 404, "job_not_found")
+        assert running.gateway._store.saved() == []
+
+
+def test_a_file_that_cannot_keep_jobs_is_refused_and_one_that_fails_later_is_told(tmp_path, monkeypatch):
+    with pytest.raises(ConfigurationError, match="jobs cannot be kept in .*: "), service([20], jobs_file=str(tmp_path)):
+        pass
+    (tmp_path / "text").write_text("this is no database, but a text of more than a hundred characters" * 3)
+    with (
+        pytest.raises(ConfigurationError, match="jobs cannot be kept"),
+        service([20], jobs_file=str(tmp_path / "text")),
+    ):
+        pass
+    with service([20], jobs_file=str(tmp_path / "jobs.sqlite")) as running:
+        running.gateway._store.close()
+        answer = running.client.post("/v1/images/jobs", json={"prompt": "x", "num_inference_steps": 200})
+        refused(answer, 503, "job_not_kept")
+        until(lambda: len(running.gateway.jobs) == 0, 5.0)

@@ -52,8 +52,7 @@ def job_routes(gateway: Gateway) -> APIRouter:
     )
     async def delete(request: Request, job_id: JobId) -> Response:
         job = gateway.job(job_id, client_of(request))
-        job.cancel()
-        gateway.jobs.forget(job)
+        await asyncio.to_thread(gateway.forget, job)
         return JSONResponse(Deleted(id=job.name).model_dump())
 
     @router.get(
