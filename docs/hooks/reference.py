@@ -5,13 +5,21 @@ from __future__ import annotations
 import argparse
 import functools
 from collections.abc import Callable, Iterator, Mapping
+from typing import cast
 
+import numpy as np
+
+from lad_rllib import Dispatcher, EdgeNetwork, EdgeServer, EmulatedEngine
 from lad_rllib.algorithms.registry import CONFIGS
+from lad_rllib.api import ApiSettings, Control, Gateway, make_app
+from lad_rllib.api.keys import KeyFields
+from lad_rllib.api.wire import ImageRequest
 from lad_rllib.cli.main import parser
 from lad_rllib.declared import Declared
 from lad_rllib.fleet.server_spec import SERVER_KINDS, ServerSpec
 from lad_rllib.fleet.spec import FleetSpec
 from lad_rllib.reference import fields_of, fields_table
+from lad_rllib.service import WorkModel
 from lad_rllib.service.decision_log import COLUMNS, DecisionLogSettings
 from lad_rllib.simulator.penalties import PENALTIES
 from lad_rllib.simulator.requests import random_fleet_groups, request_setting_groups
@@ -139,11 +147,31 @@ def _first_line(thing: type) -> str:
     return (thing.__doc__ or "").partition("\n")[0]
 
 
+def http_routes() -> str:
+    """Every route of the HTTP API."""
+    engine = EmulatedEngine("a100")
+    network = EdgeNetwork(1, np.ones(1), np.ones(1))
+    with EdgeServer("a100", engine) as server, Dispatcher([server], network, WorkModel(), None) as dispatcher:
+        gateway = Gateway(dispatcher, ApiSettings())
+        document = make_app(gateway, ApiSettings(), control=cast(Control, object())).openapi()
+        gateway.close()
+    rows = [
+        f"| `{method.upper()} {path}` | {_cell(operation['summary'])} |\n"
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    ]
+    return "| route | what it does |\n|---|---|\n" + "".join(rows)
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "command-line": command_line,
     "decision-log": decision_log,
     "decision-log-settings": functools.partial(_table, DecisionLogSettings),
     "fleet-file": fleet_file,
+    "http-image-request": functools.partial(_table, ImageRequest),
+    "http-keys": functools.partial(_table, KeyFields),
+    "http-routes": http_routes,
+    "http-settings": functools.partial(_table, ApiSettings),
     "penalties": penalties,
     "random-fleets": random_fleets,
     "request-settings": request_settings,
