@@ -36,10 +36,16 @@ export class Feed {
 
   /** Connect now, with the key as it is; a stream that is open is left. */
   connect() {
-    clearTimeout(this.timer);
-    this.abort?.abort();
+    this.close();
     this.abort = new AbortController();
     this.read(this.abort);
+  }
+
+  /** Hear nothing more until the next connect. */
+  close() {
+    clearTimeout(this.timer);
+    this.abort?.abort();
+    this.abort = null;
   }
 
   async read(abort) {
@@ -54,7 +60,8 @@ export class Feed {
       const headers = { accept: "text/event-stream", ...this.headers() };
       const answer = await fetch(this.url, { headers, cache: "no-store", signal: abort.signal });
       if (answer.status === 401 || answer.status === 403) {
-        return this.onStatus("refused", "The service shows itself to holders of an admin key.");
+        const said = await answer.json().catch(() => ({}));
+        return this.onStatus("refused", said.error?.message ?? "the service shows itself to holders of an admin key");
       }
       if (!answer.ok) throw new Error(`the service answered ${answer.status}`);
       this.failures = 0;
@@ -74,7 +81,7 @@ export class Feed {
     } finally {
       clearTimeout(watch);
     }
-    if (abort !== this.abort) return; // another stream was opened
+    if (abort !== this.abort) return; // it was closed, or another was opened
     this.onStatus("lost", why);
     this.timer = setTimeout(() => this.connect(), RETRY_MS[Math.min(this.failures++, RETRY_MS.length - 1)]);
   }

@@ -95,3 +95,5 @@ draw();
 feed.connect();
 actions.policies().then((policies) => show({ policies }));
 setInterval(draw, 1000); // the age of the figures grows without events
+addEventListener("pagehide", () => feed.close()); // a browser may keep the page, and its stream, to come back to
+addEventListener("pageshow", (event) => event.persisted && feed.connect());

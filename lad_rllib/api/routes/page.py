@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
+
+from lad_rllib.scheduling.request_scheduler import REQUEST_SCHEDULERS
 
 PAGE = Path(__file__).parents[1] / "page"
 """Where the page is: ``index.html``, and what it loads from ``/page/``."""
@@ -43,5 +45,9 @@ def mount_page(app: FastAPI, folder: Path = PAGE) -> None:
     @app.get("/", include_in_schema=False)
     async def page() -> Response:
         return FileResponse(index, headers=HEADERS)
+
+    @app.get("/page/policies.json", include_in_schema=False)
+    async def policies() -> Response:
+        return JSONResponse(list(REQUEST_SCHEDULERS))
 
     app.mount("/page", _PageFiles(directory=folder), "page")

@@ -7,17 +7,16 @@ const SHOWN = 10; // requests of a server; the rest is a number
 const LEAST_S = 1; // the bars' scale ends there or later
 
 function Chip({ request, isRunning, isSelected, onSelect }) {
-  const words = `Request ${short(request.id)}, ${asked(request)}, ${isRunning ? "running" : "waiting"}`;
+  const words = `${asked(request)}, ${isRunning ? "running" : "waiting"}`;
   return html`
     <button
       type="button"
       class=${`chip ${isRunning ? "running" : ""}`}
       title=${words}
-      aria-label=${words}
       aria-pressed=${isSelected}
       onClick=${() => onSelect(request.id)}
     >
-      ${short(request.id).slice(-3)}
+      ${short(request.id).slice(-3)}<span class="unseen">, ${words}</span>
     </button>
   `;
 }
