@@ -94,7 +94,7 @@ def train(options: TrainOptions, say: Callable[[str], None] = lambda line: None)
         tracker = Tracker(folder.tensorboard, folder.path.resolve().name, _parameters(configuration), options.track)
         display = TrainingDisplay(configuration["episodes"], folder.episodes_done, quiet=options.quiet)
         with tracker:
-            signal = _train(algorithm, folder, configuration, copy, display, tracker)
+            signal = _train(algorithm, folder, configuration, copy, display, tracker, say)
         return TrainedRun(folder, signal)
     finally:
         algorithm.stop()
@@ -141,6 +141,7 @@ def _train(
     copy: SharedCopy,
     display: TrainingDisplay,
     tracker: Tracker,
+    say: Callable[[str], None],
 ) -> int | None:
     """Train until there are enough episodes or a signal comes, which is returned."""
     stop = signals.StopRequest("stopping after this episode")
@@ -160,8 +161,11 @@ def _train(
                 folder.save(algorithm)
                 saved_at = algorithm.iteration
                 copy.push()
-        if algorithm.iteration != saved_at:
+        found = algorithm.settle()
+        if algorithm.iteration != saved_at or found is not None:
             folder.save(algorithm)
+    if found is not None:
+        say(found)
     title = folder.title(configuration)
     curves = folder.progress().assign(case="", seed=configuration["seed"])
     plot_learning(curves, {"": algorithm.config.title}, folder.learning_curve, title)

@@ -47,6 +47,17 @@ def test_a_run_on_requests_or_slots_goes_on_and_leaves_a_policy_that_knows_its_o
     assert configuration["setting"]["name"] == (setting or "requests")
 
 
+@pytest.mark.cluster
+def test_a_run_from_the_policy_of_the_package_says_which_of_the_two_it_keeps(ray_cluster, tmp_path, capsys):
+    (tmp_path / "learning.yaml").write_text(yaml.safe_dump({"sampled_requests": 50, "updates_per_iteration": 2}))
+    (tmp_path / "requests.yaml").write_text(yaml.safe_dump(SETTING))
+    files = ["--setting", str(tmp_path / "requests.yaml"), "--config", str(tmp_path / "learning.yaml")]
+    words = ["--algorithm", "lad-dispatch", "--init-from", "any-fleet", "--episodes", "1"]
+    assert main(["train", *words, *files, "--output", str(tmp_path / "run")]) == 0
+    assert "one is kept" in capsys.readouterr().out
+    assert load_request_scheduler(tmp_path / "run" / "checkpoint").orders == ("fifo",)
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -232,6 +232,14 @@ class SchedulingAlgorithm(Algorithm):
     def start_runners_from(self, saved: Any) -> None:
         """Give runners what they remember in another run's policy."""
 
+    def settle(self) -> str | None:
+        """At the end of a run that started from another's policy: go back to that if it does better.
+
+        Returns:
+            What was found, in words; None where nothing is judged.
+        """
+        return None
+
     def adapt_weights(self, weights: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Another run's weights by name, as this run starts from them."""
         return weights

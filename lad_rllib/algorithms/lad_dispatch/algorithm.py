@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.utils.metrics import SYNCH_WORKER_WEIGHTS_TIMER, TIMERS
 
 from lad_rllib.algorithms.common.base_algorithm import SchedulingAlgorithm
@@ -21,6 +25,12 @@ from lad_rllib.simulator.sizes import FLOAT32
 if TYPE_CHECKING:
     from lad_rllib.algorithms.common.policy_file import SavedPolicy
     from lad_rllib.algorithms.lad_dispatch.env_runner import Lesson
+    from lad_rllib.algorithms.lad_dispatch.policy import SavedDispatchPolicy
+
+
+JUDGED_EPISODES = 8
+"""Episodes that each env runner plays to judge a run against what it started from."""
+_EVALUATED = "networks.average.weights"
 
 
 class LADDispatchConfig(SchedulingConfig):
@@ -126,9 +136,37 @@ class LADDispatch(SchedulingAlgorithm):
             c.step_size, c.last_step_size, c.step_size_iterations, c.averaging_exponent
         )
         self.seen = SeenRange()
-        self.learning_state |= {"schedule": self._schedule, "seen": self.seen}
+        self._start = StartingPoint()
+        self.learning_state |= {"schedule": self._schedule, "seen": self.seen, "start": self._start}
         runners, remote = self.env_runner_group, self.rollouts.are_remote
         self.trained_for: dict[str, Any] = runners.foreach_env_runner(_trained_for, local_env_runner=not remote)[0]
+
+    def start_runners_from(self, saved: SavedDispatchPolicy) -> None:
+        """Take over what that policy had seen, and keep it for :meth:`settle`."""
+        self._start.weights = dict(saved.weights)
+        if saved.seen is not None:
+            self.seen.set_state(saved.seen.get_state())
+
+    def settle(self) -> str | None:
+        """See :class:`SchedulingAlgorithm`; judged by the loss of :data:`JUDGED_EPISODES` episodes of each runner."""
+        start = self._start.weights
+        if start is None:
+            return None
+        state = self.learner_group.get_state(components=f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}")
+        now = state[COMPONENT_LEARNER][COMPONENT_RL_MODULE][DEFAULT_MODULE_ID]
+        actors = [np.asarray(weights[_EVALUATED], np.float32) for weights in (start, now)]
+        judged = self.env_runner_group.foreach_env_runner(
+            partial(_judged, actors=actors), local_env_runner=not self.rollouts.are_remote
+        )
+        before, after = np.mean(judged, axis=0)
+        is_kept = after <= before
+        if not is_kept:
+            self.learner_group.set_state({COMPONENT_LEARNER: {COMPONENT_RL_MODULE: {DEFAULT_MODULE_ID: start}}})
+            self.weights.force()
+        return (
+            f"on {len(judged) * JUDGED_EPISODES} other episodes the policy has {after:.4g} of the loss, {before:.4g} "
+            f"before training: the {'new' if is_kept else 'old'} one is kept"
+        )
 
     def training_step(self) -> None:
         """Play one episode in every environment, and learn from all of them together."""
@@ -151,6 +189,30 @@ class LADDispatch(SchedulingAlgorithm):
         self.update_learners(columns, len(columns["share"]))
         self.metrics.log_value("step_size", step_size, window=1)
         schedule.iteration += 1
+
+
+class StartingPoint:
+    """What a run started from.
+
+    Attributes:
+        weights: Weights of the module by name; None: it began anew.
+    """
+
+    def __init__(self) -> None:
+        self.weights: dict[str, NDArray[Any]] | None = None
+
+    def get_state(self) -> dict[str, Any]:
+        """What a checkpoint needs."""
+        return {"weights": self.weights}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Continue from a checkpoint."""
+        self.weights = state["weights"]
+
+
+def _judged(runner: Any, actors: list[NDArray[np.float32]]) -> list[float]:
+    losses: list[float] = runner.judged(actors, JUDGED_EPISODES)
+    return losses
 
 
 def _trained_for(runner: Any) -> dict[str, Any]:

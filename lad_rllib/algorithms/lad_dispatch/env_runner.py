@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from ray.rllib.callbacks.utils import make_callback
 from ray.rllib.utils.metrics import SAMPLE_TIMER
 
@@ -19,8 +20,11 @@ from lad_rllib.algorithms.lad_dispatch.environment import not_of_requests
 from lad_rllib.algorithms.lad_dispatch.improvement import DecisionTable
 from lad_rllib.algorithms.lad_dispatch.training import KnownEpisodes, RequestSource, play_and_cost
 from lad_rllib.simulator.order import order_text
+from lad_rllib.simulator.penalties import MeanDelay, make_penalty
 from lad_rllib.simulator.requests import RequestWorld, ServedRequests
 from lad_rllib.simulator.requests.play import play_decisions, play_rule
+
+_JUDGED = 2**31
 
 
 @dataclass(frozen=True)
@@ -145,6 +149,26 @@ class LADDispatchEnvRunner(SchedulingEnvRunner):
         actor = networks.evaluated_actor if self.config.in_evaluation else networks.actor
         rule = actor.settings.rule(known, actor.packed(), self.config.temperature if explore else 0.0)
         return self._end(index, world, play_rule(rule, world, requests, rng), began)
+
+    def judged(self, actors: Sequence[NDArray[np.float32]], episodes: int) -> list[float]:
+        """Mean loss of actors, each by its most probable servers, on the same episodes that are not trained on.
+
+        Args:
+            actors: Weights of each.
+            episodes: Episodes of the first environment.
+        """
+        settings, penalty = self.module.networks.actor.settings, self._loss.penalty
+        value = (MeanDelay() if penalty is None else make_penalty(**penalty)).value
+        losses = np.zeros((episodes, len(actors)))
+        for episode, row in enumerate(losses):
+            rng = np.random.default_rng([self._entropy, _JUDGED, episode])
+            source, known = self._sources[0].next(rng)
+            requests = source.draw(rng)
+            for index, weights in enumerate(actors):
+                served = play_rule(settings.rule(known, weights), source.world, requests, rng)
+                row[index] = value(served.delay_s).mean()
+        means: list[float] = losses.mean(axis=0).tolist()
+        return means
 
     def _randomness(self, index: int) -> np.random.Generator:
         self._num_episodes += 1

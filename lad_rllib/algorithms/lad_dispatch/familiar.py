@@ -13,8 +13,8 @@ from lad_rllib.algorithms.lad_dispatch.features import NUM_FEATURES
 
 FloatArray = NDArray[np.float32]
 
-MARGIN = 0.25
-"""How far beyond what was seen a number still counts as familiar, over the width of what was seen."""
+MARGIN, LEAST_MARGIN = 0.25, 0.5
+"""How far beyond what was seen a number still counts as familiar: over the width of what was seen, and at least."""
 ARRAYS = ("seen.low", "seen.high")
 """Names of the range in a file of weights."""
 
@@ -42,8 +42,8 @@ class SeenRange:
         return dict(zip(ARRAYS, (self.low, self.high), strict=True)) if np.isfinite(self.low).all() else {}
 
     def bounds(self) -> tuple[FloatArray, FloatArray]:
-        """What counts as familiar: the range with :data:`MARGIN` on both sides."""
-        wider = np.float32(MARGIN) * np.maximum(self.high - self.low, np.float32(0.1))
+        """What counts as familiar: the range with a margin on both sides, see :data:`MARGIN`."""
+        wider = np.maximum(np.float32(MARGIN) * (self.high - self.low), np.float32(LEAST_MARGIN))
         return self.low - wider, self.high + wider
 
     def get_state(self) -> dict[str, Any]:
