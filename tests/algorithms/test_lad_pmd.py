@@ -400,34 +400,45 @@ def test_a_run_of_another_algorithm_is_refused_in_one_line(tmp_path):
     other.stop()
 
 
-def bounded(bound_s=2.0, gain=3.0):
-    return TaskLoss(TaskLossHyperparameters(bounded_percentile=50, percentile_bound_s=bound_s, bound_gain=gain))
+def bounded(gain=0.4):
+    return TaskLoss(TaskLossHyperparameters(bounded_percentile=90, percentile_bound_s=2.0, bound_gain=gain))
+
+
+def delays_s(share_above):
+    return np.where(np.arange(100) < 100 * share_above, 3.0, 1.0)
 
 
 def test_the_strength_of_a_bound_rises_above_it_and_falls_below():
     loss = bounded()
-    loss.observe(np.array([2.2, 2.2]))
-    assert loss.strength == pytest.approx(1.1**3)
-    loss.observe(np.array([1.8, 1.8]))
-    assert loss.strength == pytest.approx(1.1**3 * 0.9**3)
+    loss.observe(delays_s(0.15))
+    assert loss.strength == pytest.approx(np.exp(0.4 * 0.5))
+    loss.observe(delays_s(0.1))
+    assert loss.strength == pytest.approx(np.exp(0.4 * 0.5))
+    loss.observe(delays_s(0.0))
+    assert loss.strength == pytest.approx(np.exp(0.4 * -0.5))
     assert loss.penalty == {"name": "tail", "threshold_s": 2.0, "strength": loss.strength}
 
 
-def test_one_episode_changes_the_strength_twofold_at_most():
-    loss = bounded()
-    loss.observe(np.array([200.0]))
-    assert loss.strength == 2.0
-    loss.observe(np.array([0.01]))
+def test_one_episode_raises_the_strength_fourfold_at_most_and_an_empty_one_leaves_it():
+    loss = bounded(gain=3.0)
+    loss.observe(delays_s(1.0))
     loss.observe(np.array([]))
-    assert loss.strength == 1.0
+    assert loss.strength == pytest.approx(4.0)
+
+
+def test_a_burst_weighs_as_much_as_the_quiet_episodes_around_it():
+    loss = bounded(gain=0.1)
+    for share in (0.0, 0.4, 0.0, 0.0):
+        loss.observe(delays_s(share))
+    assert loss.strength == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("needed", [0.3, 20.0])
-def test_a_strength_that_is_needed_is_found_within_ten_episodes(needed):
-    loss = bounded(gain=4.0)
-    for _ in range(10):
-        loss.observe(np.array([2.0 * (needed / loss.strength) ** 0.2]))
-    assert loss.strength == pytest.approx(needed, rel=0.1)
+def test_a_strength_that_is_needed_is_found_within_twelve_episodes(needed):
+    loss = bounded()
+    for _ in range(12):
+        loss.observe(delays_s(min(0.1 * (needed / loss.strength) ** 0.8, 1.0)))
+    assert loss.strength == pytest.approx(needed, rel=0.2)
 
 
 @pytest.mark.parametrize(("draws", "together"), [("stratified", 2), ("coordinated", (1, 2))])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -13,7 +14,7 @@ from lad_rllib.declared import Declared, shown
 
 FIRST_STRENGTH = 1.0
 MIN_STRENGTH, MAX_STRENGTH = 0.05, 1000.0
-MAX_CHANGE = 2.0
+MAX_RISE = 4.0
 
 
 class TaskLossHyperparameters(Declared):
@@ -26,8 +27,9 @@ class TaskLossHyperparameters(Declared):
     """Percentile of the delays to keep below percentile_bound_s, for example 95; null: no bound."""
     percentile_bound_s: Positive | None = None
     """Its bound [s]. Each env runner weighs it by the delays of its own episodes (metric loss_strength)."""
-    bound_gain: Positive = 4.0
-    """How fast the weight changes: after each episode by (percentile / bound) ** bound_gain, at most twofold."""
+    bound_gain: Positive = 0.4
+    """How fast the weight changes: after each episode by exp(bound_gain * (share of delays above the bound / share that
+    may be - 1)), at most fourfold."""
 
     @model_validator(mode="after")
     def _one_loss(self) -> Self:
@@ -46,10 +48,12 @@ class TaskLoss:
     """Loss of a task by its delay: fixed, or one that holds a percentile of the delays below a bound.
 
     With a bound, the loss is ``d + strength * max(d - bound, 0)``. After each episode the strength is multiplied by
-    ``(percentile / bound) ** bound_gain``, by :data:`MAX_CHANGE` at most: it grows while the percentile is above the
-    bound, and falls while it is below. That is dual ascent on the logarithm of the multiplier, the integral term of a
-    PID Lagrangian method (arXiv 2007.03964): unlike steps on the multiplier itself, it needs no unit, and it gets as
-    fast from 1 to 10 as from 10 to 100. The limit is for the first episodes, and for single bursts.
+    ``exp(bound_gain * (above / allowed - 1))``, by :data:`MAX_RISE` at most: ``above`` is the share of delays above the
+    bound, ``allowed`` that of the percentile, 0.01 for the 99th. It grows while more are above than may be, and falls
+    while fewer are. That is dual ascent on the logarithm of the multiplier, the integral term of a PID Lagrangian
+    method (arXiv 2007.03964): it needs no unit, and gets as fast from 1 to 10 as from 10 to 100. Shares, unlike
+    percentiles, add up over episodes, so that one burst counts as much as the quiet episodes around it. The limit is
+    for the first episodes.
 
     Args:
         settings: Which loss.
@@ -71,6 +75,7 @@ class TaskLoss:
         percentile, bound_s = self._settings.bounded_percentile, self._settings.percentile_bound_s
         if percentile is None or bound_s is None or not len(delays_s):
             return
-        change = (float(np.percentile(delays_s, percentile)) / bound_s) ** self._settings.bound_gain
-        self.strength *= min(max(change, 1 / MAX_CHANGE), MAX_CHANGE)
+        above, allowed = float(np.mean(delays_s > bound_s)), 1.0 - percentile / 100.0
+        rise = self._settings.bound_gain * (above / allowed - 1.0)
+        self.strength *= math.exp(min(rise, math.log(MAX_RISE)))
         self.strength = min(max(self.strength, MIN_STRENGTH), MAX_STRENGTH)
