@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple, Self
@@ -109,6 +110,9 @@ class OneByOneOptions(Options):
     iterations: Count = option(30, "episodes of a training")
     requests: Count = option(10_000, "requests of an episode")
     episodes: Count = option(10, "test episodes")
+    seconds: Annotated[float, Field(gt=0)] | None = option(
+        None, "begin no training after this time; --resume goes on", "S"
+    )
     output: str = option("results/one_by_one", "output folder", "DIR")
     resume: bool = option(False, "keep the rows that are in the output folder")
 
@@ -124,9 +128,11 @@ def run(options: OneByOneOptions) -> int:
         for load in (options.loads if is_of_requests(workload) else [slots_of(workload).load])
         for goal in map(Goal.of, options.orders)
     ]
+    began = time.monotonic()
     with bars() as progress:
         for cell, goal in progress.track(cells, description="trainings"):
-            if not rows.has(**cell, scheduler=LEARNED):
+            is_over = options.seconds is not None and time.monotonic() - began > options.seconds
+            if not is_over and not rows.has(**cell, scheduler=LEARNED):
                 played = compared(options, cell["workload"], cell["load"], goal, cell["seed"])
                 rows.add(*(cell | row for row in played))
     print(write(rows.frame, output, options))
