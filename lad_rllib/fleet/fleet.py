@@ -15,7 +15,7 @@ from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet.placement import Reservation, check_same_description, release, release_shared, reserve
 from lad_rllib.fleet.profiling import measure_each
 from lad_rllib.fleet.server_spec import ServerSpec
-from lad_rllib.fleet.spec import FleetSpec, load_fleet
+from lad_rllib.fleet.spec import FleetSpec, load_fleet, position_of, with_server, without_server
 from lad_rllib.fleet.waiting import Report, wait_until_ready
 from lad_rllib.simulator.order import make_order
 
@@ -49,6 +49,7 @@ class Fleet:
         self.servers = list(servers)
         self._reservations = reservations or []
         self._is_owner = is_owner
+        self._added: dict[str, list[Reservation]] = {}
 
     @classmethod
     def start(
@@ -81,10 +82,7 @@ class Fleet:
         fleet = cls(spec, [])
         try:
             if in_process:
-                for index, server in enumerate(spec.servers):
-                    make_engine = partial(server.make_engine, spec.time_scale)
-                    settings = _server_settings(spec, index)
-                    fleet.servers.append(EdgeServer(server.name, make_engine(), make_engine=make_engine, **settings))
+                fleet.servers += [_local_server(spec, index) for index in range(len(spec.servers))]
             else:
                 fleet._start_actors(shared)
             for server in spec.servers:
@@ -164,18 +162,57 @@ class Fleet:
         fits = [server.fit() for server in self.servers]
         return [fit if fit is not None and fit.origin in ("fitted", "profile") else None for fit in fits]
 
+    def add(self, entry: Mapping[str, Any], timeout_s: float = 600.0) -> EdgeServer | RemoteEdgeServer:
+        """Start another server, where the others run, and return when it is warm.
+
+        Args:
+            entry: The server, as an entry of a fleet file.
+            timeout_s: Longest wait for its model to load and warm up [wall seconds].
+
+        Raises:
+            ConfigurationError: for an entry that is none, a name that is taken, or if no node can take it.
+            EdgeError: as of :meth:`start`; nothing is left of it.
+        """
+        spec = with_server(self.spec, entry)
+        index = len(spec.servers) - 1
+        place = None
+        if any(isinstance(server, EdgeServer) for server in self.servers):
+            server: EdgeServer | RemoteEdgeServer = _local_server(spec, index)
+        else:
+            check_ray()
+            [place] = reserve(spec.model_copy(update={"servers": spec.servers[-1:]}), False)
+            server = _start_actor(spec, index, place)
+        try:
+            wait_until_ready(spec.name, [server], timeout_s)
+        except BaseException:
+            _end(server, [place] if place else [])
+            raise
+        self.spec = spec
+        self.servers.append(server)
+        self._added[server.name] = [place] if place else []
+        return server
+
+    def remove(self, name: str) -> None:
+        """End a server, with what it works on, unless others started it; what it shared a reservation for is kept.
+
+        Raises:
+            ConfigurationError: if there is no such server, or no other.
+        """
+        position = position_of(self.spec, name)
+        self.spec = without_server(self.spec, name)
+        server = self.servers.pop(position)
+        if self._is_owner or name in self._added:
+            _end(server, self._added.pop(name, []))
+
     def close(self) -> None:
         """End every server that this object started, and free what it reserved. May be called twice."""
         servers, self.servers = self.servers, []
         reservations, self._reservations = self._reservations, []
-        if not self._is_owner:
-            return
+        added, self._added = self._added, {}
         for server in servers:
-            if isinstance(server, EdgeServer):
-                server.close()
-            elif ray.is_initialized():
-                ray.kill(server.actor)
-        if ray.is_initialized():
+            if self._is_owner or server.name in added:
+                _end(server, added.get(server.name, []))
+        if self._is_owner and ray.is_initialized():
             release(reservations)
 
     def __enter__(self) -> Fleet:
@@ -192,27 +229,49 @@ class Fleet:
         self._reservations = reserve(spec, shared)
         place = {server.name: found for found in self._reservations for server in found.servers}
         for index, server in enumerate(spec.servers):
-            options: dict[str, Any] = {
-                "resources": server.resources or None,
-                "scheduling_strategy": place[server.name].strategy_of(server),
-                "max_restarts": server.max_restarts,
-                "max_task_retries": 0,  # a task must never be run again unasked: who sent it decides
-            }
-            if shared:
-                options |= {"name": shared_name(spec, server), "namespace": NAMESPACE, "lifetime": "detached"}
-            try:
-                actor = edge_server_actor(
-                    server.name,
-                    partial(server.make_engine, spec.time_scale),
-                    num_cpus=server.num_cpus,
-                    num_gpus=server.num_gpus,
-                    actor_options=options,
-                    **_server_settings(spec, index),
-                )
-            except ValueError as error:  # what Ray alone can know: a name taken just now, odd numbers
-                reason = " ".join(str(error).split())
-                raise ConfigurationError(f"fleet {spec.name}, server {server.name}: {reason}") from None
-            self.servers.append(_client(server, actor))
+            self.servers.append(_start_actor(spec, index, place[server.name], shared))
+
+
+def _local_server(spec: FleetSpec, index: int) -> EdgeServer:
+    """A server of a fleet in this process."""
+    server = spec.servers[index]
+    make_engine = partial(server.make_engine, spec.time_scale)
+    return EdgeServer(server.name, make_engine(), make_engine=make_engine, **_server_settings(spec, index))
+
+
+def _start_actor(spec: FleetSpec, index: int, place: Reservation, shared: bool = False) -> RemoteEdgeServer:
+    """A server of a fleet as an actor where there is room reserved for it."""
+    server = spec.servers[index]
+    options: dict[str, Any] = {
+        "resources": server.resources or None,
+        "scheduling_strategy": place.strategy_of(server),
+        "max_restarts": server.max_restarts,
+        "max_task_retries": 0,  # a task must never be run again unasked: who sent it decides
+    }
+    if shared:
+        options |= {"name": shared_name(spec, server), "namespace": NAMESPACE, "lifetime": "detached"}
+    try:
+        actor = edge_server_actor(
+            server.name,
+            partial(server.make_engine, spec.time_scale),
+            num_cpus=server.num_cpus,
+            num_gpus=server.num_gpus,
+            actor_options=options,
+            **_server_settings(spec, index),
+        )
+    except ValueError as error:  # what Ray alone can know: a name taken just now, odd numbers
+        reason = " ".join(str(error).split())
+        raise ConfigurationError(f"fleet {spec.name}, server {server.name}: {reason}") from None
+    return _client(server, actor)
+
+
+def _end(server: EdgeServer | RemoteEdgeServer, reservations: list[Reservation]) -> None:
+    """End a server, and give the room back that was reserved for it alone."""
+    if isinstance(server, EdgeServer):
+        server.close()
+    elif ray.is_initialized():
+        ray.kill(server.actor)
+        release(reservations)
 
 
 def _server_settings(spec: FleetSpec, index: int) -> dict[str, Any]:

@@ -166,6 +166,51 @@ def _servers(where: str, entries: object, folder: Path, for_all: Mapping[str, An
     return servers
 
 
+def with_server(fleet: FleetSpec, entry: Mapping[str, Any]) -> FleetSpec:
+    """A fleet with one server more, the last one, which stands at no base station.
+
+    Args:
+        fleet: The fleet.
+        entry: The server, as an entry of a fleet file; relative paths start from the working directory.
+
+    Raises:
+        ConfigurationError: for what an entry of a file may not be, a count above 1, or a name that is taken.
+    """
+    where = f"fleet {fleet.name}"
+    found = server_specs(where, {"order": fleet.order, **plain(entry)}, len(fleet.servers), Path.cwd())
+    if len(found) != 1:
+        raise ConfigurationError(f"{where}: one server joins at a time; leave count out")
+    if found[0].name in {server.name for server in fleet.servers}:
+        raise ConfigurationError(f"{where} has a server called {found[0].name}; give the new one another name")
+    return declared(FleetSpec, dict(fleet) | {"servers": [*fleet.servers, found[0]]}, f"{where}: ")
+
+
+def without_server(fleet: FleetSpec, name: str) -> FleetSpec:
+    """A fleet without one of its servers; at that server's base station there is none then.
+
+    Raises:
+        ConfigurationError: if there is no such server, or no other.
+    """
+    position = position_of(fleet, name)
+    if len(fleet.servers) == 1:
+        raise ConfigurationError(f"fleet {fleet.name}: {name} is the only server; add another one first")
+    servers = [server for server in fleet.servers if server.name != name]
+    home = [-1 if server == position else server - (server > position) for server in fleet.home_server]
+    return declared(FleetSpec, dict(fleet) | {"servers": servers, "home_server": home}, f"fleet {fleet.name}: ")
+
+
+def position_of(fleet: FleetSpec, name: str) -> int:
+    """Position of a server in its fleet.
+
+    Raises:
+        ConfigurationError: if there is no such server.
+    """
+    names = [server.name for server in fleet.servers]
+    if name not in names:
+        raise ConfigurationError(f"fleet {fleet.name} has no server {shown(name)}; it has {', '.join(names)}")
+    return names.index(name)
+
+
 def fleet_schema() -> dict[str, Any]:
     """JSON schema of a fleet file with every server kind that is installed, for editors that complete and check it."""
     schema = json_schema(FleetSpec)

@@ -93,6 +93,16 @@ def test_a_server_that_is_not_ready_in_time_is_named():
         Fleet.start(spec, in_process=True, timeout_s=0.3)
 
 
+def test_servers_join_and_leave_a_fleet_that_runs():
+    with Fleet.start(fleet(("a", QUICK)), in_process=True) as running:
+        joined = running.add({"name": "b", "kind": "emulated", "profile": SLOW})
+        assert running.servers[-1] is joined and running.spec.servers[-1].name == "b"
+        first = running.servers[0]
+        running.remove("a")
+        assert [server.name for server in running.servers] == ["b"] and first.status().state == "closed"
+        assert joined.generate(ImageTask("one", "x", 1)).record.server == "b"
+
+
 def test_closing_twice_does_no_harm_and_ends_the_servers():
     running = Fleet.start(fleet(("a", QUICK)), in_process=True)
     server = running.servers[0]

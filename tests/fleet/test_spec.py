@@ -14,7 +14,7 @@ import yaml
 from lad_rllib.edge.engines.profiles import shipped_profiles_path
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import SHIPPED_FLEETS, load_fleet
-from lad_rllib.fleet.spec import shipped_fleets_path
+from lad_rllib.fleet.spec import shipped_fleets_path, with_server, without_server
 
 EMULATED = {"name": "a", "kind": "emulated", "profile": "h100"}
 REAL = {"name": "b", "kind": "diffusers"}
@@ -264,3 +264,31 @@ def test_a_server_with_several_models_finds_their_folders_beside_the_file(tmp_pa
     file.write_text(file.read_text().replace("./negative", "./negativ"))
     with pytest.raises(ConfigurationError, match="no model folder .*negativ; name an existing one"):
         load_fleet(file)
+
+
+def server(**changes):
+    """The entry of an emulated server with changes."""
+    return {**EMULATED, **changes}
+
+
+def test_a_server_joins_a_fleet_and_another_leaves_it():
+    fleet = load_fleet({"name": "one", "stations": 3, "servers": [server(name="a"), server(name="b")]})
+    larger = with_server(fleet, server(name="c"))
+    assert [one.name for one in larger.servers] == ["a", "b", "c"] and larger.home_server == [0, 1, -1]
+    smaller = without_server(larger, "a")
+    assert [one.name for one in smaller.servers] == ["b", "c"] and smaller.home_server == [-1, 0, -1]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda fleet: with_server(fleet, server(name="a")), "has a server called a"),
+        (lambda fleet: with_server(fleet, server(name="c", count=2)), "leave count out"),
+        (lambda fleet: with_server(fleet, {"kind": "magic"}), "kind must be one of"),
+        (lambda fleet: without_server(fleet, "z"), "has no server 'z'; it has a"),
+        (lambda fleet: without_server(fleet, "a"), "a is the only server"),
+    ],
+)
+def test_changes_of_a_fleet_that_cannot_be_are_named(change, message):
+    with pytest.raises(ConfigurationError, match=message):
+        change(load_fleet({"name": "one", "servers": [server(name="a")]}))
