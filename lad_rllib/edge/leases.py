@@ -54,6 +54,13 @@ class Leases:
                 self._tasks.pop(key, None)
                 self._changed.notify_all()
 
+    def end_all(self) -> None:
+        """Cancel the tasks of all clients at once."""
+        with self._changed:
+            held = [task_id for _, task_id in self._tasks]
+        for task_id in held:
+            self._cancel(task_id)
+
     def _look(self) -> None:
         """Cancel the tasks of clients that are gone, until nothing is held."""
         while True:

@@ -130,6 +130,11 @@ class EdgeServerActor:
         """A client that waits for images is alive."""
         self._leases.beat(client)
 
+    @ray.method(concurrency_group="control")
+    def end_leases(self) -> None:
+        """Cancel the tasks that clients wait for, whoever they are."""
+        self._leases.end_all()
+
 
 def _forward_to_server(name: str, group: str) -> None:
     """Give the actor a method of the server."""
@@ -304,6 +309,10 @@ class RemoteEdgeServer:
             return self._health()
         except ServerUnavailable as error:
             return ServerHealth(False, str(error), 0.0)
+
+    def end_leases(self) -> None:
+        """Have the server cancel the tasks of all clients, such as one before this that was lost; never waits."""
+        self.actor.end_leases.remote()
 
     def close(self) -> None:
         """Close the server and end its process."""

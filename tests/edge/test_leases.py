@@ -49,3 +49,15 @@ def test_a_client_beats_as_long_as_it_waits_for_an_image_and_at_once(monkeypatch
     heart.begin("client", lambda: beats.append(1))
     assert len(beats) == number + 1
     heart.end("client")
+
+
+def test_the_tasks_of_all_clients_can_be_cancelled_at_once():
+    engine = SteppedEngine()
+    actor = EdgeServerActor("s1", lambda: engine, {})
+    with ThreadPoolExecutor(8) as pool:
+        calls = [pool.submit(actor.serve, f"client-{i}/0", 0, task(f"task-{i}", steps=5)) for i in range(2)]
+        until(lambda: actor.status().tasks_queued == 1)
+        actor.end_leases()
+        engine.permit(2)
+        assert {type(call.exception(20)) for call in calls} == {TaskCancelled}
+    actor.close()
