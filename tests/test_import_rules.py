@@ -21,7 +21,8 @@ ROOMS = {
     "service": {"scheduling", "edge", "simulator"},  # a fleet is described in the simulator's units
     "api": {"service", "edge", "scheduling", "simulator"},  # of a policy it knows the name
     "fleet": {"edge", "service", "simulator", "scheduling"},
-    "runs": {"envs", "fleet", "service", "algorithms", "scheduling", "edge", "kernels", "simulator"},
+    "serving": {"api", "fleet", "service", "edge", "scheduling", "simulator", "algorithms"},  # it loads policies
+    "runs": {"api", "serving", "envs", "fleet", "service", "algorithms", "scheduling", "edge", "kernels", "simulator"},
     "registry": {"algorithms", "envs"},  # gives both a name; imports them only when called
     # The public API; a room loads when its first name is used.
     "__init__": {"algorithms", "edge", "envs", "fleet", "registry", "scheduling", "service", "simulator"},

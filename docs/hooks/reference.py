@@ -21,6 +21,7 @@ from lad_rllib.fleet.spec import FleetSpec
 from lad_rllib.reference import fields_of, fields_table
 from lad_rllib.service import WorkModel
 from lad_rllib.service.decision_log import COLUMNS, DecisionLogSettings
+from lad_rllib.serving.metrics import METRICS
 from lad_rllib.simulator.penalties import PENALTIES
 from lad_rllib.simulator.requests import random_fleet_groups, request_setting_groups
 from lad_rllib.simulator.settings import setting_groups
@@ -124,6 +125,16 @@ def decision_log() -> str:
     return "\n".join(("| column | type | meaning |", "|---|---|---|", *rows))
 
 
+def service_metrics() -> str:
+    """The metrics of a running service."""
+    head = ("| metric | kind | labels | meaning |", "|---|---|---|---|")
+    rows = (
+        f"| `ray_{name}` | {metric.kind} | {', '.join(metric.labels)} | {metric.meaning} |"
+        for name, metric in METRICS.items()
+    )
+    return "\n".join((*head, *rows))
+
+
 _HEADER = "| key | valid | default | meaning |\n|---|---|---|---|\n"
 
 
@@ -175,6 +186,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "penalties": penalties,
     "random-fleets": random_fleets,
     "request-settings": request_settings,
+    "service-metrics": service_metrics,
     "settings": settings,
     **{f"settings-{name}": functools.partial(hyperparameters, name) for name in CONFIGS},
 }

@@ -17,7 +17,7 @@ class Command:
 
     Attributes:
         summary: What it is for, in a few words.
-        options: Class in :mod:`lad_rllib.runs.options`, or after ``fleet:`` in ``fleet_options``.
+        options: Class in :mod:`lad_rllib.runs.options`, or after ``fleet:`` in ``fleet_options``, and so on.
         run: Module and function that run it with its options, and with ``as_json`` if it prints a table.
         description: What it does and leaves, with examples.
         prints_table: Whether it takes ``--json``.
@@ -132,6 +132,21 @@ The output folder receives setting.yaml (for every --setting and for live traini
 for train --algorithm lad-dispatch, evaluate and generate), calibration.csv (one row for each server), measurements.csv
 (every image), check.csv (the same schedules live and simulated) and calibration.png.
 """
+SERVE = """\
+Put a fleet of edge servers behind OpenAI's Images API, with a scheduler in the middle; runs until Ctrl-C.
+
+  lad-rllib serve                                              the embedded pipelines, on this machine alone
+  lad-rllib serve --fleet own.yaml --port 9000                 your servers, and another port
+  lad-rllib serve --checkpoint results/learned/checkpoint      a policy that 'train --algorithm lad-dispatch' wrote
+  lad-rllib serve --host 0.0.0.0 --keys keys.yaml              for other machines, with API keys
+  lad-rllib serve status                                       the servers of a running service
+  lad-rllib serve add more.yaml                                start the servers of a fleet file, and use them
+  lad-rllib serve drain digits-80ms                            send it nothing new; it finishes what it has
+  lad-rllib serve remove digits-80ms                           end it; others take over what it has
+  lad-rllib serve swap join-shortest-queue                     let another scheduler or policy decide
+
+Prints the service's address and a request to try. Ctrl-C ends the service and the servers that it started.
+"""
 
 COMMANDS = {
     "train": Command(
@@ -178,6 +193,16 @@ COMMANDS = {
         GENERATE,
         prints_table=True,
     ),
+    "serve": Command("put a fleet behind an HTTP API", "serve:ServeOptions", "serve:run", SERVE),
+}
+SERVE_ACTIONS = {
+    "status": Command(
+        "servers and policy of a running service", "serve:ServiceOptions", "serve:status", prints_table=True
+    ),
+    "add": Command("start the servers of a fleet file, and use them", "serve:AddOptions", "serve:add"),
+    "drain": Command("send a server nothing new; it finishes what it has", "serve:ServerOptions", "serve:drain"),
+    "remove": Command("end a server; others take over what it has", "serve:ServerOptions", "serve:remove"),
+    "swap": Command("let another scheduler or policy decide", "serve:SwapOptions", "serve:swap"),
 }
 FLEET_SUMMARY = "start, watch, measure and end edge servers on a cluster"
 FLEET_ACTIONS = {

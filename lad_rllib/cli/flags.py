@@ -55,7 +55,8 @@ def read(options: type[Group], parsed: argparse.Namespace) -> Group:
             raise
         problem = problem.replace(" or null, got ", ", got ")  # a flag is left out instead
         raise ConfigurationError(f"{flag(field)}{bracket}{index} {problem}") from None
-    return options.model_construct(_fields_set=set(given), **dict(checked))
+    fields = dict(iter(checked))  # dict alone takes an object with a field "keys" for a mapping
+    return options.model_construct(_fields_set=set(given), **fields)
 
 
 def parse(options: type[Group], arguments: Sequence[str] | None, description: str | None, **smoke: Any) -> Group:

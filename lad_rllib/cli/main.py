@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lad_rllib import __version__
-from lad_rllib.cli.commands import COMMANDS, FLEET, FLEET_ACTIONS, FLEET_SUMMARY, Command
+from lad_rllib.cli.commands import COMMANDS, FLEET, FLEET_ACTIONS, FLEET_SUMMARY, SERVE_ACTIONS, Command
 from lad_rllib.cli.parsing import CommandParser
 
 
@@ -42,6 +42,7 @@ def parser(words: Iterable[str] | None = None) -> argparse.ArgumentParser:
     whole.add_argument("--version", action="version", version=__version__)
     commands = whole.add_subparsers(dest="command", required=True, metavar="command")
     _add(commands, COMMANDS, asked)
+    _add(commands.choices["serve"].add_subparsers(dest="action", metavar="action"), SERVE_ACTIONS, asked, "serve ")
     fleet = _parser(commands, "fleet", FLEET_SUMMARY, FLEET)
     _add(fleet.add_subparsers(dest="action", required=True, metavar="action"), FLEET_ACTIONS, asked, "fleet ")
     return whole

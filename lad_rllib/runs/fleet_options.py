@@ -22,13 +22,20 @@ from lad_rllib.runs.options import (
 Pair = Annotated[list[int], Field(min_length=2, max_length=2)]
 
 
-class FleetOptions(RayOptions):
-    """Which fleet of edge servers, and where it runs."""
+class ActorFleetOptions(RayOptions):
+    """Which fleet of edge servers."""
 
     title = "fleet"
 
     fleet: str = option("digits", f"shipped fleet ({', '.join(names.SHIPPED_FLEETS)}) or a YAML file", "NAME|FILE")
     shared_fleet: bool = option(False, "use the fleet that 'lad-rllib fleet up' started")
+
+
+class FleetOptions(ActorFleetOptions):
+    """Which fleet of edge servers, and where it runs."""
+
+    title = "fleet"
+
     in_process: bool = option(False, "servers in this process instead of Ray actors")
 
 

@@ -67,6 +67,11 @@ def first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
+def has_started() -> bool:
+    """Whether :func:`start` has started a Ray that runs."""
+    return bool(_guards)
+
+
 def end() -> None:
     """End the Ray that :func:`start` started, if there is one; returns when nothing is left of it."""
     if not _guards:

@@ -7,7 +7,7 @@ import shlex
 import pytest
 
 from lad_rllib.algorithms import CONFIGS
-from lad_rllib.cli.commands import COMMANDS, FLEET, FLEET_ACTIONS
+from lad_rllib.cli.commands import COMMANDS, FLEET, FLEET_ACTIONS, SERVE_ACTIONS
 from lad_rllib.cli.flags import read
 from lad_rllib.cli.main import parser
 from lad_rllib.errors import ConfigurationError
@@ -90,5 +90,8 @@ EXAMPLES = [
 @pytest.mark.parametrize("line", EXAMPLES)
 def test_every_command_that_a_help_text_shows_is_one(line):
     program, *arguments = shlex.split(line)
-    command = " ".join(arguments[: 2 if arguments[0] == "fleet" else 1])
+    has_action = arguments[0] == "fleet" or (
+        arguments[0] == "serve" and arguments[1:2] and arguments[1] in SERVE_ACTIONS
+    )
+    command = " ".join(arguments[: 2 if has_action else 1])
     assert program == "lad-rllib" and parser().parse_args(arguments).command == command

@@ -7,7 +7,7 @@ import pytest
 
 from lad_rllib import names
 from lad_rllib.cli import main
-from lad_rllib.cli.commands import COMMANDS, FLEET_ACTIONS
+from lad_rllib.cli.commands import COMMANDS, FLEET_ACTIONS, SERVE_ACTIONS
 from lad_rllib.scheduling import HEURISTICS
 from lad_rllib.scheduling.request_scheduler import REQUEST_SCHEDULERS
 from lad_rllib.simulator import ORDERS, PRESETS
@@ -50,7 +50,11 @@ def test_help_and_version_load_nothing_heavy(arguments):
 
 @pytest.mark.parametrize(
     "arguments",
-    [*((name, "--help") for name in COMMANDS), *(("fleet", name, "--help") for name in FLEET_ACTIONS)],
+    [
+        *((name, "--help") for name in COMMANDS),
+        *(("fleet", name, "--help") for name in FLEET_ACTIONS),
+        *(("serve", name, "--help") for name in SERVE_ACTIONS),
+    ],
     ids=" ".join,
 )
 def test_help_of_a_command_loads_only_what_declares_its_options(arguments):

@@ -1,0 +1,77 @@
+"""A service in front of a fleet, from its options."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address
+from pathlib import Path
+
+from lad_rllib.api import ApiSettings
+from lad_rllib.errors import ConfigurationError
+from lad_rllib.fleet import load_fleet
+from lad_rllib.names import SHIPPED_POLICIES
+from lad_rllib.runs import cluster, local_ray
+from lad_rllib.runs.serve_options import ServeOptions
+from lad_rllib.serving import Service, ServiceFiles, check_port, named_policy
+
+DEFAULT_POLICY = "any-fleet"
+"""What decides if nothing is said: the policy that comes with the package."""
+
+
+@contextmanager
+def running_service(options: ServeOptions) -> Iterator[Service]:
+    """A service that is ready; it ends with the context, and so do the servers that it started.
+
+    Raises:
+        ConfigurationError: for options that contradict one another, or a port that is in use.
+        EdgeError: if a server cannot be started.
+    """
+    if options.checkpoint is not None and options.scheduler is not None:
+        raise ConfigurationError("--checkpoint and --scheduler contradict each other; give one of them")
+    if options.keys is None and not _is_this_machine(options.host):
+        raise ConfigurationError(
+            f"--host {options.host} lets other machines in; give --keys, a file of API keys, or leave --host out"
+        )
+    policy = options.scheduler or DEFAULT_POLICY
+    if options.checkpoint is not None:
+        is_shipped = options.checkpoint in SHIPPED_POLICIES
+        policy = options.checkpoint if is_shipped else str(_absolute(options.checkpoint))
+    scheduler = named_policy(policy)
+    spec = load_fleet(options.fleet)
+    check_port(options.host, options.port)
+    with tempfile.TemporaryDirectory(prefix="lad_rllib_") as scratch:
+        jobs = _absolute(options.jobs) or str(Path(scratch) / "jobs")
+        settings = ApiSettings(keys_file=_absolute(options.keys), jobs_file=jobs)
+        files = ServiceFiles(log=_absolute(options.log), decisions=_absolute(options.decisions))
+        cluster.start_ray(options, num_cpus=len(spec.servers) + 2)
+        service = Service(
+            spec,
+            policy,
+            scheduler,
+            settings,
+            files=files,
+            host=options.host,
+            port=options.port,
+            shared=options.shared_fleet,
+            timeout_s=options.timeout,
+        )
+        try:
+            yield service
+        finally:
+            service.close(ray_ends=local_ray.has_started())
+            local_ray.end()
+
+
+def _absolute(path: str | None) -> str | None:
+    """A path that means the same in the ingress, which works elsewhere."""
+    return None if path is None else str(Path(path).expanduser().absolute())
+
+
+def _is_this_machine(host: str) -> bool:
+    """Whether an address is reached from this machine alone."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,72 @@
+"""What the commands of a running service may be told; see :mod:`lad_rllib.runs.options`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from lad_rllib import names
+from lad_rllib.runs.fleet_options import ActorFleetOptions
+from lad_rllib.runs.options import REQUEST_SCHEDULERS, Options, Positive, option
+
+KEY_VARIABLE = "LAD_RLLIB_API_KEY"
+"""Environment variable that holds the API key of commands that change a service."""
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class ServeOptions(ActorFleetOptions):
+    """A service in front of a fleet."""
+
+    title = "service"
+
+    checkpoint: str | None = option(
+        None, f"trained policy of lad-dispatch that decides, or one of {', '.join(names.SHIPPED_POLICIES)}", "DIR|NAME"
+    )
+    scheduler: Literal[REQUEST_SCHEDULERS] | None = option(  # type: ignore[valid-type]
+        None, "scheduler without training that decides (default: the policy any-fleet)"
+    )
+    host: str = option("127.0.0.1", "address to listen on; any but this machine's own needs --keys", "ADDR")
+    port: Port = option(8000, "port to listen on", "PORT")
+    keys: str | None = option(None, "API keys that are let in (default: everyone on this machine is)", "FILE")
+    log: str | None = option(None, "add log lines to this file, one JSON object for each request", "FILE")
+    decisions: str | None = option(None, "keep a decision log, which train and evaluate take as --arrivals", "DIR")
+    jobs: str | None = option(
+        None, "keep jobs and their images in this file, to go on with when the service is started again", "FILE"
+    )
+    timeout: Positive = option(600.0, "longest wait for models to load [s]", "S")
+
+
+class ServiceOptions(Options):
+    """Which running service."""
+
+    title = "service"
+
+    url: str = option("http://127.0.0.1:8000", f"where it listens; a key with admin is read from {KEY_VARIABLE}", "URL")
+
+
+class AddOptions(ServiceOptions):
+    """Servers that join."""
+
+    title = "servers"
+
+    file: str | None = option(None, "fleet file whose servers join", "FILE", positional=True)
+
+
+class ServerOptions(ServiceOptions):
+    """One server."""
+
+    title = "server"
+
+    name: str | None = option(None, "name of the server", "NAME", positional=True)
+
+
+class SwapOptions(ServiceOptions):
+    """What decides."""
+
+    title = "policy"
+
+    policy: str | None = option(
+        None, "scheduler of requests, or folder of a checkpoint where the service runs", "NAME|DIR", positional=True
+    )

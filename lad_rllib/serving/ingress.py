@@ -1,0 +1,101 @@
+"""The ingress deployment: the HTTP API with one dispatcher in it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import FastAPI
+from ray import serve
+
+from lad_rllib.api import ApiSettings, Gateway, make_app
+from lad_rllib.declared import Declared, Text
+from lad_rllib.service import DecisionLog, Delivery, Dispatcher
+from lad_rllib.service.guarded import GuardedScheduler
+from lad_rllib.serving import log
+from lad_rllib.serving.control import FleetControl
+from lad_rllib.serving.keeper import FleetState, asked
+from lad_rllib.serving.metrics import Metrics
+
+
+class ServiceFiles(Declared):
+    """What a service writes, where its ingress runs."""
+
+    log: Text | None = None
+    """File that log lines are added to, one JSON object each; null: standard error of the ingress, in Ray's logs."""
+    decisions: Text | None = None
+    """Folder of the decision log; null: none is kept."""
+
+
+LOOK_S = 1.0
+"""Time between two looks at the fleet for the metrics [s]."""
+
+
+@serve.ingress()
+class Ingress:
+    """Takes requests over HTTP, and has its dispatcher send them to the fleet's servers.
+
+    Serve starts it again if its process is lost; it finds the fleet, and what decides, at the keeper then. What the one
+    before had under way is dropped by the servers.
+
+    Args:
+        keeper: Handle of the :class:`~lad_rllib.serving.keeper.FleetKeeper`.
+        settings: Limits and defaults of the API.
+        files: What it writes.
+    """
+
+    def __init__(self, keeper: Any, settings: ApiSettings, files: ServiceFiles) -> None:
+        log.write_json_lines(files.log)
+        state: FleetState = asked(keeper.state.remote())
+        if not state.is_shared:
+            for server in state.servers:
+                server.client.end_leases()
+        self._metrics = Metrics()
+        self._dispatcher = make_dispatcher(state, self._metrics)
+        observers: list[Callable[[Delivery], None]] = [self._metrics.delivered, log.delivered]
+        self._decisions: DecisionLog | None = None
+        if files.decisions is not None:
+            scale = state.spec.time_scale
+            self._decisions = DecisionLog(files.decisions, model=state.requests(), time_scale=scale)
+            observers.append(self._decisions)
+        self._gateway = Gateway(self._dispatcher, settings, models=state.models(), observers=observers)
+        self._control = FleetControl(self._dispatcher, self._gateway, keeper, state, self._metrics)
+        self._settings = settings
+        self._watch: asyncio.Task[None] | None = None
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        """The app; Serve calls this once the constructor has returned."""
+        self._watch = asyncio.get_running_loop().create_task(self._look())
+        return make_app(self._gateway, self._settings, control=self._control)
+
+    async def check_health(self) -> None:
+        """Serve starts the ingress again if this raises: the dispatcher has stopped."""
+        await asyncio.to_thread(lambda: self._dispatcher.queue_s)
+
+    def __del__(self) -> None:
+        """Serve ends the ingress."""
+        with contextlib.suppress(AttributeError):  # the constructor failed
+            self._gateway.close()
+            self._dispatcher.close()
+            if self._decisions is not None:
+                self._decisions.close()
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.to_thread(self._metrics.look, self._dispatcher)
+            await asyncio.sleep(LOOK_S)
+
+
+def make_dispatcher(state: FleetState, metrics: Metrics) -> Dispatcher:
+    """The dispatcher of a fleet, whose policy is left for least-work-left if it fails or is too slow."""
+    model = state.model()
+    return Dispatcher(
+        [server.client for server in state.servers],
+        model.network,
+        model.work,
+        GuardedScheduler(state.make_scheduler(), state.policy, metrics.decided),
+        time_scale=state.spec.time_scale,
+        requests=state.requests(),
+    )

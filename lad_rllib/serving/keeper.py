@@ -1,0 +1,198 @@
+"""Keeps a service's fleet, and what is known of it, while its ingress may be started again."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import ray
+
+from lad_rllib.edge import EdgeError, EngineDescription, RemoteEdgeServer
+from lad_rllib.edge.fit import DelayFit, delay_line
+from lad_rllib.edge.task import ImageTask
+from lad_rllib.errors import ConfigurationError
+from lad_rllib.fleet import Fleet, FleetModel, FleetSpec
+from lad_rllib.fleet.requests import request_model, request_spec, service_of_fit
+from lad_rllib.scheduling.request_scheduler import RequestScheduler
+from lad_rllib.service import RequestModel
+from lad_rllib.simulator.requests import LinearService, build_request_setting
+
+STEP_COUNTS = (2, 5, 9)
+"""Denoising steps of the images by which a server is measured of which nothing is known; it goes on learning as it
+serves."""
+
+USUAL_STEPS = (10, 30)
+"""Denoising steps of the past that a policy begins with."""
+
+
+@dataclass(frozen=True)
+class KnownServer:
+    """A server of the fleet, and how long it should take.
+
+    Attributes:
+        name: The server.
+        client: How it is called.
+        engine: What its engine is.
+        service: Its service model.
+    """
+
+    name: str
+    client: RemoteEdgeServer
+    engine: EngineDescription
+    service: LinearService
+
+    @property
+    def line(self) -> DelayFit:
+        """Its delay at its own size."""
+        return delay_line(self.service, self.engine.kind_of(ImageTask("own", "own", 1)))
+
+
+@dataclass(frozen=True)
+class FleetState:
+    """A fleet as its keeper has it.
+
+    Attributes:
+        spec: What it is.
+        servers: Its servers, in the order of ``spec.servers``.
+        policy: Name of what is to decide.
+        scheduler: What is to decide, pickled, so that the keeper need not load what a policy needs.
+        is_shared: Whether it has other clients than this service.
+    """
+
+    spec: FleetSpec
+    servers: tuple[KnownServer, ...]
+    policy: str
+    scheduler: bytes
+    is_shared: bool = False
+
+    def make_scheduler(self) -> RequestScheduler:
+        """What is to decide; it has not begun."""
+        scheduler: RequestScheduler = pickle.loads(self.scheduler)
+        return scheduler
+
+    def requests(self) -> RequestModel:
+        """What a dispatcher knows of single tasks."""
+        engines = [server.engine for server in self.servers]
+        services = [server.service for server in self.servers]
+        spec = request_spec(self.spec, services, engines, name=self.spec.name, denoising_steps=USUAL_STEPS)
+        return request_model(build_request_setting(spec), engines)
+
+    def model(self) -> FleetModel:
+        """The fleet in the simulator's units."""
+        return FleetModel.from_fits(self.spec, [server.line for server in self.servers])
+
+    def models(self) -> tuple[str, ...]:
+        """Image models that requests may name, the first for those that name none."""
+        named = [model for server in self.servers for model in server.engine.models or (server.engine.model,)]
+        return tuple(dict.fromkeys(named))
+
+
+class FleetKeeper:
+    """Starts, measures and ends servers; made an actor, which owns them, by the process that runs the service.
+
+    Args:
+        policy: Name of what decides at first.
+        scheduler: What decides at first, pickled.
+    """
+
+    def __init__(self, policy: str, scheduler: bytes) -> None:
+        self._policy, self._scheduler, self._is_shared = policy, scheduler, False
+        self._fleet: Fleet | None = None
+        self._known: dict[str, KnownServer] = {}
+        self._state: FleetState | None = None
+        self._changes = threading.Lock()
+
+    def start(self, spec: FleetSpec, shared: bool, timeout_s: float) -> FleetState:
+        """Start a fleet, or attach to a shared one, and measure the servers of which nothing is known.
+
+        Raises:
+            ConfigurationError: as of ``Fleet.start`` and ``Fleet.attach``.
+            EdgeError: if a server fails.
+        """
+        with self._changes:
+            self._is_shared = shared
+            self._fleet = Fleet.attach(spec) if shared else Fleet.start(spec, timeout_s=timeout_s)
+            return self._learn(self._fleet)
+
+    def state(self) -> FleetState:
+        """The fleet as it is, without a server that is being started."""
+        if self._state is None:
+            raise ConfigurationError("the fleet has not been started")
+        return self._state
+
+    def add(self, entry: Mapping[str, Any], timeout_s: float) -> FleetState:
+        """Start another server, the last one of the state that is returned, and measure it.
+
+        Raises:
+            ConfigurationError: as of ``Fleet.add``.
+            EdgeError: if it fails; nothing is left of it.
+        """
+        with self._changes:
+            fleet = self._running()
+            name = fleet.add(entry, timeout_s).name
+            try:
+                return self._learn(fleet)
+            except BaseException:
+                fleet.remove(name)
+                raise
+
+    def remove(self, name: str) -> None:
+        """End a server that has been taken out of the dispatcher.
+
+        Raises:
+            ConfigurationError: if there is no such server, or no other.
+        """
+        with self._changes:
+            fleet = self._running()
+            fleet.remove(name)
+            self._known.pop(name, None)
+            self._learn(fleet)
+
+    def decide_by(self, policy: str, scheduler: bytes) -> None:
+        """What is to decide, pickled, if the ingress is started again."""
+        with self._changes:
+            self._policy, self._scheduler = policy, scheduler
+            if self._state is not None:
+                self._state = replace(self._state, policy=policy, scheduler=scheduler)
+
+    def close(self) -> None:
+        """End the servers that were started here."""
+        with self._changes:
+            self._running().close()
+
+    def _running(self) -> Fleet:
+        if self._fleet is None:
+            raise ConfigurationError("the fleet has not been started")
+        return self._fleet
+
+    def _learn(self, fleet: Fleet) -> FleetState:
+        """Find out how fast the servers are of which that is not known."""
+        fits = [
+            self._known[server.name].line if server.name in self._known else fit
+            for server, fit in zip(fleet.servers, fleet.known_fits(), strict=True)
+        ]
+        for server, fit in zip(fleet.servers, fleet.profile(STEP_COUNTS, 1, known=fits), strict=True):
+            if server.name not in self._known:
+                assert isinstance(server, RemoteEdgeServer)  # the fleet is not in this process
+                engine = server.describe()
+                self._known[server.name] = KnownServer(server.name, server, engine, service_of_fit(fit, engine))
+        servers = tuple(self._known[server.name] for server in fleet.servers)
+        self._state = FleetState(fleet.spec, servers, self._policy, self._scheduler, self._is_shared)
+        return self._state
+
+
+def asked(reference: Any) -> Any:
+    """What a keeper answers; its errors by their names, without Ray's words.
+
+    Raises:
+        ConfigurationError: as the keeper raised it.
+        EdgeError: the same.
+    """
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        cause = error.cause
+        raise (cause if isinstance(cause, (ConfigurationError, EdgeError)) else error) from None

@@ -1,0 +1,61 @@
+"""Log lines of a running service: one JSON object each, with the id of the request."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+
+from lad_rllib.errors import ConfigurationError
+from lad_rllib.service import Delivery
+
+_LOG = logging.getLogger("lad_rllib.serving")
+
+
+class JsonLines(logging.Formatter):
+    """Writes a record as one JSON object, with what ``extra={"said": {...}}`` adds."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        line = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, "said", {}),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def write_json_lines(file: str | None) -> None:
+    """Have this process add what the package logs to a file; None: write it to standard error.
+
+    Raises:
+        ConfigurationError: if the file cannot be written.
+    """
+    try:
+        handler = logging.StreamHandler(sys.stderr) if file is None else logging.FileHandler(file, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"cannot write the log {file}: {error.strerror}") from None
+    handler.setFormatter(JsonLines())
+    package = logging.getLogger("lad_rllib")
+    package.handlers, package.propagate = [handler], False
+    package.setLevel(logging.INFO)
+
+
+def delivered(delivery: Delivery) -> None:
+    """Log the end of a request."""
+    record = delivery.record
+    said = {
+        "request": delivery.task.task_id,
+        "server": delivery.server,
+        "attempts": delivery.attempts,
+        "delay_s": round(delivery.service_delay_s, 4),
+        "waiting_s": None if record is None else round(record.waiting_s, 4),
+        "computing_s": None if record is None else round(record.computing_s, 4),
+        "error": delivery.error.name if delivery.error else None,
+    }
+    _LOG.log(logging.WARNING if delivery.error else logging.INFO, "request ended", extra={"said": said})

@@ -1,0 +1,187 @@
+"""A service from its start to its end: the fleet, its keeper, and the ingress on Ray Serve."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import pickle
+import socket
+import time
+import urllib.request
+from typing import Any
+
+import ray
+from ray import serve
+
+from lad_rllib.api import ApiSettings
+from lad_rllib.errors import ConfigurationError
+from lad_rllib.fleet import FleetSpec
+from lad_rllib.scheduling.request_scheduler import RequestScheduler
+from lad_rllib.serving.ingress import Ingress, ServiceFiles
+from lad_rllib.serving.keeper import FleetKeeper, FleetState, asked
+
+NAMESPACE, KEEPER, APP = "lad_rllib", "service", "lad_rllib"
+"""Ray namespace and name of the keeper, and name of the Serve application; a cluster has one service."""
+
+MAX_ONGOING = 10_000
+"""Requests that Serve lets into the ingress at once, streams and questions among them; the API's limits are lower."""
+
+HEALTH_S, HEALTH_TIMEOUT_S, SHUTDOWN_S = 1.0, 10.0, 3.0
+"""Time between two health checks of the ingress, the longest one, and the time that it has to end [s]."""
+
+READY_TIMEOUT_S = 60.0
+"""Longest wait for the first answer over HTTP [s]."""
+
+
+class Service:
+    """A service that runs; use it as a context manager, or close it.
+
+    Args:
+        spec: The fleet.
+        policy: Name of what decides.
+        scheduler: What decides.
+        settings: Limits and defaults of the API.
+        files: What it writes; None: nothing but Ray's logs.
+        host: Address that it listens on.
+        port: Port that it listens on.
+        shared: Whether the fleet was started by ``lad-rllib fleet up``, and stays.
+        timeout_s: Longest wait for the servers to be warm [s].
+
+    Attributes:
+        url: Where it listens.
+        state: The fleet at the start.
+
+    Raises:
+        ConfigurationError: if Ray is not running, a service runs on the cluster already, or the port is in use.
+        EdgeError: if a server of the fleet cannot be started.
+    """
+
+    def __init__(
+        self,
+        spec: FleetSpec,
+        policy: str,
+        scheduler: RequestScheduler,
+        settings: ApiSettings,
+        *,
+        files: ServiceFiles | None = None,
+        host: str = "127.0.0.1",
+        port: int = 8000,
+        shared: bool = False,
+        timeout_s: float = 600.0,
+    ) -> None:
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        check_port(host, port)
+        self._keeper = _keeper(policy, scheduler)
+        try:
+            self.state: FleetState = asked(self._keeper.start.remote(spec, shared, timeout_s))
+            logging.getLogger("ray.serve").setLevel(logging.WARNING)
+            serve.start(
+                proxy_location="HeadOnly",
+                http_options={"host": host, "port": port},
+                logging_config={"log_level": "WARNING", "enable_access_log": False},
+            )
+            serve.run(_application(self._keeper, settings, files or ServiceFiles()), name=APP)
+            _wait_for_answer(self.url)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def metrics_url(self) -> str:
+        """Where Prometheus finds the metrics of this node."""
+        node = _own_node()
+        return f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+
+    def __enter__(self) -> Service:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self, *, ray_ends: bool = False) -> None:
+        """End the ingress, then the servers that it started; Serve itself, too, unless it has other applications.
+
+        Args:
+            ray_ends: Whether Ray ends right after, so that only the ingress need be told.
+        """
+        if not ray.is_initialized():
+            return
+        with contextlib.suppress(ray.exceptions.RayError, serve.exceptions.RayServeException):
+            serve.delete(APP)
+            if not ray_ends and not serve.status().applications:
+                serve.shutdown()
+        if ray_ends:
+            return
+        with contextlib.suppress(ray.exceptions.RayError):
+            ray.get(self._keeper.close.remote())
+        ray.kill(self._keeper)
+
+
+def _keeper(policy: str, scheduler: RequestScheduler) -> Any:
+    """A keeper, if the cluster has none."""
+    options = {"name": KEEPER, "namespace": NAMESPACE, "num_cpus": 0, "max_concurrency": 4}
+    try:
+        return ray.remote(FleetKeeper).options(**options).remote(policy, pickle.dumps(scheduler))
+    except ValueError:  # the name is taken
+        raise ConfigurationError(
+            "a service runs on this Ray cluster already; see 'lad-rllib serve status', or end it first"
+        ) from None
+
+
+def _application(keeper: Any, settings: ApiSettings, files: ServiceFiles) -> serve.Application:
+    """The ingress on this process's node, where its files are."""
+    deployment = serve.deployment(
+        name="ingress",
+        max_ongoing_requests=MAX_ONGOING,
+        health_check_period_s=HEALTH_S,
+        health_check_timeout_s=HEALTH_TIMEOUT_S,
+        graceful_shutdown_wait_loop_s=HEALTH_S,
+        graceful_shutdown_timeout_s=SHUTDOWN_S,
+        ray_actor_options={"num_cpus": 0, "resources": {_node_resource(): 0.001}},
+    )(Ingress)
+    return deployment.bind(keeper, settings, files)
+
+
+def _own_node() -> dict[str, Any]:
+    """What Ray knows of this process's node."""
+    here = ray.get_runtime_context().get_node_id()
+    found: dict[str, Any] = next(node for node in ray.nodes() if node["NodeID"] == here)
+    return found
+
+
+def _node_resource() -> str:
+    """The resource that this process's node alone has."""
+    return f"node:{_own_node()['NodeManagerAddress']}"
+
+
+def check_port(host: str, port: int) -> None:
+    """Refuse an address where nothing can listen.
+
+    Raises:
+        ConfigurationError: naming the port.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigurationError(f"cannot listen on {host}, port {port}: {reason}; give another --port") from None
+
+
+def _wait_for_answer(url: str) -> None:
+    """Return when the service answers over HTTP.
+
+    Raises:
+        ConfigurationError: if it does not.
+    """
+    limit, reason = time.monotonic() + READY_TIMEOUT_S, ""
+    while time.monotonic() < limit:
+        try:
+            with urllib.request.urlopen(f"{url}/healthz", timeout=5.0):
+                return
+        except OSError as error:
+            reason = str(error)
+        time.sleep(0.1)
+    raise ConfigurationError(f"the service at {url} does not answer after {READY_TIMEOUT_S:g} s: {reason}")

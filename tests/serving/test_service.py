@@ -1,0 +1,182 @@
+"""A service on Ray Serve: images over HTTP while servers come, go and die, policies change, and the ingress is lost."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import psutil
+import pytest
+import ray
+
+from lad_rllib.api import ApiSettings
+from lad_rllib.cli import main
+from lad_rllib.errors import ConfigurationError
+from lad_rllib.fleet import load_fleet
+from lad_rllib.runs.service_client import ServiceClient
+from lad_rllib.serving import Service, ServiceFiles, named_policy
+from tests.service.fleets import until
+
+pytestmark = pytest.mark.cluster
+
+PROFILE = {"overhead_s": 0.05, "per_step_s": 0.01}
+
+
+def entry(name, **more):
+    """A quick emulated server."""
+    return {"name": name, "kind": "emulated", "profile": PROFILE, "num_cpus": 0.1, "queue_limit": 500, **more}
+
+
+def free_port():
+    """A port where nobody listens now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def service(ray_cluster, tmp_path_factory):
+    """A service over two servers, with a log; its folder."""
+    folder = tmp_path_factory.mktemp("service")
+    spec = load_fleet({"name": "quick", "servers": [entry("a"), entry("b")]})
+    files = ServiceFiles(log=str(folder / "log.jsonl"), decisions=str(folder / "decisions"))
+    policy = "least-work-left"
+    with Service(spec, policy, named_policy(policy), ApiSettings(), files=files, port=free_port()) as running:
+        running.folder = folder
+        yield running
+
+
+class Load:
+    """Clients that ask for one image after the other until the end of the ``with``."""
+
+    def __init__(self, url, clients=8):
+        self.answers, self._url, self._clients = [], url, clients
+        self._stop, self._numbers = threading.Event(), iter(range(10**6))
+
+    def __enter__(self):
+        self._pool = ThreadPoolExecutor(self._clients)
+        self._tasks = [self._pool.submit(self._ask) for _ in range(self._clients)]
+        until(lambda: len(self.answers) > self._clients)
+        return self
+
+    def __exit__(self, *error):
+        self._stop.set()
+        for task in self._tasks:
+            task.result(60)
+        self._pool.shutdown()
+
+    def _ask(self):
+        with httpx.Client(timeout=60) as client:
+            while not self._stop.is_set():
+                asked = {"prompt": f"number {next(self._numbers)}", "num_inference_steps": 5}
+                answer = client.post(f"{self._url}/v1/images/generations", json=asked)
+                self.answers.append(answer.status_code)
+
+
+def servers_of(client):
+    """State of each server."""
+    return {server["name"]: server["state"] for server in client.fleet()["servers"]}
+
+
+def process_of(server):
+    """Id of a server's process."""
+    return ray.get(server.client.actor.__ray_call__.remote(lambda actor: os.getpid()))
+
+
+def test_an_image_comes_over_http_and_its_request_is_logged(service):
+    answer = httpx.post(f"{service.url}/v1/images/generations", json={"prompt": "a red seven"}, timeout=60)
+    assert answer.status_code == 200 and answer.json()["data"][0]["b64_json"]
+    until(lambda: "request ended" in (service.folder / "log.jsonl").read_text())
+    lines = [json.loads(line) for line in (service.folder / "log.jsonl").read_text().splitlines()]
+    ended = next(line for line in lines if line["message"] == "request ended")
+    assert ended["server"] in "ab" and ended["error"] is None and ended["delay_s"] > 0.05
+    until(lambda: list((service.folder / "decisions").glob("*.parquet")))
+
+
+def test_servers_join_drain_and_leave_and_policies_are_swapped_under_load(service, tmp_path, capsys):
+    client, url = ServiceClient(service.url), ["--url", service.url]
+    more = tmp_path / "more.yaml"
+    more.write_text(json.dumps({"servers": [entry("c")]}))
+    with Load(service.url) as load:
+        assert main(["serve", "add", str(more), *url]) == 0
+        assert servers_of(client) == {"a": "up", "b": "up", "c": "up"}
+        assert main(["serve", "swap", "join-shortest-queue", *url]) == 0
+        assert main(["serve", "drain", "a", *url]) == 0
+        assert main(["serve", "status", *url]) == 1
+        assert servers_of(client)["a"] == "draining" and client.fleet()["policy"] == "join-shortest-queue"
+        assert main(["serve", "remove", "a", *url]) == 0
+        assert main(["serve", "remove", "b", *url]) == 0
+        assert servers_of(client) == {"c": "up"}
+    assert set(load.answers) == {200}
+    assert "join-shortest-queue decides" in capsys.readouterr().out
+
+
+def test_no_request_fails_when_a_server_is_killed(service):
+    client = ServiceClient(service.url)
+    client.add(entry("d", max_restarts=2))
+    state = ray.get(ray.get_actor("service", namespace="lad_rllib").state.remote())
+    victim = process_of(next(server for server in state.servers if server.name == "d"))
+    with Load(service.url) as load:
+        os.kill(victim, signal.SIGKILL)
+        until(lambda: servers_of(client)["d"] == "down")
+        until(lambda: servers_of(client)["d"] == "up", 60)
+    assert Counter(load.answers).keys() == {200}
+
+
+def ingresses():
+    """Processes of the ingress of this test's cluster."""
+    found = set()
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it has ended
+            found |= {process.pid for word in process.cmdline() if "ServeReplica" in word}
+    return found
+
+
+def test_an_ingress_that_is_killed_is_back_with_its_fleet_and_its_policy(service):
+    client = ServiceClient(service.url)
+    before = client.fleet()
+    [killed] = ingresses()
+    os.kill(killed, signal.SIGKILL)
+    until(lambda: ingresses() - {killed}, 60)
+
+    def is_back():
+        with contextlib.suppress(ConfigurationError):
+            return client.fleet()["policy"] == before["policy"]
+
+    until(is_back, 60)
+    assert servers_of(client).keys() == {server["name"] for server in before["servers"]}
+    assert httpx.post(f"{service.url}/v1/images/generations", json={"prompt": "x"}, timeout=60).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        (["drain", "nobody"], "nobody"),
+        (["remove", "nobody"], "nobody"),
+        (["swap", "nothing"], "no policy 'nothing'"),
+        (["drain"], "NAME is missing"),
+    ],
+)
+def test_mistakes_are_one_line(service, action, message, capsys):
+    assert main(["serve", *action, "--url", service.url]) == 2
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1
+
+
+def test_a_cluster_has_one_service_and_a_port_one_listener(service):
+    spec, policy = load_fleet("emulated"), named_policy("least-work-left")
+    with pytest.raises(ConfigurationError, match="runs on this Ray cluster already"):
+        Service(spec, "least-work-left", policy, ApiSettings(), port=free_port())
+    taken = int(service.url.rpartition(":")[2])
+    with pytest.raises(ConfigurationError, match=f"cannot listen on 127.0.0.1, port {taken}"):
+        Service(spec, "least-work-left", policy, ApiSettings(), port=taken)
+
+
+def test_other_machines_are_let_in_with_keys_alone(capsys):
+    assert main(["serve", "--host", "0.0.0.0"]) == 2
+    assert "give --keys" in capsys.readouterr().err
