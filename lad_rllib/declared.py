@@ -226,8 +226,8 @@ _ORDER = {"extra_forbidden": 0, "invalid_key": 0, "value_error": 0, "missing": 2
 def schema_of(group: type[Declared]) -> dict[str, Any]:
     """The group's JSON schema with its references written out."""
     schema = group.model_json_schema(mode="serialization")
-    resolved: dict[str, Any] = _resolved(schema, schema.get("$defs", {}))
-    return resolved
+    written_out: dict[str, Any] = resolved(schema, schema.get("$defs", {}))
+    return written_out
 
 
 _FORM = re.compile(r"(constrained-)?(float|int|str)|(dict|list)\[.*\]")
@@ -255,14 +255,15 @@ def _place(schema: dict[str, Any], loc: Iterable[int | str]) -> tuple[list[int |
     return path, here
 
 
-def _resolved(schema: Any, definitions: Mapping[str, Any]) -> Any:
+def resolved(schema: Any, definitions: Mapping[str, Any]) -> Any:
+    """A JSON schema with its references written out, by the definitions of their last names."""
     if isinstance(schema, list):
-        return [_resolved(one, definitions) for one in schema]
+        return [resolved(one, definitions) for one in schema]
     if not isinstance(schema, dict):
         return schema
     if "$ref" in schema:
-        return _resolved(definitions[schema["$ref"].rpartition("/")[2]], definitions)
-    return {key: _resolved(value, definitions) for key, value in schema.items() if key != "$defs"}
+        return resolved(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    return {key: resolved(value, definitions) for key, value in schema.items() if key != "$defs"}
 
 
 def _is_number(text: str) -> bool:

@@ -14,7 +14,7 @@ from lad_rllib.api.clients import Client
 from lad_rllib.api.errors import ApiError
 from lad_rllib.api.keys import KeyRing
 
-OPEN_TO_ALL = re.compile(r"/|/healthz|/openapi\.json|/page/.*|/v1/images/[^/]+/content")
+OPEN_TO_ALL = re.compile(r"/|/docs|/healthz|/openapi\.json|/page/.*|/v1/images/[^/]+/content")
 """Paths that need no key: the page without its data, and images, whose addresses nobody guesses."""
 
 FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")

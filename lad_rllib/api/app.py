@@ -13,6 +13,7 @@ from lad_rllib.api.fleet_view import FleetView
 from lad_rllib.api.gateway import Gateway
 from lad_rllib.api.guards import BodyLimits, Named
 from lad_rllib.api.keys import KeyRing
+from lad_rllib.api.routes.document import show_document
 from lad_rllib.api.routes.fleet import fleet_routes
 from lad_rllib.api.routes.images import image_routes
 from lad_rllib.api.routes.jobs import job_routes
@@ -52,6 +53,7 @@ def make_app(gateway: Gateway, settings: ApiSettings, *, control: Control | None
         watching_routes(view),
     ):
         app.include_router(router, dependencies=bearer)
+    show_document(app)
     mount_page(app)
     app.add_middleware(BodyLimits, settings=settings)  # that added last is the first to see a request
     app.add_middleware(Access, keys=None if settings.keys_file is None else KeyRing(settings.keys_file))

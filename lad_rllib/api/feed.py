@@ -70,6 +70,10 @@ class Feed:
         self._watches: set[Watch] = set()
         self._lock = threading.Lock()
 
+    def __len__(self) -> int:
+        """Who watches at present."""
+        return len(self._watches)
+
     @property
     def is_watched(self) -> bool:
         """Whether anyone watches."""

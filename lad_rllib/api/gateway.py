@@ -181,7 +181,7 @@ class Gateway:
 
     def close(self) -> None:
         """Take no more requests, end the streams of events, and wait for the observers."""
-        self._door.shutdown(wait=False, cancel_futures=True)
+        self._door.shutdown(wait=True)
         self._teller.close()
         self.feed.close()
         self._aside.shutdown(wait=True)

@@ -62,9 +62,11 @@ def test_without_a_known_key_nothing_is_told_and_no_body_is_read(running, method
     assert answer.headers["www-authenticate"] == "Bearer"
 
 
-def test_health_and_the_openapi_document_and_images_by_their_addresses_need_no_key(running):
+def test_health_and_the_document_and_images_by_their_addresses_need_no_key(running):
     address = running.draw(response_format="url", headers=bearer(SHOP)).json()["data"][0]["url"]
-    assert [running.client.get(path).status_code for path in ("/healthz", "/openapi.json", address)] == [200] * 3
+    assert [running.client.get(path).status_code for path in ("/healthz", "/docs", "/openapi.json", address)] == [
+        200
+    ] * 4
 
 
 def test_a_key_draws_as_its_own_tenant_and_with_no_more_than_its_priority(running):

@@ -1,6 +1,9 @@
 """The OpenAPI document, and requests made up from it: none of them is a failure of the service."""
 
+import base64
+import hashlib
 import json
+import re
 
 import pytest
 import schemathesis
@@ -65,6 +68,18 @@ def test_every_parameter_and_field_says_what_it_means(document):
     for name, schema in document["components"]["schemas"].items():
         for field, about in schema.get("properties", {}).items():
             assert about.get("description") or "$ref" in about, f"{name}.{field}"
+
+
+def test_the_document_is_a_page_that_loads_nothing(running, document):
+    answer = running.client.get("/docs")
+    assert answer.status_code == 200 and "default-src 'none'" in answer.headers["content-security-policy"]
+    assert not re.search(r"<script|<link|<img|https?:|@import|url\(", answer.text)
+    assert all(f"<code>{method.upper()} {path}</code>" in answer.text for path in ROUTES for method in ROUTES[path])
+    [style] = re.findall(r"<style>(.*?)</style>", answer.text)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"style-src 'sha256-{digest}'" in answer.headers["content-security-policy"]
+    assert "What to draw." in answer.text and "a whole number of at least 1 and of at most 64 or null" in answer.text
+    assert document["info"]["version"] in answer.text
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,7 @@ def test_an_image_has_an_address_that_works_for_a_while_and_cannot_be_guessed():
         image = running.client.get(shown["url"])
         assert image.headers["content-type"] == "image/png" and Image.open(io.BytesIO(image.content)).size == (64, 64)
         assert image.headers["cache-control"] == "private, no-store"
+        assert image.headers["cross-origin-resource-policy"] == "cross-origin"  # a client's page may show it
         refused(running.client.get(shown["url"].replace(name, name[:-1])), 404, "image_not_found")
         until(lambda: running.client.get(shown["url"]).status_code == 404)
 

@@ -38,14 +38,17 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": Error, "description": MEANINGS[status]} for status in statuses}
 
 
-def png_response(png: bytes, name: str) -> Response:
+def png_response(png: bytes, name: str, *, elsewhere: bool = False) -> Response:
     """An image as an answer; it is the client's alone.
 
     Args:
         png: The file.
         name: What a browser would call it, without the ending; letters, digits and hyphens.
+        elsewhere: Whether pages of other sites may show it.
     """
     headers = {"cache-control": "private, no-store", "content-disposition": f'inline; filename="{name}.png"'}
+    if elsewhere:
+        headers["cross-origin-resource-policy"] = "cross-origin"
     return Response(png, media_type="image/png", headers=headers)
 
 

@@ -82,7 +82,7 @@ def image_routes(gateway: Gateway) -> APIRouter:
         png = gateway.pictures.get(image_id)
         if png is None:
             raise unknown("image", image_id[:80])
-        return png_response(png, "image")
+        return png_response(png, "image", elsewhere=True)
 
     return router
 
