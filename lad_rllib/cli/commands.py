@@ -98,6 +98,19 @@ The benchmark suite of image dispatch: named workloads, each at several loads an
 
 Leaves suite.csv (one row for each workload, load, order and scheduler), leaderboard.md, and a picture of each workload.
 """
+IMPROVE = """\
+Learn from a service's own decision log: recalibrate its servers, train from the present policy, and judge the new one
+against the present one and heuristics on the log's last part, replayed.
+
+  lad-rllib improve --log results/decisions --fleet my-fleet.yaml --checkpoint results/learned/checkpoint
+  lad-rllib improve --log results/decisions --fleet my-fleet.yaml                   least work left decides at present
+  lad-rllib improve --log results/decisions --fleet my-fleet.yaml --swap http://127.0.0.1:8000      tell the service
+
+Leaves improve.md and improve.json (the record), improve.png, setting.yaml (the recalibrated setting), decisions.parquet
+(the log's last hours) and training/ with the new policy in training/checkpoint. The exit status is 0 if something
+better than the present scheduler was found (verdict better: the new policy; heuristic: least work left), 3 if the
+present one is to be kept.
+"""
 GENERATE = """\
 Send prompts through a scheduler to a fleet of edge servers; all are there at once.
 
@@ -185,6 +198,13 @@ COMMANDS = {
         SUITE,
         prints_table=True,
         smoke={"workloads": ["unequal-8"], "loads": [0.7], "order": ["fifo"], "episodes": 2, "requests": 200},
+    ),
+    "improve": Command(
+        "learn from a service's decision log, and say whether to change its policy",
+        "improve:ImproveOptions",
+        "improve:run",
+        IMPROVE,
+        prints_table=True,
     ),
     "generate": Command(
         "send prompts to a fleet of edge servers and keep the images",

@@ -169,6 +169,9 @@ COLUMNS: dict[str, Column] = {
         "float64", "part of it beside the server: lost attempts, transport [s]", _delivered("dispatch_s")
     ),
     **{name: Column(_type_of(name), meaning, _measured(name)) for name, meaning in _PARTS.items()},
+    "drawing_s": Column(
+        "float64", "computing without loading: what a service model predicts [s]", _measured("drawing_s")
+    ),
     "outcome": Column("string", "`served`, or the name of the error", lambda row: _outcome(row.delivery)),
 }
 """Columns of the log, in order; durations are in the fleet's seconds, and parts of a delay missing where it failed."""

@@ -1,0 +1,51 @@
+"""What ``lad-rllib improve`` may be told; see :mod:`lad_rllib.runs.options`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from lad_rllib import names
+from lad_rllib.runs.options import REQUEST_SCHEDULERS, Count, Positive, RayOptions, Seed, option
+
+ANY_FLEET = "any-fleet"
+"""Policy from which training goes on where a scheduler without training decides at present."""
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class ImproveOptions(RayOptions):
+    """A service's decision log, its fleet, and who decides at present."""
+
+    title = "improvement"
+
+    log: str | None = option(None, "decision log of the service: its folder, or one file", "DIR")
+    fleet: str = option("digits", f"its fleet ({', '.join(names.SHIPPED_FLEETS)}) or a YAML file", "NAME|FILE")
+    checkpoint: str | None = option(
+        None,
+        f"policy that decides at present, from which training goes on; also {', '.join(names.SHIPPED_POLICIES)} "
+        "(default: the scheduler)",
+        "DIR|NAME",
+    )
+    scheduler: str = option(
+        "least-work-left",
+        f"who decides at present, without a checkpoint: {', '.join(REQUEST_SCHEDULERS)}; training begins with "
+        f"{ANY_FLEET}",
+        "NAME",
+    )
+    hours: Positive = option(24.0, "the log's last hours that count", "H")
+    held_out: Share = option(0.3, "last share of these requests, which training does not see", "X")
+    latest_images: Annotated[int, Field(ge=20)] = option(
+        256, "images of each server, the latest, that its service model is fitted to", "N"
+    )
+    iterations: Count = option(30, "episodes of training", "N")
+    requests: Count = option(2000, "most requests of an episode of training", "N")
+    windows: Annotated[int, Field(ge=5)] = option(10, "windows of the held-out requests, which intervals are over", "N")
+    seed: Seed = option(0, "seed of training and replay")
+    swap: str | None = option(
+        None, "if the verdict is better or heuristic, tell the service at this address (PUT /v1/fleet/policy)", "URL"
+    )
+    key_env: str | None = option(None, "environment variable that holds the service's admin key", "NAME")
+    output: str = option("results/improve", "output folder", "DIR")
+    overwrite: bool = option(False, "replace an earlier improvement in the output folder")
