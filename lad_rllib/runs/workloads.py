@@ -40,13 +40,18 @@ class Workload:
     spec: Mapping[str, Any] = field(repr=False)
     episodes: int = 10
 
+    @property
+    def is_one_by_one(self) -> bool:
+        """Whether its requests come at times of their own, not in slots."""
+        return is_request_spec(self.spec)
+
     def at_load(self, load: float) -> Setting | RequestSetting:
         """The setting with this load; of slots, as near to it as the most tasks of a station can come.
 
         Raises:
             ConfigurationError: if it cannot be built, or is one of slots whose number of tasks is not drawn uniformly.
         """
-        if is_request_spec(self.spec):
+        if self.is_one_by_one:
             return build_request_setting(override_request_spec(self.spec, {"traffic": {"load": load}}))
         setting = build_setting(self.spec)
         if setting.spec["arrivals"]["source"] != "uniform":
