@@ -20,6 +20,9 @@ class Prediction:
 
     Attributes:
         servers: Names of the servers.
+        states: What each was: ``up``, ``down`` or ``draining``.
+        service_s: Time that it would work on it, its model loaded [s].
+        way_s: Time to send the request there and the image back [s].
         up: Whether each may get it.
         wait_s: Until its image would be begun [s].
         delay_s: Until its image would be here [s].
@@ -28,6 +31,9 @@ class Prediction:
     """
 
     servers: tuple[str, ...]
+    states: tuple[str, ...]
+    service_s: NDArray[np.float64]
+    way_s: NDArray[np.float64]
     up: NDArray[np.bool_]
     wait_s: NDArray[np.float64]
     delay_s: NDArray[np.float64]
@@ -83,8 +89,12 @@ class Admission:
         work_s = view.swap_s + view.service_s
         wait_s = view.ahead_s + view.swap_s
         up = np.asarray(view.up, bool)
+        loads = self._dispatcher.loads[: len(up)]
         return Prediction(
-            servers=tuple(load.name for load in self._dispatcher.loads)[: len(up)],
+            servers=tuple(load.name for load in loads),
+            states=tuple(load.state for load in loads),
+            service_s=view.service_s,
+            way_s=view.way_s,
             up=up,
             wait_s=wait_s,
             delay_s=view.way_s + view.ahead_s + work_s,

@@ -21,6 +21,7 @@ from lad_rllib.api.jobs import Job, Jobs
 from lad_rllib.api.pictures import Pictures
 from lad_rllib.api.repeats import Repeats
 from lad_rllib.api.settings import ApiSettings
+from lad_rllib.api.shadow import Shadow
 from lad_rllib.api.statistics import Statistics
 from lad_rllib.api.telling import Teller
 from lad_rllib.api.wire import JobRequest
@@ -60,6 +61,7 @@ class Gateway:
         pictures: Images that are kept.
         statistics: Figures of the latest requests.
         feed: The feed of events.
+        shadow: What other schedulers would have done.
         began: When it began [s since 1970].
     """
 
@@ -75,6 +77,7 @@ class Gateway:
         self.pictures = Pictures(settings.max_kept_bytes)
         self.jobs = Jobs(self.pictures, settings.job_s, settings.max_kept_jobs)
         self.statistics = Statistics(settings.slo_s, dispatcher.time_scale)
+        self.shadow = Shadow(dispatcher, settings.slo_s)
         self.feed = Feed(settings.max_watchers)
         self.began = time.time()
         self._maker = TaskMaker(settings, dispatcher.network.num_stations)
@@ -234,6 +237,7 @@ class Gateway:
         """A job is on its way."""
         self.jobs.begin(job)
         self.statistics.came(job.prediction.fleet_s)
+        self.shadow.came(job)
         self._teller.came(job)
         handle.add_done_callback(lambda future: self._ended(job, future.result()))
 
@@ -245,6 +249,7 @@ class Gateway:
         job.delivery, job.ended = replace(delivery, png=None, more_pngs=()), time.time()
         self.jobs.end(job)
         self.statistics.ended(delivery)
+        self.shadow.ended(delivery)
         self._teller.ended(delivery)
         try:
             self._aside.submit(self._note, job, delivery)

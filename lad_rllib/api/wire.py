@@ -262,6 +262,35 @@ class Fleet(Answer):
     """The servers."""
 
 
+class Replay(Answer):
+    """Delays of the latest requests, as they were or played again with a scheduler."""
+
+    scheduler: str
+    """``as it was``, ``the present one``, or the scheduler's name."""
+    mean_s: float
+    """Mean delay [s]."""
+    p50_s: float
+    """Median delay [s]."""
+    p95_s: float
+    """95th percentile of the delay [s]."""
+    p99_s: float
+    """99th percentile of the delay [s]."""
+    slo: float
+    """Share of the requests in time."""
+
+
+class Replays(Answer):
+    """What other schedulers would have done with the same requests and the same outages."""
+
+    requests: int
+    """Requests that were played again."""
+    outages: int
+    """Servers that were lost meanwhile."""
+    rows: list[Replay]
+    """Reality, the present scheduler played again (the difference is the simulator's error), and others; empty while
+    there are too few requests."""
+
+
 class NewServer(RootModel[dict[str, Any]]):
     """A server to start: an entry as in a fleet file."""
 

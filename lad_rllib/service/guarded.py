@@ -67,6 +67,11 @@ class GuardedScheduler(RequestScheduler):
         """Name of what decides now."""
         return FALLBACK if self.left else self.name
 
+    @property
+    def policy(self) -> RequestScheduler:
+        """What decides now, without a guard: a copy of it may be played elsewhere."""
+        return self._fallback if self.left else self._scheduler
+
     def begin(self, world: RequestWorld, history: Requests) -> None:
         """See :class:`RequestScheduler`."""
         self._fallback.begin(world, history)

@@ -17,6 +17,9 @@ class PredictedMemory:
     Args:
         server: What it holds at once, and how long loading takes; None: it holds all.
 
+    Attributes:
+        server: The same.
+
     >>> memory = PredictedMemory(RequestServer("s", {}, models_in_memory=1, swap_s={"": 8.0}))
     >>> task = ImageTask("t", "a cat", 20, model="sdxl")
     >>> memory.swap_s(task, []), memory.swap_s(task, ["sdxl"])
@@ -26,13 +29,13 @@ class PredictedMemory:
     """
 
     def __init__(self, server: RequestServer | None = None) -> None:
-        self._server = server
+        self.server = server
         self._held: list[str] = []  # the least recently used first
         self._loras = ""
 
     def use(self, task: ImageTask) -> float:
         """The server begins with a task; returns how long it loads [s]."""
-        server, model = self._server, task.model or ""
+        server, model = self.server, task.model or ""
         if server is None:
             return 0.0
         seconds, room, loras = 0.0, server.models_in_memory, lora_set(task)
@@ -47,7 +50,7 @@ class PredictedMemory:
 
     def swap_s(self, task: ImageTask, waiting: Sequence[str]) -> float:
         """Time to load a task's model and LoRAs if it joined now [s], from the models of the tasks that wait there."""
-        server, model = self._server, task.model or ""
+        server, model = self.server, task.model or ""
         if server is None:
             return 0.0
         room, wanted, loras = server.models_in_memory, set(waiting), lora_set(task)

@@ -15,7 +15,9 @@ from lad_rllib.api import ApiSettings, Gateway, make_app
 from lad_rllib.api.wire import Error
 from lad_rllib.edge import DeviceProfile, EdgeServer, EmulatedEngine
 from lad_rllib.scheduling import make_heuristic
-from lad_rllib.service import Dispatcher
+from lad_rllib.scheduling.request_scheduler import RequestScheduler
+from lad_rllib.service import Dispatcher, RequestModel
+from lad_rllib.simulator.requests import plain_requests
 from tests.service.fleets import WORK, Wrapped, network, until
 
 
@@ -89,6 +91,11 @@ def listening(app):
         thread.join(20)
 
 
+def with_past(speeds):
+    """What is known of requests on such servers, one of 20 steps each second in the past."""
+    return RequestModel(RequestModel.of_work(network(speeds), WORK).world, plain_requests(range(60), 20.0))
+
+
 @contextlib.contextmanager
 def service(
     speeds,
@@ -108,7 +115,8 @@ def service(
         for server in servers:
             server.order = order
         chosen = make_heuristic(scheduler) if isinstance(scheduler, str) else scheduler
-        dispatcher = stack.enter_context(Dispatcher(servers, network(speeds), WORK, chosen, seed=1))
+        known = with_past(speeds) if isinstance(chosen, RequestScheduler) else None
+        dispatcher = stack.enter_context(Dispatcher(servers, network(speeds), WORK, chosen, seed=1, requests=known))
         gateway = Gateway(dispatcher, ApiSettings(**settings), models=models, observers=observers)
         stack.callback(gateway.close)
         url = stack.enter_context(listening(make_app(gateway, gateway.settings, control=control)))

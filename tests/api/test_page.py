@@ -8,9 +8,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from lad_rllib.api.fleet_view import FleetView
+from lad_rllib.api.shadow import RIVALS
 from lad_rllib.scheduling import make_heuristic
 from lad_rllib.scheduling.request_scheduler import REQUEST_SCHEDULERS
 from tests.api.browser import PHONE, WIDE, chromium
@@ -127,6 +129,17 @@ def test_a_request_tells_by_keyboard_why_it_went_where_it_did(browser, running):
     assert [row[0] for row in rows] == ["s0", "s1", "s2"] and rows[0][1] == "chosen"
     assert [float(row[-4]) for row in rows] == pytest.approx([0.1, 0.2, 1.0], rel=0.05)
     assert "It took 0." in browser.text("#why")
+
+
+def test_what_other_schedulers_would_have_done_stands_beside_reality(browser, busy):
+    live(browser, busy.url)
+    until(lambda: busy.gateway.statistics.served.total() > 30)
+    browser.tab_to("[aria-labelledby=shadow] button")
+    browser.press(Keys.ENTER)
+    until(lambda: browser.count(".replays tbody tr") > 1, 60.0)
+    rows = [one.text for one in browser.driver.find_elements(By.CSS_SELECTOR, ".replays tbody th")]
+    assert rows == ["as it was", *RIVALS]
+    assert browser.count(".replays .best") >= 1 and "0 outages" in browser.text(".replays caption")
 
 
 def test_the_list_of_requests_stands_still_while_the_focus_is_in_it(browser, busy):

@@ -19,6 +19,11 @@ export class Actions {
     }
   }
 
+  /** What other schedulers would have done; resolves to the answer, or a line that says why there is none. */
+  replays() {
+    return this.#ask("GET", "v1/fleet/shadow", undefined, () => "");
+  }
+
   /** Send a server no more requests; resolves to a line that says how it went. */
   drain(name) {
     const path = `v1/fleet/servers/${encodeURIComponent(name)}/drain`;
@@ -35,7 +40,7 @@ export class Actions {
     try {
       const answer = await fetch(path, { method, headers, body: body && JSON.stringify(body) });
       const said = await answer.json().catch(() => ({}));
-      if (answer.ok) return { ok: true, text: done(said) };
+      if (answer.ok) return { ok: true, said, text: done(said) };
       const needsKey = answer.status === 401 || answer.status === 403;
       return { ok: false, needsKey, text: said.error?.message ?? `The service answered ${answer.status}.` };
     } catch {

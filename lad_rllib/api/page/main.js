@@ -8,6 +8,7 @@ import { Figures } from "./parts/figures.js";
 import { Images } from "./parts/images.js";
 import { Requests } from "./parts/requests.js";
 import { Servers } from "./parts/servers.js";
+import { Shadow } from "./parts/shadow.js";
 import { Status } from "./parts/status.js";
 import { Why } from "./parts/why.js";
 import { Picture } from "./picture.js";
@@ -17,8 +18,8 @@ const picture = new Picture();
 const actions = new Actions();
 const root = document.getElementById("page");
 
-/** What is shown besides the picture: the feed's status, the chosen request, what is asked, and what was said. */
-const view = { status: "connecting", why: "", selected: null, asked: null, said: null, policies: [] };
+/** What is shown besides the picture: the feed's status, the chosen request, what is asked, what was said, replays. */
+const view = { status: "connecting", why: "", selected: null, asked: null, said: null, policies: [], shadow: {} };
 
 let isDue = false;
 
@@ -67,13 +68,19 @@ async function act(change) {
   if (view.said.needsKey) document.getElementById("key").focus();
 }
 
+async function playAgain() {
+  show({ shadow: { ...view.shadow, isAsked: true } });
+  const { ok, said, text } = await actions.replays();
+  show({ shadow: ok ? { told: said } : { ...view.shadow, isAsked: false, problem: text } });
+}
+
 function askToDrain(name) {
   const text = `Drain ${name}? It finishes what it has and gets no more requests.`;
   show({ asked: { text, change: () => actions.drain(name) } });
 }
 
 function Page() {
-  const { status, why, asked, said, policies } = view;
+  const { status, why, asked, said, policies, shadow } = view;
   const selected = view.selected && (picture.requests.get(view.selected.id) ?? view.selected);
   return html`
     <${Status} status=${status} why=${why} heard=${picture.heard} policy=${picture.state?.policy} />
@@ -83,6 +90,7 @@ function Page() {
       <${Requests} requests=${picture.latest()} selected=${selected} onSelect=${select} />
       <${Why} request=${selected} onClose=${() => select(null)} />
       <${Delays} history=${picture.history} />
+      <${Shadow} shadow=${shadow} onAsk=${playAgain} />
       <${Images} requests=${picture.images} onSelect=${select} />
       <${Actor} policies=${policies} onKey=${useKey} onSwap=${(policy) => act(() => actions.swap(policy))} />
     </main>

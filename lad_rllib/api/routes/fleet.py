@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict
 from typing import Annotated
 
@@ -13,7 +14,7 @@ from lad_rllib.api.control import Control
 from lad_rllib.api.errors import unknown
 from lad_rllib.api.fleet_view import FleetView
 from lad_rllib.api.routes.answers import errors
-from lad_rllib.api.wire import Changed, Fleet, NewPolicy, NewServer
+from lad_rllib.api.wire import Changed, Fleet, NewPolicy, NewServer, Replays
 
 ServerName = Annotated[str, Path(max_length=200)]
 
@@ -27,6 +28,15 @@ def fleet_routes(view: FleetView, control: Control | None) -> APIRouter:
         figures = view.gateway.statistics.row()
         servers = [asdict(server) for server in await view.servers()]
         return JSONResponse({"policy": view.policy, "in_flight": len(view.gateway.jobs), **figures, "servers": servers})
+
+    @router.get(
+        "/v1/fleet/shadow",
+        summary="What other schedulers would have done with the latest requests and the same outages",
+        dependencies=[Depends(admin_of)],
+        responses={200: {"model": Replays}, **errors(401, 403)},
+    )
+    async def shadow() -> Response:
+        return JSONResponse(await asyncio.to_thread(view.gateway.shadow.report))
 
     if control is None:
         return router

@@ -59,7 +59,7 @@ export function Delays({ history }) {
   const end = history[0].at(-1);
   useEffect(() => chart.current.setData(history), [end]);
   return html`
-    <section class="card wide" aria-labelledby="delays">
+    <section class="card" aria-labelledby="delays">
       <h2 id="delays">Delays</h2>
       <p class="hint">Of the requests of the last five minutes, since this page was opened.</p>
       <div ref=${place} class="chart" role="img" aria-label="Median, 95th and 99th percentile of the delay over time"></div>
