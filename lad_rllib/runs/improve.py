@@ -22,7 +22,7 @@ from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.plots_of_improvement import plot_improvement
 from lad_rllib.runs.recalibration import MeasuredServer, measure_servers, read_decisions, recalibrated_spec
 from lad_rllib.runs.run_folder import newest_policy, scheduler_of
-from lad_rllib.runs.swapping import swap_policy
+from lad_rllib.runs.service_client import ServiceClient
 from lad_rllib.runs.tables import json_rows, markdown_page, markdown_table, summary_table
 from lad_rllib.runs.train import train
 from lad_rllib.scheduling.by_name import make_scheduler
@@ -74,7 +74,6 @@ def improve(options: ImproveOptions, say: Callable[[str], None] = lambda line: N
 
     Raises:
         ConfigurationError: for a log that is too short or of another fleet, and for a policy of slots.
-        EdgeError: if the service cannot be told.
     """
     if options.log is None:
         raise ConfigurationError("--log is missing: give the folder of the service's decision log")
@@ -123,7 +122,7 @@ def improve(options: ImproveOptions, say: Callable[[str], None] = lambda line: N
     durable.write_file(output / RECORD, json.dumps(record, indent=2))
     swapped = None
     if options.swap and recommended:
-        swapped = swap_policy(options.swap, recommended, options.key_env)
+        swapped = ServiceClient(options.swap).swap(recommended)
         durable.write_file(output / RECORD, json.dumps(record | {"swapped": swapped}, indent=2))
     return Improvement(output, verdict, why, recommended, table, swapped)
 

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from lad_rllib import names
 from lad_rllib.runs.options import REQUEST_SCHEDULERS, Count, Positive, RayOptions, Seed, option
+from lad_rllib.runs.serve_options import KEY_VARIABLE
 
 ANY_FLEET = "any-fleet"
 """Policy from which training goes on where a scheduler without training decides at present."""
@@ -44,8 +45,10 @@ class ImproveOptions(RayOptions):
     windows: Annotated[int, Field(ge=5)] = option(10, "windows of the held-out requests, which intervals are over", "N")
     seed: Seed = option(0, "seed of training and replay")
     swap: str | None = option(
-        None, "if the verdict is better or heuristic, tell the service at this address (PUT /v1/fleet/policy)", "URL"
+        None,
+        "if the verdict is better or heuristic, tell the service at this address (PUT /v1/fleet/policy); a key with "
+        f"admin is read from {KEY_VARIABLE}",
+        "URL",
     )
-    key_env: str | None = option(None, "environment variable that holds the service's admin key", "NAME")
     output: str = option("results/improve", "output folder", "DIR")
     overwrite: bool = option(False, "replace an earlier improvement in the output folder")

@@ -384,7 +384,10 @@ class SuiteOptions(Options):
         may_be_empty=True,
     )
     checkpoint: list[str] | None = option(
-        None, "trained policies; one of requests plays under the order that it was trained for", "DIR"
+        None,
+        f"trained policies, or {', '.join(names.SHIPPED_POLICIES)}; with WORKLOAD= one plays on that workload alone; "
+        "one of requests plays under the orders that it was trained for",
+        "[WORKLOAD=]DIR|NAME",
     )
     episodes: Count | None = option(None, "episodes of each workload, or most windows of a log (its own number)")
     requests: Count | None = option(None, "requests of an episode (its own number; slots have as many as arrive)")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -14,6 +14,7 @@ import pandas as pd
 
 from lad_rllib import durable
 from lad_rllib.errors import ConfigurationError
+from lad_rllib.names import SHIPPED_POLICIES
 from lad_rllib.runs import plots
 from lad_rllib.runs.comparison import Played
 from lad_rllib.runs.contest import Contest
@@ -57,15 +58,22 @@ class Candidate:
         name: Name in tables.
         scheduler: The scheduler.
         plays: Whether it was trained for an order of service; it plays under those alone.
+        workload: The workload that it plays alone; None: all.
     """
 
     name: str
     scheduler: Scheduler | RequestScheduler
     plays: Callable[[Order], bool] = _any_order
+    workload: str | None = None
 
-    def can_play(self, contest: Contest) -> bool:
-        """Whether it can decide for these requests; those that decide for slots need slots."""
-        return contest.slots is not None or isinstance(self.scheduler, RequestScheduler)
+    @property
+    def is_of_slots(self) -> bool:
+        """Whether it decides for slots, and cannot play requests that come one by one."""
+        return not isinstance(self.scheduler, RequestScheduler)
+
+    def can_play(self, workload: Workload) -> bool:
+        """Whether it plays a workload under some order of service."""
+        return self.workload in (None, workload.name) and not (workload.is_one_by_one and self.is_of_slots)
 
 
 @dataclass(frozen=True)
@@ -86,22 +94,28 @@ def run_suite(options: SuiteOptions, say: Callable[[str], None] = lambda line: N
 
     Args:
         options: Workloads, loads, orders of service and schedulers.
-        say: Takes lines about what is left out.
+        say: Takes lines about what is left out, and why.
 
     Raises:
         ConfigurationError: for what cannot be played, and for rows of before that are of other episodes.
     """
     orders = list(dict.fromkeys(order_text(make_order(order)) for order in options.order))
-    candidates, workloads = _candidates(options), _workloads(options)
+    workloads = _workloads(options)
+    candidates = _candidates(options, workloads)
+    if not any(one.can_play(workload) for one, workload in product(candidates, workloads)):
+        raise ConfigurationError("none of the schedulers can play these workloads; give other ones")
+    for line in _left_out(options, candidates, workloads, orders):
+        say(f"left out: {line}")
     output = writable_folder(options.output)
     rows = ResultRows(output / RESULTS, options.resume, seed=options.seed, slo=options.slo, size=_size(options))
     with bars() as progress:
         for workload, load in progress.track([*product(workloads, options.loads)], description="workloads, loads"):
+            playing = [one for one in candidates if one.can_play(workload)]
             for contest in workload.contests(load, orders, options.work, options.seed, options.slo):
-                _Match(contest, {"workload": workload.name, "load": load}, rows, progress, say).play(candidates)
+                _Match(contest, {"workload": workload.name, "load": load}, rows, progress, say).play(playing)
     table = rows.frame
     if table.empty:
-        raise ConfigurationError("none of the schedulers can play these workloads; give other ones")
+        raise ConfigurationError("nothing was played; the lines above say why")
     durable.write_file(output / LEADERBOARD, leaderboard_page(table))
     for name, own in table.groupby("workload", sort=False):
         plots.plot_loads(own, output / f"{Path(str(name)).stem}.png", str(name))
@@ -141,8 +155,7 @@ class _Match:
     def _missing(self, one: Candidate) -> tuple[Order, ...]:
         """Orders that a candidate plays under and has no row of."""
         key = self.cell | {"work": self.contest.work, "scheduler": one.name}
-        orders = {order_text(order): order for order in self.contest.orders if one.can_play(self.contest)}
-        meant = {name: order for name, order in orders.items() if one.plays(order)}
+        meant = {order_text(order): order for order in self.contest.orders if one.plays(order)}
         return tuple(order for name, order in meant.items() if not self.rows.has(**key, order=name))
 
     def _reference(self) -> dict[str, Played]:
@@ -172,24 +185,51 @@ def _rounded(value: float) -> float:
     return float(f"{value:.{_DIGITS}g}")
 
 
-def _candidates(options: SuiteOptions) -> list[Candidate]:
+def _candidates(options: SuiteOptions, workloads: Sequence[Workload]) -> list[Candidate]:
     """Schedulers without training, then trained ones.
 
-    Trained policies of one algorithm have one name if each was trained for another order of service.
+    Trained policies of one algorithm have one name if no two of them play the same workload under the same order.
     """
     names = [*REQUEST_SCHEDULERS, *HEURISTICS] if options.schedulers is None else options.schedulers
     found = [Candidate(name, make_scheduler(name, one_by_one=True)) for name in dict.fromkeys(names)]
-    seen: Counter[tuple[str, tuple[str, ...]]] = Counter()
-    for path in options.checkpoint or ():
+    seen: Counter[tuple[str | None, ...]] = Counter()
+    for text in options.checkpoint or ():
+        workload, path = _played_by(text, [one.name for one in workloads])
         scheduler = scheduler_of(newest_policy(path))
-        title, orders = scheduler.title, getattr(scheduler, "orders", ())
-        seen[title, orders] += 1
-        number = seen[title, orders]
-        plays = getattr(scheduler, "is_meant_for", _any_order)
-        found.append(Candidate(title if number == 1 else f"{title}, {number}", scheduler, plays))
+        name = path if path in SHIPPED_POLICIES else scheduler.title
+        key = (name, workload, *getattr(scheduler, "orders", ()))
+        seen[key] += 1
+        name += f", {seen[key]}" if seen[key] > 1 else ""
+        found.append(Candidate(name, scheduler, getattr(scheduler, "is_meant_for", _any_order), workload))
     if not found:
         raise ConfigurationError("no scheduler to play; give --schedulers or --checkpoint")
     return found
+
+
+def _played_by(text: str, workloads: Sequence[str]) -> tuple[str | None, str]:
+    """The workload that a policy plays, None for all, and where the policy is."""
+    workload, equals, path = text.partition("=")
+    if not equals or Path(text).exists():
+        return None, text
+    if workload not in workloads:
+        raise ConfigurationError(f"--checkpoint {text} is for none of the workloads {', '.join(workloads)}; name one")
+    return workload, path
+
+
+def _left_out(
+    options: SuiteOptions, candidates: Sequence[Candidate], workloads: Sequence[Workload], orders: Sequence[str]
+) -> Iterator[str]:
+    """What has no rows, and why."""
+    if options.workloads is None and options.log is None:
+        yield f"workload {OF_A_LOG}, which needs a request log; give --log FILE"
+    of_slots = ", ".join(one.name for one in candidates if one.is_of_slots)
+    one_by_one = ", ".join(workload.name for workload in workloads if workload.is_one_by_one)
+    if of_slots and one_by_one:
+        yield f"{of_slots}: they decide for slots, and the requests of {one_by_one} come one by one"
+    for one in candidates:
+        if foreign := [order for order in orders if not one.plays(make_order(order))]:
+            on = "" if one.workload is None else f" on {one.workload}"
+            yield f"{one.name}{on} under {', '.join(foreign)}: it was trained for other orders of service"
 
 
 def _workloads(options: SuiteOptions) -> list[Workload]:

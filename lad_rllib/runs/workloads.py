@@ -38,7 +38,12 @@ class Workload:
 
     name: str
     spec: Mapping[str, Any] = field(repr=False)
-    episodes: int = 5
+    episodes: int = 10
+
+    @property
+    def is_one_by_one(self) -> bool:
+        """Whether its requests come at times of their own, not in slots."""
+        return is_request_spec(self.spec)
 
     def at_load(self, load: float) -> Setting | RequestSetting:
         """The setting with this load; of slots, as near to it as the most tasks of a station can come.
@@ -46,7 +51,7 @@ class Workload:
         Raises:
             ConfigurationError: if it cannot be built, or is one of slots whose number of tasks is not drawn uniformly.
         """
-        if is_request_spec(self.spec):
+        if self.is_one_by_one:
             return build_request_setting(override_request_spec(self.spec, {"traffic": {"load": load}}))
         setting = build_setting(self.spec)
         if setting.spec["arrivals"]["source"] != "uniform":
@@ -83,11 +88,11 @@ _NEAR = 4
 _TENANTS = {"large": 6.0, "middle": 3.0, "small": 1.0}
 _SHORT = {"requests": 4_000}
 _OF_THE_SUITE: dict[str, tuple[dict[str, Any], int]] = {
-    "paper": ({"preset": "paper"}, 2),
-    "paper-one-by-one": ({"preset": "paper-one-by-one"}, 2),
-    "unequal-8": ({"preset": "unequal-8", **_SHORT}, 5),
-    "bursty": ({"preset": "unequal-8-bursty", **_SHORT, "traffic": {"mix": {"tenants": _TENANTS}}}, 5),
-    "swap-heavy": ({"preset": "swap-heavy", **_SHORT}, 5),
+    "paper": ({"preset": "paper"}, 10),
+    "paper-one-by-one": ({"preset": "paper-one-by-one"}, 10),
+    "unequal-8": ({"preset": "unequal-8", **_SHORT}, 10),
+    "bursty": ({"preset": "unequal-8-bursty", **_SHORT, "traffic": {"mix": {"tenants": _TENANTS}}}, 10),
+    "swap-heavy": ({"preset": "swap-heavy", **_SHORT}, 10),
     "gentd26": ({"preset": "gentd26", "traffic": {"part": list(EVALUATION_PART)}}, 100),
 }
 OF_A_LOG = "gentd26"

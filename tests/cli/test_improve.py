@@ -144,10 +144,10 @@ def test_a_bad_policy_that_decides_at_present_is_left_for_the_heuristic_and_the_
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     try:
-        monkeypatch.setenv("ADMIN", "s3cret")
+        monkeypatch.setenv("LAD_RLLIB_API_KEY", "s3cret")
         trained_in_no_time(monkeypatch, bad)
         url = f"http://127.0.0.1:{server.server_address[1]}"
-        words = ["--checkpoint", str(bad), "--swap", url, "--key-env", "ADMIN"]
+        words = ["--checkpoint", str(bad), "--swap", url]
         status, record = improved(capsys, service, tmp_path, *words)
     finally:
         server.shutdown()

@@ -1,11 +1,15 @@
 """``lad-rllib bench-suite``: its rows, its leaderboard, and schedulers from elsewhere."""
 
 import json
+import shutil
+from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+import lad_rllib
 from lad_rllib import names
 from lad_rllib.cli import main
 from lad_rllib.runs.contest import Contest
@@ -113,6 +117,7 @@ def test_a_leaderboard_has_mean_ranks_and_geometric_means_of_those_who_played_ev
         (["--order", "last"], "'last'"),
         (["--schedulers", "best"], "unknown scheduler 'best'; choose from"),
         (["--schedulers"], "no scheduler to play; give --schedulers or --checkpoint"),
+        (["--checkpoint", "bursty=any-fleet"], "--checkpoint bursty=any-fleet is for none of the workloads unequal-8"),
         (["--schedulers", "water-filling"], "none of the schedulers can play these workloads; give other ones"),
         (["--loads", "0"], "--loads"),
     ],
@@ -121,6 +126,31 @@ def test_options_that_cannot_be_played_are_one_line(words, message, tmp_path, ca
     assert main([*small(words), "--output", str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+def test_a_policy_plays_on_its_workload_alone_and_what_is_left_out_is_said(tmp_path, capsys):
+    learned = trained_for("shortest_first", tmp_path / "learned")
+    policies = [f"bursty={learned}", "any-fleet"]
+    words = ["--workloads", "unequal-8", "bursty", "--order", "fifo", "shortest_first", "--work", "predicted"]
+    words += ["--schedulers", "greedy-oracle", "random", "--checkpoint", *policies, "--output", str(tmp_path / "suite")]
+    capsys.readouterr()
+    assert main([*small(words), "--json"]) == 0
+    printed = capsys.readouterr()
+    rows = {(row["workload"], row["scheduler"], row["order"]) for row in json.loads(printed.out)}
+    everywhere = product(("unequal-8", "bursty"), ("random", "any-fleet"), ("fifo", "shortest_first"))
+    assert rows == {*everywhere, ("bursty", "LAD-Dispatch", "shortest_first")}
+    assert [line for line in printed.err.splitlines() if line.startswith("left out")] == [
+        "left out: greedy-oracle: they decide for slots, and the requests of unequal-8, bursty come one by one",
+        "left out: LAD-Dispatch on bursty under fifo: it was trained for other orders of service",
+    ]
+
+
+def trained_for(order, folder):
+    """The policy of the package, as if it had been trained for one order."""
+    shutil.copytree(Path(lad_rllib.__file__).parent / "data/policies/any-fleet", folder)
+    description = json.loads((folder / "policy.json").read_text())
+    (folder / "policy.json").write_text(json.dumps(description | {"orders": [order]}))
+    return folder
 
 
 def test_rows_of_other_episodes_are_refused(tmp_path, capsys):
