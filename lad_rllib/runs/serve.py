@@ -7,14 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 from lad_rllib.api import ApiSettings
+from lad_rllib.declared import declared
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import load_fleet
 from lad_rllib.names import SHIPPED_POLICIES
 from lad_rllib.runs import cluster, local_ray
 from lad_rllib.runs.serve_options import ServeOptions
 from lad_rllib.serving import Service, ServiceFiles, check_port, named_policy
+from lad_rllib.text_files import read_structured
 
 DEFAULT_POLICY = "any-fleet"
 """What decides if nothing is said: the policy that comes with the package."""
@@ -30,7 +33,8 @@ def running_service(options: ServeOptions) -> Iterator[Service]:
     """
     if options.checkpoint is not None and options.scheduler is not None:
         raise ConfigurationError("--checkpoint and --scheduler contradict each other; give one of them")
-    if options.keys is None and not _is_this_machine(options.host):
+    settings = _api_settings(options)
+    if settings.keys_file is None and not _is_this_machine(options.host):
         raise ConfigurationError(
             f"--host {options.host} lets other machines in; give --keys, a file of API keys, or leave --host out"
         )
@@ -42,8 +46,8 @@ def running_service(options: ServeOptions) -> Iterator[Service]:
     spec = load_fleet(options.fleet)
     check_port(options.host, options.port)
     with tempfile.TemporaryDirectory(prefix="lad_rllib_") as scratch:
-        jobs = _absolute(options.jobs) or str(Path(scratch) / "jobs")
-        settings = ApiSettings(keys_file=_absolute(options.keys), jobs_file=jobs)
+        if settings.jobs_file is None:
+            settings = settings.model_copy(update={"jobs_file": str(Path(scratch) / "jobs")})
         files = ServiceFiles(log=_absolute(options.log), decisions=_absolute(options.decisions))
         cluster.start_ray(options, num_cpus=len(spec.servers) + 2)
         service = Service(
@@ -62,6 +66,17 @@ def running_service(options: ServeOptions) -> Iterator[Service]:
         finally:
             service.close(ray_ends=local_ray.has_started())
             local_ray.end()
+
+
+def _api_settings(options: ServeOptions) -> ApiSettings:
+    """Limits and defaults of the API, from a file and the flags that stand for some of them."""
+    values: dict[str, Any] = {}
+    if options.api_settings is not None:
+        read = read_structured(Path(options.api_settings).expanduser(), "settings file")
+        values |= dict(declared(ApiSettings, read, f"settings file {options.api_settings}: "))
+    given = {"keys_file": options.keys, "jobs_file": options.jobs}
+    values |= {name: path for name, path in given.items() if path is not None}
+    return ApiSettings(**values | {name: _absolute(values.get(name)) for name in given})
 
 
 def _absolute(path: str | None) -> str | None:

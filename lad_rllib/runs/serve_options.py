@@ -30,6 +30,9 @@ class ServeOptions(ActorFleetOptions):
     host: str = option("127.0.0.1", "address to listen on; any but this machine's own needs --keys", "ADDR")
     port: Port = option(8000, "port to listen on", "PORT")
     keys: str | None = option(None, "API keys that are let in (default: everyone on this machine is)", "FILE")
+    api_settings: str | None = option(
+        None, "limits and defaults of the HTTP API, a YAML file with what is to be other than usual", "FILE"
+    )
     log: str | None = option(None, "add log lines to this file, one JSON object for each request", "FILE")
     decisions: str | None = option(None, "keep a decision log, which train and evaluate take as --arrivals", "DIR")
     jobs: str | None = option(

@@ -12,6 +12,7 @@ from lad_rllib.api import Gateway, ServerInfo
 from lad_rllib.edge import EdgeError
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.service import Dispatcher
+from lad_rllib.service.deciders import FALLBACK
 from lad_rllib.service.guarded import GuardedScheduler
 from lad_rllib.serving.keeper import FleetState, asked
 from lad_rllib.serving.metrics import Metrics
@@ -46,7 +47,7 @@ class FleetControl:
     def policy(self) -> str:
         """What decides at present."""
         scheduler = self._dispatcher.scheduler
-        return scheduler.decides if isinstance(scheduler, GuardedScheduler) else type(scheduler).__name__
+        return scheduler.decides if isinstance(scheduler, GuardedScheduler) else FALLBACK
 
     async def servers(self) -> list[ServerInfo]:
         """The servers of the fleet."""

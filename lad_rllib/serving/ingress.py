@@ -18,6 +18,7 @@ from lad_rllib.serving import log
 from lad_rllib.serving.control import FleetControl
 from lad_rllib.serving.keeper import FleetState, asked
 from lad_rllib.serving.metrics import Metrics
+from lad_rllib.serving.own_address import listen_on_own_address
 
 
 class ServiceFiles(Declared):
@@ -47,6 +48,7 @@ class Ingress:
     """
 
     def __init__(self, keeper: Any, settings: ApiSettings, files: ServiceFiles) -> None:
+        listen_on_own_address()
         log.write_json_lines(files.log)
         state: FleetState = asked(keeper.state.remote())
         if not state.is_shared:
