@@ -238,13 +238,21 @@ def limit_of_chain() -> Table:
     return ["preset `paper` with", "episodes 11–20", "episodes 51–60", "uneven, episodes 51–60"], rows
 
 
-def one_by_one() -> Table:
-    """LAD-Dispatch beside rules, requests one by one: mean and p99 over least work left, a row for each cell."""
-    table = read("one_by_one_summary")
-    rules = list(dict.fromkeys(table["scheduler"]))[1:]
-    rows = []
-    for (workload, load, order), cases in table.groupby(["workload", "load", "order"], sort=False):
-        others = cases.set_index("scheduler").to_dict("index")
-        ratios = [" / ".join(cell(others[name], f"over_{tail}_s") for tail in ("mean", "p99")) for name in rules]
-        rows.append([workload, f"{load:g}", f"`{order}`", str(cases["seeds"].max()), *ratios])
-    return ["workload", "load", "order", "seeds", *(f"{name}, mean / p99" for name in rules)], rows
+def one_by_one(stem: str = "one_by_one", tails: Sequence[str] = ("p99",), without: Sequence[str] = ()) -> Table:
+    """LAD-Dispatch beside rules, requests one by one, over the first scheduler: a row for each cell.
+
+    Args:
+        stem: The file of means over seeds is this and ``_summary``.
+        tails: What is shown besides the mean.
+        without: Schedulers that are left out.
+    """
+    table = read(f"{stem}_summary")
+    _, *others = dict.fromkeys(table["scheduler"])
+    rules = [name for name in others if name not in without]
+    shown, rows = ("mean", *tails), []
+    for (workload, load, order, bound), cases in table.groupby(["workload", "load", "order", "bound"], sort=False):
+        by_name = cases.set_index("scheduler").to_dict("index")
+        ratios = [" / ".join(cell(by_name[name], f"over_{one}_s") for one in shown) for name in rules]
+        rows.append([workload, f"{load:.3g}", f"`{order}`", bound, str(cases["seeds"].max()), *ratios])
+    header = ["workload", "load", "order", "bound", "seeds"]
+    return [*header, *(f"{name}, {' / '.join(shown)}" for name in rules)], rows
