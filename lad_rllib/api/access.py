@@ -7,7 +7,6 @@ import re
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
-from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lad_rllib.api.clients import Client
@@ -19,9 +18,6 @@ OPEN_TO_ALL = re.compile(r"/|/docs|/healthz|/openapi\.json|/page/.*|/v1/images/[
 
 FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 """Headers of proxies: the client is not the one at the other end of the connection."""
-
-KEY_COOKIE = "lad_key"
-"""Cookie with an API key, for the feed of events alone: the page sets it, as SameSite=Strict."""
 
 LOCAL_NAMES = {"localhost", "127.0.0.1", "::1"}
 
@@ -58,8 +54,6 @@ class Access:
         """Who has the key of a request."""
         assert self._keys is not None
         kind, _, key = headers.get("authorization", "").partition(" ")
-        if not kind and scope["path"] == "/events":  # where a browser sends no other header
-            kind, key = "bearer", cookie_parser(headers.get("cookie", "")).get(KEY_COOKIE, "")
         client = self._keys.holder(key.strip()) if kind.lower() == "bearer" else None
         if client is not None:
             return client

@@ -70,8 +70,8 @@ def refused(answer, status, code, param=None):
 
 
 def edge_server(name, steps_per_s, make_png=True, **settings):
-    """An emulated server without overhead that draws pictures."""
-    times = {"overhead_s": 0.0, "per_step_s": 1 / steps_per_s}
+    """An emulated server without overhead that draws pictures, and changes its model in no time."""
+    times = {"overhead_s": 0.0, "per_step_s": 1 / steps_per_s, "swap_s": 0.0}
     profile = DeviceProfile(name=name, origin="assumption", source="made up for a test", **times)
     return EdgeServer(name, EmulatedEngine(profile, make_png=make_png), **settings)
 

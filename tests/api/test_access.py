@@ -128,13 +128,6 @@ def test_only_an_admin_changes_the_fleet_and_watches(running):
     assert running.client.get("/v1/fleet", headers=bearer(SHOP)).status_code == 200
 
 
-def test_a_browser_watches_with_a_cookie_that_opens_nothing_else(running):
-    cookie = {"cookie": f"lad_key={ADMIN}"}
-    with running.client.stream("GET", "/events", headers=cookie) as answer:
-        assert answer.status_code == 200
-    refused(running.client.put("/v1/fleet/policy", json={"policy": "x"}, headers=cookie), 401, "invalid_api_key")
-
-
 def test_a_changed_file_counts_and_a_broken_one_leaves_the_old_keys(keys_file, monkeypatch, caplog):
     monkeypatch.setattr("lad_rllib.api.keys.LOOK_AGAIN_S", 0.0)
     ring = KeyRing(keys_file)

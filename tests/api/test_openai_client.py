@@ -148,6 +148,7 @@ def test_the_embedded_model_draws_what_the_prompt_says():
         EdgeServer("digits", engine) as server,
         Dispatcher([server], network([20.0]), WORK, make_heuristic("random")) as dispatcher,
     ):
+        until(lambda: server.status().state == "ready", 300.0)
         gateway = Gateway(dispatcher, ApiSettings(default_steps=4), models=["digits"])
         with (
             listening(make_app(gateway, gateway.settings)) as url,
