@@ -193,7 +193,7 @@ COMMANDS = {
     ),
     "bench-suite": Command(
         "compare schedulers on the workloads of the benchmark suite",
-        "SuiteOptions",
+        "suite:SuiteOptions",
         "suite:run",
         SUITE,
         prints_table=True,

@@ -6,8 +6,8 @@ import sys
 from functools import partial
 
 from lad_rllib.runs.leaderboard import COLUMNS, leaderboards
-from lad_rllib.runs.options import SuiteOptions
 from lad_rllib.runs.suite import LEADERBOARD, RESULTS, run_suite
+from lad_rllib.runs.suite_options import SuiteOptions
 from lad_rllib.runs.tables import cell, json_rows, print_json, print_table
 
 

@@ -27,6 +27,7 @@ from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.progress import bars
 from lad_rllib.runs.run_folder import newest_policy, scheduler_of
 from lad_rllib.runs.storage import SharedCopy
+from lad_rllib.runs.tables import write_parquet
 from lad_rllib.scheduling import HEURISTICS, Scheduler, heuristics_for, possible_heuristics
 from lad_rllib.scheduling.by_name import make_scheduler
 from lad_rllib.scheduling.request_scheduler import REQUEST_SCHEDULERS, RequestScheduler
@@ -105,6 +106,9 @@ def evaluate(options: EvaluateOptions, say: Callable[[str], None] = lambda line:
     title = f"{setting.name}: {first['episodes']} episodes, {first['tasks']} tasks, load {setting.load:.2f}"
     servers = server_table(rows, contest.capacity, contest.capacity_unit)
     servers.to_csv(output / "evaluation_servers.csv", index=False)
+    if options.parquet:
+        write_parquet(servers, output / "evaluation_servers.csv")
+        write_parquet(table, output / "evaluation.csv")
     plots.plot_comparison(rows, contest.capacity, output / "evaluation.png", title)
     durable.write_file(output / "evaluation.csv", table.to_csv(index=False))  # last: --resume takes it for all results
     copy.push()

@@ -19,12 +19,13 @@ from lad_rllib.runs import plots
 from lad_rllib.runs.comparison import Played
 from lad_rllib.runs.contest import Contest
 from lad_rllib.runs.leaderboard import leaderboard_page
-from lad_rllib.runs.options import SuiteOptions
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.over_windows import ratio_interval
 from lad_rllib.runs.progress import bars
 from lad_rllib.runs.rows import ResultRows
 from lad_rllib.runs.run_folder import newest_policy, scheduler_of
+from lad_rllib.runs.suite_options import SuiteOptions
+from lad_rllib.runs.tables import write_parquet
 from lad_rllib.runs.workloads import OF_A_LOG, WORKLOADS, Workload, make_workload
 from lad_rllib.scheduling import HEURISTICS, Scheduler
 from lad_rllib.scheduling.by_name import make_scheduler
@@ -116,6 +117,8 @@ def run_suite(options: SuiteOptions, say: Callable[[str], None] = lambda line: N
     table = rows.frame
     if table.empty:
         raise ConfigurationError("nothing was played; the lines above say why")
+    if options.parquet:
+        write_parquet(table, output / RESULTS)
     durable.write_file(output / LEADERBOARD, leaderboard_page(table))
     for name, own in table.groupby("workload", sort=False):
         plots.plot_loads(own, output / f"{Path(str(name)).stem}.png", str(name))

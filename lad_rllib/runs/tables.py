@@ -7,12 +7,14 @@ import math
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
+from lad_rllib import durable
 from lad_rllib.runs.provenance import provenance
 
 if TYPE_CHECKING:
@@ -21,6 +23,11 @@ if TYPE_CHECKING:
 _NUMBER = re.compile(r"nan|[-–+\d.,%/e]*")
 MIN_TEXT_WIDTH = 7
 """Width of columns whose text may be broken into lines, at least."""
+
+
+def write_parquet(table: pd.DataFrame, csv: Path) -> None:
+    """Write a table beside its CSV file, under the same name with the ending ``.parquet``."""
+    durable.write_file(csv.with_suffix(".parquet"), table.to_parquet(index=False))
 
 
 def print_table(title: str, rows: Sequence[Mapping[str, str]]) -> None:

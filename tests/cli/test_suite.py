@@ -153,6 +153,21 @@ def trained_for(order, folder):
     return folder
 
 
+@pytest.mark.parametrize(
+    ("words", "files"),
+    [
+        (["bench-suite", *small([])[1:], "--schedulers", "random"], ["suite"]),
+        (["evaluate", "--setting", "small", "--episodes", "1"], ["evaluation", "evaluation_servers"]),
+    ],
+)
+def test_tables_are_left_as_parquet_too_where_that_is_asked_for(words, files, tmp_path):
+    assert main([*words, "--parquet", "--output", str(tmp_path)]) == 0
+    assert sorted(path.stem for path in tmp_path.glob("*.parquet")) == files
+    for file in files:
+        table = pd.read_parquet(tmp_path / f"{file}.parquet")
+        pd.testing.assert_frame_equal(table, pd.read_csv(tmp_path / f"{file}.csv"), check_dtype=False)
+
+
 def test_rows_of_other_episodes_are_refused(tmp_path, capsys):
     rows_of(capsys, tmp_path, "--schedulers", "random")
     assert main([*small(["--requests", "200", "--resume"]), "--output", str(tmp_path)]) == 2
