@@ -1,0 +1,219 @@
+"""What a service adds to an image: latency over a direct actor call, requests a second, and the time of a decision.
+
+    python -m benchmarks.serving        # two minutes; writes benchmarks/results/serving.md
+
+The five edge servers are emulated ones that take no time, each an actor with a process of its own. A direct call of
+such an actor, a dispatcher in this process, and HTTP through Serve's Python proxy to the ingress with its dispatcher
+take turns in one run; what counts are their ratios. Decisions are timed by themselves, for views of full queues.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import ray
+
+from benchmarks.report import RESULTS, provenance, show, write_page
+from lad_rllib.algorithms.lad_dispatch.knowledge import knowledge
+from lad_rllib.algorithms.lad_dispatch.networks import ActorSettings, ScoringActor
+from lad_rllib.api import ApiSettings
+from lad_rllib.cli.program import Program
+from lad_rllib.edge import ImageTask
+from lad_rllib.fleet import load_fleet
+from lad_rllib.runs import local_ray
+from lad_rllib.runs.options import Count, Options, option
+from lad_rllib.scheduling.request_scheduler import REQUEST_SCHEDULERS, RequestScheduler, RuleScheduler
+from lad_rllib.service import Dispatcher, RequestModel
+from lad_rllib.serving import FleetState, Service, named_policy
+from lad_rllib.simulator.requests import Requests, RequestWorld, build_request_setting
+from lad_rllib.simulator.requests.play import CompiledRule
+
+SERVERS, PORT, POLICY = 5, 8765, "least-work-left"
+DECIDED_FOR = (5, 20, 200)
+LATENCY_GOAL, THROUGHPUT_GOAL, DECISION_GOAL_MS = 10.0, 0.3, {5: 2.0, 20: 2.0, 200: 5.0}
+"""HTTP over a direct call: median latency at most, requests a second at least; a decision's 99th percentile [ms]."""
+
+
+class ServingBenchmark(Options):
+    """How much is measured."""
+
+    command = "benchmarks.serving"
+    title = "benchmark"
+
+    requests: Count = option(300, "requests of each path", "N")
+    in_flight: Count = option(64, "requests in flight at a time, for the rate", "N")
+    output: str = option(str(RESULTS), "folder of serving.md", "DIR")
+
+
+class Actor(RuleScheduler):
+    """A policy of LAD-Dispatch with weights as at the start of training; trained ones take as long."""
+
+    def rule(self, world: RequestWorld, history: Requests) -> CompiledRule:
+        """See :class:`RuleScheduler`."""
+        return ActorSettings().rule(knowledge(world, history), ScoringActor(ActorSettings(), seed=0).packed(), 0.0)
+
+
+def run(options: ServingBenchmark) -> int:
+    """Measure, print and write the tables; returns 1 if a goal is missed."""
+    profile = {"overhead_s": 0.0, "per_step_s": 1e-9, "width": 64, "height": 64}
+    entry = {"kind": "emulated", "profile": profile, "count": SERVERS, "num_cpus": 0.1, "queue_limit": 1000}
+    if not ray.is_initialized():
+        local_ray.start(num_cpus=16, num_gpus=0, log_to_driver=False, logging_level="ERROR")
+    try:
+        spec = load_fleet({"name": "nothing", "servers": [entry]})
+        with Service(spec, POLICY, named_policy(POLICY), ApiSettings(), port=PORT) as service:
+            rows = paths(service.state, service.url, options)
+    finally:
+        local_ray.end()
+    decisions = [row for servers in DECIDED_FOR for row in decided(servers)]
+    http = rows[-1]
+    late = [row for row in decisions if row["p99 ms"] > DECISION_GOAL_MS[row["servers"]]]
+    slower, carries = http["over direct"], http["rate over direct"]
+    verdicts = [
+        _verdict(slower <= LATENCY_GOAL, f"HTTP takes {slower:.1f} × a direct call's median, goal {LATENCY_GOAL:g} ×"),
+        _verdict(
+            carries >= THROUGHPUT_GOAL, f"HTTP has {carries:.2f} of direct calls a second, goal {THROUGHPUT_GOAL:g}"
+        ),
+        _verdict(not late, "p99 of a decision, goal 2 ms for 5 and 20 servers, 5 ms for 200"),
+    ]
+    parts = [show(rows), "## Decisions", show(decisions), "\n".join(f"- {verdict}" for verdict in verdicts)]
+    print(*parts, sep="\n")
+    about = provenance("two cores") | {"requests": f"{options.requests} of each path, {options.in_flight} in flight"}
+    write_page(Path(options.output) / "serving.md", "What a service adds to an image", about, *parts)
+    return int(any(verdict.startswith("missed") for verdict in verdicts))
+
+
+def _verdict(is_reached: bool, what: str) -> str:
+    return f"{'reached' if is_reached else 'missed'}: {what}"
+
+
+def paths(state: FleetState, url: str, options: ServingBenchmark) -> list[dict[str, Any]]:
+    """A row for each way to a server: latency one by one, all ways in turn, then the rate with many in flight."""
+    numbers = count()
+
+    def task() -> ImageTask:
+        return ImageTask(f"task-{next(numbers)}", "a red seven", 1)
+
+    clients = [server.client for server in state.servers]
+    model = state.model()
+    with (
+        Dispatcher(
+            clients, model.network, model.work, REQUEST_SCHEDULERS[POLICY](), requests=state.requests()
+        ) as dispatcher,
+        httpx.Client(timeout=60.0) as http,
+    ):
+        ways: dict[str, Callable[[], Any]] = {
+            "direct call of an actor": lambda: clients[0].generate(task()),
+            "dispatcher in this process": lambda: dispatcher.run([task()]),
+            "HTTP, ingress with a dispatcher": lambda: http.post(f"{url}/v1/images/generations", json=_asked()),
+        }
+        taken: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in range(options.requests):
+            for name, ask in ways.items():
+                began = time.perf_counter()
+                ask()
+                taken[name].append(1000 * (time.perf_counter() - began))
+        rates = {
+            "direct call of an actor": _rate(lambda i: clients[i % SERVERS].submit(task()), options),
+            "dispatcher in this process": _rate(lambda i: dispatcher.submit([task()])[0], options),
+            "HTTP, ingress with a dispatcher": asyncio.run(_http_rate(url, options)),
+        }
+    direct_ms, direct_rate = statistics.median(taken["direct call of an actor"]), rates["direct call of an actor"]
+    return [
+        {
+            "path": name,
+            "median ms": statistics.median(values),
+            "p99 ms": float(np.percentile(values, 99)),
+            "over direct": statistics.median(values) / direct_ms,
+            "requests a second": rates[name],
+            "rate over direct": rates[name] / direct_rate,
+        }
+        for name, values in taken.items()
+    ]
+
+
+def _asked() -> dict[str, Any]:
+    return {"prompt": "a red seven", "num_inference_steps": 1}
+
+
+def _rate(submit: Callable[[int], Future[Any]], options: ServingBenchmark) -> float:
+    """Requests a second with so many in flight, each handed in when another one ends."""
+    room, number = threading.Semaphore(options.in_flight), options.requests * 4
+    began = time.perf_counter()
+    futures = []
+    for i in range(number):
+        room.acquire()
+        future = submit(i)
+        future.add_done_callback(lambda _: room.release())
+        futures.append(future)
+    for future in futures:
+        future.result(60)
+    return number / (time.perf_counter() - began)
+
+
+async def _http_rate(url: str, options: ServingBenchmark) -> float:
+    """The same over HTTP."""
+    number, left = options.requests, count()
+    limits = httpx.Limits(max_connections=options.in_flight)
+    async with httpx.AsyncClient(timeout=60.0, limits=limits) as client:
+
+        async def ask() -> None:
+            while next(left) < number:
+                answer = await client.post(f"{url}/v1/images/generations", json=_asked())
+                answer.raise_for_status()
+
+        began = time.perf_counter()
+        await asyncio.gather(*(ask() for _ in range(options.in_flight)))
+        return number / (time.perf_counter() - began)
+
+
+def decided(servers: int, decisions: int = 2000) -> list[dict[str, Any]]:
+    """A row for each of a rule and a policy that decides for so many servers."""
+    rng = np.random.default_rng(0)
+    spec = {"servers": rng.uniform(0.3, 1.0, servers).tolist(), "traffic": {"kind": "poisson", "load": 0.7}}
+    setting = build_request_setting(spec)
+    model = RequestModel(setting.world, setting.history())
+    idle = model.idle_view()
+    views = []
+    for number in range(decisions):
+        queue_s = rng.exponential(5.0, servers)
+        queues = {"work_left_s": queue_s, "ahead_s": queue_s, "remaining_s": queue_s}
+        views.append(idle._replace(now_s=float(number), **queues))
+    policies: dict[str, RequestScheduler] = {POLICY: REQUEST_SCHEDULERS[POLICY](), "LAD-Dispatch": Actor()}
+    rows = []
+    for name, policy in policies.items():
+        policy.begin(setting.world, setting.history())
+        policy.choose(idle, rng)  # compiles
+        taken = [_timed(policy, view, rng) for view in views]
+        rows.append(
+            {
+                "servers": servers,
+                "what decides": name,
+                "median ms": statistics.median(taken),
+                "p99 ms": float(np.percentile(taken, 99)),
+            }
+        )
+    return rows
+
+
+def _timed(policy: RequestScheduler, view: Any, rng: np.random.Generator) -> float:
+    """Time of a decision [ms]."""
+    began = time.perf_counter()
+    policy.choose(view, rng)
+    return 1000 * (time.perf_counter() - began)
+
+
+main = Program(run, ServingBenchmark, __doc__, smoke={"requests": 5, "in_flight": 4})
+
+if __name__ == "__main__":
+    raise SystemExit(main())
