@@ -73,13 +73,14 @@ class Service:
         check_port(host, port)
         self._keeper = _keeper(policy, scheduler)
         try:
-            self.state: FleetState = asked(self._keeper.start.remote(spec, shared, timeout_s))
+            started = self._keeper.start.remote(spec, shared, timeout_s)  # while Serve starts, too
             logging.getLogger("ray.serve").setLevel(logging.WARNING)
             serve.start(
                 proxy_location="HeadOnly",
                 http_options={"host": host, "port": port},
                 logging_config={"log_level": "WARNING", "enable_access_log": False},
             )
+            self.state: FleetState = asked(started)
             serve.run(_application(self._keeper, settings, files or ServiceFiles()), name=APP)
             _wait_for_answer(self.url)
         except BaseException:

@@ -13,6 +13,7 @@ import pytest
 
 from lad_rllib.cli import main
 from tests.service.fleets import until
+from tests.serving.running import free_port
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
@@ -20,9 +21,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 @pytest.fixture
 def port():
     """A port where nobody listens now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return free_port()
 
 
 def listening(process):

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -21,22 +20,9 @@ from lad_rllib.fleet import load_fleet
 from lad_rllib.runs.service_client import ServiceClient
 from lad_rllib.serving import Service, ServiceFiles, named_policy
 from tests.service.fleets import until
+from tests.serving.running import entry, free_port
 
 pytestmark = pytest.mark.cluster
-
-PROFILE = {"overhead_s": 0.05, "per_step_s": 0.01}
-
-
-def entry(name, **more):
-    """A quick emulated server."""
-    return {"name": name, "kind": "emulated", "profile": PROFILE, "num_cpus": 0.1, "queue_limit": 500, **more}
-
-
-def free_port():
-    """A port where nobody listens now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
