@@ -42,7 +42,9 @@ class Watch:
             self._loop.call_soon_threadsafe(self._put, event)
 
     def _put(self, event: bytes | None) -> None:
-        self._events.put_nowait(None if self._events.qsize() >= MAX_BEHIND else event)
+        behind = self._events.qsize()
+        if behind <= MAX_BEHIND:
+            self._events.put_nowait(None if behind == MAX_BEHIND else event)
 
     def __aiter__(self) -> Watch:
         return self

@@ -245,8 +245,9 @@ class Gateway:
         """A job has ended; called before anyone who waits for it hears of it."""
         if job.is_kept:
             job.pictures = tuple(self.pictures.keep(png, self.settings.job_s) for png in _pngs(delivery))
-            job.handle = None
-        job.delivery, job.ended = replace(delivery, png=None, more_pngs=()), time.time()
+        job.ended, job.delivery = time.time(), replace(delivery, png=None, more_pngs=())
+        if job.is_kept:
+            job.handle = None  # last: whoever finds none looks for the delivery
         self.jobs.end(job)
         self.statistics.ended(delivery)
         self.shadow.ended(delivery)

@@ -1,5 +1,6 @@
 """What is seen of the service: the fleet, its changes, the feed of events, and the page."""
 
+import asyncio
 import contextlib
 import io
 import json
@@ -10,7 +11,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from lad_rllib.api.feed import MAX_BEHIND
+from lad_rllib.api.feed import MAX_BEHIND, Watch
 from lad_rllib.api.routes.page import mount_page
 from lad_rllib.api.telling import small
 from lad_rllib.api.wire import Fleet
@@ -127,6 +128,16 @@ def test_a_watcher_that_does_not_follow_is_sent_away():
                     pass
         until(lambda: not running.gateway.feed.is_watched)
         assert running.draw().status_code == 200
+
+
+def test_a_watch_keeps_so_many_events_and_then_ends():
+    async def seen():
+        watch = Watch(lambda watch: None)
+        for number in range(3 * MAX_BEHIND):
+            watch.put(b"%d" % number)
+        return [one async for one in watch]
+
+    assert asyncio.run(seen()) == [b"%d" % number for number in range(MAX_BEHIND)]
 
 
 def test_an_image_that_is_large_is_shown_small():
