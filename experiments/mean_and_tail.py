@@ -33,6 +33,7 @@ from lad_rllib.simulator.requests.world import FIFO
 ORACLE, PMD = "greedy-oracle", "lad-pmd"
 KEPT = Path(__file__).parent / "results"
 AXES = ["mean", "p99"]
+TICKS = [1, 1.5, 2, 3, 4]
 
 
 class MeanAndTailOptions(Options):
@@ -123,10 +124,11 @@ def plot(points: pd.DataFrame, file: Path) -> None:
     axes.set(
         xlabel="mean over the greedy oracle's, first in, first out",
         ylabel="p99 over the greedy oracle's",
-        xscale="log",
         yscale="log",
         title="Paper's setting, load 1.24: a point for each order of service",
     )
+    axes.set_yticks(TICKS, map(str, TICKS))
+    axes.minorticks_off()
     axes.legend(fontsize=7)
     save(figure, file)
 

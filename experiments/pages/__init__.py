@@ -38,6 +38,7 @@ TABLES: dict[str, Callable[[], Table]] = {
     "trace-work-unknown": partial(learning.trace, "mean"),
     "trace-work-known": partial(learning.trace, "known"),
     "one-by-one": learning.one_by_one,
+    "one-by-one-bounds": partial(learning.one_by_one, "one_by_one_bounds"),
     "one-by-one-paper": partial(
         learning.one_by_one, "one_by_one_paper", ("p95", "p99"), ("shortest-expected-delay", "first-policy-iteration")
     ),
