@@ -96,7 +96,8 @@ def run(options: RecordedOptions) -> int:
                 rows.add(*({"seed": seed, "work": work} | row for row in compared(options, told, seed)))
         if options.search and not rows.has(scheduler=SEARCH):
             for key, setting in progress.track([*settings.items()], description="searches"):
-                rows.add(*({"seed": 0, "work": "known"} | row for row in searched(key, setting)))
+                found = [*searched(key, setting)]
+                rows.add(*({"seed": 0, "work": work} | row for work in options.work for row in found))
     summary = summarised(rows.frame)
     summary.to_csv(output / "recorded_requests_summary.csv", index=False)
     text = describe(summary, options)
@@ -192,22 +193,26 @@ def describe(summary: pd.DataFrame, options: RecordedOptions) -> str:
 
 
 def plot(summary: pd.DataFrame, file: Path) -> None:
-    """Mean over that of the best rule by load, the learned one's with its interval over windows."""
+    """Mean over that of the best rule by load, the learned one's with its interval over windows; near rules alone."""
     panels: Sequence[tuple[Any, pd.DataFrame]] = list(summary.groupby(CELL[:2], sort=False))
     figure, axes = pyplot().subplots(1, len(panels), figsize=(3.4 * len(panels), 3.4), squeeze=False, sharey=True)
+    least = summary.groupby("scheduler", sort=False)["over_best"].min()
+    near = [LEARNED, *least[least <= LIMIT].index.drop(LEARNED, errors="ignore")]
     for ax, ((work, pauses), rows) in zip(axes[0], panels, strict=True):
-        for name, own in rows.groupby("scheduler", sort=False):
-            is_learned = name == LEARNED
-            style = {"color": "#0b6fa4", "lw": 2.5, "zorder": 3} if is_learned else {"lw": 1.0}
+        for index, name in enumerate(near):
+            own, is_learned = rows[rows["scheduler"] == name], name == LEARNED
+            style = {"color": f"C{index}", "lw": 2.5 if is_learned else 1.0, "ls": ":" if name == SEARCH else "-"}
             ax.plot(own["load"], own["over_best"], marker="o", ms=3, label=name, **style)
             if is_learned:
-                ax.fill_between(own["load"], own["low"], own["high"], alpha=0.2, color="#0b6fa4", lw=0)
-        ax.set(title=f"work {work}, pauses {pauses}", xlabel="load", ylim=(0.5, 1.5))
+                ax.fill_between(own["load"], own["low"], own["high"], alpha=0.2, lw=0)
+        ax.set(title=f"work {work}, pauses {pauses}", xlabel="load", ylim=(0.5, LIMIT))
     axes[0][0].set_ylabel("mean delay over the best rule's")
-    axes[0][-1].legend(fontsize=6)
+    axes[0][-1].legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.02, 1.0))
     save(figure, file)
 
 
+LIMIT = 1.4
+"""Greatest ratio in the picture."""
 main = Program(run, RecordedOptions, __doc__, {"loads": [0.9], "seeds": 1, "iterations": 2, "requests": 80})
 
 if __name__ == "__main__":

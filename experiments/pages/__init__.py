@@ -42,6 +42,7 @@ TABLES: dict[str, Callable[[], Table]] = {
     "one-by-one-paper": partial(
         learning.one_by_one, "one_by_one_paper", ("p95", "p99"), ("shortest-expected-delay", "first-policy-iteration")
     ),
+    **{f"recorded-{work}": partial(learning.recorded, work) for work in ("predicted", "known")},
     "tuned": learning.tuned,
     "learners": learning.learners,
     "live": measured.live,

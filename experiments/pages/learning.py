@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from experiments.pages.reading import BOUND, METHODS, ORACLE, PROPORTIONAL, SCHEDULERS, Table, read
+from experiments.pages.reading import BOUND, METHODS, ORACLE, PROPORTIONAL, SCHEDULERS, Table, read, significant
 from lad_rllib.runs.tables import cell, mean_sd
 
 OURS = {"dispatcher": "**LAD-PMD, one dispatcher**", "lad-pmd": "**LAD-PMD**"}
@@ -256,3 +256,30 @@ def one_by_one(stem: str = "one_by_one", tails: Sequence[str] = ("p99",), withou
         rows.append([workload, f"{load:.3g}", f"`{order}`", bound, str(cases["seeds"].max()), *ratios])
     header = ["workload", "load", "order", "bound", "seeds"]
     return [*header, *(f"{name}, {' / '.join(shown)}" for name in rules)], rows
+
+
+def recorded(work: str) -> Table:
+    """LAD-Dispatch on windows of a request log, over the rule that is best in each cell; other rules and a search."""
+    table = read("recorded_requests_summary")
+    rows = []
+    for (pauses, load), cases in table[table["work"] == work].groupby(["pauses", "load"], sort=False):
+        one = cases.set_index("scheduler").to_dict("index")
+        rule = min(one.keys() - NO_RULES, key=lambda name: one[name]["mean_s"])
+        best, learned = one[rule], one["lad-dispatch"]
+        interval = f"{cell(learned, 'over_best')} ({learned['low']:.3f} to {learned['high']:.3f})"
+        tail, swaps = learned["p99_s"] / best["p99_s"], f"{learned['swaps']:.0%} / {best['swaps']:.0%}"
+        others = [cell(one[name], "over_best") if name in one else "" for name in RECORDED]
+        first = [pauses, f"{load:g}", f"{rule}, {significant(best['mean_s'])} s"]
+        rows.append([*first, interval, mean_sd(tail, 2), swaps, *others])
+    header = ["pauses", "load", "best rule", "LAD-Dispatch, mean ÷ best rule's", "p99 ÷ its", "swaps, ours / its"]
+    return [*header, *RECORDED], rows
+
+
+RECORDED = (
+    "first-policy-iteration",
+    "self-priced",
+    "shortest-expected-delay",
+    "least-work-left-affinity",
+    "offline search",
+)
+NO_RULES = {"lad-dispatch", "offline search"}
