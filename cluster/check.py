@@ -5,8 +5,8 @@
   python cluster/check.py --crds crds              KubeRay's schemas, too: kubectl get crd -o yaml > crds/kuberay.yaml
 
 One line for each mistake: file, place, what to do. Exit status 1 if there is one. Files for 'ray up', KubeRay
-manifests, Dockerfiles, runtime environments and fleets are told apart by what they hold. Some checks need packages of
-their own ('make check-cluster' brings them); a note says which were left out.
+manifests, configs of Ray Serve, Dockerfiles, runtime environments and fleets are told apart by what they hold. Some
+checks need packages of their own ('make check-cluster' brings them); a note says which were left out.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # as a script, Python would look for packages in this folder only
 
-from cluster.checks import aws, fleets, images, launch_files, manifests, runtime_envs  # noqa: E402
+from cluster.checks import aws, fleets, images, launch_files, manifests, runtime_envs, services  # noqa: E402
 from cluster.checks.findings import Document, Finding, one_line, read  # noqa: E402
 
-PATTERNS = ("cluster/*.yaml", "cluster/kuberay/*.yaml", "cluster/Dockerfile")
+PATTERNS = ("cluster/*.yaml", "cluster/kuberay/*.yaml", "cluster/serve/*.yaml", "cluster/Dockerfile")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -85,9 +85,13 @@ def _check_one(document: Document, schemas: dict[str, Any]) -> Iterator[Finding]
         yield from manifests.check(document, schemas)
     elif runtime_envs.is_runtime_env(document):
         yield from runtime_envs.check(document)
+    elif services.is_serve_config(document):
+        yield from services.check(document, document.parts[0])
     elif not fleets.is_fleet(document):
         yield document.mistake(
-            "", "neither a file for 'ray up' (provider), nor a manifest (apiVersion), a runtime environment or a fleet"
+            "",
+            "neither a file for 'ray up' (provider), nor a manifest (apiVersion), a runtime environment, a config "
+            "of Ray Serve (applications) or a fleet",
         )
 
 

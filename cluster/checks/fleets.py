@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from . import launch_files, manifests
+from . import launch_files, machines, manifests
 from .findings import Document, Finding
 
 
@@ -30,18 +30,11 @@ def check(document: Document, beside: Sequence[Document]) -> Iterator[Finding]:
         yield document.mistake("", str(error))
         return
     for cluster in beside:
-        machines = machines_of(cluster)
-        if machines is None:
+        kinds = machines_of(cluster)
+        if kinds is None:
             continue
-        for server in fleet.servers:
-            needs = {"CPU": server.num_cpus, "GPU": server.num_gpus, **server.resources}
-            labels = server.labels
-            if not any(_fits(machine, needs, labels) for machine in machines):
-                wish = ", ".join(
-                    [f"{amount:g} {name}" for name, amount in needs.items() if amount]
-                    + [f"label {key}: {value}" for key, value in labels.items()]
-                )
-                yield document.mistake(f"servers.{server.name}", f"no machine of {cluster.name} has {wish}")
+        for name, wish in machines.without_machine(fleet, kinds):
+            yield document.mistake(f"servers.{name}", f"no machine of {cluster.name} has {wish}")
 
 
 def machines_of(document: Document) -> list[Mapping[str, Any]] | None:
@@ -55,14 +48,5 @@ def machines_of(document: Document) -> list[Mapping[str, Any]] | None:
         return [t for name, t in types.items() if name != config.get("head_node_type")] if types else None
     for part in document.parts:
         if isinstance(part, dict) and part.get("kind") == "RayCluster":  # jobs bring their own pods, for no fleet
-            derived = manifests.autoscaling_config(part)
-            return [t for name, t in derived["available_node_types"].items() if name != derived["head_node_type"]]
+            return manifests.workers_of(part)
     return None
-
-
-def _fits(machine: Mapping[str, Any], needs: Mapping[str, float], labels: Mapping[str, str]) -> bool:
-    has = machine.get("resources") or {}
-    offered = machine.get("labels") or {}
-    return all(has.get(name, 0) >= amount for name, amount in needs.items()) and all(
-        offered.get(key) == value for key, value in labels.items() if not value.startswith(("!", "in("))
-    )

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from . import entrypoints, groups
+from . import entrypoints, groups, services
 from .findings import Document, Finding, one_line, walk_strings
 from .pins import pins, wrong_pins
 
@@ -77,6 +77,9 @@ def check(document: Document, schemas: Mapping[str, Any]) -> Iterator[Finding]:
             yield from groups.check_types(document, spec, groups.JOB, "spec")
             yield from _job(document, spec)
             yield from entrypoints.check(document, str(spec.get("entrypoint") or ""), cluster)
+        if kind == "RayService":
+            workers = workers_of({"spec": cluster})
+            yield from services.check_text(document, spec.get("serveConfigV2"), "spec.serveConfigV2", workers)
     for place, text in (pair for part in document.parts for pair in walk_strings(part)):
         for problem in wrong_pins(text):
             yield document.mistake(place, problem)
@@ -125,6 +128,12 @@ def _by_kubernetes(document: Document, part: Mapping[str, Any], place: str) -> I
 
 def _place(path: Any) -> str:
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
+
+
+def workers_of(cluster: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Resources and labels of each group of workers of a RayCluster."""
+    derived = autoscaling_config(cluster)
+    return [kind for name, kind in derived["available_node_types"].items() if name != derived["head_node_type"]]
 
 
 def autoscaling_config(cluster: Mapping[str, Any]) -> dict[str, Any]:

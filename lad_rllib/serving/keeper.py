@@ -117,6 +117,10 @@ class FleetKeeper:
             self._fleet = Fleet.attach(spec) if shared else Fleet.start(spec, timeout_s=timeout_s)
             return self._learn(self._fleet)
 
+    def start_once(self, spec: FleetSpec, timeout_s: float) -> FleetState:
+        """Start a fleet, unless one runs; arguments and errors as of :meth:`start`."""
+        return self.start(spec, False, timeout_s) if self._state is None else self._state
+
     def state(self) -> FleetState:
         """The fleet as it is, without a server that is being started."""
         if self._state is None:

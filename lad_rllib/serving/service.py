@@ -23,6 +23,9 @@ from lad_rllib.serving.keeper import FleetKeeper, FleetState, asked
 NAMESPACE, KEEPER, APP = "lad_rllib", "service", "lad_rllib"
 """Ray namespace and name of the keeper, and name of the Serve application; a cluster has one service."""
 
+HEAD_NODE = "node:__internal_head__"
+"""Resource that the head's node alone has."""
+
 MAX_ONGOING = 10_000
 """Requests that Serve lets into the ingress at once, streams and questions among them; the API's limits are lower."""
 
@@ -71,7 +74,7 @@ class Service:
     ) -> None:
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         check_port(host, port)
-        self._keeper = _keeper(policy, scheduler)
+        self._keeper = named_keeper(policy, scheduler)
         try:
             started = self._keeper.start.remote(spec, shared, timeout_s)  # while Serve starts, too
             logging.getLogger("ray.serve").setLevel(logging.WARNING)
@@ -81,7 +84,8 @@ class Service:
                 logging_config={"log_level": "WARNING", "enable_access_log": False},
             )
             self.state: FleetState = asked(started)
-            serve.run(_application(self._keeper, settings, files or ServiceFiles()), name=APP)
+            ingress = ingress_application(self._keeper, settings, files or ServiceFiles(), _node_resource())
+            serve.run(ingress, name=APP)
             _wait_for_answer(self.url)
         except BaseException:
             self.close()
@@ -118,9 +122,21 @@ class Service:
         ray.kill(self._keeper)
 
 
-def _keeper(policy: str, scheduler: RequestScheduler) -> Any:
-    """A keeper, if the cluster has none."""
-    options = {"name": KEEPER, "namespace": NAMESPACE, "num_cpus": 0, "max_concurrency": 4}
+def named_keeper(policy: str, scheduler: RequestScheduler, *, lasts: bool = False) -> Any:
+    """The keeper of the cluster's service.
+
+    Args:
+        policy: Name of what decides at first.
+        scheduler: What decides at first.
+        lasts: Whether it lives as long as the cluster, and the one that is there is taken; else it is a new one, which
+            ends with this process.
+
+    Raises:
+        ConfigurationError: if there is one, and it is not to be taken.
+    """
+    options: dict[str, Any] = {"name": KEEPER, "namespace": NAMESPACE, "num_cpus": 0, "max_concurrency": 4}
+    if lasts:
+        options |= {"lifetime": "detached", "get_if_exists": True}
     try:
         return ray.remote(FleetKeeper).options(**options).remote(policy, pickle.dumps(scheduler))
     except ValueError:  # the name is taken
@@ -129,8 +145,8 @@ def _keeper(policy: str, scheduler: RequestScheduler) -> Any:
         ) from None
 
 
-def _application(keeper: Any, settings: ApiSettings, files: ServiceFiles) -> serve.Application:
-    """The ingress on this process's node, where its files are."""
+def ingress_application(keeper: Any, settings: ApiSettings, files: ServiceFiles, node: str) -> serve.Application:
+    """The ingress on the node that has a resource, where its files are."""
     deployment = serve.deployment(
         name="ingress",
         max_ongoing_requests=MAX_ONGOING,
@@ -138,7 +154,7 @@ def _application(keeper: Any, settings: ApiSettings, files: ServiceFiles) -> ser
         health_check_timeout_s=HEALTH_TIMEOUT_S,
         graceful_shutdown_wait_loop_s=HEALTH_S,
         graceful_shutdown_timeout_s=SHUTDOWN_S,
-        ray_actor_options={"num_cpus": 0, "resources": {_node_resource(): 0.001}},
+        ray_actor_options={"num_cpus": 0, "resources": {node: 0.001}},
     )(Ingress)
     return deployment.bind(keeper, settings, files)
 

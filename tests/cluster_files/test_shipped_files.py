@@ -38,6 +38,8 @@ def test_the_files_that_the_readme_tells_of_are_shipped():
         "cluster/kuberay/rayjob-train.yaml",
         "cluster/kuberay/rayjob-tune.yaml",
         "cluster/kuberay/storage-pvc.yaml",
+        "cluster/serve/service.yaml",
+        "cluster/serve/rayservice-gpu.yaml",
     } <= set(FILES)
 
 
@@ -49,7 +51,8 @@ def test_no_mistake_is_found_in(name, findings):
 def test_no_check_was_left_out_but_those_that_ask_for_files_or_packages_of_their_own(findings):
     left_out = {finding.text for finding in findings if not finding.is_mistake}
     if not CRDS:
-        left_out -= {f"{kind} was not held against KubeRay's schema; see --crds" for kind in ("RayCluster", "RayJob")}
+        kinds = ("RayCluster", "RayJob", "RayService")
+        left_out -= {f"{kind} was not held against KubeRay's schema; see --crds" for kind in kinds}
     if not aws.is_ready():
         left_out -= {f"node_config was not checked; {aws.INSTALL}"}
     assert left_out == {"my-project stands for your own project; write it before 'ray up'"}
