@@ -45,8 +45,8 @@ class Seen:
 class Shadow:
     """Remembers the latest requests, and plays them again in the simulator.
 
-    Each request takes on a server what was predicted when it came, times what its server needed over that; what lies
-    between servers and here takes no time. What schedulers know of the past are the same requests. May be used from
+    Each request takes on a server what was predicted when it came, times what its server needed over that, and the time
+    that it spent between the servers and here. What schedulers know of the past are the same requests. May be used from
     any thread.
 
     Args:
@@ -130,7 +130,10 @@ def past_of(seen: Sequence[tuple[Prediction, Delivery]], world: RequestWorld, na
     service_s = np.where(np.isnan(service_s), np.nanmean(service_s, axis=1, keepdims=True), service_s)
     over = np.array([_over_predicted(one, delivery) for one, delivery in seen])
     timing = world.timing(requests)._replace(
-        predicted_s=service_s, actual_s=service_s * over[:, None], upload_s=way_s, download_s=np.zeros_like(way_s)
+        predicted_s=service_s,
+        actual_s=service_s * over[:, None],
+        upload_s=way_s,
+        download_s=np.broadcast_to(_between_s([delivery for _, delivery in seen])[:, None], way_s.shape),
     )
     down = states == "down"
     number, server = np.nonzero(~down[:-1] & down[1:])
@@ -171,6 +174,13 @@ def requests_of(deliveries: Sequence[Delivery]) -> Requests:
 def _of(name: str, prediction: Prediction, values: Sequence[Any] | NDArray[Any], other: Any) -> Any:
     """Value of a server, or another if the prediction does not know it."""
     return values[prediction.servers.index(name)] if name in prediction.servers else other
+
+
+def _between_s(deliveries: Sequence[Delivery]) -> NDArray[np.float64]:
+    """Time that each request spent between the servers and here [s]; where attempts were lost, the others' median."""
+    between_s = np.array([delivery.dispatch_s for delivery in deliveries])
+    is_direct = np.array([delivery.attempts == 1 for delivery in deliveries])
+    return np.where(is_direct, between_s, np.median(between_s[is_direct]) if is_direct.any() else 0.0)
 
 
 def _over_predicted(prediction: Prediction, delivery: Delivery) -> float:

@@ -15,6 +15,7 @@ _TRY = """\
 {policy} sends requests to {servers} servers of fleet {fleet}
 images:  {url}/v1/images/generations
 try it:  curl {url}/v1/images/generations -H 'content-type: application/json'{key} -d '{{"prompt": "a red seven"}}'
+page:    {url}/
 servers: lad-rllib serve status{where}
 metrics: {metrics}
 end it:  Ctrl-C"""

@@ -72,7 +72,7 @@ def test_it_is_for_those_who_may_change_the_service():
         refused(running.client.get("/v1/fleet/shadow", headers={"via": "a proxy"}), 403, "not_admin")
 
 
-def seen(number, arrival_s, states, server, drawing_s):
+def seen(number, arrival_s, states, server, drawing_s, between_s=0.0, attempts=1):
     """A request of ten steps that came to two servers, s0 with 1 s a step and s1 with 0.5 s."""
     service_s, nothing = np.array([10.0, 5.0]), np.zeros(2)
     up = np.array([state == "up" for state in states])
@@ -80,24 +80,25 @@ def seen(number, arrival_s, states, server, drawing_s):
     task = ImageTask(f"t{number}", "x", 10)
     values = {"task_id": task.task_id, "server": server, "computing_s": drawing_s, "width": 512, "height": 512}
     served = TaskRecord(**dict.fromkeys(TaskRecord.__dataclass_fields__, 0) | values)
-    return prediction, Delivery(task, 0, server, 1, drawing_s, served, arrival_s=arrival_s)
+    return prediction, Delivery(task, 0, server, attempts, between_s, served, arrival_s=arrival_s)
 
 
 def test_the_past_has_measured_times_servers_that_were_lost_and_those_that_drained():
     world = RequestWorld(tuple(RequestServer(name, {"": LinearService(per_step_s=1.0)}) for name in ("s0", "s1")))
     both = ("up", "up")
     requests = [
-        seen(0, 100.0, both, "s0", 12.0),
-        seen(1, 101.0, ("down", "up"), "s1", 5.0),
-        seen(2, 105.0, ("up", "draining"), "s0", 10.0),
+        seen(0, 100.0, both, "s0", 12.0, 0.25),
+        seen(1, 101.0, ("down", "up"), "s1", 5.0, 4.0, attempts=2),
+        seen(2, 105.0, ("up", "draining"), "s0", 10.0, 0.75),
     ]
     past = past_of(requests, world, ["s0", "s1"])
     assert past.requests.arrival_s.tolist() == [0.0, 1.0, 5.0]
     assert past.timing.actual_s.tolist() == [[12.0, 6.0], [10.0, 5.0], [10.0, 5.0]]
     assert past.up.tolist() == [[True, True], [False, True], [True, False]] and past.outages == [Outage(0, 1)]
-    # The first goes to s1 and takes 6 s there; the second waits for it; the third has s0 to itself.
+    # The first goes to s1 and takes 6 s there; the second waits for it; the third has s0 to itself. On the way they are
+    # as long as they were, the second, which was sent twice, as long as the others in the median.
     quick = play_again(REQUEST_SCHEDULERS["shortest-expected-delay"], past)
-    assert quick.tolist() == pytest.approx([6.0, 10.0, 10.0])
+    assert quick.tolist() == pytest.approx([6.25, 10.5, 10.75])
 
 
 def test_a_server_that_has_joined_since_is_absent_from_the_requests_before():

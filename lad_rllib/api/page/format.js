@@ -34,8 +34,7 @@ export function short(id) {
 
 /** What a request asks for: its size and steps. */
 export function asked(request) {
-  const size = Array.isArray(request.size) ? request.size.join("×") : String(request.size ?? "").replace("x", "×");
-  return [size, `${request.steps} steps`].filter(Boolean).join(", ");
+  return [request.size.replace("x", "×"), `${request.steps} steps`].filter(Boolean).join(", ");
 }
 
 /** The next number of 1, 2, 5, 10, 20, ... that is not less. */

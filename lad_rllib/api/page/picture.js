@@ -16,8 +16,6 @@ export class Picture {
     this.images = [];
     /** Columns for the chart: time [s since 1970], p50, p95 and p99 of the delay [s]. */
     this.history = [[], [], [], []];
-    /** Changes of servers, the latest first. */
-    this.changes = [];
   }
 
   apply(kind, data) {
@@ -72,6 +70,5 @@ export class Picture {
   #server({ name, state, reason }) {
     const server = this.state?.servers.find((one) => one.name === name);
     if (server) Object.assign(server, { state, reason });
-    this.changes = [{ name, state, reason, at: Date.now() / 1000 }, ...this.changes].slice(0, 5);
   }
 }

@@ -24,7 +24,8 @@ function Chip({ request, isRunning, isSelected, onSelect }) {
 function Server({ server, requests, end_s, selected, onSelect, onDrain }) {
   const share = Math.min(server.queue_s / end_s, 1);
   const queue = seconds(server.queue_s);
-  const more = requests.length - SHOWN;
+  const shown = requests.slice(0, SHOWN);
+  const more = Math.max(server.tasks, requests.length) - shown.length; // those that came before the page was opened, too
   return html`
     <li class=${`server ${server.state}`}>
       <div class="title">
@@ -59,7 +60,7 @@ function Server({ server, requests, end_s, selected, onSelect, onDrain }) {
         Drain
       </button>
       <div class="chips" role="group" aria-label=${`Requests at ${server.name}`}>
-        ${requests.slice(0, SHOWN).map(
+        ${shown.map(
           (request) => html`
             <${Chip}
               key=${request.id}
@@ -70,7 +71,7 @@ function Server({ server, requests, end_s, selected, onSelect, onDrain }) {
             />
           `,
         )}
-        ${more > 0 && html`<span class="more">and ${more} more</span>`}
+        ${more > 0 && html`<span class="more">${shown.length > 0 && "and "}${more} more</span>`}
       </div>
     </li>
   `;
