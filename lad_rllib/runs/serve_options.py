@@ -33,7 +33,7 @@ class ServeOptions(ActorFleetOptions):
     api_settings: str | None = option(
         None, "limits and defaults of the HTTP API, a YAML file with what is to be other than usual", "FILE"
     )
-    log: str | None = option(None, "add log lines to this file, one JSON object for each request", "FILE")
+    log: str | None = option(None, "add log lines to this file, a JSON object each", "FILE")
     decisions: str | None = option(None, "keep a decision log, which train and evaluate take as --arrivals", "DIR")
     jobs: str | None = option(
         None, "keep jobs and their images in this file, to go on with when the service is started again", "FILE"

@@ -14,7 +14,7 @@ _LOG = logging.getLogger("lad_rllib.serving")
 
 
 class JsonLines(logging.Formatter):
-    """Writes a record as one JSON object, with what ``extra={"said": {...}}`` adds."""
+    """Writes a record as one JSON object, with what ``extra={"request": {...}}`` adds."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
@@ -23,7 +23,7 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            **getattr(record, "said", {}),
+            **getattr(record, "request", {}),
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
@@ -50,7 +50,7 @@ def delivered(delivery: Delivery) -> None:
     """Log the end of a request."""
     record = delivery.record
     said = {
-        "request": delivery.task.task_id,
+        "task": delivery.task.task_id,
         "server": delivery.server,
         "attempts": delivery.attempts,
         "delay_s": round(delivery.service_delay_s, 4),
@@ -58,4 +58,4 @@ def delivered(delivery: Delivery) -> None:
         "computing_s": None if record is None else round(record.computing_s, 4),
         "error": delivery.error.name if delivery.error else None,
     }
-    _LOG.log(logging.WARNING if delivery.error else logging.INFO, "request ended", extra={"said": said})
+    _LOG.log(logging.WARNING if delivery.error else logging.INFO, "request ended", extra={"request": said})

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import httpx
+import openai
 import psutil
 import pytest
 
@@ -50,6 +51,11 @@ def test_one_command_answers_an_images_request_on_this_machine_alone_and_ctrl_c_
             url = re.search(r"^images: +(\S+)$", said_by(said.name), re.MULTILINE)[1]
             answer = httpx.post(url, json={"prompt": "a red seven", "seed": 7}, timeout=60)
             assert answer.status_code == 200 and answer.json()["data"][0]["b64_json"]
+            client = openai.OpenAI(base_url=url.removesuffix("/images/generations"), api_key="none")
+            drawn = client.images.generate(prompt="a red seven", extra_body={"seed": 7}).data[0]
+            assert drawn.b64_json == answer.json()["data"][0]["b64_json"]
+            page = httpx.get(url.removesuffix("/v1/images/generations") + "/")
+            assert page.status_code == 200 and "<html" in page.text
             metrics = re.search(r"^metrics: +(\S+)$", said_by(said.name), re.MULTILINE)[1]
             until(lambda: "ray_lad_requests_total" in httpx.get(metrics, timeout=10).text, 60)
             process = psutil.Process(running.pid)
