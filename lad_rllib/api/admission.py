@@ -12,6 +12,8 @@ from lad_rllib.api.settings import ApiSettings
 from lad_rllib.edge.task import ImageTask
 from lad_rllib.service.dispatcher import Dispatcher
 from lad_rllib.service.in_flight import TaskHandle
+from lad_rllib.service.server_load import ServerLoad
+from lad_rllib.simulator.requests.view import View
 
 
 @dataclass(frozen=True)
@@ -85,11 +87,10 @@ class Admission:
 
     def predict(self, task: ImageTask) -> Prediction:
         """What is predicted of a task on each server if it came now."""
-        view = self._dispatcher.view(task)
+        view, loads = self._seen(task)
         work_s = view.swap_s + view.service_s
         wait_s = view.ahead_s + view.swap_s
         up = np.asarray(view.up, bool)
-        loads = self._dispatcher.loads[: len(up)]
         return Prediction(
             servers=tuple(load.name for load in loads),
             states=tuple(load.state for load in loads),
@@ -101,6 +102,15 @@ class Admission:
             added_s=np.asarray(view.overtaken * work_s, float),
             fleet_s=1.0 / float((1.0 / np.maximum(view.service_s[up], 1e-9)).sum()) if up.any() else 0.0,
         )
+
+    def _seen(self, task: ImageTask) -> tuple[View, list[ServerLoad]]:
+        """What the task would meet, and the servers that there were then; others may come or go at any moment."""
+        loads = self._dispatcher.loads
+        while True:
+            view, before = self._dispatcher.view(task), loads
+            loads = self._dispatcher.loads
+            if [*map(id, before)] == [*map(id, loads)]:
+                return view, loads
 
     def admit(self, task: ImageTask) -> tuple[TaskHandle, Prediction]:
         """Hand a task to the dispatcher.

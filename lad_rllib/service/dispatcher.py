@@ -254,7 +254,7 @@ class Dispatcher(contextlib.AbstractContextManager["Dispatcher"]):
     @property
     def loads(self) -> list[ServerLoad]:
         """Each server as it is seen from here, by the servers' order: read them, and leave them as they are."""
-        return self._fleet.present
+        return list(self._fleet.present)
 
     @property
     def duplicates_dropped(self) -> int:

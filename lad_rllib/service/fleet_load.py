@@ -49,6 +49,7 @@ class FleetLoad:
     Attributes:
         loads: What is known of each server by its number; of one that has left until it has answered all.
         members: Numbers of the servers that belong to the fleet.
+        present: What is known of these, in their order.
         requests: What is known of single tasks on these.
     """
 
@@ -67,7 +68,7 @@ class FleetLoad:
             number: ServerLoad(name, order, PredictedMemory(server))
             for number, (name, order, server) in enumerate(zip(names, orders, self.requests.world.servers, strict=True))
         }
-        self.members = tuple(self.loads)
+        self.members, self.present = tuple(self.loads), tuple(self.loads.values())
         self.network, self.work = network, work
         self._time_scale = time_scale
         self._began_s = self.now_s()
@@ -75,20 +76,16 @@ class FleetLoad:
     def join(self, server: int, load: ServerLoad, requests: RequestModel) -> None:
         """A server joins the fleet as its last one; ``requests`` is what is known of tasks on all of them."""
         self.loads[server], self.requests = load, requests
-        self.members = (*self.members, server)
+        self.members, self.present = (*self.members, server), (*self.present, load)
 
     def leave(self, server: int, requests: RequestModel) -> None:
         """A server leaves the fleet; ``requests`` is what is known of tasks on the others."""
         self.members, self.requests = tuple(other for other in self.members if other != server), requests
+        self.present = tuple(self.loads[other] for other in self.members)
 
     def has_left(self, server: int) -> bool:
         """Whether a server has left the fleet."""
         return server not in self.members
-
-    @property
-    def present(self) -> list[ServerLoad]:
-        """What is known of each server that belongs to the fleet, in the order of :attr:`members`."""
-        return [self.loads[server] for server in self.members]
 
     def now_s(self) -> float:
         """The fleet's clock [s]."""

@@ -5,9 +5,12 @@ import random
 import threading
 import time
 from collections import Counter
+from unittest.mock import patch
 
 import pytest
 
+from lad_rllib.api import ApiSettings
+from lad_rllib.api.admission import Admission
 from lad_rllib.edge import ImageTask
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.scheduling import make_heuristic
@@ -192,6 +195,22 @@ def test_a_scheduler_is_swapped_between_two_decisions():
         with pytest.raises(ConfigurationError, match="three servers"):
             dispatcher.swap(OfThree())
         assert {d.server for d in dispatcher.run(tasks(8), timeout_s=60)} == {"s1"}
+
+
+def test_a_prediction_for_a_client_is_of_the_servers_of_one_moment():
+    with elastic([100, 50, 20], LeastWorkLeft()) as (dispatcher, _, _):
+        leaving, look = ["s1"], dispatcher.view
+
+        def view(task):
+            seen = look(task)
+            for name in leaving:
+                leaving.remove(name)
+                dispatcher.remove(name)  # between what is predicted and for whom
+            return seen
+
+        with patch.object(dispatcher, "view", view):
+            prediction = Admission(dispatcher, ApiSettings()).predict(ImageTask("t", "x", 10))
+    assert prediction.servers == ("s0", "s2") and prediction.service_s.tolist() == pytest.approx([0.1, 0.5])
 
 
 def test_mistakes_are_named():
