@@ -155,8 +155,8 @@ def repetition(options: LoopOptions, folder: Path, seed: int) -> list[dict[str, 
         "old policy": scheduler_of(newest_policy(checkpoint)),
         "after improve": scheduler_of(newest_policy(new)),
     }
-    fresh = [after.draw(np.random.default_rng([TEST_SEED, seed, index])) for index in range(5)]
-    played: list[Replayed] = [replay(name, one, after, fresh, seed) for name, one in schedulers.items()]
+    fresh = after.draw(np.random.default_rng([TEST_SEED, seed]))
+    played: list[Replayed] = [replay(name, one, after, fresh, 20, seed) for name, one in schedulers.items()]
     return [{"seed": seed, "verdict": improved.verdict} | one.row(played[0]) for one in played]
 
 

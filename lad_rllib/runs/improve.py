@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -85,22 +86,20 @@ def improve(options: ImproveOptions, say: Callable[[str], None] = lambda line: N
     log = output.resolve() / LOG
     rows.to_parquet(log, index=False)
     servers = measure_servers(log, rows, spec, options.latest_images)
-    setting, held_out = _settings(log, recalibrated_spec(log, spec, servers, f"{spec.name}, recalibrated"), options)
+    setting, requests = _settings(log, recalibrated_spec(log, spec, servers, f"{spec.name}, recalibrated"), options)
     say(setting.summary())
-    past = list(setting.windows())
-    guard = _of_requests(GUARD)
-    bound_s = BOUND_OVER_BEST * min(
-        replay(name, scheduler, setting, past, options.seed).percentile_s(BOUNDED_PERCENTILE)
-        for name, scheduler in ((GUARD, guard), (present_name, present))
-    )
+    before = math.ceil(options.windows / options.held_out) - options.windows  # windows that are not judged
+
+    def replayed_by(name: str, scheduler: RequestScheduler) -> tuple[Replayed, Replayed]:
+        return replay(name, scheduler, setting, requests, before + options.windows, options.seed).parts(before)
+
+    deciders = {present_name: replayed_by(present_name, present), GUARD: replayed_by(GUARD, _of_requests(GUARD))}
+    bound_s = BOUND_OVER_BEST * min(learned.percentile_s(BOUNDED_PERCENTILE) for learned, _ in deciders.values())
     checkpoint = _train(options, output, setting, bound_s, say)
-    schedulers = {NEW: _policy(str(checkpoint)), present_name: present, GUARD: guard}
-    schedulers |= {name: _of_requests(name) for name in RIVALS if name not in schedulers}
-    schedulers |= {ANY_FLEET: _policy(ANY_FLEET)}
-    windows = list(held_out.windows())
-    replayed = {
-        name: replay(name, scheduler, held_out, windows, options.seed) for name, scheduler in schedulers.items()
-    }
+    rivals = {name: _of_requests(name) for name in RIVALS if name not in deciders} | {ANY_FLEET: _policy(ANY_FLEET)}
+    replayed = {NEW: replayed_by(NEW, _policy(str(checkpoint)))[1]}
+    replayed |= {name: judged for name, (_, judged) in deciders.items()}
+    replayed |= {name: replayed_by(name, scheduler)[1] for name, scheduler in rivals.items()}
     verdict, why = judge(replayed[NEW], replayed[present_name], replayed[GUARD])
     recommended = {"better": str(checkpoint.resolve()), "heuristic": GUARD, "keep": None}[verdict]
     table = pd.DataFrame([one.row(replayed[present_name]) for one in replayed.values()])
@@ -110,7 +109,7 @@ def improve(options: ImproveOptions, say: Callable[[str], None] = lambda line: N
         "recommended": recommended,
         "present": options.checkpoint or present_name,
         "order": order_text(setting.world.order),
-        "log": _about_log(options, rows, setting, windows),
+        "log": _about_log(options, rows, setting),
         "model": _about_model(rows, replayed[present_name]),
         "servers": [asdict(server) | {"service": server.service.model_dump()} for server in servers],
         "training": {"episodes": options.iterations, "p99_bound_s": bound_s, "seed": options.seed},
@@ -150,9 +149,10 @@ def _policy(checkpoint: str) -> RequestScheduler:
     return policy
 
 
-def _settings(log: Path, spec: dict[str, Any], options: ImproveOptions) -> tuple[RequestSetting, RequestSetting]:
-    """The setting that is trained on, and the one that is judged on: the log's first part, and its last one."""
-    number = len(build_request_setting(spec | {"requests": 2}).traffic.typical().requests)
+def _settings(log: Path, spec: dict[str, Any], options: ImproveOptions) -> tuple[RequestSetting, Requests]:
+    """The setting that is trained on, the log's first part, and all requests of the log."""
+    whole = build_request_setting(spec | {"requests": 2})
+    number = len(whole.traffic.typical().requests)
     split = 1.0 - options.held_out
     held_out = number - round(number * split)
     if held_out < MIN_REQUESTS:
@@ -160,14 +160,9 @@ def _settings(log: Path, spec: dict[str, Any], options: ImproveOptions) -> tuple
             f"the log's last {options.hours:g} hours have {number:,} requests, {held_out:,} of them held out, and a "
             f"verdict takes {MIN_REQUESTS}; give more --hours, or try again later"
         )
-
-    def part(first: float, end: float, requests: int) -> RequestSetting:
-        return build_request_setting(
-            override_request_spec(spec, {"requests": requests, "traffic": {"part": [first, end]}})
-        )
-
-    trained = part(0.0, split, min(options.requests, number - held_out))
-    return trained, part(split, 1.0, held_out // options.windows)
+    changes = {"requests": min(options.requests, number - held_out), "traffic": {"part": [0.0, split]}}
+    [requests] = build_request_setting(spec | {"requests": number}).windows()
+    return build_request_setting(override_request_spec(spec, changes)), requests
 
 
 def _train(
@@ -200,9 +195,7 @@ def _train(
     return train(asked).folder.checkpoint
 
 
-def _about_log(
-    options: ImproveOptions, rows: pd.DataFrame, setting: RequestSetting, windows: Sequence[Requests]
-) -> dict[str, Any]:
+def _about_log(options: ImproveOptions, rows: pd.DataFrame, setting: RequestSetting) -> dict[str, Any]:
     """What was learned from, and what was judged on."""
     return {
         "path": str(Path(os.path.expanduser(str(options.log))).absolute()),
@@ -211,8 +204,7 @@ def _about_log(
         "rows": len(rows),
         "outcomes": rows["outcome"].value_counts().to_dict(),
         "held_out": options.held_out,
-        "windows": len(windows),
-        "requests_of_a_window": len(windows[0]),
+        "windows": options.windows,
         "load": setting.load,
     }
 
@@ -230,10 +222,10 @@ def _page(fleet: str, record: dict[str, Any], table: pd.DataFrame, servers: Sequ
     verdict = f"**{asks[record['verdict']]}.** {'; '.join(record['why'])}."
     about = (
         f"From {log['first']} to {log['last']}: {log['rows']:,} requests, load {log['load']:.2f}, order "
-        f"{record['order']}. The last {log['held_out']:.0%} were held out and replayed in {log['windows']} windows of "
-        f"{log['requests_of_a_window']}. Ratios are to the present scheduler's, with 95 % intervals over windows. The "
-        f"new policy learned for {training['episodes']} episodes, with a bound of {training['p99_bound_s']:.3g} s on "
-        f"the 99th percentile."
+        f"{record['order']}. The last {log['held_out']:.0%} were held out. All were replayed in one go, and "
+        f"those judged, in {log['windows']} windows. Ratios are to the present scheduler's, with 95 % intervals over "
+        f"windows. The new policy learned for {training['episodes']} episodes, with a bound of "
+        f"{training['p99_bound_s']:.3g} s on the 99th percentile."
     )
     error = (
         f"The model's own error: measured mean {model['measured_mean_s']:.3g} s in the held-out part, the present "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -30,7 +29,7 @@ class Replayed:
 
     Attributes:
         name: The scheduler.
-        windows_s: Service delays of each window [s].
+        windows_s: Service delays of each window [s], in order.
     """
 
     name: str
@@ -40,6 +39,10 @@ class Replayed:
     def delay_s(self) -> FloatArray:
         """All service delays [s]."""
         return np.concatenate(self.windows_s)
+
+    def parts(self, first: int) -> tuple[Replayed, Replayed]:
+        """The first windows, and the others."""
+        return Replayed(self.name, self.windows_s[:first]), Replayed(self.name, self.windows_s[first:])
 
     @property
     def mean_s(self) -> float:
@@ -77,20 +80,20 @@ def _joined(one: Replayed, windows: IntArray) -> FloatArray:
 
 
 def replay(
-    name: str, scheduler: RequestScheduler, setting: RequestSetting, windows: Sequence[Requests], seed: int
+    name: str, scheduler: RequestScheduler, setting: RequestSetting, requests: Requests, windows: int, seed: int
 ) -> Replayed:
-    """Let a scheduler serve the windows of a log, each with empty queues at first.
+    """Let a scheduler serve the requests of a log in one go, so that queues go over from window to window.
 
     Args:
         name: Its name.
         scheduler: The scheduler.
         setting: Where requests are served, and what a service knew of its traffic before.
-        windows: The windows.
+        requests: The requests.
+        windows: Windows of equally many requests that the delays are cut into.
         seed: Seed of the scheduler's draws.
     """
-    play = player(scheduler, setting.world, setting.history())
-    rngs = [np.random.default_rng([seed, index, 1]) for index in range(len(windows))]
-    return Replayed(name, tuple(play(each, rng).delay_s for each, rng in zip(windows, rngs, strict=True)))
+    served = player(scheduler, setting.world, setting.history())(requests, np.random.default_rng([seed, 1]))
+    return Replayed(name, tuple(np.array_split(served.delay_s, windows)))
 
 
 def judge(candidate: Replayed, present: Replayed, guard: Replayed) -> tuple[Verdict, list[str]]:
