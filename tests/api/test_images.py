@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import socket
+import threading
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
@@ -268,3 +269,29 @@ def test_what_else_a_client_asks_for_reaches_the_task():
 def test_a_setting_that_cannot_be_is_refused():
     with pytest.raises(ConfigurationError, match="max_body_bytes must be a whole number of at least 1024"):
         ApiSettings(max_body_bytes=0)
+
+
+def test_servers_that_are_lost_and_come_back_under_load_cost_no_client_its_image():
+    seen, answers = [], []
+    with service([200, 200, 200], observers=[seen.append]) as running:
+
+        def draw(first):
+            for seed in range(first, first + 12):
+                answers.append((seed, running.draw(num_inference_steps=4, seed=seed)))
+
+        threads = [threading.Thread(target=draw, args=(100 * number,)) for number in range(12)]
+        for thread in threads:
+            thread.start()
+        for number, victim in enumerate(running.servers):
+            until(lambda number=number: len(answers) > 40 * number + 20, 60.0)
+            victim.dead = True
+            until(lambda number=number: len(answers) > 40 * number + 40, 60.0)
+            victim.dead = False
+            until(lambda victim=victim: running.gateway.dispatcher.loads[running.servers.index(victim)].is_up)
+        for thread in threads:
+            thread.join()
+        until(lambda: len(seen) == 144)
+    assert [answer.status_code for _, answer in answers] == [200] * 144
+    assert all(answer.json()["data"][0]["seed"] == seed for seed, answer in answers)
+    assert len({answer.json()["served"]["id"] for _, answer in answers}) == 144
+    assert len(running.gateway.jobs) == 0
