@@ -149,12 +149,11 @@ def repetition(options: LoopOptions, folder: Path, seed: int) -> list[dict[str, 
     checkpoint = learn_before(options, folder, seed)
     after = world(AFTER, SLOWER, options.load, options.requests)
     improved = improved_from(options, folder, checkpoint, after, seed)
-    new = improved.recommended if improved.verdict == "better" else str(checkpoint)
-    schedulers = {GUARD: make_scheduler(GUARD, one_by_one=True)}
-    schedulers |= {
-        "old policy": scheduler_of(newest_policy(checkpoint)),
-        "after improve": scheduler_of(newest_policy(new)),
-    }
+    guard, old = make_scheduler(GUARD, one_by_one=True), scheduler_of(newest_policy(checkpoint))
+    new = {"heuristic": guard, "keep": old}.get(improved.verdict)
+    if new is None:
+        new = scheduler_of(newest_policy(str(improved.recommended)))
+    schedulers = {GUARD: guard, "old policy": old, "after improve": new}
     fresh = after.draw(np.random.default_rng([TEST_SEED, seed]))
     played: list[Replayed] = [replay(name, one, after, fresh, 20, seed) for name, one in schedulers.items()]
     return [{"seed": seed, "verdict": improved.verdict} | one.row(played[0]) for one in played]
