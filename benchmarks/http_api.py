@@ -38,6 +38,9 @@ PATH = "/v1/images/generations"
 UNEQUAL = (40.0, 40.0, 20.0, 10.0, 10.0)
 """Denoising steps a second of the servers that are overloaded."""
 STEPS, OVERLOAD, MAX_WAIT_S = (5, 15), 3.0, 4.0
+KEEP_ALIVE_S = 60
+"""How long the server keeps idle connections [s]: longer than its clients, which else send into one that it closes."""
+
 WATCHERS, EVENTS_PER_S = 20, 20
 GOAL_REFUSAL_MS, GOAL_OVER_PREDICTED, GOAL_EVENT_MS = 100.0, 1.2, 50.0
 
@@ -68,7 +71,8 @@ def service(speeds: tuple[float, ...], **settings: Any) -> Iterator[tuple[str, G
         chosen = make_heuristic("shortest-expected-delay")
         gateway = Gateway(stack.enter_context(Dispatcher(servers, network, work, chosen)), ApiSettings(**settings))
         stack.callback(gateway.close)
-        config = uvicorn.Config(make_app(gateway, gateway.settings), port=0, log_level="warning", lifespan="off")
+        app = make_app(gateway, gateway.settings)
+        config = uvicorn.Config(app, port=0, log_level="warning", lifespan="off", timeout_keep_alive=KEEP_ALIVE_S)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
