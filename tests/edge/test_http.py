@@ -106,6 +106,7 @@ def test_an_address_at_another_host_is_not_fetched(openai):
         (503, b"busy", ServerUnavailable),
         (401, {"error": {"message": "no key"}}, ServerUnavailable),
         (500, {"error": {"message": "boom"}}, GenerationFailed),
+        (500, {"error": {"message": "CUDA error: device-side assert triggered"}}, GenerationFailed),
         (500, {"error": {"message": "CUDA out of memory. Tried to allocate 2 GiB"}}, OutOfMemory),
         (200, {"data": [{"b64_json": "bm8gaW1hZ2U="}]}, GenerationFailed),
         (200, {"data": []}, GenerationFailed),
@@ -117,7 +118,7 @@ def test_refusals_and_failures_have_names(openai, status, body, error):
     engine = engine_of(openai)
     with pytest.raises(error) as caught:
         engine.generate(task(), lambda step: None)
-    assert type(caught.value) is error and "\n" not in str(caught.value)
+    assert isinstance(caught.value, error) and caught.value.name == error.name and "\n" not in str(caught.value)
 
 
 def test_the_request_of_a_cancelled_task_is_dropped_at_the_server(openai):
@@ -159,6 +160,12 @@ def test_a_server_that_is_not_there_at_the_start_or_lacks_the_model_fails(openai
         engine_of(openai).load()
     with OpenAIStandIn() as other, pytest.raises(ModelLoadFailed, match="has no model paint-9; it lists draw-1"):
         engine_of(other, model="paint-9").load()
+
+
+def test_a_server_that_refuses_the_key_is_not_started(openai, monkeypatch):
+    monkeypatch.setattr(openai, "answer", lambda *request: (401, {"error": {"message": "wrong key"}}))
+    with pytest.raises(ModelLoadFailed, match="wrong key; see that key_env names the right key"):
+        engine_of(openai).load()
 
 
 def test_the_key_comes_from_the_environment_and_is_shown_nowhere(openai, monkeypatch):

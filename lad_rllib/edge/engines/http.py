@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lad_rllib.edge.engines.engine import EngineDescription, EngineOutput, StepCallback
 from lad_rllib.edge.engines.http_settings import HttpSettings
-from lad_rllib.edge.engines.peers import PEERS, Peer
+from lad_rllib.edge.engines.peers import PEERS, KeyRefused, Peer
 from lad_rllib.edge.engines.residency import check_has
 from lad_rllib.edge.errors import (
     GenerationFailed,
@@ -71,10 +71,8 @@ class HttpEngine:
         """
         try:
             listed = self._run(self._peer.models)
-        except ServerUnavailable as error:
-            if "key_env" in str(error):
-                raise ModelLoadFailed(str(error)) from error
-            raise
+        except KeyRefused as error:
+            raise ModelLoadFailed(str(error)) from error
         for model in filter(None, map(self._name_there, [self._model, *self.settings.models])):
             if listed and model not in listed:
                 raise ModelLoadFailed(f"{self.settings.base_url} has no model {model}; it lists {', '.join(listed)}")

@@ -19,8 +19,16 @@ from urllib.parse import urljoin, urlsplit
 
 from lad_rllib.edge.engines.http_settings import HttpSettings
 from lad_rllib.edge.engines.workflow import Workflow
-from lad_rllib.edge.errors import EdgeError, GenerationFailed, InvalidRequest, QueueFull, ServerUnavailable, one_line
-from lad_rllib.edge.failures import named_error
+from lad_rllib.edge.errors import (
+    EdgeError,
+    GenerationFailed,
+    InvalidRequest,
+    OutOfMemory,
+    QueueFull,
+    ServerUnavailable,
+    one_line,
+)
+from lad_rllib.edge.failures import is_out_of_memory
 from lad_rllib.edge.task import ImageTask
 
 if TYPE_CHECKING:
@@ -36,6 +44,10 @@ _METRIC = re.compile(rb"^\S*num_requests_(?:running|waiting)(?:\{.*\})? +([0-9.e
 _INVALID = (400, 404, 405, 413, 415, 422)
 _REFUSED_KEY = (401, 403)
 _UNAVAILABLE = (502, 503, 504, 529)
+
+
+class KeyRefused(ServerUnavailable):
+    """The image server lets nobody in with this key."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +81,12 @@ class Answer:
         if self.status == 429:
             return QueueFull(said)
         if self.status in _REFUSED_KEY:
-            return ServerUnavailable(f"{said}; see that key_env names the right key")
+            return KeyRefused(f"{said}; see that key_env names the right key")
         if self.status in _UNAVAILABLE:
             return ServerUnavailable(said)
         if self.status in _INVALID:
             return InvalidRequest(said)
-        named = named_error(RuntimeError(said), GenerationFailed)  # CUDA's out of memory has a name of its own
-        return type(named)(said)
+        return _failed(said)
 
     def _message(self) -> str:
         """What the body says, in one line."""
@@ -290,8 +301,12 @@ def _outputs(entry: Mapping[str, Any]) -> dict[str, Any]:
     if failure is None:
         raise GenerationFailed("the prompt was interrupted at the image server")
     cause = RuntimeError(f"{failure.get('exception_type', '')}: {failure.get('exception_message', '')}")
-    named = named_error(cause, GenerationFailed)
-    raise type(named)(f"the image server failed: {one_line(cause).partition(': ')[2]}")
+    raise _failed(f"the image server failed: {one_line(cause).partition(': ')[2]}")
+
+
+def _failed(said: str) -> EdgeError:
+    """A failure over there; a device that is lost to another process is no reason to start this one again."""
+    return OutOfMemory(said) if is_out_of_memory(RuntimeError(said)) else GenerationFailed(said)
 
 
 PEERS: dict[str, type[OpenAIPeer] | type[ComfyUIPeer]] = {"openai": OpenAIPeer, "comfyui": ComfyUIPeer}
