@@ -37,7 +37,14 @@ OTHER_VALUES = {
 
 HOW_WEIGHTS_ARE_FOUND = {
     *("preset", "draws", "kernels", "torch_threads", "epsilon"),  # a name, draws from the same policy, who computes
-    *("penalty", "bounded_percentile", "percentile_bound_s", "gamma", "target_entropy"),  # what to learn for
+    *(
+        "penalty",
+        "bounded_percentile",
+        "percentile_bound_s",
+        "bound_gain",
+        "gamma",
+        "target_entropy",
+    ),  # what to learn for
     *("replay_latent", "replay_next_queues", "replay_capacity", "learning_starts", "train_batch_size_per_learner"),
     *(
         "actor_lr",
@@ -53,6 +60,7 @@ HOW_WEIGHTS_ARE_FOUND = {
     *("step_size", "last_step_size", "step_size_iterations", "momentum", "averaging_exponent"),
     "initial_alpha",  # temperatures are taken over
     *("sampled_requests", "updates_per_iteration", "last_actor_lr", "discount", "temperature"),
+    "delay_cap",  # where a trained policy may send
 }
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from experiments.any_fleet import FAMILIES, PRIOR, YARDSTICK, describe, main
+from experiments.any_fleet import FAMILIES, PRIOR, UNCAPPED, YARDSTICK, describe, main
 from lad_rllib.algorithms.lad_dispatch import DispatchPolicy
 
 SMALL = ("--smoke", "--iterations", "3")
@@ -30,7 +30,7 @@ def test_a_run_in_pieces_ends_where_one_in_a_piece_does_and_leaves_a_policy(tmp_
 def test_a_smoke_run_judges_the_policy_and_the_prior_over_least_work_left(tmp_path, capsys):
     assert main(["--smoke", "--judge", "--output", str(tmp_path)]) == 0
     rows = pd.read_csv(tmp_path / "judged.csv")
-    assert rows["scheduler"].tolist() == [YARDSTICK, PRIOR, "any-fleet"] * len(FAMILIES)
+    assert rows["scheduler"].tolist() == [YARDSTICK, PRIOR, UNCAPPED, "any-fleet"] * len(FAMILIES)
     assert (rows["p99_s"] > rows["mean_s"]).all()
     assert "| fifo | 0.7 | any-fleet |" in capsys.readouterr().out
 

@@ -35,6 +35,9 @@ from lad_rllib.scheduling.request_rules.parts import least
 from lad_rllib.simulator.requests.loop import View
 from lad_rllib.simulator.requests.play import CompiledRule
 
+LEFT_OUT = np.float32(-1e9)
+"""Logit of a server that a cap leaves out."""
+
 
 @part
 def drawn(logits: Array, share: Array, temperature: float, uniform: float) -> int:
@@ -85,6 +88,24 @@ def beyond(tokens: Matrix, share: Array, bounds: Doubles, counts: Doubles) -> bo
     return found
 
 
+@part
+def own_delay_s(view: View, server: int) -> float:
+    """Predicted delay of the request itself on a server [s]."""
+    return float(view.way_s[server] + view.ahead_s[server] + view.swap_s[server] + view.service_s[server])
+
+
+@part
+def keep_to_cap(view: View, share: Array, cap: float, logits: Array) -> None:
+    """Leave out servers on which the request's own delay would be more than ``cap`` times the least one."""
+    least_s = np.inf
+    for server in range(len(share)):
+        if share[server] > 0:
+            least_s = min(least_s, own_delay_s(view, server))
+    for server in range(len(share)):
+        if own_delay_s(view, server) > cap * least_s:
+            logits[server] = LEFT_OUT
+
+
 @kernel
 def lad_dispatch(view: View, numbers: Doubles, weights: Vector, memory: Doubles, notes: Vector, uniform: float) -> int:
     """Describe the servers, score them, draw one, and remember; least work left takes what is not familiar."""
@@ -100,7 +121,8 @@ def lad_dispatch(view: View, numbers: Doubles, weights: Vector, memory: Doubles,
         actor[5],
         int(actor[6]),
     )
-    scales, bounds = actor[7 : 7 + 2 * steps].astype(np.float32).reshape((-1, 2)), actor[7 + 2 * steps :]
+    cap = actor[7]
+    scales, bounds = actor[8 : 8 + 2 * steps].astype(np.float32).reshape((-1, 2)), actor[8 + 2 * steps :]
     net = split_weights(weights, NUM_FEATURES, int(hidden), len(scales), int(start_hidden))
     share, tokens = np.empty(servers, np.float32), np.empty((servers, NUM_FEATURES), np.float32)
     x, eps, logits = np.zeros(servers, np.float32), np.empty(servers, np.float32), np.empty(servers, np.float32)
@@ -118,6 +140,8 @@ def lad_dispatch(view: View, numbers: Doubles, weights: Vector, memory: Doubles,
     for server in range(servers):
         logits[server] = x[server] - 2.0 * prior_weight * tokens[server, 0]
         past.latent[server] = x[server]
+    if cap < np.inf:
+        keep_to_cap(view, share, cap, logits)
     if beyond(tokens, share, bounds, past.unfamiliar):
         chosen = least(view.work_left_s, view.service_s, view.up)
         past.clock[HANDED_OVER] += 1.0
@@ -143,6 +167,7 @@ def compiled_rule(
     hidden: int,
     start_hidden: int,
     scales: NDArray[np.float32],
+    delay_cap: float | None = None,
     recorded: bool = False,
     bounds: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
 ) -> CompiledRule:
@@ -158,12 +183,14 @@ def compiled_rule(
         hidden: Width of the network.
         start_hidden: Width of that which gives learned starts; 0 for none.
         scales: Factors of the denoising steps (I, 2).
+        delay_cap: A request goes only where its own predicted delay is at most so many times the least; None: no limit.
         recorded: Whether tokens and logits are noted, ``COLUMNS`` numbers for each server.
         bounds: Least and greatest familiar value of each number of a token; requests that are beyond them go where
             least work is left. None: all are familiar.
     """
     servers = len(known.mean_service_s)
-    actor = np.array([prior_weight, temperature, kept, gain, hidden, start_hidden, len(scales)], np.float64)
+    cap = np.inf if delay_cap is None else delay_cap
+    actor = np.array([prior_weight, temperature, kept, gain, hidden, start_hidden, len(scales), cap], np.float64)
     familiar = np.zeros(0) if bounds is None else np.concatenate(bounds).astype(np.float64)
     return CompiledRule(
         lad_dispatch,
