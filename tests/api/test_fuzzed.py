@@ -83,7 +83,8 @@ def test_the_document_is_a_page_that_loads_nothing(running, document):
 
 
 @pytest.mark.parametrize(
-    "label", [f"{method.upper()} {path}" for path, methods in ROUTES.items() if path != "/events" for method in methods]
+    "label",
+    [f"{method.upper()} {path}" for path, methods in ROUTES.items() if path != "/events" for method in sorted(methods)],
 )
 def test_no_request_is_a_failure_of_the_service(operations, label):
     @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
