@@ -71,8 +71,8 @@ class AnyFleetOptions(Options):
     updates: Count = option(40, "gradient steps of an iteration")
     policy_denoising_steps: Annotated[int, Field(ge=0, le=100)] = option(5, "denoising steps; 0: a plain network")
     hidden_size: Count = option(32, "width of the network")
-    delay_cap: Annotated[float, Field(ge=1)] | None = option(
-        3.0, "a request goes only where its own delay is at most so many times the least, once it is trained"
+    wait_cap: Annotated[float, Field(ge=0)] | None = option(
+        2.0, "a trained policy lets a request wait for at most so many times the least delay that it can have", "X"
     )
     check_every: Count = option(20, "iterations between two looks at held-out fleets")
     checks: Count = option(16, "held-out fleets that the best policy is chosen on")
@@ -108,7 +108,7 @@ def train(options: AnyFleetOptions, fleets: RandomFleets, output: Path) -> bool:
         train_batch_size_per_learner=128,
         policy_denoising_steps=options.policy_denoising_steps,
         hidden_size=options.hidden_size,
-        delay_cap=options.delay_cap,
+        wait_cap=options.wait_cap,
         last_actor_lr=5e-4,
     )
     rows = ResultRows(output / "any_fleet.csv", options.resume, **options.arguments())
@@ -195,11 +195,11 @@ def judge(options: AnyFleetOptions, output: Path) -> str:
 def candidates(options: AnyFleetOptions, output: Path) -> Mapping[str, RequestScheduler]:
     """Least work left, the prior without learning, the policy with and without its cap, and those beside it."""
     policy = DispatchPolicy.from_checkpoint(output / FOLDER)
-    uncapped = policy.actor.model_copy(update={"delay_cap": None})
+    uncapped = policy.with_wait_cap(None)
     return {
         YARDSTICK: make_scheduler(YARDSTICK, one_by_one=True),
-        PRIOR: DispatchPolicy(uncapped, ScoringActor(uncapped, 0).packed()),
-        UNCAPPED: DispatchPolicy(uncapped, policy.weights, seen=policy.seen),
+        PRIOR: DispatchPolicy(uncapped.actor, ScoringActor(uncapped.actor, 0).packed()),
+        UNCAPPED: uncapped,
         "any-fleet": policy,
         **{Path(path).name: DispatchPolicy.from_checkpoint(Path(path) / FOLDER) for path in options.against},
     }  # type: ignore[dict-item]

@@ -56,15 +56,12 @@ def test_without_training_it_is_no_worse_than_least_work_left_on_fleets_it_never
     assert delay_s(ours, setting).mean() < 1.01 * delay_s(rule, setting).mean()
 
 
-def test_a_cap_on_a_requests_own_delay_shortens_the_longest_ones():
+def test_a_cap_on_waits_shortens_the_longest_delays():
     setting, policy = fleet(8, 0.95), DispatchPolicy.pretrained("any-fleet")
-    free = DispatchPolicy(policy.actor.model_copy(update={"delay_cap": None}), policy.weights, seen=policy.seen)
-    capped_s, free_s = delay_s(policy, setting), delay_s(free, setting)
-    assert policy.actor.delay_cap == 3.0
+    capped_s, free_s = delay_s(policy, setting), delay_s(policy.with_wait_cap(None), setting)
+    assert policy.actor.wait_cap == 2.0
     assert np.percentile(capped_s, 99) < 0.8 * np.percentile(free_s, 99)
-    closest = DispatchPolicy(policy.actor.model_copy(update={"delay_cap": 1.0}), policy.weights)
-    soonest = make_scheduler("shortest-expected-delay", one_by_one=True)
-    np.testing.assert_allclose(delay_s(closest, setting), delay_s(soonest, setting))
+    np.testing.assert_array_equal(delay_s(policy.with_wait_cap(1e9), setting), free_s)
 
 
 def test_it_is_meant_for_several_orders_of_service_and_says_so_of_others(caplog):

@@ -52,9 +52,9 @@ class ActorSettings(Declared):
     """With latent_start memory: share of the last x_0 that is kept in the start."""
     prior_weight: Annotated[float, Field(ge=0, le=1000), NETWORK, MEANING] = 6.0
     """Weight of the prior's log cost in the logits."""
-    delay_cap: Annotated[float | None, Field(ge=1), NETWORK] = None
-    """Once it is trained, a request goes only to servers where its own predicted delay is at most so many times the
-    least one: it shortens the longest delays, and costs some of the mean. null: no limit."""
+    wait_cap: Annotated[float | None, Field(ge=0), NETWORK] = None
+    """Once it is trained, a request goes only where it would wait for at most so many times the least delay that it can
+    have: the longest delays get shorter, and the mean may grow. null: no limit."""
 
     @model_validator(mode="after")
     def _rates_in_order(self) -> Self:
@@ -99,7 +99,7 @@ class ActorSettings(Declared):
             hidden=self.hidden_size,
             start_hidden=self.shape.start,
             scales=self.scales,
-            delay_cap=None if recorded else self.delay_cap,
+            wait_cap=None if recorded else self.wait_cap,
             recorded=recorded,
             bounds=bounds,
         )

@@ -166,6 +166,13 @@ class DispatchPolicy(RuleScheduler):
             seen=saved.seen,
         )
 
+    def with_wait_cap(self, cap: float | None) -> Self:
+        """The same policy with another limit to what a request may wait, see :class:`ActorSettings`."""
+        actor = ActorSettings.model_validate(self.actor.model_dump() | {"wait_cap": cap})
+        return type(self)(
+            actor, self.weights, explore=self.explore, title=self.title, orders=self.orders, seen=self.seen
+        )
+
     def is_meant_for(self, order: Order) -> bool:
         """Whether it was trained for an order of service."""
         text = order_text(order)

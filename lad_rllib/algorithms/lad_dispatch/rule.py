@@ -89,20 +89,15 @@ def beyond(tokens: Matrix, share: Array, bounds: Doubles, counts: Doubles) -> bo
 
 
 @part
-def own_delay_s(view: View, server: int) -> float:
-    """Predicted delay of the request itself on a server [s]."""
-    return float(view.way_s[server] + view.ahead_s[server] + view.swap_s[server] + view.service_s[server])
-
-
-@part
 def keep_to_cap(view: View, share: Array, cap: float, logits: Array) -> None:
-    """Leave out servers on which the request's own delay would be more than ``cap`` times the least one."""
+    """Leave out servers where the request would wait for more than ``cap`` times the least delay that it can have."""
     least_s = np.inf
     for server in range(len(share)):
         if share[server] > 0:
-            least_s = min(least_s, own_delay_s(view, server))
+            wait_s = view.ahead_s[server] + view.swap_s[server]
+            least_s = min(least_s, view.way_s[server] + wait_s + view.service_s[server])
     for server in range(len(share)):
-        if own_delay_s(view, server) > cap * least_s:
+        if view.ahead_s[server] + view.swap_s[server] > cap * least_s:
             logits[server] = LEFT_OUT
 
 
@@ -167,7 +162,7 @@ def compiled_rule(
     hidden: int,
     start_hidden: int,
     scales: NDArray[np.float32],
-    delay_cap: float | None = None,
+    wait_cap: float | None = None,
     recorded: bool = False,
     bounds: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
 ) -> CompiledRule:
@@ -183,13 +178,13 @@ def compiled_rule(
         hidden: Width of the network.
         start_hidden: Width of that which gives learned starts; 0 for none.
         scales: Factors of the denoising steps (I, 2).
-        delay_cap: A request goes only where its own predicted delay is at most so many times the least; None: no limit.
+        wait_cap: A request waits for at most so many times the least delay that it can have; None: no limit.
         recorded: Whether tokens and logits are noted, ``COLUMNS`` numbers for each server.
         bounds: Least and greatest familiar value of each number of a token; requests that are beyond them go where
             least work is left. None: all are familiar.
     """
     servers = len(known.mean_service_s)
-    cap = np.inf if delay_cap is None else delay_cap
+    cap = np.inf if wait_cap is None else wait_cap
     actor = np.array([prior_weight, temperature, kept, gain, hidden, start_hidden, len(scales), cap], np.float64)
     familiar = np.zeros(0) if bounds is None else np.concatenate(bounds).astype(np.float64)
     return CompiledRule(
