@@ -90,9 +90,10 @@ def _argument(field: FieldReference, extra: Mapping[str, Any]) -> dict[str, Any]
     else:
         argument["type"] = None if field.type is str else field.type
     if field.is_list:
-        several = "*" if extra["may_be_empty"] else "+"
-        argument["action"] = _Several
-        argument["nargs"] = len(extra["metavar"]) if isinstance(extra["metavar"], tuple) else several
+        if isinstance(extra["metavar"], tuple):  # so many that belong together: the last ones count
+            argument["nargs"] = len(extra["metavar"])
+        else:
+            argument["nargs"], argument["action"] = "*" if extra["may_be_empty"] else "+", _Several
     elif extra["positional"]:
         argument["nargs"] = "?"
     return argument

@@ -117,4 +117,5 @@ def test_a_kernel_whose_process_was_killed_is_compiled_here(tmp_path, monkeypatc
 def test_a_kernel_is_compiled_anew_when_a_room_that_it_calls_into_changes():
     from lad_rllib.algorithms.lad_dispatch.rule import lad_dispatch
 
-    assert {room.name for room in compiling._rooms(lad_dispatch._function)} == {"lad_dispatch", "kernels"}
+    rooms = {room.name for room in compiling._rooms(lad_dispatch._function)}
+    assert rooms == {"lad_dispatch", "kernels", "request_rules"}
