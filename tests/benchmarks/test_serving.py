@@ -7,6 +7,7 @@ from benchmarks import serving
 
 @pytest.mark.cluster
 @pytest.mark.slow
+@pytest.mark.extended
 def test_the_benchmark_measures_every_path_and_writes_its_page(ray_cluster, tmp_path, capsys):
     assert serving.main(["--smoke", "--output", str(tmp_path)]) in (0, 1)
     page = (tmp_path / "serving.md").read_text()
