@@ -35,7 +35,7 @@ from lad_rllib.cli.program import Program
 from lad_rllib.runs.options import Count, Options, Seed, option
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.rows import ResultRows
-from lad_rllib.runs.tables import markdown_page, markdown_table
+from lad_rllib.runs.tables import markdown_page, markdown_table, over_first
 from lad_rllib.scheduling.by_name import make_scheduler
 from lad_rllib.scheduling.request_scheduler import RequestScheduler, player
 from lad_rllib.simulator.requests import (
@@ -48,6 +48,7 @@ from lad_rllib.simulator.requests import (
 
 YARDSTICK, PRIOR, UNCAPPED = "least-work-left", "prior alone", "any-fleet, no cap"
 STATE = "state.pt"
+MEASURES = ("mean_s", "p99_s")
 FAMILIES = {
     "equal": lambda servers: [1.0] * servers,
     "four classes": lambda servers: [2.0 ** -(index % 4) for index in range(servers)],
@@ -220,15 +221,13 @@ def judged_setting(servers: int, speeds: str, load: float, order: str) -> Reques
 def describe(rows: pd.DataFrame, options: AnyFleetOptions) -> str:
     """Tables of ratios to least work left under the same order: by load, and of every cell."""
     key = ["servers", "speeds", "load", "order"]
-    base = rows[rows["scheduler"] == YARDSTICK].set_index(key)[["mean_s", "p99_s"]].add_suffix("_base")
-    joined = rows.join(base, on=key)
-    table = joined.assign(mean=joined["mean_s"] / joined["mean_s_base"], p99=joined["p99_s"] / joined["p99_s_base"])
+    table = over_first(rows, key, MEASURES)
     about = (
         f"Delays over those of {YARDSTICK} under the same order of service, on the same {options.episodes} fresh "
         "episodes of each fleet; geometric means over fleets."
     )
     by_load = [
-        [order, f"{load:g}", name, *_ratios(part), f"{part['mean'].max():.3f}", len(part)]
+        [order, f"{load:g}", name, *_ratios(part), f"{part['over_mean_s'].max():.3f}", len(part)]
         for (order, load, name), part in table.groupby(["order", "load", "scheduler"], sort=False)
         if name != YARDSTICK
     ]
@@ -246,7 +245,7 @@ def describe(rows: pd.DataFrame, options: AnyFleetOptions) -> str:
 
 
 def _ratios(part: pd.DataFrame) -> Sequence[str]:
-    return [f"{np.exp(np.log(part[name]).mean()):.3f}" for name in ("mean", "p99")]
+    return [f"{np.exp(np.log(part[f'over_{name}']).mean()):.3f}" for name in MEASURES]
 
 
 SMOKE = {"iterations": 1, "fleets": 1, "sampled": 20, "updates": 1, "check_every": 1, "checks": 1, "servers": [5]}

@@ -26,7 +26,7 @@ from lad_rllib.cli.program import Program
 from lad_rllib.runs.options import Count, Options, option
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.rows import ResultRows
-from lad_rllib.runs.tables import markdown_page, markdown_table
+from lad_rllib.runs.tables import markdown_page, markdown_table, over_first
 from lad_rllib.scheduling.by_name import make_scheduler
 from lad_rllib.scheduling.request_scheduler import RequestScheduler
 from lad_rllib.simulator.requests import RequestSetting, build_request_setting
@@ -114,12 +114,10 @@ def played(scheduler: Any, setting: RequestSetting, change: str, seed: int) -> N
 def describe(rows: pd.DataFrame, options: ChurnOptions) -> str:
     """The table of ratios to least work left."""
     key = ["servers", "load", "order", "change"]
-    base = rows[rows["scheduler"] == YARDSTICK].set_index(key)[["mean_s", "p99_s"]].add_suffix("_base")
-    ours = rows[rows["scheduler"] != YARDSTICK].join(base, on=key)
-    ratios = ours.assign(mean=ours["mean_s"] / ours["mean_s_base"], p99=ours["p99_s"] / ours["p99_s_base"])
+    ratios = over_first(rows, key, ("mean_s", "p99_s"))
     lines = [
-        [*(row[name] for name in key), *(f"{row[name]:.3f}" for name in ("mean", "p99"))]
-        for row in ratios.to_dict("records")
+        [*(row[name] for name in key), *(f"{row[name]:.3f}" for name in ("over_mean_s", "over_p99_s"))]
+        for row in ratios[ratios["scheduler"] != YARDSTICK].to_dict("records")
     ]
     about = (
         f"{options.checkpoint} over {YARDSTICK}, which sees the changes as it does, under the same order, on the same "

@@ -34,7 +34,7 @@ from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.plots import pyplot, save
 from lad_rllib.runs.progress import bars
 from lad_rllib.runs.rows import ResultRows
-from lad_rllib.runs.tables import markdown_page, summary_table
+from lad_rllib.runs.tables import markdown_page, over_first, summary_table
 from lad_rllib.scheduling import make_heuristic
 from lad_rllib.scheduling.by_name import make_scheduler
 from lad_rllib.scheduling.request_scheduler import player
@@ -141,7 +141,7 @@ def run(options: OneByOneOptions) -> int:
 
 def write(rows: pd.DataFrame, output: Path, options: OneByOneOptions) -> str:
     """Means over seeds, the table and the picture; returns the table."""
-    table = over_first(rows)
+    table = over_first(rows, [*CELL, "seed"], MEASURES)
     summary = table.groupby([*CELL, "scheduler"], sort=False).agg(
         {f"over_{name}": ["mean", "std"] for name in MEASURES} | {"seed": "count"}
     )
@@ -210,12 +210,6 @@ def past_percentile_s(setting: RequestSetting | SlottedRequests, percentile: flo
     play = player(make_scheduler(YARDSTICK, one_by_one=True), setting.world, setting.history())
     rngs = [np.random.default_rng([BOUND_SEED, episode]) for episode in range(BOUND_EPISODES)]
     return float(np.percentile(np.concatenate([play(setting.draw(rng), rng).delay_s for rng in rngs]), percentile))
-
-
-def over_first(rows: pd.DataFrame) -> pd.DataFrame:
-    """Every row with its measures over those of the first scheduler of the same cell and seed."""
-    first = rows.groupby([*CELL, "seed"], sort=False)[list(MEASURES)].transform("first")
-    return rows.assign(**{f"over_{name}": rows[name] / first[name] for name in MEASURES})
 
 
 def describe(summary: pd.DataFrame, options: OneByOneOptions) -> str:

@@ -30,6 +30,12 @@ def write_parquet(table: pd.DataFrame, csv: Path) -> None:
     durable.write_file(csv.with_suffix(".parquet"), table.to_parquet(index=False))
 
 
+def over_first(rows: pd.DataFrame, key: Sequence[str], measures: Sequence[str]) -> pd.DataFrame:
+    """Rows with columns ``over_`` and the measure: each over that of the first row of the same key."""
+    first = rows.groupby([*key], sort=False)[[*measures]].transform("first")
+    return rows.assign(**{f"over_{name}": rows[name] / first[name] for name in measures})
+
+
 def print_table(title: str, rows: Sequence[Mapping[str, str]]) -> None:
     """Print rows as a table on standard output, as wide as the terminal, or wider if columns of single words need it.
 

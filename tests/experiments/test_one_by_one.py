@@ -3,7 +3,8 @@
 import pandas as pd
 import pytest
 
-from experiments.one_by_one import LEARNED, RULES, Goal, main, over_first, slots_of
+from experiments.one_by_one import LEARNED, RULES, Goal, main, slots_of
+from lad_rllib.runs.tables import over_first
 
 
 def test_a_smoke_run_leaves_rows_a_table_and_a_picture_and_is_not_repeated(tmp_path, capsys):
@@ -21,7 +22,8 @@ def test_ratios_are_over_the_first_scheduler_of_the_same_cell_and_seed():
         cell | {"seed": seed, "scheduler": name, "mean_s": mean, "p95_s": 1.0, "p99_s": 1.0}
         for seed, name, mean in ((0, RULES[0], 2.0), (0, LEARNED, 1.0), (1, RULES[0], 4.0), (1, LEARNED, 3.0))
     ]
-    assert over_first(pd.DataFrame(rows))["over_mean_s"].tolist() == pytest.approx([1.0, 0.5, 1.0, 0.75])
+    ratios = over_first(pd.DataFrame(rows), [*cell, "seed"], ["mean_s"])
+    assert ratios["over_mean_s"].tolist() == pytest.approx([1.0, 0.5, 1.0, 0.75])
 
 
 def test_each_order_says_what_is_bounded():
