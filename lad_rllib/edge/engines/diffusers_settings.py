@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from lad_rllib.declared import Text
 from lad_rllib.edge.engines.memory import MEMORY_PROFILES
+from lad_rllib.edge.engines.named_models import NamedModels
 from lad_rllib.edge.engines.residency import ResidencySettings
 from lad_rllib.edge.settings import Side
 from lad_rllib.edge.task import MAX_GUIDANCE
 
 
-class DiffusersSettings(ResidencySettings):
+class DiffusersSettings(ResidencySettings, NamedModels):
     """Settings of a server that runs pipelines of diffusers."""
 
     model: Text
@@ -38,15 +39,6 @@ class DiffusersSettings(ResidencySettings):
     """Height of tasks that name none [pixel]; null: the model's."""
     max_sequence_length: Annotated[int, Field(ge=0, le=2**16)] | None = None
     """Tokens of T5; null: 0 without T5 (every step would process its zeros), else the pipeline's."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _first_model(cls, values: Any) -> Any:
-        """Without ``model``, the first of ``models``."""
-        models = values.get("models")
-        if isinstance(models, dict) and models and values.get("model") is None:
-            return dict(values) | {"model": next(iter(models))}
-        return values
 
     @property
     def paths(self) -> dict[str, str]:

@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from lad_rllib.declared import Declared, Text, shown
+from lad_rllib.declared import Text, shown
+from lad_rllib.edge.engines.named_models import NamedModels
 from lad_rllib.edge.engines.workflow import Workflow
 from lad_rllib.edge.settings import Positive, Side
 from lad_rllib.edge.task import MAX_GUIDANCE
@@ -28,7 +29,7 @@ def _url(text: str) -> str:
     return text.rstrip("/")
 
 
-class HttpSettings(Declared):
+class HttpSettings(NamedModels):
     """Settings of a server that passes tasks on to an image server which runs already."""
 
     flavour: Literal["openai", "comfyui"] = "openai"
@@ -78,12 +79,3 @@ class HttpSettings(Declared):
         if (self.width is None) != (self.height is None):
             raise ValueError("width and height belong together; say both or none")
         return self
-
-    @model_validator(mode="before")
-    @classmethod
-    def _first_model(cls, values: Any) -> Any:
-        """Without ``model``, the first of ``models``."""
-        models = values.get("models")
-        if isinstance(models, dict) and models and values.get("model") is None:
-            return dict(values) | {"model": next(iter(models))}
-        return values
