@@ -163,7 +163,9 @@ def p95(values: tuple[float, ...] | list[float]) -> float:
 # -- Throughput and resources ------------------------------------------------------------------------------------------
 
 
-def carry(submit: Callable[[int], Future[Any]], tasks: int, in_flight: int) -> dict[str, float]:
+def carry(
+    submit: Callable[[int], Future[Any]], tasks: int, in_flight: int, timeout_s: float | None = None
+) -> dict[str, float]:
     """Hand in one task after the other as long as not too many are out; tasks per second, and CPU time of this end."""
     free = threading.Semaphore(in_flight)
     wall, cpu = time.perf_counter(), time.process_time()
@@ -174,7 +176,7 @@ def carry(submit: Callable[[int], Future[Any]], tasks: int, in_flight: int) -> d
         future.add_done_callback(lambda _: free.release())
         futures.append(future)
     for future in futures:
-        future.result()
+        future.result(timeout_s)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     return {"tasks/s": tasks / wall, "CPU ms/task here": cpu / tasks * 1e3}
 

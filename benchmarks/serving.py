@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -23,6 +22,7 @@ import httpx
 import numpy as np
 import ray
 
+from benchmarks.dispatch import carry
 from benchmarks.report import RESULTS, provenance, show, write_page
 from lad_rllib.algorithms.lad_dispatch.knowledge import knowledge
 from lad_rllib.algorithms.lad_dispatch.networks import ActorSettings, ScoringActor
@@ -151,17 +151,7 @@ def _asked() -> dict[str, Any]:
 
 def _rate(submit: Callable[[int], Future[Any]], options: ServingBenchmark) -> float:
     """Requests a second with so many in flight, each handed in when another one ends."""
-    room, number = threading.Semaphore(options.in_flight), options.requests
-    began = time.perf_counter()
-    futures = []
-    for i in range(number):
-        room.acquire()
-        future = submit(i)
-        future.add_done_callback(lambda _: room.release())
-        futures.append(future)
-    for future in futures:
-        future.result(60)
-    return number / (time.perf_counter() - began)
+    return carry(submit, options.requests, options.in_flight, timeout_s=60)["tasks/s"]
 
 
 async def _http_rate(url: str, options: ServingBenchmark) -> float:
