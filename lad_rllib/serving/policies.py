@@ -18,11 +18,10 @@ def named_policy(name: str) -> RequestScheduler:
     """
     if name in REQUEST_SCHEDULERS:
         return REQUEST_SCHEDULERS[name]()
-    from lad_rllib.algorithms.common.policy_file import read_policy
-    from lad_rllib.algorithms.lad_dispatch.policy import DispatchPolicy
+    from lad_rllib.algorithms.lad_dispatch.policy import load_request_scheduler
 
     try:
-        return DispatchPolicy.of_saved(read_policy(name))
+        return load_request_scheduler(name)
     except ConfigurationError:
         if "/" in name:
             raise
