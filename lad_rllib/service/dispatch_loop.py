@@ -223,6 +223,10 @@ class DispatchLoop:
         self.decider = decider
         self._sender.place_parked()
 
+    def know(self, requests: RequestModel, decider: Decider | None) -> None:
+        """Other requests of the past are known; arguments as of :meth:`join`."""
+        self._fleet.requests, self.decider = requests, decider
+
     def drain(self, server: int) -> Future[None]:
         """Send a server no new tasks; those that it has, or that no other server may get, it serves."""
         load = self._loads[server]

@@ -31,7 +31,7 @@ from lad_rllib.service.server_load import ServerLoad
 from lad_rllib.service.slots import checked_servers
 from lad_rllib.service.work_model import WorkModel
 from lad_rllib.simulator import EdgeNetwork
-from lad_rllib.simulator.requests import RequestServer
+from lad_rllib.simulator.requests import Requests, RequestServer
 from lad_rllib.simulator.requests.view import View
 
 if TYPE_CHECKING:
@@ -231,6 +231,14 @@ class Dispatcher(contextlib.AbstractContextManager["Dispatcher"]):
             ConfigurationError: if it cannot decide for the fleet as it is; the present one goes on then.
         """
         self._roster.swap(scheduler)
+
+    def learn(self, history: Requests) -> None:
+        """Let a scheduler of requests begin anew, with other requests of the past; one of slots knows none.
+
+        Args:
+            history: Requests from which it knows sizes, models and rate of what comes, the latest last.
+        """
+        self._roster.learn(history)
 
     @property
     def scheduler(self) -> Scheduler | RequestScheduler | None:

@@ -49,18 +49,18 @@ class GuardedScheduler(RequestScheduler):
         self._scheduler, self._on_decision = scheduler, on_decision
         self._fallback = REQUEST_SCHEDULERS[FALLBACK]()
         self._latest_s: deque[float] = deque(maxlen=LATEST)
-        self._failures = 0
+        self._failures = self._handed_over = 0
 
     def __copy__(self) -> GuardedScheduler:
         """One that may begin on another fleet while this one decides."""
         anew = GuardedScheduler(copy.copy(self._scheduler), self.name, self._on_decision)
-        anew.left = self.left
+        anew.left, anew._handed_over = self.left, self._handed_over
         return anew
 
     @property
     def handed_over(self) -> int:
-        """Requests that the policy itself left to least-work-left since it began: they were beyond what it learned."""
-        return int(getattr(self._scheduler, "handed_over", 0))
+        """Requests that the policy itself left to least-work-left so far: they were beyond what it learned."""
+        return self._handed_over + int(getattr(self._scheduler, "handed_over", 0))
 
     @property
     def decides(self) -> str:
@@ -76,6 +76,7 @@ class GuardedScheduler(RequestScheduler):
         """See :class:`RequestScheduler`."""
         self._fallback.begin(world, history)
         if not self.left:
+            self._handed_over = self.handed_over  # the policy forgets it
             self._scheduler.begin(world, history)
         self._latest_s.clear()
 

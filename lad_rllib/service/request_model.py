@@ -102,6 +102,10 @@ class RequestModel:
         del servers[position], unasked[position]
         return self._on(replace(self.world, servers=tuple(servers)), unasked)
 
+    def with_history(self, history: Requests) -> RequestModel:
+        """The same with other past requests."""
+        return RequestModel(self.world, history, self.unasked, self._result_mbit)
+
     def _on(self, world: RequestWorld, unasked: Sequence[Unasked]) -> RequestModel:
         """The same on other servers; a scheduler needs a past there, and gets an ordinary request if there is none."""
         history = plain_requests(np.zeros(1), 20.0) if self.history is None else self.history

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import threading
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import numpy as np
 from lad_rllib.edge.errors import EdgeError
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.scheduling import Scheduler
-from lad_rllib.service.deciders import Decider, decider_of, following
+from lad_rllib.service.deciders import Decider, RequestDecider, decider_of, following
 from lad_rllib.service.dispatch_loop import DispatchLoop
 from lad_rllib.service.fleet_load import FleetLoad
 from lad_rllib.service.health import HealthWatch
@@ -23,7 +24,7 @@ from lad_rllib.service.predicted_memory import PredictedMemory
 from lad_rllib.service.request_model import RequestModel, Unasked
 from lad_rllib.service.server_load import ServerLoad
 from lad_rllib.simulator.order import Order, make_order
-from lad_rllib.simulator.requests import RequestServer
+from lad_rllib.simulator.requests import Requests, RequestServer
 
 if TYPE_CHECKING:
     from lad_rllib.scheduling.request_scheduler import RequestScheduler
@@ -115,6 +116,16 @@ class Roster:
             decider = decider_of(scheduler, self._fleet, self._rng, self._slots_per_episode)
             self._ask(partial(setattr, self._loop, "decider", decider))
             self.scheduler = scheduler
+
+    def learn(self, history: Requests) -> None:
+        """What decides request by request begins anew, with other requests of the past."""
+        with self._changes:
+            if self.scheduler is None or isinstance(self.scheduler, Scheduler):
+                return
+            requests, anew = self._fleet.requests.with_history(history), copy.copy(self.scheduler)
+            decider = RequestDecider(anew, self._fleet, self._rng, requests)
+            self._ask(partial(self._loop.know, requests, decider))
+            self.scheduler = anew
 
     def _follow(self, requests: RequestModel) -> Decider | None:
         """What decides for the fleet that is to be."""

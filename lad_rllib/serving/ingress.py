@@ -14,6 +14,7 @@ from lad_rllib.api import ApiSettings, Gateway, make_app
 from lad_rllib.declared import Declared, Text
 from lad_rllib.service import DecisionLog, Delivery, Dispatcher
 from lad_rllib.service.guarded import GuardedScheduler
+from lad_rllib.service.past import Past
 from lad_rllib.serving import log
 from lad_rllib.serving.control import FleetControl
 from lad_rllib.serving.keeper import FleetState, asked
@@ -56,7 +57,7 @@ class Ingress:
                 server.client.end_leases()
         self._metrics = Metrics()
         self._dispatcher = make_dispatcher(state, self._metrics)
-        observers: list[Callable[[Delivery], None]] = [self._metrics.delivered, log.delivered]
+        observers: list[Callable[[Delivery], None]] = [self._metrics.delivered, log.delivered, Past(self._dispatcher)]
         self._decisions: DecisionLog | None = None
         if files.decisions is not None:
             scale = state.spec.time_scale

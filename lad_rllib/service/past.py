@@ -1,0 +1,83 @@
+"""The past of a running service: the requests that it served, and what decides learning from them what comes."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lad_rllib.service.delivery import Delivery
+from lad_rllib.service.request_model import lora_set
+from lad_rllib.simulator.requests import Requests, plain_requests
+
+if TYPE_CHECKING:
+    from lad_rllib.service.dispatcher import Dispatcher
+
+KEPT, FIRST, AT_LEAST_EVERY = 2000, 100, 1000
+"""Latest requests that are remembered; how many there must be before anything is learned; and the most that come before
+it is learned again: after 100, 200, 400, 800, 1600, then 2600, 3600, ..."""
+
+
+class Past:
+    """An observer of deliveries that tells a dispatcher's scheduler what its past requests were.
+
+    Schedulers of requests know sizes, models and rate of what comes from past requests. A service that has just begun
+    has none of its own, so its dispatcher begins with made-up ones; with this observer, those that it has served take
+    their place.
+
+    Args:
+        dispatcher: Its scheduler begins anew whenever enough have come.
+    """
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+        self._latest: deque[Delivery] = deque(maxlen=KEPT)
+        self._served, self._next = 0, FIRST
+        self._lock = threading.Lock()
+
+    def __call__(self, delivery: Delivery) -> None:
+        """A request has ended; one without an image is left out. May take some ten milliseconds."""
+        if delivery.error is not None or delivery.record is None:
+            return
+        with self._lock:
+            self._latest.append(replace(delivery, png=None, more_pngs=()))
+            self._served += 1
+            if self._served < self._next:
+                return
+            self._next += min(self._next, AT_LEAST_EVERY)
+            latest = sorted(self._latest, key=lambda one: one.arrival_s)
+        self._dispatcher.learn(requests_of(latest))
+
+
+def requests_of(deliveries: Sequence[Delivery]) -> Requests:
+    """Tasks that were served as requests of the simulator, in order of arrival, the first at 0."""
+    tasks, records = [one.task for one in deliveries], [one.record for one in deliveries if one.record is not None]
+    arrival_s = np.array([one.arrival_s for one in deliveries])
+    names = {
+        "model": [task.model or "" for task in tasks],
+        "loras": ["", *(lora_set(task) for task in tasks)],
+        "tenant": [task.tenant for task in tasks],
+    }
+    known = {kind: list(dict.fromkeys(values)) for kind, values in names.items()}
+    index = {kind: {name: number for number, name in enumerate(known[kind])} for kind in names}
+    return plain_requests(
+        arrival_s - arrival_s[0],
+        np.array([task.denoising_steps for task in tasks], np.float64),
+        width=[record.width for record in records],
+        height=[record.height for record in records],
+        images=[task.images for task in tasks],
+        guided=[task.guidance is None or task.guidance > 1 for task in tasks],
+        model=[index["model"][task.model or ""] for task in tasks],
+        loras=[index["loras"][lora_set(task)] for task in tasks],
+        station=[task.station for task in tasks],
+        tenant=[index["tenant"][task.tenant] for task in tasks],
+        priority=[task.priority for task in tasks],
+        deadline_s=[np.inf if task.deadline_s is None else task.deadline_s for task in tasks],
+        models=tuple(known["model"]),
+        lora_sets=tuple(known["loras"]),
+        tenants=tuple(known["tenant"]),
+    )
