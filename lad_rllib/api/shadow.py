@@ -19,8 +19,8 @@ from lad_rllib.scheduling.request_scheduler import REQUEST_SCHEDULERS, RequestSc
 from lad_rllib.service.delivery import Delivery
 from lad_rllib.service.dispatcher import Dispatcher
 from lad_rllib.service.guarded import GuardedScheduler
-from lad_rllib.service.request_model import lora_set
-from lad_rllib.simulator.requests import Requests, RequestWorld, plain_requests
+from lad_rllib.service.past import requests_of
+from lad_rllib.simulator.requests import RequestWorld
 
 KEPT, FEWEST = 500, 20
 """Latest requests that are played again, and the fewest that say anything."""
@@ -75,15 +75,20 @@ class Shadow:
             elif name in self._seen:
                 self._seen[name].delivery = replace(delivery, png=None, more_pngs=())
 
-    def report(self) -> dict[str, Any]:
+    def report(self, latest: int = KEPT) -> dict[str, Any]:
         """Rows of delays: as it was, then with the present scheduler and its rivals, the same requests played again.
 
         The present scheduler has no row if it cannot be played: it decides slot by slot. Takes a second or so.
+
+        Args:
+            latest: At most so many requests; all are played from the moment on, in their first half, when the servers
+                had least to do, since they are idle where a replay begins.
         """
         with self._playing:  # one at a time: it is work
-            seen = self._ended()
-            if len(seen) < FEWEST:
-                return {"requests": len(seen), "outages": 0, "rows": []}
+            ended = self._ended()[-latest:]
+            if len(ended) < FEWEST:
+                return {"requests": len(ended), "outages": 0, "rows": []}
+            seen = from_least_work(ended)
             loads = self._dispatcher.loads
             world = RequestWorld(tuple(server for load in loads if (server := load.memory.server)), loads[0].order)
             past = past_of(seen, world, [load.name for load in loads])
@@ -115,6 +120,12 @@ class Shadow:
         return [("the present one", lambda: copy.copy(present)), *rivals]
 
 
+def from_least_work(seen: Sequence[tuple[Prediction, Delivery]]) -> Sequence[tuple[Prediction, Delivery]]:
+    """Requests from that on, among the first half, that met least work on all servers together."""
+    met_s = [float(one.wait_s[one.up].sum()) for one, _ in seen[: len(seen) // 2]]
+    return seen[int(np.argmin(met_s)) :] if met_s else seen
+
+
 def past_of(seen: Sequence[tuple[Prediction, Delivery]], world: RequestWorld, names: Sequence[str]) -> Past:
     """Requests as a service had them, on the servers that it has now.
 
@@ -139,36 +150,6 @@ def past_of(seen: Sequence[tuple[Prediction, Delivery]], world: RequestWorld, na
     number, server = np.nonzero(~down[:-1] & down[1:])
     lost = [Outage(int(index), int(request) + 1) for request, index in zip(number, server, strict=True)]
     return Past(world, requests, timing, states == "up", lost)
-
-
-def requests_of(deliveries: Sequence[Delivery]) -> Requests:
-    """Tasks that were served as requests of the simulator, in order of arrival, the first at 0."""
-    tasks, records = [one.task for one in deliveries], [one.record for one in deliveries if one.record is not None]
-    arrival_s = np.array([one.arrival_s for one in deliveries])
-    names = {
-        "model": [task.model or "" for task in tasks],
-        "loras": ["", *(lora_set(task) for task in tasks)],
-        "tenant": [task.tenant for task in tasks],
-    }
-    known = {kind: list(dict.fromkeys(values)) for kind, values in names.items()}
-    index = {kind: {name: number for number, name in enumerate(known[kind])} for kind in names}
-    return plain_requests(
-        arrival_s - arrival_s[0],
-        np.array([task.denoising_steps for task in tasks], np.float64),
-        width=[record.width for record in records],
-        height=[record.height for record in records],
-        images=[task.images for task in tasks],
-        guided=[task.guidance is None or task.guidance > 1 for task in tasks],
-        model=[index["model"][task.model or ""] for task in tasks],
-        loras=[index["loras"][lora_set(task)] for task in tasks],
-        station=[task.station for task in tasks],
-        tenant=[index["tenant"][task.tenant] for task in tasks],
-        priority=[task.priority for task in tasks],
-        deadline_s=[np.inf if task.deadline_s is None else task.deadline_s for task in tasks],
-        models=tuple(known["model"]),
-        lora_sets=tuple(known["loras"]),
-        tenants=tuple(known["tenant"]),
-    )
 
 
 def _of(name: str, prediction: Prediction, values: Sequence[Any] | NDArray[Any], other: Any) -> Any:

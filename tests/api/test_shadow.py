@@ -1,12 +1,13 @@
 """The latest requests, played again with other schedulers."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from lad_rllib.api.admission import Prediction
-from lad_rllib.api.shadow import FEWEST, RIVALS, past_of
+from lad_rllib.api.shadow import FEWEST, RIVALS, from_least_work, past_of
 from lad_rllib.api.wire import Replays
 from lad_rllib.edge import ImageTask
 from lad_rllib.edge.record import TaskRecord
@@ -35,6 +36,7 @@ def test_reality_stands_beside_the_present_scheduler_and_its_rivals():
         with ThreadPoolExecutor(4) as clients:
             drawn = list(clients.map(lambda number: running.draw(num_inference_steps=number).json(), steps))
         rows, told = replays(running)
+        latest = running.client.get("/v1/fleet/shadow", params={"latest": FEWEST}).json()["requests"]
     assert (told.requests, told.outages) == (30, 0)
     assert len(decisions) <= 31  # one when it began; none of the replay
     assert list(rows) == ["as it was", "the present one", *RIVALS]
@@ -42,6 +44,7 @@ def test_reality_stands_beside_the_present_scheduler_and_its_rivals():
     assert rows["as it was"].mean_s == pytest.approx(delays_s.mean(), abs=1e-3)
     assert rows["as it was"].p95_s == pytest.approx(np.percentile(delays_s, 95), abs=1e-3)
     assert rows["as it was"].slo == pytest.approx((delays_s <= 0.2).mean(), abs=1e-3)
+    assert FEWEST / 2 <= latest <= FEWEST
     present, same = rows["the present one"], rows["least-work-left"]
     assert [getattr(present, name) for name in FIGURES] == [getattr(same, name) for name in FIGURES]
 
@@ -99,6 +102,15 @@ def test_the_past_has_measured_times_servers_that_were_lost_and_those_that_drain
     # as long as they were, the second, which was sent twice, as long as the others in the median.
     quick = play_again(REQUEST_SCHEDULERS["shortest-expected-delay"], past)
     assert quick.tolist() == pytest.approx([6.25, 10.5, 10.75])
+
+
+def test_a_replay_begins_where_the_servers_had_least_to_do_in_the_first_half():
+    requests = []
+    for number, wait_s in enumerate([[5.0, 4.0], [1.0, 0.5], [0.5, 0.0], [2.0, 2.0], [0.0, 0.0], [0.0, 0.0]]):
+        prediction, delivery = seen(number, float(number), ("up", "up"), "s0", 10.0)
+        requests.append((replace(prediction, wait_s=np.array(wait_s)), delivery))
+    assert [one.task.task_id for _, one in from_least_work(requests)] == ["t2", "t3", "t4", "t5"]
+    assert from_least_work(requests[:1]) == requests[:1]
 
 
 def test_a_server_that_has_joined_since_is_absent_from_the_requests_before():

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import asdict
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Depends, Path, Query
 from starlette.responses import JSONResponse, Response
 
 from lad_rllib.api.clients import admin_of
@@ -14,6 +14,7 @@ from lad_rllib.api.control import Control
 from lad_rllib.api.errors import unknown
 from lad_rllib.api.fleet_view import FleetView
 from lad_rllib.api.routes.answers import errors
+from lad_rllib.api.shadow import KEPT
 from lad_rllib.api.wire import Changed, Fleet, NewPolicy, NewServer, Replays
 
 ServerName = Annotated[str, Path(max_length=200)]
@@ -33,10 +34,10 @@ def fleet_routes(view: FleetView, control: Control | None) -> APIRouter:
         "/v1/fleet/shadow",
         summary="What other schedulers would have done with the latest requests and the same outages",
         dependencies=[Depends(admin_of)],
-        responses={200: {"model": Replays}, **errors(401, 403)},
+        responses={200: {"model": Replays}, **errors(401, 403, 422)},
     )
-    async def shadow() -> Response:
-        return JSONResponse(await asyncio.to_thread(view.gateway.shadow.report))
+    async def shadow(latest: Annotated[int, Query(ge=1, le=KEPT)] = KEPT) -> Response:
+        return JSONResponse(await asyncio.to_thread(view.gateway.shadow.report, latest))
 
     if control is None:
         return router
