@@ -71,7 +71,7 @@ class ServerSpec(ServerSettings):
     """Custom resources that pin it to a node that has them."""
     labels: dict[Text, str] = {}
     """Node labels with their value, or Ray's selector (``!x``, ``in(x, y)``), that pin it to a node."""
-    max_restarts: Annotated[int, Field(ge=-1, le=2**31 - 1)] = 1
+    max_restarts: Annotated[int, Field(ge=-1, le=2**31 - 1)] = -1
     """How often Ray starts a lost process again; -1: always."""
 
     @model_validator(mode="after")
