@@ -8,10 +8,12 @@ STAMP := $(VENV)/.installed
 # One thread: the networks are small, and more threads only wait for one another.
 export OMP_NUM_THREADS := 1
 export RAY_USAGE_STATS_ENABLED := 0
+# Tests start hundreds of Python processes: compiled once, also where bytecode is off (an empty value is its default).
+export PYTHONDONTWRITEBYTECODE :=
 
 # Several test processes, each with whole files and, if these need one, a Ray cluster of its own. Tests often wait for
-# other processes, or for a server: three of them keep two cores busy. tests/conftest.py puts files of slow tests first.
-IN_PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
+# other processes, or for a server: four of them keep two cores busy. tests/conftest.py puts files of slow tests first.
+IN_PARALLEL := -n 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-extended check lint docs build bench bench-dispatch bench-scaling check-cluster cluster-test cluster-test-s3 format fuzz clean
@@ -50,8 +52,7 @@ demo: $(STAMP) ## train two policies on the paper's setting, compare, then send 
 	@echo "  lad-rllib --help"
 
 test: lint $(VENV)/aws-check/.installed ## format, lint, types and all tests
-	$(BIN)/pytest -q $(IN_PARALLEL) -m "not cluster and not serial and not lab and not extended"
-	$(BIN)/pytest -q $(IN_PARALLEL) -m "cluster and not serial and not lab and not extended"
+	$(BIN)/pytest -q $(IN_PARALLEL) -m "not serial and not lab and not extended"
 	$(BIN)/pytest -q -m "serial and not lab and not extended"
 
 test-extended: $(STAMP) ## the slower tests that 'make test' leaves out
