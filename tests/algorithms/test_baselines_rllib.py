@@ -103,16 +103,18 @@ def test_what_another_algorithm_learned_is_refused_in_one_line(tmp_path):
 
 
 @pytest.mark.cluster
-def test_ray_tune_finds_them_by_name_and_runs_what_a_user_would(ray_cluster, tmp_path):
+@pytest.mark.parametrize(
+    "name", [BASELINES[0], *(pytest.param(name, marks=pytest.mark.extended) for name in BASELINES[1:])]
+)
+def test_ray_tune_finds_it_by_its_name_and_runs_what_a_user_would(ray_cluster, name, tmp_path):
     lad_rllib.register()
-    for name in BASELINES:
-        algorithm = CONFIGS[name]().algo_class
-        space = {"env": "lad_rllib/EdgeFleet-v0", "env_config": {"setting": "small"}, "seed": 3, **PACE}
-        run = tune.RunConfig(storage_path=str(tmp_path), name=name, stop={"training_iteration": 2}, verbose=0)
-        (result,) = tune.Tuner(algorithm.__name__, param_space=space, run_config=run).fit()
-        own = CONFIGS[name]().environment("lad_rllib/EdgeFleet-v0", env_config={"setting": "small"})
-        delays = result.metrics_dataframe["env_runners/mean_service_delay_s"].tolist()
-        assert delays == curve(own.training(**PACE).debugging(seed=3).build_algo(), 2)
+    algorithm = CONFIGS[name]().algo_class
+    space = {"env": "lad_rllib/EdgeFleet-v0", "env_config": {"setting": "small"}, "seed": 3, **PACE}
+    run = tune.RunConfig(storage_path=str(tmp_path), name=name, stop={"training_iteration": 2}, verbose=0)
+    (result,) = tune.Tuner(algorithm.__name__, param_space=space, run_config=run).fit()
+    own = CONFIGS[name]().environment("lad_rllib/EdgeFleet-v0", env_config={"setting": "small"})
+    delays = result.metrics_dataframe["env_runners/mean_service_delay_s"].tolist()
+    assert delays == curve(own.training(**PACE).debugging(seed=3).build_algo(), 2)
 
 
 @pytest.mark.extended

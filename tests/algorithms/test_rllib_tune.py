@@ -82,7 +82,7 @@ def fingerprint(algo):
     return float(sum(p.detach().double().abs().sum() for p in algo.env_runner.module.networks.actor.parameters()))
 
 
-@pytest.mark.slow
+@pytest.mark.extended  # a search does the same, with its own trials: tests/runs/test_search.py
 @pytest.mark.cluster
 def test_population_based_training_takes_over_another_trials_weights(ray_cluster, tmp_path):
     scheduler = tune.schedulers.PopulationBasedTraining(

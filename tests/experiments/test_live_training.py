@@ -10,7 +10,7 @@ from experiments import live_training
 
 
 @pytest.mark.cluster
-@pytest.mark.slow
+@pytest.mark.extended  # what it is made of: tests/envs/test_live_training.py and tests/cli/test_generate.py
 def test_two_nodes_train_and_every_scheduler_serves_the_same_tasks(tmp_path):
     brief = ["--seeds", "1", "--episodes", "2", "--simulated-episodes", "2", "--slots", "4", "--max-tasks", "2"]
     done = subprocess.run(
