@@ -10,8 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from lad_rllib.runs.comparison import Played
 
 FloatArray = NDArray[np.float64]
@@ -107,23 +105,6 @@ def _draw_utilisation(figure: Any, axes: Any, rows: Sequence[Played], capacity: 
         axes.set_xticks(range(len(capacity)), [f"{value:.3g}" for value in capacity[order]], fontsize=8)
     axes.set_xlabel("edge servers by capacity [Gcycle/s], or by relative speed")
     figure.colorbar(image, ax=axes, label="utilisation")
-
-
-def plot_loads(table: pd.DataFrame, path: Path, title: str) -> None:
-    """Mean delay against its 99th percentile at each load.
-
-    Args:
-        table: Rows with ``load``, ``order``, ``scheduler``, ``mean_s`` and ``p99_s``.
-        path: Picture to write.
-        title: Above it.
-    """
-    loads = sorted(table["load"].unique())
-    figure, axes = pyplot().subplots(1, len(loads), figsize=(4 * len(loads) + 2.5, 4.5), squeeze=False)
-    for each, load in zip(axes[0], loads, strict=True):
-        _draw_mean_and_tail(each, table[table["load"] == load].to_dict("records"))
-        each.set_title(f"{title}, load {load:g}")
-    axes[0, -1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    save(figure, path)
 
 
 def _draw_mean_and_tail(axes: Any, rows: Sequence[Mapping[str, Any]]) -> None:

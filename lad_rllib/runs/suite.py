@@ -15,12 +15,12 @@ import pandas as pd
 from lad_rllib import durable
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.names import SHIPPED_POLICIES
-from lad_rllib.runs import plots
 from lad_rllib.runs.comparison import Played
 from lad_rllib.runs.contest import Contest
-from lad_rllib.runs.leaderboard import leaderboard_page
+from lad_rllib.runs.leaderboard import leaderboard_page, told
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.over_windows import ratio_interval
+from lad_rllib.runs.plots_of_suite import plot_workload
 from lad_rllib.runs.progress import bars
 from lad_rllib.runs.rows import ResultRows
 from lad_rllib.runs.run_folder import newest_policy, scheduler_of
@@ -121,7 +121,8 @@ def run_suite(options: SuiteOptions, say: Callable[[str], None] = lambda line: N
         write_parquet(table, output / RESULTS)
     durable.write_file(output / LEADERBOARD, leaderboard_page(table))
     for name, own in table.groupby("workload", sort=False):
-        plots.plot_loads(own, output / f"{Path(str(name)).stem}.png", str(name))
+        work = "predicted" if "predicted" in set(own["work"]) else "known"
+        plot_workload(told(own, work), output / f"{Path(str(name)).stem}.png", f"{name}, work {work}")
     return Suite(output, table)
 
 
