@@ -77,7 +77,7 @@ def evaluate(options: EvaluateOptions, say: Callable[[str], None] = lambda line:
     if options.greedy_actions and not options.checkpoint:
         raise ConfigurationError("--greedy-actions has no effect without --checkpoint; leave it out")
     saved = [newest_policy(path) for path in options.checkpoint or ()]
-    policies = _policies(saved, explore=not options.greedy_actions)
+    policies = _policies(options.checkpoint or (), saved, explore=not options.greedy_actions)
     for name in options.schedulers or ():
         make_scheduler(name, one_by_one=True)  # refuses unknown names before anything is read
     if not policies and options.schedulers == []:
@@ -155,8 +155,11 @@ def _table(rows: Sequence[Played], contest: Contest, bounds: bool) -> pd.DataFra
     return table
 
 
-def _policies(saved: Sequence[SavedPolicy], *, explore: bool) -> dict[str, Scheduler | RequestScheduler]:
-    named = zip(policy_names(saved), saved, strict=True)
+def _policies(
+    paths: Sequence[str], saved: Sequence[SavedPolicy], *, explore: bool
+) -> dict[str, Scheduler | RequestScheduler]:
+    titles = [path if path in SHIPPED_POLICIES else one.title for path, one in zip(paths, saved, strict=True)]
+    named = zip(numbered(titles), saved, strict=True)
     return {name: scheduler_of(policy, explore=explore) for name, policy in named}
 
 
@@ -184,10 +187,11 @@ def _default_output(options: EvaluateOptions) -> Path:
     return Path(os.path.expanduser(options.checkpoint[0])).resolve().parent
 
 
-def policy_names(saved: Sequence[SavedPolicy]) -> list[str]:
+def numbered(titles: Sequence[str]) -> list[str]:
     """Names of policies in a comparison: their titles, numbered where they are the same."""
-    names = [policy.title for policy in saved]
-    return [name if names.count(name) == 1 else f"{name}, {names[: k + 1].count(name)}" for k, name in enumerate(names)]
+    return [
+        name if titles.count(name) == 1 else f"{name}, {titles[: k + 1].count(name)}" for k, name in enumerate(titles)
+    ]
 
 
 def _setting_of_policy(trained: str | dict[str, Any], options: EvaluateOptions) -> dict[str, Any]:

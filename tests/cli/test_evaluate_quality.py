@@ -1,13 +1,12 @@
 """``lad-rllib evaluate`` prints the quality of each schedule, and the lower bound on request."""
 
 import json
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
 from lad_rllib.cli import main
-from lad_rllib.runs.evaluate import evaluate, policy_names
+from lad_rllib.runs.evaluate import evaluate, numbered
 from lad_rllib.runs.options import EvaluateOptions
 
 SMALL = ["evaluate", "--setting", "small", "--episodes", "3", "--schedulers"]
@@ -81,12 +80,9 @@ def test_an_option_without_effect_is_refused(option, tmp_path, capsys):
 
 
 def test_policies_side_by_side_are_named_by_what_tells_them_apart():
-    def names(*policies):
-        return policy_names([SimpleNamespace(title=title) for title in policies])
-
-    assert names("LAD-TS") == ["LAD-TS"]
-    assert names("LAD-TS", "LAD-PMD") == ["LAD-TS", "LAD-PMD"]
-    assert names("LAD-TS", "LAD-PMD", "LAD-TS") == ["LAD-TS, 1", "LAD-PMD", "LAD-TS, 2"]
+    assert numbered(["LAD-TS"]) == ["LAD-TS"]
+    assert numbered(["LAD-TS", "LAD-PMD"]) == ["LAD-TS", "LAD-PMD"]
+    assert numbered(["LAD-TS", "LAD-PMD", "LAD-TS"]) == ["LAD-TS, 1", "LAD-PMD", "LAD-TS, 2"]
 
 
 def test_json_is_the_rows_of_the_table_alone_on_standard_output_also_when_they_are_there(tmp_path, capsys):
