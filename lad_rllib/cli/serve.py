@@ -7,7 +7,14 @@ import threading
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import load_fleet
 from lad_rllib.runs import signals
-from lad_rllib.runs.serve_options import AddOptions, ServeOptions, ServerOptions, ServiceOptions, SwapOptions
+from lad_rllib.runs.progress import SaysWhen
+from lad_rllib.runs.serve_options import (
+    AddOptions,
+    ServeOptions,
+    ServerOptions,
+    ServiceOptions,
+    SwapOptions,
+)
 from lad_rllib.runs.service_client import ServiceClient
 from lad_rllib.runs.tables import print_json, print_table
 
@@ -23,10 +30,13 @@ end it:  Ctrl-C"""
 
 def run(options: ServeOptions) -> int:
     """Serve until a signal."""
+    say = SaysWhen()
+    say("loading Ray Serve and PyTorch")
     from lad_rllib.runs.serve import running_service
 
     try:
-        with running_service(options) as service:
+        with running_service(options, say) as service:
+            say("ready")
             where = "" if options.port == 8000 else f" --url {service.url}"
             key = "" if options.keys is None else " -H 'authorization: Bearer KEY'"
             state = service.state

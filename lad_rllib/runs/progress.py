@@ -24,6 +24,17 @@ def bars() -> Progress:
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
+class SaysWhen:
+    """Prints lines, each with the seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._began_s = time.perf_counter()
+
+    def __call__(self, line: str) -> None:
+        """Print a line."""
+        print(f"{time.perf_counter() - self._began_s:6.1f} s  {line}", flush=True)
+
+
 class TrainingDisplay:
     """Shows episode, mean delay, delay against the greedy oracle, and the time left.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
@@ -24,8 +24,12 @@ DEFAULT_POLICY = "any-fleet"
 
 
 @contextmanager
-def running_service(options: ServeOptions) -> Iterator[Service]:
+def running_service(options: ServeOptions, say: Callable[[str], object] = lambda line: None) -> Iterator[Service]:
     """A service that is ready; it ends with the context, and so do the servers that it started.
+
+    Args:
+        options: What is served, where, and what is kept of it.
+        say: Takes lines about what is done until it is ready.
 
     Raises:
         ConfigurationError: for options that contradict one another, or a port that is in use.
@@ -42,13 +46,16 @@ def running_service(options: ServeOptions) -> Iterator[Service]:
     if options.checkpoint is not None:
         is_shipped = options.checkpoint in SHIPPED_POLICIES
         policy = options.checkpoint if is_shipped else str(_absolute(options.checkpoint))
-    scheduler = named_policy(policy)
     spec = load_fleet(options.fleet)
     check_port(options.host, options.port)
+    say(f"loading {policy}")
+    scheduler = named_policy(policy)
     with tempfile.TemporaryDirectory(prefix="lad_rllib_") as scratch:
         if settings.jobs_file is None:
             settings = settings.model_copy(update={"jobs_file": str(Path(scratch) / "jobs")})
         files = ServiceFiles(log=_absolute(options.log), decisions=_absolute(options.decisions))
+        address = cluster.address_of(options)
+        say("starting Ray on this machine" if address == "local" else f"joining the Ray cluster at {address}")
         cluster.start_ray(options, num_cpus=len(spec.servers) + 2)
         service = Service(
             spec,
@@ -60,6 +67,7 @@ def running_service(options: ServeOptions) -> Iterator[Service]:
             port=options.port,
             shared=options.shared_fleet,
             timeout_s=options.timeout,
+            say=say,
         )
         try:
             yield service

@@ -104,6 +104,12 @@ class FleetKeeper:
         self._known: dict[str, KnownServer] = {}
         self._state: FleetState | None = None
         self._changes = threading.Lock()
+        self._news: list[tuple[str, str]] = []
+        self._has_tried = threading.Event()
+
+    def news(self, told: int) -> list[tuple[str, str]]:
+        """Every change of a server's state as the fleet starts, with its name, but for the first ``told``."""
+        return self._news[told:]
 
     def start(self, spec: FleetSpec, shared: bool, timeout_s: float) -> FleetState:
         """Start a fleet, or attach to a shared one, and measure the servers of which nothing is known.
@@ -113,18 +119,24 @@ class FleetKeeper:
             EdgeError: if a server fails.
         """
         with self._changes:
-            self._is_shared = shared
-            self._fleet = Fleet.attach(spec) if shared else Fleet.start(spec, timeout_s=timeout_s)
-            return self._learn(self._fleet)
+            try:
+                self._is_shared = shared
+                self._fleet = (
+                    Fleet.attach(spec) if shared else Fleet.start(spec, timeout_s=timeout_s, report=self._note)
+                )
+                return self._learn(self._fleet)
+            finally:
+                self._has_tried.set()
 
     def start_once(self, spec: FleetSpec, timeout_s: float) -> FleetState:
         """Start a fleet, unless one runs; arguments and errors as of :meth:`start`."""
         return self.start(spec, False, timeout_s) if self._state is None else self._state
 
     def state(self) -> FleetState:
-        """The fleet as it is, without a server that is being started."""
+        """The fleet as it is, without a server that is being added; waits until the fleet has started."""
+        self._has_tried.wait()
         if self._state is None:
-            raise ConfigurationError("the fleet has not been started")
+            raise ConfigurationError("the fleet could not be started")
         return self._state
 
     def add(self, entry: Mapping[str, Any], timeout_s: float) -> FleetState:
@@ -167,6 +179,9 @@ class FleetKeeper:
         with self._changes:
             self._running().close()
 
+    def _note(self, server: str, state: str) -> None:
+        self._news.append((server, state))
+
     def _running(self) -> Fleet:
         if self._fleet is None:
             raise ConfigurationError("the fleet has not been started")
@@ -178,6 +193,9 @@ class FleetKeeper:
             self._known[server.name].line if server.name in self._known else fit
             for server, fit in zip(fleet.servers, fleet.known_fits(), strict=True)
         ]
+        for server, fit in zip(fleet.servers, fits, strict=True):
+            if fit is None:
+                self._note(server.name, "measuring its speed")
         for server, fit in zip(fleet.servers, fleet.profile(STEP_COUNTS, 1, known=fits), strict=True):
             if server.name not in self._known:
                 assert isinstance(server, RemoteEdgeServer)  # the fleet is not in this process

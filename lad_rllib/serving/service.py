@@ -8,10 +8,14 @@ import pickle
 import socket
 import time
 import urllib.request
+from collections.abc import Callable
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import ray
 from ray import serve
+from ray.serve.schema import ApplicationStatus, TracingConfig
 
 from lad_rllib.api import ApiSettings
 from lad_rllib.errors import ConfigurationError
@@ -32,8 +36,14 @@ MAX_ONGOING = 10_000
 HEALTH_S, HEALTH_TIMEOUT_S, SHUTDOWN_S = 1.0, 10.0, 3.0
 """Time between two health checks of the ingress, the longest one, and the time that it has to end [s]."""
 
-READY_TIMEOUT_S = 60.0
-"""Longest wait for the first answer over HTTP [s]."""
+READY_TIMEOUT_S = 300.0
+"""Longest wait for the first answer over HTTP once the servers are warm [s]."""
+
+LOOK_S = 0.2
+"""Time between two looks at servers that start [s]."""
+
+Say = Callable[[str], object]
+"""Takes a line about what is done."""
 
 
 class Service:
@@ -49,6 +59,7 @@ class Service:
         port: Port that it listens on.
         shared: Whether the fleet was started by ``lad-rllib fleet up``, and stays.
         timeout_s: Longest wait for the servers to be warm [s].
+        say: Takes lines about what is done while it starts.
 
     Attributes:
         url: Where it listens.
@@ -71,21 +82,26 @@ class Service:
         port: int = 8000,
         shared: bool = False,
         timeout_s: float = 600.0,
+        say: Say = lambda line: None,
     ) -> None:
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         check_port(host, port)
         self._keeper = named_keeper(policy, scheduler)
         try:
-            started = self._keeper.start.remote(spec, shared, timeout_s)  # while Serve starts, too
+            say(f"{'joining' if shared else 'starting'} the servers of fleet {spec.name}, and Ray Serve")
+            started = self._keeper.start.remote(spec, shared, timeout_s)
             logging.getLogger("ray.serve").setLevel(logging.WARNING)
             serve.start(
                 proxy_location="HeadOnly",
                 http_options={"host": host, "port": port},
                 logging_config={"log_level": "WARNING", "enable_access_log": False},
+                tracing_config=TracingConfig(),  # as the environment of this process says
             )
-            self.state: FleetState = asked(started)
             ingress = ingress_application(self._keeper, settings, files or ServiceFiles(), _node_resource())
-            serve.run(ingress, name=APP)
+            # it loads what it needs while the servers do, and waits for them at the keeper
+            serve.run_many([serve.RunTarget(ingress, name=APP)], wait_for_applications_running=False)
+            self.state: FleetState = _told(started, self._keeper, len(spec.servers), say)
+            say("the servers are there; the HTTP API starts")
             _wait_for_answer(self.url)
         except BaseException:
             self.close()
@@ -159,6 +175,22 @@ def ingress_application(keeper: Any, settings: ApiSettings, files: ServiceFiles,
     return deployment.bind(keeper, settings, files)
 
 
+def _told(started: Any, keeper: Any, servers: int, say: Say) -> FleetState:
+    """The fleet once it has started; says meanwhile how its servers are."""
+    told = ready = 0
+    is_over = False
+    while not is_over:
+        is_over = bool(ray.wait([started], timeout=LOOK_S)[0])
+        news = asked(keeper.news.remote(told))
+        told += len(news)
+        for what, same in groupby(news, itemgetter(1)):
+            names = [name for name, _ in same]
+            ready += len(names) * (what == "ready")
+            say(f"{', '.join(names)}: {what}" + (f" ({ready} of {servers})" if what == "ready" else ""))
+    state: FleetState = asked(started)
+    return state
+
+
 def _own_node() -> dict[str, Any]:
     """What Ray knows of this process's node."""
     here = ray.get_runtime_context().get_node_id()
@@ -191,10 +223,13 @@ def _wait_for_answer(url: str) -> None:
     """Return when the service answers over HTTP.
 
     Raises:
-        ConfigurationError: if it does not.
+        ConfigurationError: if it does not, or cannot be started.
     """
     limit, reason = time.monotonic() + READY_TIMEOUT_S, ""
     while time.monotonic() < limit:
+        app = serve.status().applications.get(APP)
+        if app is not None and app.status == ApplicationStatus.DEPLOY_FAILED:
+            raise ConfigurationError(f"the HTTP API cannot be started: {' '.join(app.message.split())[-300:]}")
         try:
             with urllib.request.urlopen(f"{url}/healthz", timeout=5.0):
                 return
