@@ -10,6 +10,7 @@ if find_spec("fastapi") is None:
 from lad_rllib.api.app import make_app
 from lad_rllib.api.control import Control, ServerInfo
 from lad_rllib.api.gateway import Gateway
+from lad_rllib.api.origin import current_origin
 from lad_rllib.api.settings import ApiSettings
 
-__all__ = ["ApiSettings", "Control", "Gateway", "ServerInfo", "make_app"]
+__all__ = ["ApiSettings", "Control", "Gateway", "ServerInfo", "current_origin", "make_app"]

@@ -18,12 +18,14 @@ from lad_rllib.api.errors import ApiError, of_edge_error, unknown
 from lad_rllib.api.feed import Feed
 from lad_rllib.api.job_store import JobStore, SavedJob, time_left
 from lad_rllib.api.jobs import Job, Jobs
+from lad_rllib.api.origin import Origin, current_origin
 from lad_rllib.api.pictures import Pictures
 from lad_rllib.api.repeats import Repeats
 from lad_rllib.api.settings import ApiSettings
 from lad_rllib.api.shadow import Shadow
 from lad_rllib.api.statistics import Statistics
 from lad_rllib.api.telling import Teller
+from lad_rllib.api.tracing import tell_refusal, tell_spans
 from lad_rllib.api.wire import JobRequest
 from lad_rllib.edge.task import ImageTask
 from lad_rllib.errors import ConfigurationError
@@ -33,6 +35,9 @@ from lad_rllib.service.in_flight import TaskHandle
 
 Observer = Callable[[Delivery], object]
 """Told of every delivery, from a thread of its own."""
+
+RefusalObserver = Callable[[str], object]
+"""Told of every request that was not let in, by the error's code."""
 
 FEW_S = 1.0
 """When to try again while too many requests are in flight [s]: one may have ended by then."""
@@ -54,6 +59,7 @@ class Gateway:
         models: Names of the image models, the first for requests that name none; empty: clients need not and cannot
             choose.
         observers: Told of every delivery, such as a decision log; what they raise is logged.
+        on_refusal: Told of every request that is not let in.
 
     Attributes:
         models: The image models; may be changed when servers join or leave.
@@ -72,6 +78,7 @@ class Gateway:
         *,
         models: Sequence[str] = (),
         observers: Sequence[Observer] = (),
+        on_refusal: RefusalObserver = lambda code: None,
     ) -> None:
         self.dispatcher, self.settings, self.models = dispatcher, settings, tuple(models)
         self.pictures = Pictures(settings.max_kept_bytes)
@@ -82,7 +89,8 @@ class Gateway:
         self.began = time.time()
         self._maker = TaskMaker(settings, dispatcher.network.num_stations)
         self._admission = Admission(dispatcher, settings)
-        self._observers, self._rates, self._repeats = tuple(observers), Rates(), Repeats()
+        self._observers, self._on_refusal = tuple(observers), on_refusal
+        self._rates, self._repeats = Rates(), Repeats()
         self._teller = Teller(dispatcher, self.feed, self.pictures if settings.show_images else None)
         self._door = ThreadPoolExecutor(1, "api-admission")  # one request after the other
         self._aside = ThreadPoolExecutor(1, "api-observers")
@@ -105,8 +113,10 @@ class Gateway:
             ApiError: if it is refused: it is beyond a limit, would wait too long, or the service is closed.
         """
         task = self._maker.task(asked, f"img-{secrets.token_hex(12)}", client, self.models)
+        origin = current_origin()
+        origin.tasks.append(task.task_id)
         try:
-            admitted = self._door.submit(self._admit, task, client, is_job, is_kept)
+            admitted = self._door.submit(self._admit, task, client, origin, is_job, is_kept)
         except RuntimeError:  # it is shut down
             raise _closed() from None
         try:
@@ -130,7 +140,9 @@ class Gateway:
         """
         first, is_first = self._repeats.first(client.name, key, f"{is_job} {asked.model_dump_json()}")
         if not is_first:
-            return await asyncio.shield(asyncio.wrap_future(first))
+            job = await asyncio.shield(asyncio.wrap_future(first))
+            current_origin().tasks.append(job.name)
+            return job
         try:
             first.set_result(await self.submit(asked, client, is_job=is_job, is_kept=True))
         except BaseException as error:
@@ -204,13 +216,16 @@ class Gateway:
             message = f"the key of {client.name} may send {client.requests_per_minute:g} requests a minute"
             raise ApiError(429, message, "rate_limit_exceeded", retry_after_s=wait_s)
 
-    def _admit(self, task: ImageTask, client: Client, is_job: bool, is_kept: bool) -> Job:
-        self._check_quota(client)
+    def _admit(self, task: ImageTask, client: Client, origin: Origin, is_job: bool, is_kept: bool) -> Job:
         try:
+            self._check_quota(client)
             handle, prediction = self._admission.admit(task)
+        except ApiError as error:
+            self._refused(task, origin, error)
+            raise
         except ConfigurationError:  # the dispatcher is closed
             raise _closed() from None
-        job = Job(task, client.name, handle, prediction, is_job, is_kept)
+        job = Job(task, client.name, handle, prediction, is_job, is_kept, origin=origin)
         self._begun(job, handle)
         if is_job and self._store is not None:
             try:
@@ -219,6 +234,14 @@ class Gateway:
                 job.cancel()
                 raise ApiError(503, str(error), "job_not_kept", retry_after_s=FEW_S) from None
         return job
+
+    def _refused(self, task: ImageTask, origin: Origin, error: ApiError) -> None:
+        """A request is not let in."""
+        self._on_refusal(error.code)
+        tell_refusal(origin, error.code)
+        said = {"task": task.task_id, "code": error.code, "reason": error.message}
+        with origin.current():
+            _LOG.info("request refused", extra={"request": said})
 
     def _resume(self, saved: SavedJob) -> None:
         """Go on with a job of the process before; one that has ended is remembered."""
@@ -259,12 +282,14 @@ class Gateway:
 
     def _note(self, job: Job, delivery: Delivery) -> None:
         """Write down and tell what has become of a job, beside the requests."""
-        observers: list[Observer] = [partial(self._save, job), *self._observers]
-        for tell in observers:
-            try:
-                tell(delivery)
-            except Exception:
-                _LOG.exception("an observer of deliveries failed; the service goes on")
+        spans = partial(tell_spans, job, time_scale=self.dispatcher.time_scale)
+        observers: list[Observer] = [partial(self._save, job), spans, *self._observers]
+        with job.origin.current():
+            for tell in observers:
+                try:
+                    tell(delivery)
+                except Exception:
+                    _LOG.exception("an observer of deliveries failed; the service goes on")
 
     def _save(self, job: Job, delivery: Delivery) -> None:
         if job.is_job and self._store is not None:

@@ -12,6 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lad_rllib.api.errors import ApiError
+from lad_rllib.api.origin import origin_of
 from lad_rllib.api.settings import ApiSettings
 from lad_rllib.api.streams import ClientGone
 
@@ -51,9 +52,11 @@ class Named:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
+        headers_in = Headers(scope=scope)
+        given = headers_in.get("x-request-id", "")
         name = given if REQUEST_ID.fullmatch(given) else f"req-{secrets.token_hex(8)}"
         scope.setdefault("state", {})["request_id"] = name
+        origin = origin_of(name, headers_in)
         begin_s, status = time.perf_counter(), LEFT
 
         async def answer(message: Message) -> None:
@@ -66,20 +69,22 @@ class Named:
                     headers.setdefault(key, value)
             await send(message)
 
-        try:
-            await self._app(scope, receive, answer)
-        except ClientGone:
-            pass
-        except Exception:
-            _LOG.exception("request %s failed", name)
-            if status == LEFT:
-                await FAILED.response()(scope, receive, answer)
-        finally:
-            seconds = time.perf_counter() - begin_s
-            about = {"request_id": name, "method": scope["method"], "path": scope["path"], "status": status}
-            _LOG.info(
-                "%(method)s %(path)r: %(status)d", about, extra={"request": {**about, "seconds": round(seconds, 6)}}
-            )
+        with origin.current():
+            try:
+                await self._app(scope, receive, answer)
+            except ClientGone:
+                pass
+            except Exception:
+                _LOG.exception("request %s failed", name)
+                if status == LEFT:
+                    await FAILED.response()(scope, receive, answer)
+            finally:
+                seconds = round(time.perf_counter() - begin_s, 6)
+                about = {"request_id": name, "method": scope["method"], "path": scope["path"], "status": status}
+                more = {"tasks": origin.tasks} if origin.tasks else {}
+                _LOG.info(
+                    "%(method)s %(path)r: %(status)d", about, extra={"request": {**about, "seconds": seconds, **more}}
+                )
 
 
 class BodyLimits:

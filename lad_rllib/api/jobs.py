@@ -8,6 +8,7 @@ from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 
 from lad_rllib.api.admission import Prediction
+from lad_rllib.api.origin import Origin
 from lad_rllib.api.pictures import Pictures
 from lad_rllib.edge.errors import EdgeError
 from lad_rllib.edge.task import ImageTask
@@ -32,6 +33,7 @@ class Job:
         is_left: Whether it was cancelled.
         pictures: Names of its kept images.
         delivery: What became of it, without the images; None before its end.
+        origin: The HTTP request that asked for it.
     """
 
     task: ImageTask
@@ -46,6 +48,7 @@ class Job:
     is_left: bool = False
     pictures: tuple[str, ...] = ()
     delivery: Delivery | None = None
+    origin: Origin = field(default_factory=Origin)
 
     @property
     def name(self) -> str:

@@ -14,6 +14,12 @@ WINDOW_S, MAX_REQUESTS = 300.0, 5000
 """Time [s] and number of the latest requests that figures are of."""
 
 
+def in_time(delivery: Delivery, slo_s: float) -> bool:
+    """Whether a request was served within its deadline, or without one within so many of the fleet's seconds [s]."""
+    due_s = slo_s if delivery.task.deadline_s is None else delivery.task.deadline_s
+    return delivery.error is None and delivery.service_delay_s <= due_s
+
+
 class Statistics:
     """Counts requests as they come and end. May be used from any thread.
 
@@ -44,10 +50,8 @@ class Statistics:
         """A request has ended."""
         if delivery.error is not None and delivery.error.name == "cancelled":
             return
-        due_s = self._slo_s if delivery.task.deadline_s is None else delivery.task.deadline_s
-        in_time = delivery.error is None and delivery.service_delay_s <= due_s
         with self._lock:
-            self._ends.append((time.monotonic(), delivery.service_delay_s, in_time))
+            self._ends.append((time.monotonic(), delivery.service_delay_s, in_time(delivery, self._slo_s)))
             if delivery.error is None:
                 self.served[delivery.server] += 1
             else:
@@ -64,12 +68,12 @@ class Statistics:
                 while line and line[0][0] < now - WINDOW_S:
                     line.popleft()
             delays_s = [delay_s for _, delay_s, _ in self._ends]
-            in_time = [ok for _, _, ok in self._ends]
+            met = [ok for _, _, ok in self._ends]
             work_s = sum(fleet_s for _, fleet_s in self._work)
             first = self._work[0][0] if len(self._work) == MAX_REQUESTS else max(self._began, now - WINDOW_S)
         row: dict[str, float | None] = {
             f"p{q}_s": round(float(np.percentile(delays_s, q)), 4) if delays_s else None for q in (50, 95, 99)
         }
-        row["slo"] = sum(in_time) / len(in_time) if in_time else None
+        row["slo"] = sum(met) / len(met) if met else None
         row["load"] = round(work_s * self._time_scale / max(now - first, 1.0), 4)
         return row

@@ -222,6 +222,11 @@ SERVE_ACTIONS = {
     "add": Command("start the servers of a fleet file, and use them", "serve:AddOptions", "serve:add"),
     "drain": Command("send a server nothing new; it finishes what it has", "serve:ServerOptions", "serve:drain"),
     "remove": Command("end a server; others take over what it has", "serve:ServerOptions", "serve:remove"),
+    "grafana": Command(
+        "print a Grafana dashboard of a service's metrics, to be imported there",
+        "serve:GrafanaOptions",
+        "serve:grafana",
+    ),
     "swap": Command("let another scheduler or policy decide", "serve:SwapOptions", "serve:swap"),
 }
 FLEET_SUMMARY = "start, watch, measure and end edge servers on a cluster"

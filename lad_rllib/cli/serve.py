@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 
 from lad_rllib.errors import ConfigurationError
@@ -10,6 +11,7 @@ from lad_rllib.runs import signals
 from lad_rllib.runs.progress import SaysWhen
 from lad_rllib.runs.serve_options import (
     AddOptions,
+    GrafanaOptions,
     ServeOptions,
     ServerOptions,
     ServiceOptions,
@@ -110,6 +112,14 @@ def swap(options: SwapOptions) -> int:
     """Let another policy decide."""
     policy = _given(options.policy, "NAME|DIR", "a scheduler of requests or a checkpoint")
     print(f"{ServiceClient(options.url).swap(policy)} decides from now on")
+    return 0
+
+
+def grafana(options: GrafanaOptions) -> int:  # noqa: ARG001
+    """Print the dashboard."""
+    from lad_rllib.serving.dashboard import dashboard
+
+    print(json.dumps(dashboard(), indent=2))
     return 0
 
 

@@ -73,3 +73,9 @@ class SwapOptions(ServiceOptions):
     policy: str | None = option(
         None, "scheduler of requests, or folder of a checkpoint where the service runs", "NAME|DIR", positional=True
     )
+
+
+class GrafanaOptions(Options):
+    """A dashboard."""
+
+    title = "dashboard"

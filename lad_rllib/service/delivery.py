@@ -26,6 +26,7 @@ class Delivery:
         png: The image; None if it failed, or if the server draws none.
         more_pngs: Further images of the task.
         error: What went wrong; None if the image is there.
+        decision_s: Part of the delay until a server was chosen [s]; None if none was.
     """
 
     task: ImageTask
@@ -38,6 +39,7 @@ class Delivery:
     error: EdgeError | None = None
     more_pngs: tuple[bytes, ...] = ()
     arrival_s: float = 0.0
+    decision_s: float | None = None
 
     @property
     def dispatch_s(self) -> float:

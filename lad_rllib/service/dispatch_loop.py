@@ -69,8 +69,9 @@ class DispatchLoop:
         """Send the tasks of a slot to the servers that they name, or that the scheduler chooses round by round."""
         try:
             for together, servers in self._rounds(entries):
+                decided_s = self._fleet.now_s()
                 for entry, server in zip(together, servers, strict=True):
-                    entry.slot = self._slot
+                    entry.slot, entry.decided_s = self._slot, decided_s
                     self._sender.place(entry, server)
                 self._slot += 1
         except BaseException as error:

@@ -72,6 +72,7 @@ class InFlightTask:
         future: Its delivery.
         declared_cost: Steps x pixels x images.
         slot: Decision round; -1 before.
+        decided_s: When its server was chosen, by the fleet's clock [s]; None before.
         attempts: Attempts so far; one that a server refused because its queue was full does not count.
         attempt: The attempt whose answer counts; None while there is none.
         server: Number of the server of the latest attempt; -1 before.
@@ -91,6 +92,7 @@ class InFlightTask:
     future: TaskHandle
     declared_cost: float = 0.0
     slot: int = -1
+    decided_s: float | None = None
     attempts: int = 0
     attempt: Attempt | None = None
     server: int = -1
@@ -133,6 +135,7 @@ class InFlightTask:
             png=result.png if result else None,
             more_pngs=result.more_pngs if result else (),
             error=error,
+            decision_s=None if self.decided_s is None else self.decided_s - self.submitted_s,
         )
         with contextlib.suppress(InvalidStateError):  # it has ended meanwhile
             self.future.set_result(delivery)

@@ -55,7 +55,7 @@ class Ingress:
         if not state.is_shared:
             for server in state.servers:
                 server.client.end_leases()
-        self._metrics = Metrics()
+        self._metrics = Metrics(settings.slo_s)
         self._dispatcher = make_dispatcher(state, self._metrics)
         observers: list[Callable[[Delivery], None]] = [self._metrics.delivered, log.delivered, Past(self._dispatcher)]
         self._decisions: DecisionLog | None = None
@@ -63,7 +63,13 @@ class Ingress:
             scale = state.spec.time_scale
             self._decisions = DecisionLog(files.decisions, model=state.requests(), time_scale=scale)
             observers.append(self._decisions)
-        self._gateway = Gateway(self._dispatcher, settings, models=state.models(), observers=observers)
+        self._gateway = Gateway(
+            self._dispatcher,
+            settings,
+            models=state.models(),
+            observers=observers,
+            on_refusal=self._metrics.refused,
+        )
         self._control = FleetControl(self._dispatcher, self._gateway, keeper, state, self._metrics)
         self._settings = settings
         self._watch: asyncio.Task[None] | None = None

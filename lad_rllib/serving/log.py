@@ -7,6 +7,7 @@ import logging
 import sys
 import time
 
+from lad_rllib.api import current_origin
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.service import Delivery
 
@@ -14,15 +15,17 @@ _LOG = logging.getLogger("lad_rllib.serving")
 
 
 class JsonLines(logging.Formatter):
-    """Writes a record as one JSON object, with what ``extra={"request": {...}}`` adds."""
+    """Writes a record as one JSON object, with the HTTP request and what ``extra={"request": {...}}`` adds."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
+        request_id = current_origin().request_id
         line = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
+            **({"request_id": request_id} if request_id else {}),
             **getattr(record, "request", {}),
         }
         if record.exc_info:
@@ -54,6 +57,7 @@ def delivered(delivery: Delivery) -> None:
         "server": delivery.server,
         "attempts": delivery.attempts,
         "delay_s": round(delivery.service_delay_s, 4),
+        "decision_s": None if delivery.decision_s is None else round(delivery.decision_s, 6),
         "waiting_s": None if record is None else round(record.waiting_s, 4),
         "computing_s": None if record is None else round(record.computing_s, 4),
         "error": delivery.error.name if delivery.error else None,

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from ray.util import metrics
 
+from lad_rllib.api.statistics import in_time
 from lad_rllib.service import Delivery, Dispatcher
 from lad_rllib.service.guarded import GuardedScheduler
 
@@ -42,6 +43,10 @@ class MetricKind:
 METRICS = {
     "lad_requests_total": MetricKind("counter", "requests that ended, by error (empty: none)", ("server", "error")),
     "lad_images_total": MetricKind("counter", "images that were delivered", ("server",)),
+    "lad_in_time_total": MetricKind(
+        "counter", "requests served within their deadline, or without one within `slo_s` of the API", ("server",)
+    ),
+    "lad_refusals_total": MetricKind("counter", "requests that were not let in, by the error's code", ("code",)),
     "lad_attempts_total": MetricKind("counter", "times that requests were sent to a server"),
     "lad_delay_seconds": MetricKind(
         "histogram", "from the hand-over to the dispatcher to the image [s]", ("server",), DELAY_BOUNDS_S
@@ -65,15 +70,24 @@ METRICS = {
 
 
 class Metrics:
-    """Counts deliveries and decisions, and says how the fleet is whenever it is asked to."""
+    """Counts deliveries and decisions, and says how the fleet is whenever it is asked to.
 
-    def __init__(self) -> None:
+    Args:
+        slo_s: Delay that a request without a deadline should meet, in the fleet's seconds [s].
+    """
+
+    def __init__(self, slo_s: float) -> None:
+        self._slo_s = slo_s
         self._metrics = {name: kind.make(name) for name, kind in METRICS.items()}
         self._seen: set[str] = set()
 
     def decided(self, seconds: float) -> None:
         """The policy has decided."""
         self._metrics["lad_decision_seconds"].observe(seconds)
+
+    def refused(self, code: str) -> None:
+        """A request was not let in."""
+        self._metrics["lad_refusals_total"].inc(1, {"code": code})
 
     def delivered(self, delivery: Delivery) -> None:
         """A request has ended."""
@@ -84,6 +98,8 @@ class Metrics:
             self._metrics["lad_attempts_total"].inc(delivery.attempts)
         if delivery.record is not None:
             self._metrics["lad_images_total"].inc(delivery.task.images, server)
+            if in_time(delivery, self._slo_s):
+                self._metrics["lad_in_time_total"].inc(1, server)
             self._metrics["lad_delay_seconds"].observe(delivery.service_delay_s, server)
             self._metrics["lad_waiting_seconds"].observe(delivery.record.waiting_s, server)
 

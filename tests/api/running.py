@@ -104,6 +104,7 @@ def service(
     models=("digits",),
     control=None,
     observers=(),
+    on_refusal=lambda code: None,
     order="fifo",
     **settings,
 ):
@@ -117,7 +118,9 @@ def service(
         chosen = make_heuristic(scheduler) if isinstance(scheduler, str) else scheduler
         known = with_past(speeds) if isinstance(chosen, RequestScheduler) else None
         dispatcher = stack.enter_context(Dispatcher(servers, network(speeds), WORK, chosen, seed=1, requests=known))
-        gateway = Gateway(dispatcher, ApiSettings(**settings), models=models, observers=observers)
+        gateway = Gateway(
+            dispatcher, ApiSettings(**settings), models=models, observers=observers, on_refusal=on_refusal
+        )
         stack.callback(gateway.close)
         url = stack.enter_context(listening(make_app(gateway, gateway.settings, control=control)))
         yield Running(url, gateway, servers, stack.enter_context(httpx.Client(base_url=url, timeout=30)))
