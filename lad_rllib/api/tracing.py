@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from opentelemetry import trace
 
@@ -38,7 +39,7 @@ def tell_spans(job: Job, delivery: Delivery, time_scale: float) -> None:
         return
     inside = trace.set_span_in_context(whole, origin.context)
 
-    def stage(name: str, begin: float, end: float, **about: str | float) -> None:
+    def stage(name: str, begin: float, end: float, about: Mapping[str, str | float] | None = None) -> None:
         span = tracer.start_span(name, inside, start_time=_ns(begin), attributes=about)
         span.end(_ns(max(begin, end)))
 
@@ -46,10 +47,10 @@ def tell_spans(job: Job, delivery: Delivery, time_scale: float) -> None:
     if delivery.decision_s is not None:
         decided = job.created + delivery.decision_s * time_scale
         begun = end if record is None else max(decided, end - (record.computing_s + record.download_s) * time_scale)
-        stage("decision", job.created, decided, **{"lad.server": delivery.server})
+        stage("decision", job.created, decided, {"lad.server": delivery.server})
         stage("wait", decided, begun)
         if record is not None:
-            stage("service", begun, end, **{"lad.server": delivery.server, "lad.computing_s": record.computing_s})
+            stage("service", begun, end, {"lad.server": delivery.server, "lad.computing_s": record.computing_s})
     if error is not None:
         whole.set_status(trace.Status(trace.StatusCode.ERROR, error.name))
     whole.end(_ns(end))

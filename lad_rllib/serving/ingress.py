@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,7 @@ from lad_rllib.serving.control import FleetControl
 from lad_rllib.serving.keeper import FleetState, asked
 from lad_rllib.serving.metrics import Metrics
 from lad_rllib.serving.own_address import listen_on_own_address
+from lad_rllib.serving.policies import practise
 
 
 class ServiceFiles(Declared):
@@ -51,6 +53,8 @@ class Ingress:
     def __init__(self, keeper: Any, settings: ApiSettings, files: ServiceFiles) -> None:
         listen_on_own_address()
         log.write_json_lines(files.log)
+        if scheduler := asked(keeper.scheduler_to_practise.remote()):
+            practise(pickle.loads(scheduler))
         state: FleetState = asked(keeper.state.remote())
         if not state.is_shared:
             for server in state.servers:

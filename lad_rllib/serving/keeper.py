@@ -139,6 +139,10 @@ class FleetKeeper:
             raise ConfigurationError("the fleet could not be started")
         return self._state
 
+    def scheduler_to_practise(self) -> bytes | None:
+        """What is to decide, pickled, as long as the fleet starts; None after that."""
+        return None if self._has_tried.is_set() else self._scheduler
+
     def add(self, entry: Mapping[str, Any], timeout_s: float) -> FleetState:
         """Start another server, the last one of the state that is returned, and measure it.
 

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+
+import numpy as np
+
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.names import SHIPPED_POLICIES
 from lad_rllib.scheduling.request_scheduler import REQUEST_SCHEDULERS, RequestScheduler
+from lad_rllib.service import RequestModel
+from lad_rllib.simulator.requests import build_request_setting
+
+PRACTICE = "unequal-8"
+"""Setting on which a policy decides before there is a fleet."""
 
 
 def named_policy(name: str) -> RequestScheduler:
@@ -27,3 +36,12 @@ def named_policy(name: str) -> RequestScheduler:
             raise
         choices = ", ".join((*SHIPPED_POLICIES, *REQUEST_SCHEDULERS))
         raise ConfigurationError(f"no policy {name!r}; choose from {choices}, or name a checkpoint's folder") from None
+
+
+def practise(scheduler: RequestScheduler) -> None:
+    """Have a policy decide once for a made-up fleet, so that what it loads and compiles is there when it is needed."""
+    setting = build_request_setting({"preset": PRACTICE})
+    requests = RequestModel(setting.world, setting.history())
+    with contextlib.suppress(Exception):  # foreign code, which is begun and asked again for the fleet
+        scheduler.begin(requests.world, setting.history())
+        scheduler.choose(requests.idle_view(), np.random.default_rng(0))

@@ -36,6 +36,9 @@ MAX_ONGOING = 10_000
 HEALTH_S, HEALTH_TIMEOUT_S, SHUTDOWN_S = 1.0, 10.0, 3.0
 """Time between two health checks of the ingress, the longest one, and the time that it has to end [s]."""
 
+END_S = 20.0
+"""Longest wait for the servers to end before they are killed [s]."""
+
 READY_TIMEOUT_S = 300.0
 """Longest wait for the first answer over HTTP once the servers are warm [s]."""
 
@@ -134,7 +137,7 @@ class Service:
         if ray_ends:
             return
         with contextlib.suppress(ray.exceptions.RayError):
-            ray.get(self._keeper.close.remote())
+            ray.get(self._keeper.close.remote(), timeout=END_S)  # it may still be starting servers, which end with it
         ray.kill(self._keeper)
 
 

@@ -7,11 +7,14 @@ import signal
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 import ray
+from ray.serve import schema
+from ray.serve._private.constants import DEFAULT_TRACING_EXPORTER_IMPORT_PATH
 
 from lad_rllib.api import ApiSettings
 from lad_rllib.cli import main
@@ -31,9 +34,15 @@ def service(ray_cluster, tmp_path_factory):
     folder = tmp_path_factory.mktemp("service")
     spec = load_fleet({"name": "quick", "servers": [entry("a"), entry("b")]})
     files = ServiceFiles(log=str(folder / "log.jsonl"), decisions=str(folder / "decisions"))
-    policy = "least-work-left"
-    with Service(spec, policy, named_policy(policy), ApiSettings(), files=files, port=free_port()) as running:
-        running.folder = folder
+    policy, said = "least-work-left", []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schema, "RAY_SERVE_TRACING_EXPORTER_IMPORT_PATH", DEFAULT_TRACING_EXPORTER_IMPORT_PATH)
+        patch.setattr(schema, "RAY_SERVE_TRACING_SAMPLING_RATIO", 1.0)
+        running = Service(
+            spec, policy, named_policy(policy), ApiSettings(), files=files, port=free_port(), say=said.append
+        )
+    with running:
+        running.folder, running.said = folder, said
         yield running
 
 
@@ -81,7 +90,45 @@ def test_an_image_comes_over_http_and_its_request_is_logged(service):
     lines = [json.loads(line) for line in (service.folder / "log.jsonl").read_text().splitlines()]
     ended = next(line for line in lines if line["message"] == "request ended")
     assert ended["server"] in "ab" and ended["error"] is None and ended["delay_s"] > 0.05
+    assert ended["request_id"] == answer.headers["x-request-id"]
     until(lambda: list((service.folder / "decisions").glob("*.parquet")))
+
+
+def test_a_start_says_how_its_servers_are(service):
+    assert service.said[0] == "starting the servers of fleet quick, and Ray Serve"
+    states = [line for line in service.said if line.startswith(("a", "b"))]
+    assert states[0] == "a, b: placed" and states[-1].endswith("ready (2 of 2)")
+    assert service.said[-1] == "the servers are there; the HTTP API starts"
+
+
+def test_spans_of_a_request_are_in_the_trace_of_serve(service):
+    headers = {"x-request-id": "traced"}
+    httpx.post(f"{service.url}/v1/images/generations", json={"prompt": "x"}, headers=headers, timeout=60)
+    folder = Path(ray._private.worker.global_worker.node.get_logs_dir_path()) / "serve" / "spans"
+
+    def spans():
+        texts = [file.read_text() for file in folder.glob("*ingress*")]
+        return [span for text in texts for span in concatenated(text)]
+
+    until(lambda: any(span["attributes"].get("lad.request_id") == "traced" for span in spans()))
+    [whole] = [span for span in spans() if span["attributes"].get("lad.request_id") == "traced"]
+    parts = {span["name"]: span for span in spans() if span["parent_id"] == whole["context"]["span_id"]}
+    assert parts.keys() == {"admission", "decision", "wait", "service"}
+    above = [span["name"] for span in spans() if span["context"]["span_id"] == whole["parent_id"]]
+    assert above and above[0] != "image request"
+
+
+def concatenated(text):
+    """The JSON objects of a text, one after the other."""
+    decoder, found = json.JSONDecoder(), []
+    while text := text.lstrip():
+        try:
+            one, end = decoder.raw_decode(text)
+        except ValueError:  # it is being written
+            break
+        found.append(one)
+        text = text[end:]
+    return found
 
 
 def test_servers_join_drain_and_leave_and_policies_are_swapped_under_load(service, tmp_path, capsys):
