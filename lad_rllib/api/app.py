@@ -23,13 +23,16 @@ from lad_rllib.api.routes.watching import watching_routes
 from lad_rllib.api.settings import ApiSettings
 
 
-def make_app(gateway: Gateway, settings: ApiSettings, *, control: Control | None = None) -> FastAPI:
+def make_app(
+    gateway: Gateway, settings: ApiSettings, *, control: Control | None = None, names_answers: bool = True
+) -> FastAPI:
     """The HTTP API in front of a gateway, for any ASGI server.
 
     Args:
         gateway: Has requests served; whoever made it closes it.
         settings: Limits and defaults, the gateway's.
         control: What of the service can be changed; None: nothing.
+        names_answers: Whether answers get an ``x-request-id``; False behind a proxy that adds it, as Serve's does.
 
     Raises:
         ConfigurationError: if the file of API keys cannot be read.
@@ -57,5 +60,5 @@ def make_app(gateway: Gateway, settings: ApiSettings, *, control: Control | None
     mount_page(app)
     app.add_middleware(BodyLimits, settings=settings)  # that added last is the first to see a request
     app.add_middleware(Access, keys=None if settings.keys_file is None else KeyRing(settings.keys_file))
-    app.add_middleware(Named)
+    app.add_middleware(Named, tells=names_answers)
     return app

@@ -42,10 +42,11 @@ class Named:
 
     Args:
         app: Answers the request.
+        tells: Whether the answer has the id; False where a proxy adds it, which has given every request one.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, *, tells: bool) -> None:
+        self._app, self._tells = app, tells
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -64,7 +65,8 @@ class Named:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
-                headers["x-request-id"] = name
+                if self._tells:
+                    headers["x-request-id"] = name
                 for key, value in SAFE_HEADERS.items():
                     headers.setdefault(key, value)
             await send(message)

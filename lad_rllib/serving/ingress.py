@@ -81,7 +81,7 @@ class Ingress:
     def __serve_build_asgi_app__(self) -> FastAPI:
         """The app; Serve calls this once the constructor has returned."""
         self._watch = asyncio.get_running_loop().create_task(self._look())
-        return make_app(self._gateway, self._settings, control=self._control)
+        return make_app(self._gateway, self._settings, control=self._control, names_answers=False)
 
     async def check_health(self) -> None:
         """Serve starts the ingress again if this raises: the dispatcher has stopped."""
