@@ -3,7 +3,13 @@
 from lad_rllib.simulator.requests.fitted_service import FittedService, explained, fit_service
 from lad_rllib.simulator.requests.log import RequestLog, read_log, read_requests, write_requests
 from lad_rllib.simulator.requests.mixes import ImageKind, Mix
-from lad_rllib.simulator.requests.processes import BurstyFields, DailyFields, DrawnFields, PoissonFields
+from lad_rllib.simulator.requests.processes import (
+    BurstyFields,
+    DailyFields,
+    DrawnFields,
+    PoissonFields,
+    SlottedFields,
+)
 from lad_rllib.simulator.requests.random_fleets import (
     RANDOM_FLEETS,
     RandomFleets,
@@ -81,6 +87,7 @@ __all__ = [
     "DailyFields",
     "DrawnFields",
     "PoissonFields",
+    "SlottedFields",
     "REQUEST_PRESETS",
     "RequestSetting",
     "build_request_setting",

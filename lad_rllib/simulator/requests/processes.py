@@ -1,4 +1,4 @@
-"""When requests arrive, where arrivals are drawn: at random, in bursts, or by the time of day.
+"""When requests arrive, where arrivals are drawn: at random, in bursts, by the time of day, or at once in each slot.
 
 Every process is a Poisson process whose clock runs unevenly: arrivals of rate 1 are drawn, and each is put at the time
 by which so many were to be expected.
@@ -188,3 +188,28 @@ class DailyFields(DrawnFields):
     def describe(self) -> str:
         """See :class:`DrawnFields`."""
         return f"the rate swings by {self.depth:.0%} in {self.period_s:g} s"
+
+
+@TRAFFIC.register("slotted")
+class SlottedFields(DrawnFields):
+    """Requests are collected and come at the starts of slots, all of a slot at once, as in arXiv 2412.18212."""
+
+    kind: Literal["slotted"] = "slotted"
+    """Name of this kind."""
+    slot_s: Positive = 60.0
+    """Length of a slot [s]."""
+
+    def clock(self, rng: np.random.Generator, rate_per_s: float, expected: float) -> tuple[FloatArray, FloatArray]:
+        """See :class:`DrawnFields`."""
+        of_a_slot = rate_per_s * self.slot_s
+        if expected / of_a_slot > MAX_PIECES:
+            raise ConfigurationError(
+                f"an episode takes {expected / of_a_slot:.2g} slots of {self.slot_s:g} s; lower requests, or raise "
+                "traffic.slot_s"
+            )
+        slots = np.arange(math.ceil(expected / of_a_slot) + 2)
+        return np.repeat(slots * self.slot_s, 2)[:-1], np.repeat(slots * of_a_slot, 2)[1:]
+
+    def describe(self) -> str:
+        """See :class:`DrawnFields`."""
+        return f"all requests of {self.slot_s:g} s at once"

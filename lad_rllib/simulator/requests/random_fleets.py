@@ -60,6 +60,8 @@ class RandomFleetFields(Declared):
     """Share of each order of service; ``aged`` gets a ``service_weight`` between 3 and 1000."""
     bursty_share: Fraction = 0.25
     """Share of episodes with bursts of 5 to 100 mean services, at 1.5 to 4 times the rate otherwise."""
+    slotted_share: Fraction = 0.0
+    """Share of episodes in which all requests of a slot of 3 to 40 mean services come at once."""
     spread_share: Fraction = 0.5
     """Share of episodes whose service times are not as predicted: ``spread`` of 0.05 to 0.4."""
     models_share: Fraction = 0.25
@@ -155,8 +157,10 @@ class RandomFleets:
         requests = min(max(servers * _log_uniform(rng, *drawn.requests_per_server), least), most)
         spec: dict[str, Any] = {"name": f"{self.name}, one", "order": order, "requests": int(requests)}
         traffic: dict[str, Any] = {"kind": "poisson"}
-        if rng.random() < drawn.bursty_share:
+        if (kind := rng.random()) < drawn.bursty_share:
             traffic = {"kind": "bursty", **_bursts(rng)}
+        elif kind < drawn.bursty_share + drawn.slotted_share:
+            traffic = {"kind": "slotted", "slot_s": TAU_S * _log_uniform(rng, 3.0, 40.0)}
         mix: dict[str, Any] = {"images": images}
         if rng.random() < drawn.models_share:
             load *= 0.75  # loading is work that the load does not count

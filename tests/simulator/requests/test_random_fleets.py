@@ -72,6 +72,16 @@ def test_shares_say_what_is_drawn():
         assert one.spec["order"].startswith("aged:service_weight=") and one.spec["models_in_memory"] >= 1
 
 
+def test_arrivals_are_poisson_bursty_or_slotted_by_their_shares():
+    mixed = build_random_fleets({"fleets": {"bursty_share": 0.3, "slotted_share": 0.3}})
+    assert {one.spec["traffic"]["kind"] for one in worlds(ANY, 24)} == {"poisson", "bursty"}
+    assert {one.spec["traffic"]["kind"] for one in worlds(mixed, 24)} == {"poisson", "bursty", "slotted"}
+    slotted = build_random_fleets({"fleets": {"bursty_share": 0.0, "slotted_share": 1.0}})
+    for one in worlds(slotted, 4):
+        traffic = one.spec["traffic"]
+        assert traffic["kind"] == "slotted" and 3 * TAU_S <= traffic["slot_s"] <= 40 * TAU_S
+
+
 def test_one_order_for_all_takes_the_place_of_the_drawn_ones():
     fleets = request_setting({"preset": "any-fleet"}, "aged:service_weight=7")
     assert fleets.orders == ["aged:service_weight=7"]

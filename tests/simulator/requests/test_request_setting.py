@@ -13,6 +13,7 @@ from lad_rllib.simulator.requests import (
     BurstyFields,
     DailyFields,
     PoissonFields,
+    SlottedFields,
     build_request_setting,
     override_request_spec,
     request_setting_schema,
@@ -36,7 +37,12 @@ def dispersion(arrival_s, window_s=60.0):
 
 @pytest.mark.parametrize(
     "fields",
-    [PoissonFields(rate_per_s=RATE), BurstyFields(rate_per_s=RATE), DailyFields(rate_per_s=RATE, period_s=999.0)],
+    [
+        PoissonFields(rate_per_s=RATE),
+        BurstyFields(rate_per_s=RATE),
+        DailyFields(rate_per_s=RATE, period_s=999.0),
+        SlottedFields(rate_per_s=RATE, slot_s=30.0),
+    ],
 )
 def test_every_process_has_its_mean_rate(fields):
     arrival_s = arrivals_s(fields)
@@ -55,6 +61,13 @@ def test_the_rate_of_a_day_is_a_sine_wave():
     share = np.histogram(arrivals_s(fields) % 1000.0, bins=4, range=(0.0, 1000.0))[0] / 200_000
     quarter = 0.25 + 0.6 / (2 * np.pi) * np.array([1.0, 1.0, -1.0, -1.0])  # integral of 1 + depth * sin over each
     assert share == pytest.approx(quarter, abs=0.005)
+
+
+def test_all_requests_of_a_slot_come_at_once_and_their_numbers_are_poisson():
+    arrival_s = arrivals_s(SlottedFields(rate_per_s=RATE, slot_s=40.0))
+    starts, counts = np.unique(arrival_s, return_counts=True)
+    assert (starts % 40.0 == 0).all() and starts[0] == 0
+    assert counts[:-1].mean() == pytest.approx(20.0, rel=0.02) == pytest.approx(counts[:-1].var(), rel=0.05)
 
 
 @pytest.mark.parametrize("preset", [name for name in REQUEST_PRESETS if name != "gentd26"])
@@ -192,7 +205,12 @@ def test_a_wrong_value_is_refused_in_one_line(changes, told):
 
 
 @pytest.mark.parametrize(
-    "fields", [BurstyFields(rate_per_s=1, burst_s=1e-9, calm_s=1e-9), DailyFields(rate_per_s=1, period_s=1e-5)]
+    "fields",
+    [
+        BurstyFields(rate_per_s=1, burst_s=1e-9, calm_s=1e-9),
+        DailyFields(rate_per_s=1, period_s=1e-5),
+        SlottedFields(rate_per_s=1, slot_s=1e-6),
+    ],
 )
 def test_a_rate_that_changes_too_often_for_memory_is_refused(fields):
     with pytest.raises(ConfigurationError, match="lower requests, or raise traffic"):
