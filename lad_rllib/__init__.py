@@ -71,6 +71,8 @@ if TYPE_CHECKING:
         play,
         schedule_quality,
     )
+    from lad_rllib.scheduling.by_name import make_scheduler
+    from lad_rllib.scheduling.request_scheduler import RequestScheduler, play_requests
     from lad_rllib.service import Delivery, Dispatcher, fit_fleet
     from lad_rllib.simulator import (
         ARRIVALS,
@@ -125,6 +127,7 @@ __all__ = [
     "LiveFleetVectorEnv",
     "RemoteEdgeServer",
     "RequestFleetEnv",
+    "RequestScheduler",
     "SACTSConfig",
     "Scheduler",
     "Setting",
@@ -144,8 +147,10 @@ __all__ = [
     "load_setting",
     "lower_bound_s",
     "make_heuristic",
+    "make_scheduler",
     "marginal_costs_s",
     "play",
+    "play_requests",
     "register",
     "schedule_quality",
     "CONFIGS",
@@ -183,6 +188,8 @@ _NAMES_OF_ROOM = {
     "errors": "ConfigurationError TrainingDiverged",
     "fleet": "calibrate Fleet FleetSpec load_fleet SERVER_KINDS ServerSpec",
     "scheduling": "Heuristic HEURISTICS lower_bound_s make_heuristic play schedule_quality Scheduler",
+    "scheduling.by_name": "make_scheduler",
+    "scheduling.request_scheduler": "RequestScheduler play_requests",
     "service": "Delivery Dispatcher fit_fleet",
     "simulator": (
         "ARRIVALS build_setting DelayPenalty EdgeNetwork load_setting marginal_costs_s PENALTIES Setting "
@@ -193,13 +200,15 @@ _NAMES_OF_ROOM = {
     ),
 }
 _ROOM_OF_NAME = {name: room for room, names in _NAMES_OF_ROOM.items() for name in names.split()}
+_FORMER = {"LADTSPolicy": "FleetPolicy for tasks of a slot, DispatchPolicy for requests one by one"}
 
 register_with_gymnasium()
 
 
 def __getattr__(name: str) -> object:
     if name not in _ROOM_OF_NAME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        instead = f"; it is now {_FORMER[name]}" if name in _FORMER else ""
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{instead}")
     value = getattr(import_module(f"{__name__}.{_ROOM_OF_NAME[name]}"), name)
     globals()[name] = value
     return value

@@ -33,6 +33,8 @@ def test_every_public_name_loads_and_says_what_it_is(name):
 def test_an_unknown_name_is_refused_as_in_any_module():
     with pytest.raises(AttributeError, match="module 'lad_rllib' has no attribute 'LADST'"):
         lad_rllib.LADST  # noqa: B018
+    with pytest.raises(AttributeError, match="'LADTSPolicy'; it is now FleetPolicy .* DispatchPolicy for requests"):
+        lad_rllib.LADTSPolicy  # noqa: B018
 
 
 def test_a_public_name_loads_its_own_room_alone():

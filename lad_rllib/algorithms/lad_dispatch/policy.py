@@ -134,8 +134,7 @@ class DispatchPolicy(RuleScheduler):
         Raises:
             ConfigurationError: if there is none of this name.
 
-        >>> from lad_rllib.simulator.requests import build_request_setting
-        >>> from lad_rllib.scheduling.request_scheduler import play_requests
+        >>> from lad_rllib import build_request_setting, play_requests
         >>> setting = build_request_setting({"preset": "unequal-8", "requests": 1000})
         >>> requests, rng = setting.draw(np.random.default_rng(0)), np.random.default_rng(1)
         >>> policy = DispatchPolicy.pretrained("any-fleet")
