@@ -2,19 +2,23 @@
 
     python -m experiments.any_fleet --resume                      train it, or go on with it
     python -m experiments.any_fleet --resume --judge              and play it on fleets that it never saw
+    python -m experiments.any_fleet --judge --policies any-fleet  train nothing, and play that of the package
     python -m experiments.any_fleet --policy-denoising-steps 0 --output results/plain    without a chain
 
-Each iteration plays some fleets of the preset any-fleet. Every few iterations the mean actor plays held-out fleets, and
-the best one is kept. Written into --output: the state of training (state.pt), its curve (any_fleet.csv), the best
-policy so far (policy/), which every command takes as a checkpoint, and what was judged (judged.csv, judged.md).
+Each iteration plays some random fleets. Every few iterations the mean actor plays held-out fleets, and
+the best one is kept. Written into --output: for each seed (seed-0/, ...) the state of training (state.pt), its curve
+(any_fleet.csv) and its best policy so far (policy/); the best policy of all seeds (policy/), which every command takes
+as a checkpoint; and what was judged, of every seed (judged.csv, judged.md).
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -32,12 +36,13 @@ from lad_rllib.algorithms.lad_dispatch.networks import ScoringActor
 from lad_rllib.algorithms.lad_dispatch.policy import dispatch_policy_files
 from lad_rllib.algorithms.lad_dispatch.training import Improvement, learn
 from lad_rllib.cli.program import Program
+from lad_rllib.envs.episodes import setting_spec
 from lad_rllib.runs.options import Count, Options, Seed, option
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.rows import ResultRows
-from lad_rllib.runs.tables import markdown_page, markdown_table, over_first
+from lad_rllib.runs.tables import markdown_page, markdown_table, mean_sd, over_first
 from lad_rllib.scheduling.by_name import make_scheduler
-from lad_rllib.scheduling.request_scheduler import RequestScheduler, player
+from lad_rllib.scheduling.request_scheduler import player
 from lad_rllib.simulator.requests import (
     RandomFleets,
     RequestSetting,
@@ -46,8 +51,10 @@ from lad_rllib.simulator.requests import (
     held_out,
 )
 
-YARDSTICK, PRIOR, UNCAPPED = "least-work-left", "prior alone", "any-fleet, no cap"
-STATE = "state.pt"
+YARDSTICK, PRIOR = "least-work-left", "prior alone"
+LEARNED, UNCAPPED, NO_SEED = "any-fleet", ", no cap", "-"
+STATE, CURVE = "state.pt", "any_fleet.csv"
+CELL = ["servers", "speeds", "load", "order"]
 MEASURES = ("mean_s", "p99_s")
 FAMILIES = {
     "equal": lambda servers: [1.0] * servers,
@@ -64,8 +71,18 @@ class AnyFleetOptions(Options):
 
     command: ClassVar[str] = "any_fleet"
     title = "run"
-    may_change = Options.may_change | {"seconds", "judge", "against", "servers", "loads", "orders", "episodes"}
+    may_change = Options.may_change | {
+        "seconds",
+        "seeds",
+        "judge",
+        "policies",
+        "servers",
+        "loads",
+        "orders",
+        "episodes",
+    }
 
+    setting: str = option("any-fleet", "random fleets to learn on, a preset or a settings file", "NAME|FILE")
     iterations: Count = option(240, "iterations of training")
     fleets: Count = option(4, "random fleets of an iteration")
     sampled: Count = option(800, "requests of each that are learned from")
@@ -73,14 +90,16 @@ class AnyFleetOptions(Options):
     policy_denoising_steps: Annotated[int, Field(ge=0, le=100)] = option(5, "denoising steps; 0: a plain network")
     hidden_size: Count = option(32, "width of the network")
     wait_cap: Annotated[float, Field(ge=0)] | None = option(
-        2.0, "a trained policy lets a request wait for at most so many times the least delay that it can have", "X"
+        1.2,
+        "a trained policy lets a request wait for its least delay and so many times the wait at evenly spread work",
+        "X",
     )
     check_every: Count = option(20, "iterations between two looks at held-out fleets")
     checks: Count = option(16, "held-out fleets that the best policy is chosen on")
     seconds: Annotated[float, Field(gt=0)] | None = option(None, "stop after this time; --resume goes on", "S")
-    seed: Seed = option(0, "seed of weights, fleets and choices")
-    judge: bool = option(False, "play the best policy on fleets that training never drew")
-    against: list[str] = option([], "further policies to judge beside it", "DIR", may_be_empty=True)
+    seeds: list[Seed] = option([0, 1, 2], "seeds of weights, fleets and choices; each is a training", "SEED")
+    judge: bool = option(False, "play the best policy of each seed on fleets that training never drew")
+    policies: list[str] = option([], "judge these, and train none", "DIR", may_be_empty=True)
     servers: list[Count] = option([5, 8, 10, 20, 40, 100], "judged numbers of servers", "A")
     loads: list[Annotated[float, Field(gt=0)]] = option([0.3, 0.7, 0.95, 1.3], "judged loads", "X")
     orders: list[str] = option(["fifo", "shortest_first"], "judged orders of service", "ORDER")
@@ -92,7 +111,9 @@ class AnyFleetOptions(Options):
 def run(options: AnyFleetOptions) -> int:
     """Train, and judge if that is asked for; returns the exit status."""
     output = writable_folder(options.output)
-    if train(options, build_random_fleets({"preset": "any-fleet"}), output) and options.judge:
+    if not options.policies and not train_seeds(options, output):
+        return 0
+    if options.judge:
         print(judge(options, output))
     return 0
 
@@ -100,8 +121,44 @@ def run(options: AnyFleetOptions) -> int:
 # -- Training ---------------------------------------------------------------------------------------------------------
 
 
-def train(options: AnyFleetOptions, fleets: RandomFleets, output: Path) -> bool:
-    """Train and keep the best policy; whether it is trained to the end, or else the time is over."""
+def train_seeds(options: AnyFleetOptions, output: Path) -> bool:
+    """Train every seed, and keep the best policy of all; whether all are trained to the end."""
+    fleets, began = build_random_fleets(setting_spec(options.setting)), time.monotonic()
+    check = Check([Cell(held_out(fleets, number), 1, CHECK_SEED) for number in range(options.checks)])
+
+    def is_over() -> bool:
+        return options.seconds is not None and time.monotonic() - began > options.seconds
+
+    for seed in options.seeds:
+        if not train(options, fleets, seed, writable_folder(folder_of(output, seed)), check, is_over):
+            return False
+    keep_best(options, output)
+    return True
+
+
+def folder_of(output: Path, seed: int) -> Path:
+    """Where a training is."""
+    return output / f"seed-{seed}"
+
+
+def train(
+    options: AnyFleetOptions,
+    fleets: RandomFleets,
+    seed: int,
+    output: Path,
+    check: Check,
+    is_over: Callable[[], bool],
+) -> bool:
+    """Train and keep the best policy; whether it is trained to the end, or else the time is over.
+
+    Args:
+        options: How.
+        fleets: What it learns on.
+        seed: Its seed.
+        output: Its folder.
+        check: Fleets to choose the best policy on.
+        is_over: Whether the time is.
+    """
     settings = LADDispatchHyperparameters(
         step_size_iterations=options.iterations,
         sampled_requests=options.sampled,
@@ -112,31 +169,26 @@ def train(options: AnyFleetOptions, fleets: RandomFleets, output: Path) -> bool:
         wait_cap=options.wait_cap,
         last_actor_lr=5e-4,
     )
-    rows = ResultRows(output / "any_fleet.csv", options.resume, **options.arguments())
-    state = Improvement(settings, options.seed)
+    rows = ResultRows(output / CURVE, options.resume, seed=seed, **options.arguments())
+    state = Improvement(settings, seed)
     if options.resume and (output / STATE).exists():
         state.set_state(torch.load(output / STATE, weights_only=True))
-    check: list[tuple[Cell, float]] = []
-    began = time.monotonic()
 
     def look(state: Improvement, row: dict[str, Any]) -> bool:
-        is_over = options.seconds is not None and time.monotonic() - began > options.seconds
         if row["iteration"] % options.check_every == 0 or row["iteration"] == options.iterations:
-            check[:] = check or yardsticks(Cell(held_out(fleets, k), 1, CHECK_SEED) for k in range(options.checks))
-            policy = DispatchPolicy(settings, state.average.packed())
-            ratios = np.array([cell.delays_s(policy).mean() / yardstick_s for cell, yardstick_s in check])
+            ratios = check.ratios(DispatchPolicy(settings, state.average.packed()))
             score, best = float(np.exp(np.log(ratios).mean())), rows.frame.get("held_out", pd.Series([np.inf])).min()
             rows.add(row | {"held_out": score, "held_out_worst": float(ratios.max())})
             if score < best:
                 keep(settings, state, fleets, output)
-            print(f"{row['iteration']:5d}  held out {score:.3f}, worst {ratios.max():.3f}", flush=True)
-        elif not is_over:
+            print(f"seed {seed} {row['iteration']:5d}  held out {score:.3f}, worst {ratios.max():.3f}", flush=True)
+        elif not is_over():
             return False
         torch.save(state.get_state(), unfinished := output / "state.unfinished")
         unfinished.rename(output / STATE)
-        return is_over
+        return is_over()
 
-    learn(fleets, settings, options.seed, look, episodes=options.fleets, state=state)
+    learn(fleets, settings, seed, look, episodes=options.fleets, state=state)
     return state.schedule.iteration == options.iterations
 
 
@@ -148,7 +200,12 @@ def keep(settings: LADDispatchHyperparameters, state: Improvement, fleets: Rando
         durable.write_file(output / FOLDER / name, content)
 
 
-# -- Judging ----------------------------------------------------------------------------------------------------------
+def keep_best(options: AnyFleetOptions, output: Path) -> None:
+    """Copy the policy that is best on held-out fleets out of those of all seeds."""
+    folders = [folder_of(output, seed) for seed in options.seeds]
+    best = min(folders, key=lambda folder: pd.read_csv(folder / CURVE)["held_out"].min())
+    shutil.copytree(best / FOLDER, output / FOLDER, dirs_exist_ok=True)
+    print(f"the best policy is that of {best.name}")
 
 
 @dataclass(frozen=True)
@@ -172,38 +229,55 @@ class Cell:
         return np.concatenate([play(self.setting.draw(rng), rng).delay_s for rng in rngs])
 
 
-def yardsticks(cells: Iterable[Cell]) -> list[tuple[Cell, float]]:
-    """Each cell, and the mean delay of least work left there [s]."""
-    rule = make_scheduler(YARDSTICK, one_by_one=True)
-    return [(cell, float(cell.delays_s(rule).mean())) for cell in cells]
+@dataclass(frozen=True)
+class Check:
+    """Fleets that a policy is chosen on.
+
+    Attributes:
+        cells: Their episodes.
+    """
+
+    cells: Sequence[Cell]
+
+    def ratios(self, policy: DispatchPolicy) -> FloatArray:
+        """Mean delay of a policy over that of least work left, on each."""
+        return np.array([cell.delays_s(policy).mean() for cell in self.cells]) / self._yardstick_s
+
+    @cached_property
+    def _yardstick_s(self) -> FloatArray:
+        rule = make_scheduler(YARDSTICK, one_by_one=True)
+        return np.array([cell.delays_s(rule).mean() for cell in self.cells])
+
+
+# -- Judging ----------------------------------------------------------------------------------------------------------
 
 
 def judge(options: AnyFleetOptions, output: Path) -> str:
     """Play the policies and rules on fleets that training never drew; returns the table."""
     rows = ResultRows(output / "judged.csv", options.resume, episodes=options.episodes)
     for cell in product(options.servers, FAMILIES, options.loads, options.orders):
-        key = dict(zip(("servers", "speeds", "load", "order"), cell, strict=True))
+        key = dict(zip(CELL, cell, strict=True))
         episodes = Cell(judged_setting(*cell), options.episodes, JUDGED_SEED)
-        for name, scheduler in candidates(options, output).items():
-            if not rows.has(**key, scheduler=name):
-                delay_s = episodes.delays_s(scheduler)
-                rows.add(key | {"scheduler": name, "mean_s": delay_s.mean(), "p99_s": np.percentile(delay_s, 99)})
+        for name, seed, scheduler in candidates(options, output):
+            if not rows.has(**key, scheduler=name, seed=seed):
+                delay_s, told = episodes.delays_s(scheduler), {"scheduler": name, "seed": seed}
+                rows.add(key | told | {"mean_s": delay_s.mean(), "p99_s": np.percentile(delay_s, 99)})
     text = describe(rows.frame, options)
     durable.write_file(output / "judged.md", text)
     return text
 
 
-def candidates(options: AnyFleetOptions, output: Path) -> Mapping[str, RequestScheduler]:
-    """Least work left, the prior without learning, the policy with and without its cap, and those beside it."""
-    policy = DispatchPolicy.from_checkpoint(output / FOLDER)
-    uncapped = policy.with_wait_cap(None)
-    return {
-        YARDSTICK: make_scheduler(YARDSTICK, one_by_one=True),
-        PRIOR: DispatchPolicy(uncapped.actor, ScoringActor(uncapped.actor, 0).packed()),
-        UNCAPPED: uncapped,
-        "any-fleet": policy,
-        **{Path(path).name: DispatchPolicy.from_checkpoint(Path(path) / FOLDER) for path in options.against},
-    }  # type: ignore[dict-item]
+def candidates(options: AnyFleetOptions, output: Path) -> Iterator[tuple[str, str, Any]]:
+    """Least work left, the prior without learning, and every policy with and without its cap; each with its seed."""
+    named = [(path, NO_SEED, Path(path).name) for path in options.policies]
+    named = named or [(folder_of(output, seed) / FOLDER, str(seed), LEARNED) for seed in options.seeds]
+    policies = [(name, seed, DispatchPolicy.from_checkpoint(path)) for path, seed, name in named]
+    actor = policies[0][2].with_wait_cap(None).actor
+    yield YARDSTICK, NO_SEED, make_scheduler(YARDSTICK, one_by_one=True)
+    yield PRIOR, NO_SEED, DispatchPolicy(actor, ScoringActor(actor, 0).packed())
+    for name, seed, policy in policies:
+        yield f"{name}{UNCAPPED}", seed, policy.with_wait_cap(None)
+        yield name, seed, policy
 
 
 def judged_setting(servers: int, speeds: str, load: float, order: str) -> RequestSetting:
@@ -220,11 +294,10 @@ def judged_setting(servers: int, speeds: str, load: float, order: str) -> Reques
 
 def describe(rows: pd.DataFrame, options: AnyFleetOptions) -> str:
     """Tables of ratios to least work left under the same order: by load, and of every cell."""
-    key = ["servers", "speeds", "load", "order"]
-    table = over_first(rows, key, MEASURES)
+    table = over_first(rows, CELL, MEASURES)
     about = (
         f"Delays over those of {YARDSTICK} under the same order of service, on the same {options.episodes} fresh "
-        "episodes of each fleet; geometric means over fleets."
+        "episodes of each fleet; geometric means over fleets, mean ± standard deviation over seeds of training."
     )
     by_load = [
         [order, f"{load:g}", name, *_ratios(part), f"{part['over_mean_s'].max():.3f}", len(part)]
@@ -233,22 +306,34 @@ def describe(rows: pd.DataFrame, options: AnyFleetOptions) -> str:
     ]
     every = [
         [*map(str, cell), *_ratios(part)]
-        for cell, part in table.groupby([*key, "scheduler"], sort=False)
+        for cell, part in table.groupby([*CELL, "scheduler"], sort=False)
         if cell[-1] != YARDSTICK
     ]
     return markdown_page(
         "One policy for any fleet",
         about,
-        markdown_table(["order", "load", "scheduler", "mean", "p99", "worst mean", "fleets"], by_load),
-        markdown_table([*key, "scheduler", "mean", "p99"], every),
+        markdown_table(["order", "load", "scheduler", "mean", "p99", "worst mean", "cells"], by_load),
+        markdown_table([*CELL, "scheduler", "mean", "p99"], every),
     )
 
 
 def _ratios(part: pd.DataFrame) -> Sequence[str]:
-    return [f"{np.exp(np.log(part[f'over_{name}']).mean()):.3f}" for name in MEASURES]
+    """Geometric means over fleets of each measure, with their spread over seeds."""
+    logs = part.assign(**{f"over_{name}": np.log(part[f"over_{name}"]) for name in MEASURES})
+    means = np.exp(logs.groupby("seed")[[f"over_{name}" for name in MEASURES]].mean())
+    return [mean_sd(means[column].mean(), 3, means[column].std()) for column in means]
 
 
-SMOKE = {"iterations": 1, "fleets": 1, "sampled": 20, "updates": 1, "check_every": 1, "checks": 1, "servers": [5]}
+SMOKE = {
+    "seeds": [0],
+    "iterations": 1,
+    "fleets": 1,
+    "sampled": 20,
+    "updates": 1,
+    "check_every": 1,
+    "checks": 1,
+    "servers": [5],
+}
 main = Program(run, AnyFleetOptions, __doc__, SMOKE | {"loads": [0.7], "orders": ["fifo"], "episodes": 1})
 
 if __name__ == "__main__":

@@ -43,6 +43,8 @@ TABLES: dict[str, Callable[[], Table]] = {
         learning.one_by_one, "one_by_one_paper", ("p95", "p99"), ("shortest-expected-delay", "first-policy-iteration")
     ),
     **{f"recorded-{work}": partial(learning.recorded, work) for work in ("predicted", "known")},
+    "any-fleet": partial(learning.any_fleet, 1, 99),
+    "any-fleet-100": partial(learning.any_fleet, 100, 100),
     "tuned": learning.tuned,
     "learners": learning.learners,
     "live": measured.live,

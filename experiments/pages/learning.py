@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from experiments.pages.reading import BOUND, METHODS, ORACLE, PROPORTIONAL, SCHEDULERS, Table, read, significant
-from lad_rllib.runs.tables import cell, mean_sd
+from lad_rllib.runs.tables import cell, mean_sd, over_first
 
 OURS = {"dispatcher": "**LAD-PMD, one dispatcher**", "lad-pmd": "**LAD-PMD**"}
 
@@ -283,3 +284,32 @@ RECORDED = (
     "offline search",
 )
 NO_RULES = {"lad-dispatch", "offline search"}
+
+
+def any_fleet(least: int, most: int) -> Table:
+    """The policy for any fleet over least work left, on judged fleets of so many servers, by order and load."""
+    table = of_fleets("any_fleet_judged", least, most)
+    names = {"any-fleet": "", "any-fleet, no cap": "no cap, ", "prior alone": "prior alone, "}
+    header = ["order", "load", *(f"{said}{what}" for said in names.values() for what in ("mean", "worst mean", "p99"))]
+    rows = []
+    for (order, load), part in table.groupby(["order", "load"]):
+        own = {name: one for name, one in part.groupby("scheduler")}
+        cells = [cell for name in names for cell in _mean_worst_p99(own[name])]
+        rows.append([f"`{order}`", f"{load:g}", *cells])
+    return header, rows
+
+
+def of_fleets(stem: str, least: int = 1, most: int = 10**6) -> pd.DataFrame:
+    """Judged fleets of so many servers, over least work left."""
+    rows = read(stem, dtype={"seed": str})
+    rows = rows[rows["servers"].between(least, most)]
+    return over_first(rows, ["servers", "speeds", "load", "order"], ("mean_s", "p99_s"))
+
+
+def _mean_worst_p99(rows: pd.DataFrame) -> list[str]:
+    mean, p99 = rows["over_mean_s"], rows["over_p99_s"]
+    return [f"{_geometric(mean):.3f}", f"{mean.max():.3f}", f"{_geometric(p99):.2f}"]
+
+
+def _geometric(values: pd.Series) -> float:
+    return float(np.exp(np.log(values).mean()))

@@ -59,9 +59,23 @@ def test_without_training_it_is_no_worse_than_least_work_left_on_fleets_it_never
 def test_a_cap_on_waits_shortens_the_longest_delays():
     setting, policy = fleet(8, 1.2), DispatchPolicy.pretrained("any-fleet")
     capped_s, free_s = delay_s(policy, setting), delay_s(policy.with_wait_cap(None), setting)
-    assert policy.actor.wait_cap == 2.0
+    assert policy.actor.wait_cap == 1.2
     assert np.percentile(capped_s, 99) < 0.8 * np.percentile(free_s, 99)
     np.testing.assert_array_equal(delay_s(policy.with_wait_cap(1e9), setting), free_s)
+
+
+@pytest.mark.parametrize("cap", [0.0, 0.7])
+def test_no_request_waits_longer_than_the_cap_lets_it_but_the_one_that_is_served_soonest_there(cap):
+    setting, policy = fleet(8, 1.2, requests=500), DispatchPolicy.pretrained("any-fleet").with_wait_cap(cap)
+    policy.begin(setting.world, setting.history())
+    simulation, rng = RequestSimulation(setting.world, setting.draw(np.random.default_rng(0))), np.random.default_rng(0)
+    speed = setting.world.speed(setting.history())
+    for view in simulation:
+        chosen = policy.choose(view, rng)
+        delay = view.way_s + view.ahead_s + view.service_s
+        even_s = view.work_left_s @ speed / speed.sum()
+        assert view.ahead_s[chosen] <= (delay.min() + cap * even_s) * (1 + 1e-6) or delay[chosen] == delay.min()
+        simulation.send(chosen)
 
 
 def test_it_is_meant_for_several_orders_of_service_and_says_so_of_others(caplog):

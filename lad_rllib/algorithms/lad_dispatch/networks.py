@@ -53,8 +53,9 @@ class ActorSettings(Declared):
     prior_weight: Annotated[float, Field(ge=0, le=1000), NETWORK, MEANING] = 6.0
     """Weight of the prior's log cost in the logits."""
     wait_cap: Annotated[float | None, Field(ge=0), NETWORK] = None
-    """Once it is trained, a request goes only where it would wait for at most so many times the least delay that it can
-    have: the longest delays get shorter, and the mean may grow. null: no limit."""
+    """Once it is trained, a request goes only where it would wait for at most the least delay that it can have and so
+    many times the wait that all servers would have if their work was spread evenly: the longest delays get shorter, and
+    the mean may grow. null: no limit."""
 
     @model_validator(mode="after")
     def _rates_in_order(self) -> Self:

@@ -90,14 +90,22 @@ def beyond(tokens: Matrix, share: Array, bounds: Doubles, counts: Doubles) -> bo
 
 @part
 def keep_to_cap(view: View, share: Array, cap: float, logits: Array) -> None:
-    """Leave out servers where the request would wait for more than ``cap`` times the least delay that it can have."""
-    least_s = np.inf
+    """Leave out servers where the request would wait for too long.
+
+    The limit is the least delay that it can have, and ``cap`` times the wait that every server would have if all work
+    was spread evenly: the former at low load, where there is no such wait, the latter when queues grow. The server of
+    the least delay stays.
+    """
+    least_s, even_s, best = np.inf, 0.0, -1
     for server in range(len(share)):
         if share[server] > 0:
+            even_s += share[server] * view.work_left_s[server]
             wait_s = view.ahead_s[server] + view.swap_s[server]
-            least_s = min(least_s, view.way_s[server] + wait_s + view.service_s[server])
+            delay_s = view.way_s[server] + wait_s + view.service_s[server]
+            if delay_s < least_s:
+                least_s, best = delay_s, server
     for server in range(len(share)):
-        if view.ahead_s[server] + view.swap_s[server] > cap * least_s:
+        if server != best and view.ahead_s[server] + view.swap_s[server] > least_s + cap * even_s:
             logits[server] = LEFT_OUT
 
 
@@ -178,7 +186,7 @@ def compiled_rule(
         hidden: Width of the network.
         start_hidden: Width of that which gives learned starts; 0 for none.
         scales: Factors of the denoising steps (I, 2).
-        wait_cap: A request waits for at most so many times the least delay that it can have; None: no limit.
+        wait_cap: Limit to what a request may wait, see :func:`keep_to_cap`; None: no limit.
         recorded: Whether tokens and logits are noted, ``COLUMNS`` numbers for each server.
         bounds: Least and greatest familiar value of each number of a token; requests that are beyond them go where
             least work is left. None: all are familiar.
