@@ -5,10 +5,10 @@
     python -m experiments.any_fleet --judge --policies any-fleet  train nothing, and play that of the package
     python -m experiments.any_fleet --policy-denoising-steps 0 --output results/plain    without a chain
 
-Each iteration plays some random fleets. Every few iterations the mean actor plays held-out fleets, and
-the best one is kept. Written into --output: for each seed (seed-0/, ...) the state of training (state.pt), its curve
-(any_fleet.csv) and its best policy so far (policy/); the best policy of all seeds (policy/), which every command takes
-as a checkpoint; and what was judged, of every seed (judged.csv, judged.md).
+Each iteration plays some random fleets. Every few iterations the mean actor plays held-out fleets, and the best one is
+kept. Written into --output: for each seed (seed-0/, ...) the state of training (state.pt), its curve (any_fleet.csv)
+and its best policy so far (policy/); the best policy of all seeds (policy/), which every command takes as a checkpoint;
+and what was judged, of every seed (judged.csv, judged.md).
 """
 
 from __future__ import annotations

@@ -157,9 +157,9 @@ class RandomFleets:
         requests = min(max(servers * _log_uniform(rng, *drawn.requests_per_server), least), most)
         spec: dict[str, Any] = {"name": f"{self.name}, one", "order": order, "requests": int(requests)}
         traffic: dict[str, Any] = {"kind": "poisson"}
-        if (kind := rng.random()) < drawn.bursty_share:
+        if (part := rng.random()) < drawn.bursty_share:
             traffic = {"kind": "bursty", **_bursts(rng)}
-        elif kind < drawn.bursty_share + drawn.slotted_share:
+        elif part < drawn.bursty_share + drawn.slotted_share:
             traffic = {"kind": "slotted", "slot_s": TAU_S * _log_uniform(rng, 3.0, 40.0)}
         mix: dict[str, Any] = {"images": images}
         if rng.random() < drawn.models_share:
