@@ -10,6 +10,9 @@ from lad_rllib.runs.generate import generate
 from lad_rllib.runs.tables import json_rows, print_json, print_table
 from lad_rllib.service import LiveRun
 
+LATE_SHARE = 0.5
+"""A hand-over that is later than this share of the mean delay is worth a remark."""
+
 
 def run(options: GenerateOptions, *, as_json: bool) -> int:
     """Generate; returns the exit status, 1 if a task failed."""
@@ -42,6 +45,11 @@ def _print_run(run: LiveRun, title: str) -> None:
     )
     number = summary["tasks"] - summary["failed"]
     print(f"{number} images in {summary['total_s']:.2f} s{delays if number else ''}")
+    if run.late_s > LATE_SHARE * summary["mean_s"]:
+        print(
+            f"tasks were handed in up to {run.late_s:.2f} s late, over half their mean delay: the machine was too busy "
+            "for these delays to tell schedulers apart"
+        )
 
 
 def _print_remarks(records: list[TaskRecord]) -> None:

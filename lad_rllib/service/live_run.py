@@ -29,12 +29,14 @@ class LiveRun:
         total_s: From the first hand-over to the last delivery, in the fleet's seconds [s].
         server_names: The fleet's servers.
         over_expected: Measured over expected computing delay of each server's latest images; 1 while too few are known.
+        late_s: The latest hand-over after its start, in the fleet's seconds: how far a busy machine fell behind [s].
     """
 
     deliveries: list[Delivery]
     total_s: float
     server_names: list[str]
     over_expected: dict[str, float] = field(default_factory=dict)
+    late_s: float = 0.0
 
     def table(self) -> pd.DataFrame:
         """One tidy row for each task, see :meth:`Delivery.to_dict`."""
@@ -93,12 +95,13 @@ def serve(
     ended: queue.SimpleQueue[Future[Delivery]] = queue.SimpleQueue()
     begin = time.perf_counter()
     futures: list[Future[Delivery]] = []
-    reported = 0
+    reported, late_s = 0, 0.0
     for number, tasks in enumerate(slots):
         while (left_s := begin + starts_s[number] * scale - time.perf_counter()) > 0:
             with contextlib.suppress(queue.Empty):
                 report(ended.get(timeout=left_s).result())
                 reported += 1
+        late_s = max(late_s, -left_s / scale)
         new = dispatcher.submit(tasks, None if servers is None else servers[number])
         for future in new:
             future.add_done_callback(ended.put)
@@ -107,7 +110,7 @@ def serve(
         report(ended.get().result())
     total_s = (time.perf_counter() - begin) / scale
     over_expected = {load.name: load.speed.over_expected for load in dispatcher.loads}
-    return LiveRun([future.result() for future in futures], total_s, list(over_expected), over_expected)
+    return LiveRun([future.result() for future in futures], total_s, list(over_expected), over_expected, late_s)
 
 
 def _mean(values: np.ndarray) -> float:

@@ -1,5 +1,7 @@
 """Runs over in-process servers: the table, its sums, and the page of images."""
 
+import time
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -69,6 +71,12 @@ def test_slots_are_handed_in_by_the_clock_and_ends_are_reported_as_they_come(dis
     assert run.total_s >= 0.3
     assert run.table()["service_delay_s"].max() < 0.1  # nobody waits for another slot's task
     assert [d.task.task_id for d in reported] == [d.task.task_id for d in run.deliveries]
+
+
+def test_a_run_says_how_late_its_hand_overs_were(dispatcher):
+    tasks = made_tasks(2, denoising_steps=(1, 1))
+    run = serve(dispatcher, [[task] for task in tasks], starts_s=[0.0, 0.05], on_delivery=lambda _: time.sleep(0.2))
+    assert 0.1 < run.late_s < run.total_s  # the first one's report held the second one up
 
 
 def test_prompts_are_repeated_with_other_seeds():
