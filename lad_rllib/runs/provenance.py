@@ -23,9 +23,11 @@ def command_line() -> str:
     return shlex.join([*program, *(argument for argument in sys.argv[1:] if argument != "--resume")])
 
 
-def source_commit() -> str | None:
-    """Commit of the source tree that the package runs from, if it is one."""
-    source = Path(__file__).resolve().parents[2]
+_SOURCE = Path(__file__).resolve().parents[2]
+
+
+def source_commit(source: Path = _SOURCE) -> str | None:
+    """Commit of a source tree, by default of that which the package runs from; None: it is none."""
     if not (source / ".git").exists():
         return None
     try:
