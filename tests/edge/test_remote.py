@@ -85,6 +85,11 @@ def test_an_actor_honours_its_order_of_service(start):
     assert order_spec(servers["deadline"].order) == "deadline"
 
 
+def test_ray_keeps_no_records_of_calls_which_a_service_makes_without_end(start):
+    server = start(partial(EmulatedEngine, BOX, time_scale=0.001))
+    assert not server.actor.serve._enable_task_events and not server.actor.health._enable_task_events
+
+
 def test_status_is_told_and_tasks_are_cancelled_while_an_image_is_generated(start):
     server = start(partial(EmulatedEngine, BOX), queue_limit=100)
     running = server.submit(task("running", steps=IMAGE_STEPS))
