@@ -47,8 +47,7 @@ Row = dict[str, Any]
 def entry(name: str, per_step_s: float) -> Row:
     """An emulated server, as in a fleet file."""
     profile = {"overhead_s": 0.0, "per_step_s": per_step_s}
-    more = {"num_cpus": 0.1, "queue_limit": 1000, "max_restarts": -1}
-    return {"name": name, "kind": "emulated", "profile": profile, **more}
+    return {"name": name, "kind": "emulated", "profile": profile, "num_cpus": 0.1}
 
 
 @contextlib.contextmanager
