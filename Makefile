@@ -31,24 +31,25 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: $(STAMP) ## train two policies on the paper's setting, compare, then send ten prompts to five real pipelines
-	@echo "The paper's method: each base station learns from the delays of its own tasks."
-	$(BIN)/lad-rllib train --episodes 40 --seed 1 --output results/demo --overwrite
-	@echo; echo "LAD-PMD minimises the delay of all tasks, and beats the greedy oracle."
-	$(BIN)/lad-rllib train --algorithm lad-pmd --episodes 20 --seed 1 --output results/demo/system \
-		--overwrite
-	@echo; echo "Both policies, the oracle and heuristics on the same fresh arrivals."
-	$(BIN)/lad-rllib evaluate --checkpoint results/demo/checkpoint results/demo/system/checkpoint
-	@echo; echo "Five real edge servers of the embedded model: measure them, train in the simulator of them, send prompts."
+demo: $(STAMP) ## train two policies on the paper's setting; then a policy in front of five real pipelines, tuned while it serves
+	@echo "1. The paper's method: each base station learns from the delays of its own tasks. LAD-PMD minimises the delay"
+	@echo "of all tasks, and beats the greedy oracle."
+	$(BIN)/lad-rllib train --episodes 25 --seed 1 --output results/demo/lad-ts --overwrite
+	$(BIN)/lad-rllib train --algorithm lad-pmd --episodes 15 --seed 1 --output results/demo/lad-pmd --overwrite
+	$(BIN)/lad-rllib evaluate --checkpoint results/demo/lad-ts/checkpoint results/demo/lad-pmd/checkpoint --episodes 5 \
+		--output results/demo
+	@echo; echo "2. Five real pipelines of the embedded model, measured: a simulator of them."
 	$(BIN)/lad-rllib fleet calibrate --fleet digits --in-process --step-counts 2 6 10 --held-out 8 --repeats 1 \
-		--no-check --output results/demo/calibration
-	$(BIN)/lad-rllib train --setting results/demo/calibration/setting.yaml --episodes 60 --seed 1 \
-		--output results/demo/digits --overwrite
-	$(BIN)/lad-rllib generate --fleet digits --checkpoint results/demo/digits/checkpoint --tasks 10 \
-		--output results/demo/images --overwrite
+		--no-check --load 0.9 --output results/demo/calibration
+	@echo; echo "3. The same five behind OpenAI's Images API. The policy any-fleet decides at once, without training; it is tuned"
+	@echo "in the simulator while they serve, and swapped in."
+	$(BIN)/python -m experiments.first_image --setting results/demo/calibration/requests.yaml --output results/demo/service
+	@echo; echo "4. Before and after on requests of the simulator that neither was trained on: any-fleet is hard to beat."
+	$(BIN)/lad-rllib evaluate --checkpoint any-fleet results/demo/service/tuned/checkpoint --greedy-actions --episodes 5 \
+		--setting results/demo/calibration/requests.yaml --output results/demo/service
 	@echo; echo "Results are in results/demo. To go on, type 'source $(BIN)/activate', then for example"
-	@echo "  lad-rllib evaluate --checkpoint results/demo/checkpoint results/demo/system/checkpoint --bounds"
-	@echo "  lad-rllib generate --fleet digits --checkpoint results/demo/digits/checkpoint --tasks 20 --output results/more_images"
+	@echo "  lad-rllib serve"
+	@echo "  lad-rllib evaluate --checkpoint results/demo/lad-ts/checkpoint results/demo/lad-pmd/checkpoint --bounds"
 	@echo "  lad-rllib --help"
 
 test: lint $(VENV)/aws-check/.installed ## format, lint, types and all tests

@@ -72,5 +72,7 @@ def test_a_newcomer_reaches_the_end_of_the_tutorial(tmp_path):
     command = str(Path(sys.executable).with_name("lad-rllib"))
     commands = [words for words in command_lines("".join(blocks(page, "sh"))) if words[0] == "lad-rllib"]
     for words in commands:
+        if words[1:] == ["serve"]:  # until Ctrl-C: tests/serving/test_command.py
+            continue
         run([command, *words[1:]], tmp_path, timeout=600)
     assert (tmp_path / commands[-1][commands[-1].index("--output") + 1] / "contact_sheet.png").is_file()
