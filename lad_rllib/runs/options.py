@@ -190,6 +190,12 @@ class LearningOptions(Options):
     alpha_lr: float | None = option(None, "learning rate of the temperatures (3e-4)", "X")
     gamma: float | None = option(None, "discount factor (0.95; lad-pmd: 0.99)", "X")
     updates_per_slot: float | None = option(None, "updates for each slot played (1)", "X")
+    max_staleness: int | None = option(
+        None,
+        "env runners: most updates by which the weights that they play with may be behind; 0: they wait while the "
+        "learner learns; 1: they play on meanwhile",
+        "N",
+    )
     config: str | None = option(
         None, "YAML/JSON file with arguments of training() of the algorithm's configuration", "FILE"
     )

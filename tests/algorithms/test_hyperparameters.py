@@ -71,7 +71,7 @@ def test_numbers_of_numpy_and_whole_floats_are_numbers(name):
         ({"policy_mapping_fn": lambda *_: "default_policy"}, "one agent"),
         ({"merge_env_runner_states": False}, "connectors are not used"),
         ({"broadcast_env_runner_states": False}, "connectors are not used"),
-        ({"_dont_auto_sync_env_runner_states": True}, "connectors are not used"),
+        ({"_dont_auto_sync_env_runner_states": False}, "connectors are not used"),
         ({"callbacks_on_evaluate_offline_end": print}, "offline data"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

@@ -155,6 +155,17 @@ def test_a_server_that_is_down_gets_nothing_and_changes_no_logit_of_others():
     assert table.advantage[0, 1] == 0.0
 
 
+def test_parts_of_a_table_are_each_request_once_and_as_many_in_each():
+    count = 7
+    notes = np.random.default_rng(0).random((count, 3 * COLUMNS), np.float32)
+    table = decision_table(notes, np.ones((count, 3)))
+    parts = table.parts(3)
+    assert sorted(map(len, parts)) == [2, 2, 3]
+    assert sorted(np.concatenate([part.start for part in parts]).tolist()) == sorted(table.start.tolist())
+    np.testing.assert_array_equal(parts[1].tokens, table.tokens[[1, 4]])
+    assert all(part.tokens.flags.c_contiguous and part.tokens.dtype == np.float32 for part in parts)
+
+
 def test_draws_follow_the_softmax_of_the_logits():
     source, actor = traffic(), some_actor()
     rule = actor.settings.rule(knowledge(source.world, source.history()), actor.packed(), 5.0, recorded=True)

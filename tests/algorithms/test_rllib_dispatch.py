@@ -9,11 +9,14 @@ import ray
 import torch
 from ray import tune
 from ray.rllib.callbacks.callbacks import RLlibCallback
+from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.utils.test_utils import check_train_results_new_api_stack
 
 import lad_rllib
 from lad_rllib.algorithms.common.policy import FleetPolicy
 from lad_rllib.algorithms.lad_dispatch import DispatchPolicy, LADDispatch, LADDispatchConfig, load_request_scheduler
+from lad_rllib.algorithms.lad_dispatch.env_runner import LADDispatchEnvRunner
+from lad_rllib.algorithms.lad_dispatch.improvement import present_logits, stacked
 from lad_rllib.envs import FleetVectorEnv, RequestFleetEnv
 from lad_rllib.envs.callbacks import RequestYardstickCallback
 from lad_rllib.errors import ConfigurationError
@@ -70,12 +73,13 @@ def test_every_iteration_reports_what_users_of_rllib_expect():
 def test_random_fleets_of_one_iteration_are_learned_from_together():
     fleets = {"preset": "any-fleet", "fleets": {"servers": [2, 7], "requests": [60, 90]}}
     algo = dispatch_config(setting=fleets).env_runners(num_envs_per_env_runner=3).build_algo()
-    learned, update = [], algo.update_learners
-    algo.update_learners = lambda columns, samples: (learned.append(dict(columns)), update(columns, samples))
+    learned, learner = [], algo.learner_group._learner
+    take = learner.take_update
+    learner.take_update = lambda networks, batch: learned.append(dict(batch)) or take(networks, batch)
     result = algo.train()
     assert result["env_runners"]["num_episodes"] == 3 and np.isfinite(delay(result))
     up = learned[0]["share"] > 0
-    servers, counts = np.unique(up.sum(1), return_counts=True)
+    servers, counts = np.unique(up.sum(1).numpy(), return_counts=True)
     assert len(servers) > 1 and up.shape[1] == servers.max() and counts.min() >= 60
     assert (algo.seen.low <= algo.seen.high).all()
     assert algo.trained_for["orders"] == ["fifo", "shortest_first", "aged", "deadline", "priority"]
@@ -260,14 +264,102 @@ def test_remote_runners_play_as_local_ones_and_come_back_with_what_they_had(ray_
     algo.stop()
 
 
+class SlowRunner(LADDispatchEnvRunner):
+    """The first runner takes longer than the others; both tell what they played with."""
+
+    def collect(self, fragment=None):
+        time.sleep(0.1 * (self.worker_index == 1))
+        self.played_with = [*getattr(self, "played_with", []), self.module.networks.actor.packed()]
+        return super().collect(fragment)
+
+
+@pytest.fixture(scope="module")
+def ahead(ray_cluster):
+    """Two runners that play on while the learner learns."""
+    config = dispatch_config(max_staleness=1).env_runners(num_env_runners=2, env_runner_cls=SlowRunner)
+    algo = config.build_algo()
+    yield algo
+    algo.stop()
+
+
 @cluster
-def test_two_learners_share_an_iterations_requests_and_stay_equal(ray_cluster):
-    algo = dispatch_config(seed=None).learners(num_learners=2).build_algo()
+def test_runners_play_on_with_the_weights_before_while_the_learner_learns_whatever_the_clock(ahead):
+    networks, known, staleness = ahead.learner_group._learner.module["default_policy"].networks, [], []
+    for _ in range(4):
+        known.append(networks.actor.packed())
+        result = ahead.train()
+        staleness.append(result["staleness"])
+        assert result["env_runners"]["num_episodes"] == 2
+        assert result["learners"]["default_policy"]["num_module_steps_trained"] == 200
+    assert staleness == [0, 1, 1, 1]
+    for played in ahead.env_runner_group.foreach_env_runner(lambda r: r.played_with, local_env_runner=False):
+        np.testing.assert_array_equal(played[:4], [known[0], *known[:3]])
+
+
+@cluster
+def test_a_restored_run_forgets_what_runners_are_ahead(ahead, tmp_path):
+    curve(ahead, 1)
+    checkpoint, states = ahead.save_to_path(tmp_path / "checkpoint"), dict(ahead.rollouts.states)
+    curve(ahead, 2)
+    ahead.restore_from_path(checkpoint)
+    assert ahead.rollouts.states == states
+    assert ahead.train()["staleness"] == 0  # with the restored weights
+
+
+@cluster
+def test_a_slow_runner_holds_up_nobody_until_the_bound_is_reached(ahead, monkeypatch):
+    monkeypatch.setattr(ahead, "config", ahead.config.copy(copy_frozen=False).training(max_staleness=3))
+    staleness = [ahead.train()["staleness"] for _ in range(6)]
+    assert 2 <= max(staleness) <= 3
+
+
+@cluster
+def test_an_iteration_tolerates_a_runner_that_dies_with_what_it_has_played(ahead, monkeypatch):
+    learn = ahead.learn_from
+
+    def learn_without_the_first(data):
+        ray.kill(ahead.env_runner_group._worker_manager.actors()[1], no_restart=False)
+        time.sleep(1.0)  # what it owns goes with it
+        learn(data)
+
+    monkeypatch.setattr(ahead, "learn_from", learn_without_the_first)
+    learner = ahead.train()["learners"]["default_policy"]
+    assert np.isfinite(learner["actor_loss"]) and learner["num_module_steps_trained"] == 100  # of the other one alone
+    monkeypatch.undo()
+    assert min(ahead.train()["env_runners"]["num_episodes"] for _ in range(2)) >= 1
+
+
+@cluster
+@pytest.mark.parametrize("runners", [1, pytest.param(0, marks=pytest.mark.extended)])
+def test_two_learners_share_an_iterations_requests_and_stay_equal(runners, ray_cluster):
+    algo = dispatch_config(seed=None).learners(num_learners=2).env_runners(num_env_runners=runners).build_algo()
     result = [algo.train() for _ in range(2)][-1]
     states = [r.get() for r in algo.learner_group.foreach_learner(lambda learner: learner.get_state())]
     algo.stop()
     assert_same(*(state["rl_module"]["default_policy"] for state in states))
     assert result["learners"]["default_policy"]["num_module_steps_trained"] == 100  # of both together
+
+
+@local
+def test_a_learner_whose_part_is_lost_takes_no_step():
+    algo = dispatch_config().build_algo()
+    algo.train()
+    before = learner_state(algo)
+    algo.learn_from(TrainingData(episodes=[]))
+    assert_same(learner_state(algo), before)
+    assert np.isfinite(delay(algo.train()))
+
+
+@local
+def test_what_the_weights_decide_that_played_is_what_the_present_actor_decides_as_long_as_it_is_the_same():
+    algo = dispatch_config().build_algo()
+    algo.train()
+    actor, (lesson,) = algo.env_runner.module.networks.actor, algo.env_runner.collect()
+    batch = {name: torch.from_numpy(values) for name, values in stacked(lesson.tables).items()}
+    torch.testing.assert_close(present_logits(actor, batch), batch["logits"], rtol=1e-4, atol=1e-4)
+    with torch.no_grad():
+        actor.weights.add_(0.1)
+    assert not torch.allclose(present_logits(actor, batch), batch["logits"], atol=1e-2)
 
 
 @cluster

@@ -40,7 +40,11 @@ def runner_views(algo):
     return {index: (state, weights) for index, state, weights in views}
 
 
-def test_two_runners_play_an_episode_each_with_memories_and_arrivals_of_their_own(two_runners):
+def test_two_runners_play_an_episode_each_with_memories_and_arrivals_of_their_own(two_runners, monkeypatch):
+    share, known = two_runners.weights.share, []
+    monkeypatch.setattr(
+        two_runners.weights, "share", lambda: known.append(actor_weights(two_runners.env_runner)) or share()
+    )
     for iteration in (1, 2):
         result = check_train_results_new_api_stack(two_runners.train())
         assert result["env_runners"]["num_episodes"] == 2
@@ -50,7 +54,8 @@ def test_two_runners_play_an_episode_each_with_memories_and_arrivals_of_their_ow
     assert not np.array_equal(one["latent_memory"]["latents"][0], two["latent_memory"]["latents"][0])
     assert one["environment"]["seed"] != two["environment"]["seed"]
     np.testing.assert_array_equal(weights_one, weights_two)
-    np.testing.assert_array_equal(weights_one, actor_weights(two_runners.env_runner))
+    np.testing.assert_array_equal(weights_one, known[-1])  # what it played with: new ones come with the next request
+    assert not np.array_equal(known[-1], known[-2])
 
 
 def test_remote_runners_continue_from_a_checkpoint_exactly(tmp_path, two_runners):

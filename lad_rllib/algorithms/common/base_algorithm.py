@@ -74,7 +74,7 @@ class SchedulingAlgorithm(Algorithm):
     # -- Learners -------------------------------------------------------------------------------------------------
 
     def update_learners(self, columns: dict[str, Any], samples: int) -> None:
-        """One update of all learners.
+        """One update of all learners, from a batch.
 
         Args:
             columns: Batch by column; RLlib shards axis 0 over learners.
@@ -85,11 +85,14 @@ class SchedulingAlgorithm(Algorithm):
             device = self.learner_group._learner.device
             for key, value in columns.items():
                 columns[key] = torch.from_numpy(np.require(value, requirements="W")).to(device)
+        batch = MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(columns)}, env_steps=samples)
+        self.learn_from(TrainingData(batch=batch))
+
+    def learn_from(self, data: TrainingData) -> None:
+        """One update of all learners."""
         with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
             self.learner_group.update(
-                training_data=TrainingData(
-                    batch=MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(columns)}, env_steps=samples)
-                ),
+                training_data=data,
                 timesteps={
                     NUM_ENV_STEPS_SAMPLED_LIFETIME: self.metrics.peek(
                         (ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0
@@ -128,7 +131,7 @@ class SchedulingAlgorithm(Algorithm):
         """Bring restarted runners up to date: weights (RLlib), then the state they had."""
         restored: list[int] = super().restore_env_runners(env_runner_group)
         if restored and env_runner_group is self.env_runner_group:
-            self.rollouts.spread(self.rollouts.states, restored)
+            self.rollouts.runners_came_back(restored)
         return restored
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -178,8 +181,7 @@ class SchedulingAlgorithm(Algorithm):
             for name, part in self.learning_state.items():
                 part.set_state(saved["parts"][name])
             self.sampling_rng.bit_generator.state = saved["sampling_rng"]
-            self.rollouts.states = {int(index): value for index, value in saved["runner_states"].items()}
-            self.rollouts.spread(self.rollouts.states)
+            self.rollouts.restart(saved["runner_states"])
         self.weights.force()
 
     def restore_from_path(self, path: str | pathlib.Path, *args: Any, **kwargs: Any) -> None:

@@ -78,6 +78,7 @@ class SchedulingConfig(AlgorithmConfig):
         self.evaluation_sample_timeout_s = None
         self.rollout_fragment_length = "auto"
         self.batch_mode = "truncate_episodes"
+        self._dont_auto_sync_env_runner_states = True  # no connectors; it would wait for every runner's episode
         self.simple_optimizer = False  # or else RLlib sets it when it validates
 
     def _set(self, key: str, value: Any) -> None:

@@ -25,6 +25,13 @@ class SchedulingEnvRunner(SingleAgentEnvRunner):
         # RLlib gives every runner a seed of its own, evaluation runners included; without one, draw it.
         self._entropy = int(np.random.SeedSequence(self._seed).generate_state(1)[0])
 
+    def for_the_way(self, samples: list[Any]) -> list[Any]:
+        """What is sent to the algorithm in place of what was played.
+
+        A sibling that plays more than a little holds it ready for the learners, and sends references.
+        """
+        return samples
+
     @abstractmethod
     def get_runner_state(self) -> dict[str, Any]:
         """What this runner alone knows and a checkpoint needs."""

@@ -81,6 +81,14 @@ class FleetConfig(SchedulingConfig):
     def validate(self) -> None:
         """See :meth:`SchedulingConfig.validate`."""
         super().validate()
+        if self.max_staleness and not self.in_evaluation:  # where RLlib sets another
+            fragment = self.rollout_fragment_length
+            check(
+                fragment == "auto",
+                "rollout_fragment_length",
+                fragment,
+                f"'auto' with max_staleness {self.max_staleness}",
+            )
         if self.queue_unit is not None:
             self.env_config: dict[str, Any] = {"queue_unit": self.queue_unit, **self.env_config}
             unit = self.env_config["queue_unit"]

@@ -20,6 +20,7 @@ MAX_RATE = 10.0
 MAX_STEPS = 1000
 MAX_UPDATES_PER_SLOT = 10_000
 MAX_LAYER_WIDTH = 65_536
+MAX_STALENESS = 100
 THREADS_PER_CORE, MIN_THREAD_LIMIT = 4, 64
 
 
@@ -79,6 +80,10 @@ class LearningHyperparameters(Declared):
     """Who computes: auto: compiled kernels on the CPU where numba is installed, torch's operations elsewhere; torch:
     torch's alone; compiled: an error without numba. Results agree but for float32 rounding; kernels draw other noise
     from the same seed."""
+    max_staleness: Annotated[int, Field(ge=0, le=MAX_STALENESS), WHOLE] = 0
+    """Most updates by which the weights may be behind that remote env runners played an episode with when it is learned
+    from. 0: they wait for new weights; 1: they play the next episodes while the learner learns from the last ones;
+    more: a long episode holds up nobody, and results depend on the clock."""
 
 
 class Hyperparameters(LearningHyperparameters):

@@ -1,36 +1,36 @@
 """What the training runners play for an algorithm, and the state that each of them has.
 
 A runner has ``collect(fragment)``, which returns samples in order, the last one of an episode marked ``is_last``;
-``get_runner_state()``, ``set_runner_state(state)``, and ``start_like(state of another runner)``, which takes what
-runners may share.
+``for_the_way(samples)``, which gives what is sent in their place; ``get_runner_state()``, ``set_runner_state(state)``,
+and ``start_like(state of another runner)``, which takes what runners may share.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, ENV_RUNNER_SAMPLING_TIMER, TIMERS
 
-from lad_rllib.errors import ConfigurationError
+from lad_rllib.algorithms.common.collecting import Answer, Collecting
 
 if TYPE_CHECKING:
     from lad_rllib.algorithms.common.base_algorithm import SchedulingAlgorithm
 
-RESTART_WAIT_S = 120.0
-"""How long a training step waits for a runner to come back when all have died [s]."""
+STALENESS = "staleness"
+"""Metric: most updates by which the weights were behind that an iteration's episodes were played with."""
 
 
 class Rollouts:
     """Episodes of the training runners, round by round, and the runners' states.
 
     Attributes:
-        states: State of each remote runner after its last finished episode, by index.
+        states: State of each remote runner after the last episode of it that was learned from, by index.
     """
 
     def __init__(self, algorithm: SchedulingAlgorithm) -> None:
         self._algorithm = algorithm
+        self._collecting = Collecting(algorithm)
         self.states: dict[int, dict[str, Any]] = {}
 
     @property
@@ -48,7 +48,7 @@ class Rollouts:
         done = False
         while not done:
             with algorithm.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
-                samples = runner.collect(fragment)
+                samples = runner.for_the_way(runner.collect(fragment))
             yield samples
             done = bool(samples) and samples[-1].is_last
         algorithm.metrics.aggregate([runner.get_metrics()], key=ENV_RUNNER_RESULTS)
@@ -66,27 +66,16 @@ class Rollouts:
         may_wait, finished = True, 0
         while running is None or running:
             with algorithm.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
-                results = algorithm.env_runner_group.foreach_env_runner(
-                    lambda runner: _collect_remotely(runner, fragment),
-                    local_env_runner=False,
-                    remote_worker_ids=None if running is None else sorted(running),
-                    timeout_seconds=algorithm.config.sample_timeout_s,
-                )
-            if not results and may_wait and self._wait_for_restarted_runners():
+                answers = self._collecting.next_answers(fragment, running)
+            if not answers and may_wait and self._collecting.wait_for_restarted_runners():
                 running, may_wait = None, False
                 continue
-            running = set()
-            for index, _, metrics, state in results:
-                if isinstance(state, ConfigurationError):
-                    raise ConfigurationError(f"environment runner {index}: {state}")
-                if state is None:
-                    running.add(index)
-                else:
-                    may_wait = False
-                    finished += 1
-                    self.states[index] = state
-                    algorithm.metrics.aggregate([metrics], key=ENV_RUNNER_RESULTS)
-            by_runner = [samples for _, samples, _, _ in results]
+            ended = {index: answer for index, answer in answers.items() if answer.state is not None}
+            running = answers.keys() - ended.keys()
+            self._end(ended)
+            finished += len(ended)
+            may_wait = may_wait and not ended
+            by_runner = [answer.samples for answer in answers.values()]
             longest = max(map(len, by_runner), default=0)
             yield [samples[k] for k in range(longest) for samples in by_runner if k < len(samples)]
         if not finished:
@@ -95,20 +84,27 @@ class Rollouts:
                 f"sample_timeout_s={algorithm.config.sample_timeout_s}"
             )
 
-    def _wait_for_restarted_runners(self) -> bool:
-        """If all remote runners died, wait for Ray to bring one back: an iteration without an episode has no delay."""
-        algorithm, group = self._algorithm, self._algorithm.env_runner_group
-        deadline = time.monotonic() + RESTART_WAIT_S
-        while not group.num_healthy_remote_env_runners() and time.monotonic() < deadline:
-            if restored := algorithm.restore_env_runners(group):
-                algorithm._make_on_env_runners_recreated_callbacks(
-                    config=algorithm.config, env_runner_group=group, restored_env_runner_indices=restored
-                )
-                return True
-            time.sleep(0.5)
-        return False
+    def _end(self, answers: Mapping[int, Answer]) -> None:
+        """Take note of episodes that are learned from now."""
+        if answers:
+            metrics, version = self._algorithm.metrics, self._algorithm.weights.version
+            self.states |= {index: answer.state or {} for index, answer in answers.items()}
+            metrics.aggregate([answer.metrics for answer in answers.values()], key=ENV_RUNNER_RESULTS)
+            behind = max(version - answer.version for answer in answers.values())
+            metrics.log_value(STALENESS, behind, window=1)
 
     # -- States ---------------------------------------------------------------------------------------------------
+
+    def runners_came_back(self, indices: Collection[int]) -> None:
+        """Give restarted runners the states that they had after the last episode that was learned from."""
+        self._collecting.drop(indices)
+        self.spread(self.states, indices)
+
+    def restart(self, states: Mapping[int, dict[str, Any]]) -> None:
+        """Go on from saved states; what was played and not learned from is forgotten."""
+        self._collecting.forget()
+        self.states = {int(index): value for index, value in states.items()}
+        self.spread(self.states)
 
     def present_states(self) -> dict[int, dict[str, Any]]:
         """State of every training runner, by index; a local one is asked, remote ones' are of their last episode."""
@@ -141,16 +137,3 @@ class Rollouts:
         self._algorithm.env_runner_group.foreach_env_runner(
             restore, remote_worker_ids=None if indices is None else list(indices), local_env_runner=indices is None
         )
-
-
-def _collect_remotely(
-    runner: Any, fragment: int | None
-) -> tuple[int, list[Any], Any, dict[str, Any] | ConfigurationError | None]:
-    """Runs on a remote runner: its index, samples, and - at the end of an episode - metrics and state, or its error."""
-    try:
-        samples = runner.collect(fragment)
-    except ConfigurationError as error:
-        return runner.worker_index, [], None, error
-    if not (samples and samples[-1].is_last):
-        return runner.worker_index, samples, None, None
-    return runner.worker_index, samples, runner.get_metrics(), runner.get_runner_state()

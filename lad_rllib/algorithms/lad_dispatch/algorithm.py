@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
+from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.utils.metrics import SYNCH_WORKER_WEIGHTS_TIMER, TIMERS
 
 from lad_rllib.algorithms.common.base_algorithm import SchedulingAlgorithm
@@ -17,7 +19,6 @@ from lad_rllib.algorithms.lad_dispatch.environment import check_environment
 from lad_rllib.algorithms.lad_dispatch.familiar import SeenRange
 from lad_rllib.algorithms.lad_dispatch.features import COLUMNS as DECISION_COLUMNS
 from lad_rllib.algorithms.lad_dispatch.hyperparameters import LADDispatchHyperparameters
-from lad_rllib.algorithms.lad_dispatch.improvement import stacked
 from lad_rllib.algorithms.lad_dispatch.learner import LADDispatchTorchLearner
 from lad_rllib.algorithms.lad_dispatch.rl_module import LADDispatchTorchRLModule
 from lad_rllib.simulator.sizes import FLOAT32
@@ -181,14 +182,26 @@ class LADDispatch(SchedulingAlgorithm):
 
     def _learn(self, lessons: list[Lesson]) -> None:
         schedule, config = self._schedule, self.config
-        columns = stacked([lesson.table for lesson in lessons])
-        self.seen.widen(columns["tokens"], columns["share"])
+        for lesson in lessons:
+            self.seen.include(lesson.seen)
         step_size, share = schedule.step_size, schedule.averaging_share
         rate = schedule.falling(config.actor_lr, config.last_actor_lr)
         self.on_learners(lambda learner: learner.begin_improvement(step_size, rate, share))
-        self.update_learners(columns, len(columns["share"]))
+        self.learn_from(training_data(lessons, is_here=not (self.rollouts.are_remote or config.num_learners)))
         self.metrics.log_value("step_size", step_size, window=1)
         schedule.iteration += 1
+
+
+def training_data(lessons: Sequence[Lesson], *, is_here: bool) -> TrainingData:
+    """Lessons as learners take them.
+
+    Args:
+        lessons: Lessons of an iteration.
+        is_here: Whether they hold their tables themselves, not references to each learner's part.
+    """
+    of_learners = [table for tables in zip(*(lesson.tables for lesson in lessons), strict=True) for table in tables]
+    # RLlib cuts a list of references into equal pieces, the first one for the first learner.
+    return TrainingData(episodes=of_learners) if is_here else TrainingData(episodes_refs=of_learners)
 
 
 class StartingPoint:

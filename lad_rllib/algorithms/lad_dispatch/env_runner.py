@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import ray
 from numpy.typing import NDArray
 from ray.rllib.callbacks.utils import make_callback
 from ray.rllib.utils.metrics import SAMPLE_TIMER
@@ -17,7 +18,7 @@ from lad_rllib import names
 from lad_rllib.algorithms.common.base_env_runner import SchedulingEnvRunner, seed_word
 from lad_rllib.algorithms.common.task_loss import TaskLoss
 from lad_rllib.algorithms.lad_dispatch.environment import not_of_requests
-from lad_rllib.algorithms.lad_dispatch.improvement import DecisionTable
+from lad_rllib.algorithms.lad_dispatch.familiar import SeenRange
 from lad_rllib.algorithms.lad_dispatch.training import KnownEpisodes, RequestSource, play_and_cost
 from lad_rllib.simulator.order import order_text
 from lad_rllib.simulator.penalties import MeanDelay, make_penalty
@@ -67,11 +68,14 @@ class Lesson:
     """What is learned from one episode.
 
     Attributes:
-        table: Its sampled requests, and their costs.
+        tables: Its sampled requests, and their costs: a table; or for each learner a reference to a list of one table,
+            its part of the requests.
+        seen: Range of each number of a token.
         is_last: Whether it is the last one of an iteration.
     """
 
-    table: DecisionTable
+    tables: list[Any]
+    seen: SeenRange
     is_last: bool
 
 
@@ -135,7 +139,22 @@ class LADDispatchEnvRunner(SchedulingEnvRunner):
         if config.bounded_percentile is not None:
             self.metrics.log_value("loss_strength", self._loss.strength, window=1)
         self._end(index, source.world, played.served, began)
-        return Lesson(played.table, is_last=index == self.num_envs - 1)
+        seen = SeenRange()
+        seen.widen(played.table.tokens, played.table.share)
+        return Lesson([played.table], seen, is_last=index == self.num_envs - 1)
+
+    def for_the_way(self, samples: list[Lesson]) -> list[Lesson]:
+        """Tables go from here to the learners, past the algorithm's process, each learner's part to it alone.
+
+        What is played and learned in one process stays as it is.
+        """
+        learners = self.config.num_learners
+        if not self.worker_index and not learners:
+            return samples
+        return [
+            replace(lesson, tables=[ray.put([part]) for part in lesson.tables[0].parts(max(learners, 1))])
+            for lesson in samples
+        ]
 
     def _played(self, index: int, explore: bool, random_actions: bool) -> PlayedEpisode:
         """Play an episode."""

@@ -37,6 +37,10 @@ class SeenRange:
         up = tokens[share > 0]
         self.low, self.high = np.minimum(self.low, up.min(axis=0)), np.maximum(self.high, up.max(axis=0))
 
+    def include(self, other: SeenRange) -> None:
+        """Take note of what was seen elsewhere."""
+        self.low, self.high = np.minimum(self.low, other.low), np.maximum(self.high, other.high)
+
     def arrays(self) -> dict[str, FloatArray]:
         """The range by :data:`ARRAYS`; nothing where nothing was seen."""
         return dict(zip(ARRAYS, (self.low, self.high), strict=True)) if np.isfinite(self.low).all() else {}

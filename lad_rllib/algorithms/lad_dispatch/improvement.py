@@ -42,6 +42,14 @@ class DecisionTable:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    def parts(self, number: int) -> list[DecisionTable]:
+        """Every k-th request, from each of the first k: parts as alike as can be, whose arrays are contiguous."""
+        columns = {name: getattr(self, name) for name in _COLUMNS}
+        return [
+            DecisionTable(**{name: np.ascontiguousarray(values[first::number]) for name, values in columns.items()})
+            for first in range(number)
+        ]
+
     def minibatch(self, size: int, rng: np.random.Generator) -> dict[str, Tensor]:
         """Some of the requests, drawn with replacement."""
         index = rng.integers(len(self), size=size)
@@ -66,20 +74,27 @@ def decision_table(notes: NDArray[np.float32], cost_s: NDArray[np.float64]) -> D
 
 def stacked(tables: Sequence[DecisionTable]) -> dict[str, NDArray[np.float32]]:
     """The columns of several tables, one below the other; smaller fleets get servers that are not up."""
-    most = max(table.share.shape[1] for table in tables)
+    tables = tables or [_NOTHING]
+    rows, most = sum(map(len, tables)), max(table.share.shape[1] for table in tables)
     columns = {}
     for name in _COLUMNS:
-        rows = [getattr(table, name) for table in tables]
-        fill = DOWN if name == "logits" else 0.0
-        padded = [_with_servers(values, most, fill) for values in rows]
-        columns[name] = np.concatenate(padded)
+        shape = (rows, most, *getattr(tables[0], name).shape[2:])
+        columns[name] = np.full(shape, DOWN if name == "logits" else 0.0, np.float32)
+        end = 0
+        for table in tables:
+            values = getattr(table, name)
+            end += len(values)
+            columns[name][end - len(values) : end, : values.shape[1]] = values
     return columns
 
 
-def _with_servers(values: NDArray[np.float32], servers: int, fill: float) -> NDArray[np.float32]:
-    """Values (M, A, ...) with further servers at the end."""
-    missing = ((0, 0), (0, servers - values.shape[1]), *((0, 0),) * (values.ndim - 2))
-    return np.pad(values, missing, constant_values=np.float32(fill))
+_NOTHING = DecisionTable(np.zeros((0, 1, NUM_FEATURES), np.float32), *(np.zeros((0, 1), np.float32) for _ in range(4)))
+
+
+@torch.no_grad()
+def present_logits(actor: ScoringActor, batch: Mapping[str, Tensor]) -> Tensor:
+    """Logits (M, A) of an actor on what others have decided; see :func:`improvement_loss` for the columns."""
+    return actor(batch["tokens"], batch["share"], batch["start"]).masked_fill(batch["share"] <= 0, DOWN)
 
 
 def improvement_loss(actor: ScoringActor, batch: Mapping[str, Tensor], step_size: float) -> tuple[Tensor, Tensor]:
@@ -125,11 +140,19 @@ def improvement_step(
     losses, entropies = zip(*(improvement_loss(actor, batch, step_size) for batch in batches), strict=True)
     loss = torch.stack(losses).mean()
     gradients = averaged(torch.autograd.grad(loss, list(actor.parameters())))
+    norm = apply_gradients(actor, optimizer, gradients, grad_clip)
+    return dict(zip(LOGGED, (loss.item(), torch.stack(entropies).mean().item(), norm.item()), strict=True))
+
+
+def apply_gradients(
+    actor: ScoringActor, optimizer: torch.optim.Optimizer, gradients: Sequence[Tensor], grad_clip: float | None
+) -> Tensor:
+    """One step of the optimiser; returns the norm of the gradient before it is limited."""
     for parameter, gradient in zip(actor.parameters(), gradients, strict=True):
         parameter.grad = gradient
     norm = torch.nn.utils.clip_grad_norm_(actor.parameters(), torch.inf if grad_clip is None else grad_clip)
     optimizer.step()
-    return dict(zip(LOGGED, (loss.item(), torch.stack(entropies).mean().item(), norm.item()), strict=True))
+    return norm
 
 
 def improve(
