@@ -84,6 +84,7 @@ bench-dispatch: $(STAMP) ## cost of dispatch over 5, 20 and 100 edge servers
 
 bench-scaling: $(STAMP) ## training against runners, environments, learners, network size and GPU
 	$(BIN)/python -m benchmarks.scaling
+	$(BIN)/python -m benchmarks.scaling_worlds
 
 check-cluster: $(VENV)/aws-check/.installed ## look for mistakes in the files of cluster/; nothing is started
 	$(BIN)/python cluster/check.py

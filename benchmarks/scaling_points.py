@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
+
+HOUR_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -153,3 +156,18 @@ def _point(name: str, axis: Axis, base: Point, value: Any) -> Point:
         size=factor if axis.is_size else 1.0,
         **{axis.field: value},
     )
+
+
+def undisturbed_per_hour(row: Mapping[str, Any]) -> float:
+    """Worlds per hour if every process had a core of its own, from the CPU time that each took.
+
+    Runners play at the same time, and learners learn at the same time. Playing and learning take turns where one
+    process does both, or runners wait for new weights; else the longer of them counts.
+
+    Args:
+        row: A row of :mod:`benchmarks.scaling_worlds`: CPU seconds of a world by what was done, and the arrangement.
+    """
+    playing_s = row["playing_s_per_world"] / max(row["runners"], 1)
+    learning_s = row["driver_s_per_world"] + row["learning_s_per_world"] / max(row["learners"], 1)
+    overlap = row["runners"] and row["staleness"]
+    return HOUR_S / (max(playing_s, learning_s) if overlap else playing_s + learning_s)

@@ -201,6 +201,22 @@ def tuned() -> Table:
     return ["", "mean delay, s", "over greedy oracle"], rows
 
 
+def staleness() -> Table:
+    """What it costs to learn from worlds that older weights played."""
+    return staleness_of(read("staleness"))
+
+
+def staleness_of(table: pd.DataFrame) -> Table:
+    """The same of the rows that :mod:`experiments.staleness` has."""
+    scores = table.groupby(["staleness", "steps_from", "iteration"])["score"].agg(["mean", "std"]).unstack("iteration")
+    iterations = sorted(table["iteration"].unique())
+    rows = [
+        [*map(str, key), *(mean_sd(one["mean", i], 3, one["std", i]) for i in iterations)]
+        for key, one in scores.iterrows()
+    ]
+    return ["weights behind by", "steps from", *(f"{i} iterations" for i in iterations)], rows
+
+
 def learners() -> Table:
     """Whether two learners and two runners learn as well as one process."""
     table = read("learners")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.scaling_points import undisturbed_per_hour
 from experiments.pages.reading import (
     BENCHMARKS,
     BOUND,
@@ -224,6 +225,22 @@ def scaling() -> Table:
         )
     header = ["changed", "episodes/s", "speed-up", "linear", "efficiency", "updates/s"]
     return [*header, "time in updates", "in sharing weights"], rows
+
+
+def scaling_worlds(*parts: str) -> Table:
+    """Worlds per hour of training over random fleets, and the CPU time of a world by process."""
+    table = read("scaling_worlds", BENCHMARKS)
+    rows = []
+    for _, one in table[table["part"].isin(parts)].iterrows():
+        spread = f"{one['speed_up']:.2f} ({one['speed_up_min']:.2f} to {one['speed_up_max']:.2f})"
+        cpu_ms = [f"{one[f'{part}_s_per_world'] * 1e3:.0f}" for part in ("playing", "learning", "driver", "ray")]
+        arranged = [f"{one[key]}" for key in ("runners", "learners", "worlds", "batch", "staleness")]
+        rates = [significant(one["worlds_per_hour"]), spread, significant(undisturbed_per_hour(one))]
+        rows.append([*arranged, *rates, *cpu_ms, f"{one['driver_share']:.1%}"])
+    header = ["runners", "learners", "worlds an iteration", "batch", "`max_staleness`"]
+    header += ["worlds/h", "speed-up", "worlds/h with a core each"]
+    cpu = [f"{part}, CPU ms a world" for part in ("playing", "learning", "driver", "Ray")]
+    return [*header, *cpu, "driver's share"], rows
 
 
 AXES = {
