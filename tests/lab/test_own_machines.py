@@ -73,6 +73,20 @@ def test_a_submitted_script_trains_with_env_runners_on_the_workers(laboratory, s
         )
 
 
+def test_random_fleets_are_played_on_the_workers_while_the_driver_learns(laboratory, step):
+    with step("ray submit: two iterations with two env runners that play on"):
+        output = laboratory.from_checkout(
+            f"ray submit {FILE} cluster/run.py train --smoke --address auto --wait-nodes 3 --num-env-runners 2 "
+            f"--algorithm lad-dispatch --setting any-fleet --max-staleness 1 --episodes 4 "
+            f"--storage-path {SHARED} --output runs/worlds",
+            timeout_s=240,
+        )
+    runners = re.search(r"env runners on nodes: (.*)", output)[1].strip().split(", ")
+    assert len(runners) == 2 and set(runners) <= WORKERS
+    progress = pd.read_csv(laboratory.shared / "worlds/progress.csv")
+    assert progress["episodes"].tolist() == [2, 4] and progress["actor_loss"].notna().all()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
