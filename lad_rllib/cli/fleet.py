@@ -129,7 +129,7 @@ def _status_row(server: Mapping[str, Any]) -> dict[str, str]:
 
 def _seen(spec: FleetSpec, server: ServerSpec) -> dict[str, Any]:
     """What a server says of itself; None where it says nothing."""
-    from lad_rllib.fleet.fleet import find_shared
+    from lad_rllib.fleet.hosts import find_shared
 
     named = {"server": server.name, "engine": server.engine_name}
     silent = named | dict.fromkeys(field.name for field in fields(ServerStatus) if field.name != "name")
@@ -188,7 +188,7 @@ def _running_fleets(options: FleetListOptions) -> Counter[str] | None:
     import ray
     from ray.util import list_named_actors
 
-    from lad_rllib.fleet.fleet import NAMESPACE
+    from lad_rllib.fleet.hosts import NAMESPACE
 
     if options.address or os.environ.get("RAY_ADDRESS"):
         _connect(options.address)

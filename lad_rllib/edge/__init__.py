@@ -35,13 +35,15 @@ from lad_rllib.edge.status import ServerHealth, ServerStatus, TaskProgress
 from lad_rllib.edge.task import ImageTask
 
 if TYPE_CHECKING:
+    from lad_rllib.edge.client import ServerClient, edge_error
     from lad_rllib.edge.engines.diffusers import DiffusersEngine
-    from lad_rllib.edge.remote import RemoteEdgeServer, edge_error, edge_server_actor
+    from lad_rllib.edge.remote import RemoteEdgeServer, edge_server_actor
 
 _LATE = {
     "DiffusersEngine": "lad_rllib.edge.engines.diffusers",
     "RemoteEdgeServer": "lad_rllib.edge.remote",
-    "edge_error": "lad_rllib.edge.remote",
+    "ServerClient": "lad_rllib.edge.client",
+    "edge_error": "lad_rllib.edge.client",
     "edge_server_actor": "lad_rllib.edge.remote",
 }
 
@@ -69,6 +71,7 @@ __all__ = [
     "PacedEngine",
     "QueueFull",
     "RemoteEdgeServer",
+    "ServerClient",
     "ServerHealth",
     "ServerStatus",
     "ServerUnavailable",

@@ -109,6 +109,11 @@ class EdgeServer:
         """The engine that makes the images at present."""
         return self._worker.engine.engine
 
+    @property
+    def since(self) -> float:
+        """When it was started [s since 1970, wall clock]."""
+        return self._worker.since
+
     # Tasks.
 
     def submit(self, task: ImageTask) -> Future[TaskResult]:

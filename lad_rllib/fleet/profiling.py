@@ -7,14 +7,12 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import ray
-
-from lad_rllib.edge import EdgeServer, ImageTask, RemoteEdgeServer, TaskRecord, edge_error
+from lad_rllib.edge import EdgeServer, ImageTask, ServerClient, TaskRecord
 from lad_rllib.fleet.spec import FleetSpec
 
-Server = EdgeServer | RemoteEdgeServer
+Server = EdgeServer | ServerClient
 Size = tuple[int, int]
 """Width and height [pixel]."""
 Result = TypeVar("Result")
@@ -57,13 +55,4 @@ def measured_images(server: Server, images: Sequence[tuple[int, Size | None]]) -
 
 def _node_of(server: Server) -> str:
     """Id of the node that a server runs on; empty for this process."""
-    if isinstance(server, EdgeServer):
-        return ""
-    try:
-        return ray.get(server.actor.__ray_call__.remote(_own_node))
-    except Exception as error:
-        raise edge_error(error, server.name) from error
-
-
-def _own_node(actor: Any) -> str:
-    return ray.get_runtime_context().get_node_id()
+    return "" if isinstance(server, EdgeServer) else server.node()

@@ -5,11 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any
 
-import ray
-
-from lad_rllib.edge import EdgeServer, ModelLoadFailed, RemoteEdgeServer, ServerUnavailable, edge_error
+from lad_rllib.edge import EdgeServer, ModelLoadFailed, ServerClient, ServerUnavailable
 from lad_rllib.edge.status import ServerStatus
 
 Report = Callable[[str, str], None]
@@ -19,7 +16,7 @@ ASK_AGAIN_S = 0.1
 
 
 def wait_until_ready(
-    fleet: str, servers: Sequence[EdgeServer | RemoteEdgeServer], timeout_s: float, report: Report | None = None
+    fleet: str, servers: Sequence[EdgeServer | ServerClient], timeout_s: float, report: Report | None = None
 ) -> None:
     """Return when every server is ready.
 
@@ -61,7 +58,7 @@ def wait_until_ready(
 class _StatusPoll:
     """Asks for a server's status, one call at a time, without waiting: a process that still starts answers late."""
 
-    def __init__(self, server: EdgeServer | RemoteEdgeServer) -> None:
+    def __init__(self, server: EdgeServer | ServerClient) -> None:
         self._server = server
         self._pending: Future[ServerStatus] | None = None
 
@@ -70,14 +67,14 @@ class _StatusPoll:
         if isinstance(self._server, EdgeServer):
             return self._server.status()
         if self._pending is None:
-            reference: Any = self._server.actor.status.remote()
-            self._pending = reference.future()
+            self._pending = self._server.call("status")
         if not self._pending.done():
+            self._server.check_starts()
             return None
         error, pending = self._pending.exception(), self._pending
         self._pending = None
         if error is None:
             return pending.result()
-        if isinstance(error, ray.exceptions.ActorUnavailableError):
-            return None  # it is restarted
-        raise edge_error(error, self._server.name)
+        if self._server.may_answer_later(error):
+            return None
+        raise self._server.error_of(error)

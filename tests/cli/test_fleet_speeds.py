@@ -4,6 +4,7 @@ import pytest
 
 from lad_rllib.edge import EdgeServer, PacedEngine
 from lad_rllib.fleet import Fleet, load_fleet
+from lad_rllib.fleet.hosts import LocalHost
 from lad_rllib.runs.live import fleet_model
 from tests.edge.engines import SteppedEngine, task
 
@@ -19,7 +20,7 @@ def fleet():
         EdgeServer("a", PacedEngine(SteppedEngine(free=True), 0.001)) as a,
         EdgeServer("b", PacedEngine(SteppedEngine(free=True), 0.002)) as b,
     ):
-        yield Fleet(SPEC, [a, b], is_owner=False)
+        yield Fleet(SPEC, [a, b], LocalHost())
 
 
 def serve_some(server):

@@ -71,7 +71,7 @@ def test_fleet_status_fits_eighty_columns_and_its_json_is_alone_on_standard_outp
     )
     found = [busy, SimpleNamespace(status=silent), None, None, None]
     monkeypatch.setattr("lad_rllib.runs.cluster.connect", lambda address: None)
-    monkeypatch.setattr("lad_rllib.fleet.fleet.find_shared", lambda spec, server: found[spec.servers.index(server)])
+    monkeypatch.setattr("lad_rllib.fleet.hosts.find_shared", lambda spec, server: found[spec.servers.index(server)])
     assert main(["fleet", "status", "digits"]) == 1
     shown = "\n".join(lines_of(capsys))
     assert max(map(len, shown.splitlines())) <= 80

@@ -8,7 +8,7 @@ import ray
 
 from lad_rllib.edge import DiffusersEngine, ImageTask, RemoteEdgeServer, edge_server_actor
 from lad_rllib.fleet import Fleet
-from lad_rllib.fleet.fleet import CONTROL_TIMEOUT_S
+from lad_rllib.fleet.hosts import CONTROL_TIMEOUT_S
 from lad_rllib.service import Dispatcher
 from tests.cluster.fleets import Ends, ask, dispatcher_of, emulated_fleet, until
 from tests.service.fleets import WORK, network

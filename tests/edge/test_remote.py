@@ -26,7 +26,8 @@ from lad_rllib.edge import (
     edge_error,
     edge_server_actor,
 )
-from lad_rllib.edge.remote import TURN_WAIT_S, EdgeServerActor
+from lad_rllib.edge.hosted import TURN_WAIT_S
+from lad_rllib.edge.remote import EdgeServerActor
 from lad_rllib.simulator.order import order_spec
 from tests.edge.engines import SteppedEngine, task
 from tests.edge.test_order import CLOCK, TIME_SCALE, ask, expected
