@@ -44,7 +44,7 @@ class Canceller:
         server = self._servers.get(attempt.server)
         while server is not None:
             with contextlib.suppress(Exception):
-                if server.cancel(attempt.entry.name_at_servers):
+                if server.cancel(attempt.name):
                     return
             if attempt.entry.future.done() or time.monotonic() > until:
                 return

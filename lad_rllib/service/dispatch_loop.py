@@ -104,6 +104,8 @@ class DispatchLoop:
         attempt.is_answered = True
         entry, server, load = attempt.entry, attempt.server, self._loads[attempt.server]
         result, error = _outcome(answer)
+        if error is not None:
+            error.args = (str(error).replace(attempt.name, entry.task.task_id),)
         load.answered(attempt, self._fleet.now_s(), with_image=result is not None)
         load.unanswered -= 1
         if result is not None:
@@ -124,8 +126,8 @@ class DispatchLoop:
     def _fail(self, attempt: Attempt, error: EdgeError) -> None:
         """The current attempt of a task failed: send it to another server, or end it.
 
-        After an error of the server, a task is sent on until every server that is up has been tried; after one that may
-        be the task's own fault, once; after one that certainly is, it ends.
+        After an error of the server, a task is sent on until every server that is up has been tried, to one that came
+        back again; after one that may be the task's own fault, once; after one that certainly is, it ends.
         """
         entry, load = attempt.entry, self._loads[attempt.server]
         entry.attempt, entry.last_error = None, error
@@ -201,6 +203,9 @@ class DispatchLoop:
         """Send tasks to a server again; it drops those that others have or have done, and keeps the others."""
         load = self._loads[server]
         if not load.is_up:
+            for entry in list(self._in_flight.values()):
+                if entry.attempt is None or entry.server != server:  # it was given up, and may be sent here again
+                    entry.tried.discard(server)
             for attempt in load.mark_up():
                 if attempt.is_current:
                     entry = attempt.entry
@@ -279,7 +284,7 @@ class DispatchLoop:
         begun = attempt is load.running
         ahead, start_s = (0, 0.0) if begun else load.ahead_of(entry, self._fleet.now_s())
         known = Progress(task_id, "running" if begun else "queued", load.name, ahead, 0, steps, start_s)
-        return known, self._servers[attempt.server], entry.name_at_servers
+        return known, self._servers[attempt.server], attempt.name
 
     # Ends.
 

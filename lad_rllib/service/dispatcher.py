@@ -48,9 +48,11 @@ class Dispatcher(contextlib.AbstractContextManager["Dispatcher"]):
 
     A scheduler of slots decides for all tasks that were handed in together, on the servers' predicted queues; one of
     requests for each of them in turn, on what is known then. A server that does not answer is marked down within two
-    seconds, and its tasks go to other servers, until each that is up has been tried or the deadline has passed; it is
-    back up on its next healthy reply. A task that fails for a reason that may be its own is sent to one other server.
-    The first answer to a task ends it, and later ones are dropped: no task is lost, and none is delivered twice.
+    seconds, and its tasks go to other servers; it is back up on its next healthy reply, and may get them again. They
+    end without an image when their deadline has passed, when they were sent twice as often as there are servers, or
+    when none that they may go to came up for ``patience_s``. A task that fails for a reason that may be its own is sent
+    to one other server. The first answer to a task ends it, and later ones are dropped: no task is lost, and none is
+    delivered twice.
 
     If the chosen server is down, the task goes to the one that would be done with it first. If its queue is full, the
     task waits here until there is room, in the server's order of service. If no server is up, tasks wait for

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from lad_rllib.edge.errors import ServerUnavailable
 from lad_rllib.edge.record import TaskRecord
 from lad_rllib.edge.task import ImageTask
 from lad_rllib.service.in_flight import InFlightTask
@@ -144,8 +145,9 @@ class FleetLoad:
         return [server for server in self.members if self.may_get(entry, server)]
 
     def may_find_another(self, entry: InFlightTask) -> bool:
-        """Whether a task may be sent to some server once that is up."""
-        return not entry.tried.issuperset(self.members) and self.has_attempts_left(entry)
+        """Whether a task may be sent to some server once that is up: one that has not had it, or was lost with it."""
+        was_lost = isinstance(entry.last_error, ServerUnavailable) and not all(load.is_up for load in self.present)
+        return (was_lost or not entry.tried.issuperset(self.members)) and self.has_attempts_left(entry)
 
     def soonest(self, task: ImageTask, choices: Sequence[int]) -> int:
         """The server of these that would be done with a task first."""

@@ -104,18 +104,6 @@ class InFlightTask:
     parked_at: float | None = None
     token: str = field(default_factory=lambda: secrets.token_hex(4))
 
-    @property
-    def name_at_servers(self) -> str:
-        """The task's name at the servers, which several clients may share."""
-        return f"{self.task.task_id}@{self.token}"
-
-    def task_to_send(self, now_s: float) -> ImageTask:
-        """The task as servers get it: under its name there, with the time that is left."""
-        left_s = self.deadline_left_s(now_s)
-        return replace(
-            self.task, task_id=self.name_at_servers, deadline_s=None if left_s is None else max(left_s, 1e-6)
-        )
-
     def deadline_left_s(self, now_s: float) -> float | None:
         """Time until its deadline [s]; None without one."""
         return None if self.task.deadline_s is None else self.task.deadline_s - (now_s - self.submitted_s)
@@ -148,12 +136,25 @@ class Attempt:
     Attributes:
         entry: The task.
         server: Number of the server.
+        number: Which attempt of the task it is, from 1.
         is_answered: Whether the server has answered.
     """
 
     entry: InFlightTask
     server: int
+    number: int = 1
     is_answered: bool = False
+
+    @property
+    def name(self) -> str:
+        """The task's name at the server, which other clients share, and which may still drop an earlier attempt."""
+        again = f".{self.number}" if self.number > 1 else ""
+        return f"{self.entry.task.task_id}@{self.entry.token}{again}"
+
+    def task_to_send(self, now_s: float) -> ImageTask:
+        """The task as the server gets it: under its name there, with the time that is left."""
+        left_s = self.entry.deadline_left_s(now_s)
+        return replace(self.entry.task, task_id=self.name, deadline_s=None if left_s is None else max(left_s, 1e-6))
 
     @property
     def is_current(self) -> bool:

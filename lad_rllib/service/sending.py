@@ -120,11 +120,10 @@ class Sender:
         name = "" if answered_by is None else answered_by.name
         if error is not None:
             error.server, error.task_id = error.server or name or None, entry.task.task_id
-            error.args = (str(error).replace(entry.name_at_servers, entry.task.task_id),)
         entry.end(name, self._fleet.now_s(), result=result, error=error)
 
     def _park_or_end(self, entry: InFlightTask) -> None:
-        """Keep a task while a server that has not had it may come up in time; else end it."""
+        """Keep a task while a server that it may be sent to may come up in time; else end it."""
         waited_s = 0.0 if entry.parked_at is None else time.monotonic() - entry.parked_at
         if self._fleet.may_find_another(entry) and waited_s < self._patience_s:
             self.held.park(entry)
@@ -133,8 +132,8 @@ class Sender:
             self.end(entry, error=entry.last_error or none_left)
 
     def _send(self, entry: InFlightTask, server: int) -> None:
-        attempt = Attempt(entry, server)
         entry.attempts += 1
+        attempt = Attempt(entry, server, entry.attempts)
         entry.attempt, entry.server, entry.parked_at = attempt, server, None
         entry.tried.add(server)
         now_s, load = self._fleet.now_s(), self._fleet.loads[server]
@@ -143,7 +142,7 @@ class Sender:
         load.unanswered += 1
         answered = partial(self._on_answer, attempt)
         try:
-            self._servers[server].submit(entry.task_to_send(now_s)).add_done_callback(answered)
+            self._servers[server].submit(attempt.task_to_send(now_s)).add_done_callback(answered)
         except BaseException as error:  # foreign code
             raised: Future[TaskResult] = Future()
             raised.set_exception(error)

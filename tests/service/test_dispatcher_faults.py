@@ -61,7 +61,7 @@ def test_tasks_stay_with_servers_that_all_fall_silent_for_a_while():
         deliveries = [future.result(60) for future in futures]
         assert dispatcher.run([ImageTask("late", "x", 1)], timeout_s=60)[0].error is None
     assert [d.error for d in deliveries] == [None] * 6
-    assert max(d.attempts for d in deliveries) <= 2
+    assert max(d.attempts for d in deliveries) <= 3
 
 
 def test_tasks_of_servers_that_stay_silent_end_with_their_name_when_patience_is_over():
@@ -87,6 +87,31 @@ def test_tasks_of_silent_servers_that_were_started_again_are_sent_to_them_once_m
         deliveries = [future.result(20) for future in futures]
     assert [d.error for d in deliveries] == [None] * 3
     assert max(d.attempts for d in deliveries) >= 2
+
+
+def test_a_task_returns_to_a_server_that_was_silent_for_a_while_if_no_other_is_left():
+    with dispatched([50, 1], Fixed(0)) as (dispatcher, (stalled, lost)):
+        future = dispatcher.submit([ImageTask("one", "x", 100)])[0]
+        until(lambda: running_at(stalled.inner) == "one")
+        stalled.hung = True
+        until(lambda: running_at(lost.inner) == "one")
+        stalled.hung = False
+        until(lambda: dispatcher.servers_up[0])
+        lost.dead = True
+        delivery = future.result(30)
+    assert (delivery.server, delivery.attempts, delivery.error) == ("s0", 3, None)
+
+
+def test_tasks_of_an_only_server_that_is_lost_wait_until_it_is_back():
+    with dispatched([100], Fixed(0)) as (dispatcher, (server,)):
+        until(lambda: server.asked > 1)
+        futures = dispatcher.submit(tasks(3, steps=20))
+        server.dead = True
+        until(lambda: not any(dispatcher.servers_up))
+        server.restart()
+        server.dead = False
+        deliveries = [future.result(20) for future in futures]
+    assert [d.error for d in deliveries] == [None] * 3
 
 
 def test_a_task_that_takes_every_server_with_it_again_and_again_is_given_up():
@@ -156,7 +181,7 @@ def test_a_task_that_was_cancelled_is_not_tried_again_when_its_server_is_lost():
 
 
 def test_without_any_server_left_a_task_ends_with_server_unavailable():
-    with dispatched([100, 100], Fixed(0)) as (dispatcher, servers):
+    with dispatched([100, 100], Fixed(0), patience_s=1.0) as (dispatcher, servers):
         for server in servers:
             server.dead = True
         deliveries = dispatcher.run(tasks(3), timeout_s=30)
