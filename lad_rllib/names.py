@@ -3,6 +3,8 @@
 Axes: B base stations, A edge servers, N tasks of one station in one slot (padded to the setting's maximum).
 """
 
+from typing import Literal
+
 # Observation of one slot.
 TASKS = "tasks"  # (B, N, 2) float32: input size [Mbit] and workload [Gcycle]; 0 where there is no task
 TASK_COUNTS = "task_counts"  # (B,) int32: number of tasks that arrived at each station in this slot
@@ -95,4 +97,5 @@ ORDERS = ("fifo", "shortest_first", "aged", "deadline", "priority", "fair")
 POLICY = "policy"  # the scheduler that a checkpoint holds, whichever algorithm trained it
 SEARCHES = ("random", "grid", "optuna")
 TRIAL_SCHEDULERS = ("asha", "pbt", "median", "none")
+ServerHosts = Literal["actors", "applications"]  # what the servers of a service are
 EVALUATION_PART = (0.7, 1.0)  # of a request log: what training does not see

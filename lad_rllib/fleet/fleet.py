@@ -127,10 +127,12 @@ class Fleet:
             ConfigurationError: for fewer than three different step counts.
             EdgeError: if an image fails.
         """
-        fits = {} if known is None else dict(zip([server.name for server in self.servers], known, strict=True))
-        return measure_each(
-            self.spec, self.servers, lambda server: fits.get(server.name) or server.profile(step_counts, size, repeats)
-        )
+        fits = dict(enumerate(known or [None] * len(self.servers)))
+        unknown = [index for index, fit in fits.items() if fit is None]  # the others are not even asked
+        spec = self.spec.model_copy(update={"servers": tuple(self.spec.servers[index] for index in unknown)})
+        servers = [self.servers[index] for index in unknown]
+        measured = measure_each(spec, servers, lambda server: server.profile(step_counts, size, repeats))
+        return [fit for fit in (fits | dict(zip(unknown, measured, strict=True))).values() if fit is not None]
 
     def known_fits(self) -> list[DelayFit | None]:
         """Each server's delay model without a single image: from what it has served, or of its emulated device.
@@ -141,8 +143,7 @@ class Fleet:
         Raises:
             EdgeError: if a server does not answer.
         """
-        fits = [server.fit() for server in self.servers]
-        return [fit if fit is not None and fit.origin in ("fitted", "profile") else None for fit in fits]
+        return [known_fit(server) for server in self.servers]
 
     def add(self, entry: Mapping[str, Any], timeout_s: float = 600.0) -> FleetServer:
         """Start another server, where the others run, and return when it is warm.
@@ -199,6 +200,12 @@ class Fleet:
         started = self._host.start(self.spec, indices)
         self.servers += started
         self._own |= {server.name for server in started}
+
+
+def known_fit(server: FleetServer) -> DelayFit | None:
+    """A server's delay model without a single image, as of :meth:`Fleet.known_fits`."""
+    fit = server.fit()
+    return fit if fit is not None and fit.origin in ("fitted", "profile") else None
 
 
 def end_shared(spec: FleetSpec) -> list[str]:

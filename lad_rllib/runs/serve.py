@@ -37,6 +37,8 @@ def running_service(options: ServeOptions, say: Callable[[str], object] = lambda
     """
     if options.checkpoint is not None and options.scheduler is not None:
         raise ConfigurationError("--checkpoint and --scheduler contradict each other; give one of them")
+    if options.shared_fleet and options.servers != "actors":
+        raise ConfigurationError("--shared-fleet has actors, which 'lad-rllib fleet up' started; leave --servers out")
     settings = _api_settings(options)
     if settings.keys_file is None and not _is_this_machine(options.host):
         raise ConfigurationError(
@@ -66,6 +68,7 @@ def running_service(options: ServeOptions, say: Callable[[str], object] = lambda
             host=options.host,
             port=options.port,
             shared=options.shared_fleet,
+            servers=options.servers,
             timeout_s=options.timeout,
             say=say,
         )

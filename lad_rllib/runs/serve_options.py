@@ -27,6 +27,9 @@ class ServeOptions(ActorFleetOptions):
     scheduler: Literal[REQUEST_SCHEDULERS] | None = option(  # type: ignore[valid-type]
         None, "scheduler without training that decides (default: the policy any-fleet)"
     )
+    servers: names.ServerHosts = option(
+        "actors", "what the servers are: Ray actors, or applications of Ray Serve, one each"
+    )
     host: str = option("127.0.0.1", "address to listen on; any but this machine's own needs --keys", "ADDR")
     port: Port = option(8000, "port to listen on", "PORT")
     keys: str | None = option(None, "API keys that are let in (default: everyone on this machine is)", "FILE")

@@ -14,6 +14,7 @@ from lad_rllib.api import ApiSettings
 from lad_rllib.declared import Declared, Text, declared
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import load_fleet
+from lad_rllib.names import ServerHosts
 from lad_rllib.serving.ingress import ServiceFiles
 from lad_rllib.serving.keeper import asked
 from lad_rllib.serving.policies import named_policy
@@ -25,6 +26,8 @@ class ApplicationFields(Declared):
 
     fleet: Text | dict[str, Any] = "digits"
     """The fleet: a shipped one's name, a file on the head's node, or its keys."""
+    servers: ServerHosts = "actors"
+    """What its servers are: Ray actors, or applications of Ray Serve."""
     policy: Text = "any-fleet"
     """What decides at first: a shipped policy, a checkpoint's folder, or a scheduler of requests."""
     api: dict[str, Any] = {}
@@ -64,5 +67,5 @@ def application(args: dict[str, Any]) -> serve.Application:
     fields = declared(ApplicationFields, args, "args.")
     settings, spec, scheduler = fields.settings(), load_fleet(fields.fleet), named_policy(fields.policy)
     keeper = named_keeper(fields.policy, scheduler, lasts=True)
-    asked(keeper.start_once.remote(spec, fields.timeout_s))
+    asked(keeper.start_once.remote(spec, fields.timeout_s, fields.servers))
     return ingress_application(keeper, settings, ServiceFiles(log=fields.log, decisions=fields.decisions), HEAD_NODE)

@@ -106,7 +106,7 @@ class FleetControl:
     def _remove(self, name: str) -> None:
         self._dispatcher.remove(name)
         asked(self._keeper.remove.remote(name))
-        self._known.pop(name, None)
+        self._known.pop(name).client.disconnect()
         self._gateway.models = asked(self._keeper.state.remote()).models()
         _LOG.info("server %s has left", name)
 

@@ -10,14 +10,18 @@ from typing import Any
 
 import ray
 
-from lad_rllib.edge import EdgeError, EngineDescription, RemoteEdgeServer
+from lad_rllib.edge import EdgeError, EngineDescription, ServerClient
 from lad_rllib.edge.fit import DelayFit, delay_line
 from lad_rllib.edge.task import ImageTask
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import Fleet, FleetModel, FleetSpec
+from lad_rllib.fleet.fleet import known_fit
+from lad_rllib.fleet.hosts import ActorHost, ServerHost
 from lad_rllib.fleet.requests import request_model, request_spec, service_of_fit
+from lad_rllib.names import ServerHosts
 from lad_rllib.scheduling.request_scheduler import RequestScheduler
 from lad_rllib.service import RequestModel
+from lad_rllib.serving.applications import ApplicationHost, delete_left_over
 from lad_rllib.simulator.requests import LinearService, build_request_setting
 
 STEP_COUNTS = (2, 5, 9)
@@ -26,6 +30,10 @@ serves."""
 
 USUAL_STEPS = (10, 30)
 """Denoising steps of the past that a policy begins with."""
+
+
+HOSTS: dict[ServerHosts, type[ServerHost]] = {"actors": ActorHost, "applications": ApplicationHost}
+"""What starts the servers of a service, by what they are."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +48,7 @@ class KnownServer:
     """
 
     name: str
-    client: RemoteEdgeServer
+    client: ServerClient
     engine: EngineDescription
     service: LinearService
 
@@ -111,8 +119,14 @@ class FleetKeeper:
         """Every change of a server's state as the fleet starts, with its name, but for the first ``told``."""
         return self._news[told:]
 
-    def start(self, spec: FleetSpec, shared: bool, timeout_s: float) -> FleetState:
+    def start(self, spec: FleetSpec, shared: bool, timeout_s: float, servers: ServerHosts = "actors") -> FleetState:
         """Start a fleet, or attach to a shared one, and measure the servers of which nothing is known.
+
+        Args:
+            spec: The fleet.
+            shared: Whether it has been started.
+            timeout_s: Longest wait for its models [s].
+            servers: What the servers are: one of :data:`HOSTS`.
 
         Raises:
             ConfigurationError: as of ``Fleet.start`` and ``Fleet.attach``.
@@ -121,16 +135,18 @@ class FleetKeeper:
         with self._changes:
             try:
                 self._is_shared = shared
-                self._fleet = (
-                    Fleet.attach(spec) if shared else Fleet.start(spec, timeout_s=timeout_s, report=self._note)
-                )
+                delete_left_over()
+                if shared:
+                    self._fleet = Fleet.attach(spec)
+                else:
+                    self._fleet = Fleet.start(spec, timeout_s=timeout_s, report=self._note, host=HOSTS[servers]())
                 return self._learn(self._fleet)
             finally:
                 self._has_tried.set()
 
-    def start_once(self, spec: FleetSpec, timeout_s: float) -> FleetState:
+    def start_once(self, spec: FleetSpec, timeout_s: float, servers: ServerHosts) -> FleetState:
         """Start a fleet, unless one runs; arguments and errors as of :meth:`start`."""
-        return self.start(spec, False, timeout_s) if self._state is None else self._state
+        return self.start(spec, False, timeout_s, servers) if self._state is None else self._state
 
     def state(self) -> FleetState:
         """The fleet as it is, without a server that is being added; waits until the fleet has started."""
@@ -194,15 +210,15 @@ class FleetKeeper:
     def _learn(self, fleet: Fleet) -> FleetState:
         """Find out how fast the servers are of which that is not known."""
         fits = [
-            self._known[server.name].line if server.name in self._known else fit
-            for server, fit in zip(fleet.servers, fleet.known_fits(), strict=True)
+            self._known[server.name].line if server.name in self._known else known_fit(server)
+            for server in fleet.servers
         ]
         for server, fit in zip(fleet.servers, fits, strict=True):
             if fit is None:
                 self._note(server.name, "measuring its speed")
         for server, fit in zip(fleet.servers, fleet.profile(STEP_COUNTS, 1, known=fits), strict=True):
             if server.name not in self._known:
-                assert isinstance(server, RemoteEdgeServer)  # the fleet is not in this process
+                assert isinstance(server, ServerClient)  # the fleet is not in this process
                 engine = server.describe()
                 self._known[server.name] = KnownServer(server.name, server, engine, service_of_fit(fit, engine))
         servers = tuple(self._known[server.name] for server in fleet.servers)

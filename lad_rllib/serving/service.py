@@ -9,6 +9,7 @@ import socket
 import time
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -20,7 +21,9 @@ from ray.serve.schema import ApplicationStatus, TracingConfig
 from lad_rllib.api import ApiSettings
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import FleetSpec
+from lad_rllib.names import ServerHosts
 from lad_rllib.scheduling.request_scheduler import RequestScheduler
+from lad_rllib.serving.applications import delete_left_over
 from lad_rllib.serving.ingress import Ingress, ServiceFiles
 from lad_rllib.serving.keeper import FleetKeeper, FleetState, asked
 
@@ -61,6 +64,7 @@ class Service:
         host: Address that it listens on.
         port: Port that it listens on.
         shared: Whether the fleet was started by ``lad-rllib fleet up``, and stays.
+        servers: What the servers are that it starts: ``actors``, or ``applications`` of Serve.
         timeout_s: Longest wait for the servers to be warm [s].
         say: Takes lines about what is done while it starts.
 
@@ -84,6 +88,7 @@ class Service:
         host: str = "127.0.0.1",
         port: int = 8000,
         shared: bool = False,
+        servers: ServerHosts = "actors",
         timeout_s: float = 600.0,
         say: Say = lambda line: None,
     ) -> None:
@@ -92,7 +97,8 @@ class Service:
         self._keeper = named_keeper(policy, scheduler)
         try:
             say(f"{'joining' if shared else 'starting'} the servers of fleet {spec.name}, and Ray Serve")
-            started = self._keeper.start.remote(spec, shared, timeout_s)
+            start = partial(self._keeper.start.remote, spec, shared, timeout_s, servers)
+            started = start() if servers == "actors" else None  # while Serve starts, too
             logging.getLogger("ray.serve").setLevel(logging.WARNING)
             serve.start(
                 proxy_location="HeadOnly",
@@ -100,6 +106,7 @@ class Service:
                 logging_config={"log_level": "WARNING", "enable_access_log": False},
                 tracing_config=TracingConfig(),  # as the environment of this process says
             )
+            started = started or start()
             ingress = ingress_application(self._keeper, settings, files or ServiceFiles(), _node_resource())
             # it loads what it needs while the servers do, and waits for them at the keeper
             serve.run_many([serve.RunTarget(ingress, name=APP)], wait_for_applications_running=False)
@@ -132,13 +139,15 @@ class Service:
             return
         with contextlib.suppress(ray.exceptions.RayError, serve.exceptions.RayServeException):
             serve.delete(APP)
-            if not ray_ends and not serve.status().applications:
-                serve.shutdown()
         if ray_ends:
             return
         with contextlib.suppress(ray.exceptions.RayError):
             ray.get(self._keeper.close.remote(), timeout=END_S)  # it may still be starting servers, which end with it
         ray.kill(self._keeper)
+        with contextlib.suppress(ray.exceptions.RayError, serve.exceptions.RayServeException):
+            delete_left_over()
+            if not serve.status().applications:
+                serve.shutdown()
 
 
 def named_keeper(policy: str, scheduler: RequestScheduler, *, lasts: bool = False) -> Any:

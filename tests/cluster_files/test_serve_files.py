@@ -27,6 +27,11 @@ def test_a_mistake_is_found(tmp_path, name, old, new, place, told):
     assert any(where == before + place and told in text for where, text in found), found
 
 
+def test_servers_are_actors_or_applications(tmp_path):
+    found = mistakes(planted(tmp_path, "serve/service.yaml", ("servers: applications", "servers: apps")))
+    assert (ARGS, "servers must be one of actors, applications, got 'apps'") in found
+
+
 def test_a_server_without_a_group_of_workers_is_found(tmp_path):
     path = planted(
         tmp_path, "serve/rayservice-gpu.yaml", ("labels: {group: gpu-small}, width", "labels: {group: gpu-tiny}, width")

@@ -23,11 +23,13 @@ def port(ray_cluster):
 
 
 @pytest.mark.cluster
-def test_it_serves_its_fleet_and_keeps_it_when_it_is_deployed_again(port, tmp_path):
+@pytest.mark.parametrize("servers", ["actors", "applications"])
+def test_it_serves_its_fleet_and_keeps_it_when_it_is_deployed_again(port, tmp_path, servers):
     key = "0123456789-of-ann-abcdef"
     (tmp_path / "keys.yaml").write_text(yaml.safe_dump({"keys": [{"name": "ann", "key": key}]}))
     args = {
         "fleet": {"name": "quick", "stations": 1, "home_server": [-1], "servers": [entry("a"), entry("b")]},
+        "servers": servers,
         "policy": "least-work-left",
         "api": {"keys_file": str(tmp_path / "keys.yaml")},
         "decisions": str(tmp_path / "decisions"),

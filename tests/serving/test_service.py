@@ -4,13 +4,10 @@ import contextlib
 import json
 import os
 import signal
-import threading
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 import ray
 from ray.serve import schema
@@ -23,7 +20,7 @@ from lad_rllib.fleet import load_fleet
 from lad_rllib.runs.service_client import ServiceClient
 from lad_rllib.serving import Service, ServiceFiles, named_policy
 from tests.service.fleets import until
-from tests.serving.running import entry, free_port
+from tests.serving.running import Load, entry, free_port, replicas_of, servers_of
 
 pytestmark = pytest.mark.cluster
 
@@ -44,38 +41,6 @@ def service(ray_cluster, tmp_path_factory):
     with running:
         running.folder, running.said = folder, said
         yield running
-
-
-class Load:
-    """Clients that ask for one image after the other until the end of the ``with``."""
-
-    def __init__(self, url, clients=8):
-        self.answers, self._url, self._clients = [], url, clients
-        self._stop, self._numbers = threading.Event(), iter(range(10**6))
-
-    def __enter__(self):
-        self._pool = ThreadPoolExecutor(self._clients)
-        self._tasks = [self._pool.submit(self._ask) for _ in range(self._clients)]
-        until(lambda: len(self.answers) > self._clients)
-        return self
-
-    def __exit__(self, *error):
-        self._stop.set()
-        for task in self._tasks:
-            task.result(60)
-        self._pool.shutdown()
-
-    def _ask(self):
-        with httpx.Client(timeout=60) as client:
-            while not self._stop.is_set():
-                asked = {"prompt": f"number {next(self._numbers)}", "num_inference_steps": 5}
-                answer = client.post(f"{self._url}/v1/images/generations", json=asked)
-                self.answers.append(answer.status_code)
-
-
-def servers_of(client):
-    """State of each server."""
-    return {server["name"]: server["state"] for server in client.fleet()["servers"]}
 
 
 def process_of(server):
@@ -161,21 +126,12 @@ def test_no_request_fails_when_a_server_is_killed(service):
     assert Counter(load.answers).keys() == {200}
 
 
-def ingresses():
-    """Processes of the ingress of this test's cluster."""
-    found = set()
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):  # it has ended
-            found |= {process.pid for word in process.cmdline() if "ServeReplica" in word}
-    return found
-
-
 def test_an_ingress_that_is_killed_is_back_with_its_fleet_and_its_policy(service):
     client = ServiceClient(service.url)
     before = client.fleet()
-    [killed] = ingresses()
+    [killed] = replicas_of("lad_rllib")
     os.kill(killed, signal.SIGKILL)
-    until(lambda: ingresses() - {killed}, 60)
+    until(lambda: replicas_of("lad_rllib") - {killed}, 60)
 
     def is_back():
         with contextlib.suppress(ConfigurationError):
