@@ -34,8 +34,8 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 demo: $(STAMP) ## train two policies on the paper's setting; then a policy in front of five real pipelines, tuned while it serves
 	@echo "1. The paper's method: each base station learns from the delays of its own tasks. LAD-PMD minimises the delay"
 	@echo "of all tasks, and beats the greedy oracle."
-	$(BIN)/lad-rllib train --episodes 25 --seed 1 --output results/demo/lad-ts --overwrite
-	$(BIN)/lad-rllib train --algorithm lad-pmd --episodes 15 --seed 1 --output results/demo/lad-pmd --overwrite
+	$(BIN)/lad-rllib train --episodes 40 --seed 1 --output results/demo/lad-ts --overwrite
+	$(BIN)/lad-rllib train --algorithm lad-pmd --episodes 20 --seed 1 --output results/demo/lad-pmd --overwrite
 	$(BIN)/lad-rllib evaluate --checkpoint results/demo/lad-ts/checkpoint results/demo/lad-pmd/checkpoint --episodes 5 \
 		--output results/demo
 	@echo; echo "2. Five real pipelines of the embedded model, measured: a simulator of them."
