@@ -54,7 +54,7 @@ def read_decisions(path: str | Path, hours: float) -> pd.DataFrame:
     path = Path(path).expanduser()
     files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
     try:
-        parts = [pd.read_parquet(file, columns=list(COLUMNS)) for file in files]
+        parts = [pd.read_parquet(file, columns=_columns_of(file)) for file in files]
     except (OSError, ValueError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ConfigurationError(f"decision log {path} cannot be read: {reason}") from None
@@ -63,6 +63,13 @@ def read_decisions(path: str | Path, hours: float) -> pd.DataFrame:
         raise ConfigurationError(f"decision log {path} has no rows; name the folder that the service writes")
     since = rows["arrived"].max() - pd.Timedelta(hours=hours)
     return rows[rows["arrived"] >= since].sort_values("arrival_s", kind="stable", ignore_index=True)
+
+
+def _columns_of(file: Path) -> list[str]:
+    """The log's columns that a file has: those of an earlier version have fewer."""
+    import pyarrow.parquet as pq
+
+    return [name for name in pq.read_schema(file).names if name in COLUMNS]
 
 
 def measure_servers(log: Path, rows: pd.DataFrame, spec: FleetSpec, latest: int) -> list[MeasuredServer]:

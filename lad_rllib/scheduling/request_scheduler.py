@@ -15,7 +15,13 @@ from lad_rllib.simulator.requests.play import CompiledRule, play_choices, play_r
 
 
 class RequestScheduler(ABC):
-    """Decides, when a request arrives, which edge server it goes to."""
+    """Decides, when a request arrives, which edge server it goes to.
+
+    Attributes:
+        fingerprint: First digits of the SHA-256 of its weights' file; empty: it has no weights.
+    """
+
+    fingerprint: str = ""
 
     def begin(self, world: RequestWorld, history: Requests) -> None:  # noqa: B027  (not all remember anything)
         """An episode begins; forget the last one.

@@ -13,10 +13,12 @@ import numpy as np
 from lad_rllib.edge.errors import one_line
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.scheduling import Scheduler
+from lad_rllib.service.decision import DecidedBy, Decision
 from lad_rllib.service.fleet_load import FleetLoad
 from lad_rllib.service.in_flight import InFlightTask
 from lad_rllib.service.request_model import RequestModel
 from lad_rllib.service.slots import checked_decision, existing, rounds_of, slot_tasks, warm_up
+from lad_rllib.simulator.requests.view import View
 
 if TYPE_CHECKING:
     from lad_rllib.scheduling.request_scheduler import RequestScheduler
@@ -90,7 +92,11 @@ class RequestDecider:
         rng: np.random.Generator,
         requests: RequestModel | None = None,
     ) -> None:
+        from lad_rllib.service.named_scheduler import NamedScheduler
+
         self._scheduler, self._fleet, self._rng = scheduler, fleet, rng
+        self._by = DecidedBy(type(scheduler).__name__, scheduler.fingerprint)
+        self._named = scheduler if isinstance(scheduler, NamedScheduler) else None
         requests = requests or fleet.requests
         world, history = requests.world, requests.history
         if history is None:
@@ -116,7 +122,13 @@ class RequestDecider:
         up = [self._fleet.may_get(entry, server) for server in self._fleet.members]
         if not any(up):
             return [0]  # whichever: the task waits for one to come up, or ends
-        return existing([self._scheduler.choose(self._fleet.view(entry.task, up), self._rng)], len(up))
+        server, entry.future.decided_by = self._choose(entry.task.task_id, self._fleet.view(entry.task, up))
+        return existing([server], len(up))
+
+    def _choose(self, task_id: str, view: View) -> Decision:
+        if self._named is not None:
+            return self._named.decide(task_id, view, self._rng)
+        return Decision(self._scheduler.choose(view, self._rng), self._by)
 
 
 def decider_of(

@@ -156,6 +156,12 @@ COLUMNS: dict[str, Column] = {
     "upload_mbit": Column("float64", "size of the request [Mbit]", _asked("upload_mbit")),
     "result_mbit": Column("float64", "size of the images [Mbit]", _result_mbit),
     "slot": Column("int64", "decision round", _delivered("slot")),
+    "policy": Column("string", "who chose its server; empty: nobody did", lambda row: row.delivery.decided_by.policy),
+    "policy_hash": Column(
+        "string",
+        "first digits of the SHA-256 of that policy's weights (`policy.safetensors`); empty: it has none",
+        lambda row: row.delivery.decided_by.fingerprint,
+    ),
     "server": Column("string", "server that answered last; empty: none did", _delivered("server")),
     "attempts": Column("int64", "servers that it was sent to", _delivered("attempts")),
     "predicted_delay_s": Column(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from lad_rllib.edge.errors import EdgeError
 from lad_rllib.edge.record import TaskRecord
 from lad_rllib.edge.task import ImageTask
+from lad_rllib.service.decision import DecidedBy
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Delivery:
         record: How the server served it; None if it failed.
         png: The image; None if it failed, or if the server draws none.
         more_pngs: Further images of the task.
+        decided_by: Who chose its server.
         error: What went wrong; None if the image is there.
         decision_s: Part of the delay until a server was chosen [s]; None if none was.
     """
@@ -40,6 +42,7 @@ class Delivery:
     more_pngs: tuple[bytes, ...] = ()
     arrival_s: float = 0.0
     decision_s: float | None = None
+    decided_by: DecidedBy = DecidedBy()
 
     @property
     def dispatch_s(self) -> float:

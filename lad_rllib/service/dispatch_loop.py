@@ -72,6 +72,7 @@ class DispatchLoop:
                 decided_s = self._fleet.now_s()
                 for entry, server in zip(together, servers, strict=True):
                     entry.slot, entry.decided_s = self._slot, decided_s
+                    entry.future.chosen = self._loads[server].name
                     self._sender.place(entry, server)
                 self._slot += 1
         except BaseException as error:

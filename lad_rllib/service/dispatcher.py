@@ -257,6 +257,11 @@ class Dispatcher(contextlib.AbstractContextManager["Dispatcher"]):
         return self._ask(partial(self._fleet.view, task))
 
     @property
+    def now_s(self) -> float:
+        """The fleet's clock, by which tasks arrive [s]."""
+        return self._fleet.now_s()
+
+    @property
     def servers_up(self) -> list[bool]:
         """Which servers are up at present."""
         return [load.is_up for load in self._fleet.present]

@@ -14,6 +14,8 @@ import numpy as np
 from lad_rllib.edge.errors import one_line
 from lad_rllib.scheduling.request_scheduler import REQUEST_SCHEDULERS, RequestScheduler
 from lad_rllib.service.deciders import FALLBACK
+from lad_rllib.service.decision import DecidedBy, Decision
+from lad_rllib.service.named_scheduler import NamedScheduler
 from lad_rllib.simulator.requests import Requests, RequestWorld
 from lad_rllib.simulator.requests.view import View
 
@@ -26,7 +28,7 @@ LATEST, FAILURES = 20, 3
 _LOG = logging.getLogger("lad_rllib.service")
 
 
-class GuardedScheduler(RequestScheduler):
+class GuardedScheduler(NamedScheduler):
     """Lets a policy decide as long as it can; least-work-left decides where it fails, and for good once it is left.
 
     It is left after :data:`FAILURES` failures in a row, or when the median of its :data:`LATEST` decisions takes longer
@@ -45,7 +47,7 @@ class GuardedScheduler(RequestScheduler):
     def __init__(
         self, scheduler: RequestScheduler, name: str, on_decision: Callable[[float], object] = lambda seconds: None
     ) -> None:
-        self.name, self.left = name, ""
+        self.name, self.left, self.fingerprint = name, "", scheduler.fingerprint
         self._scheduler, self._on_decision = scheduler, on_decision
         self._fallback = REQUEST_SCHEDULERS[FALLBACK]()
         self._latest_s: deque[float] = deque(maxlen=LATEST)
@@ -68,6 +70,16 @@ class GuardedScheduler(RequestScheduler):
         return FALLBACK if self.left else self.name
 
     @property
+    def in_charge(self) -> GuardedScheduler:
+        """See :class:`NamedScheduler`."""
+        return self
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """See :class:`NamedScheduler`."""
+        return {self.decides: 1.0}
+
+    @property
     def policy(self) -> RequestScheduler:
         """What decides now, without a guard: a copy of it may be played elsewhere."""
         return self._fallback if self.left else self._scheduler
@@ -80,10 +92,17 @@ class GuardedScheduler(RequestScheduler):
             self._scheduler.begin(world, history)
         self._latest_s.clear()
 
-    def choose(self, view: View, rng: np.random.Generator) -> int:
-        """See :class:`RequestScheduler`."""
+    def begin_or_leave(self, world: RequestWorld, history: Requests) -> None:
+        """Begin; a policy that cannot is left."""
+        try:
+            self.begin(world, history)
+        except Exception as error:  # foreign code
+            self._leave(f"it cannot decide for this fleet: {one_line(error)}")
+
+    def decide(self, task_id: str, view: View, rng: np.random.Generator) -> Decision:  # noqa: ARG002
+        """See :class:`NamedScheduler`."""
         if self.left:
-            return self._fallback.choose(view, rng)
+            return self._fall_back(view, rng)
         start_s = time.perf_counter()
         try:
             chosen = int(self._scheduler.choose(view, rng))
@@ -93,10 +112,13 @@ class GuardedScheduler(RequestScheduler):
             self._failures += 1
             if self._failures >= FAILURES:
                 self._leave(f"it failed {FAILURES} times in a row: {one_line(error)}")
-            return self._fallback.choose(view, rng)
+            return self._fall_back(view, rng)
         self._failures = 0
         self._time(time.perf_counter() - start_s)
-        return chosen
+        return Decision(chosen, DecidedBy(self.name, self.fingerprint))
+
+    def _fall_back(self, view: View, rng: np.random.Generator) -> Decision:
+        return Decision(self._fallback.choose(view, rng), DecidedBy(FALLBACK))
 
     def _time(self, seconds: float) -> None:
         self._on_decision(seconds)

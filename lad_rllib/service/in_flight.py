@@ -13,6 +13,7 @@ from lad_rllib.edge.errors import EdgeError
 from lad_rllib.edge.record import TaskResult
 from lad_rllib.edge.status import ServerHealth
 from lad_rllib.edge.task import ImageTask
+from lad_rllib.service.decision import DecidedBy
 from lad_rllib.service.delivery import Delivery
 
 
@@ -45,11 +46,16 @@ class TaskHandle(Future[Delivery]):
 
     Args:
         cancel: Has the task cancelled.
+
+    Attributes:
+        chosen: Name of the server that was chosen for it; empty before. If that is lost, it goes to another.
+        decided_by: Who chose.
     """
 
     def __init__(self, cancel: Callable[[], object]) -> None:
         super().__init__()
         self._cancel = cancel
+        self.chosen, self.decided_by = "", DecidedBy()
         self.set_running_or_notify_cancel()
 
     def cancel(self) -> bool:
@@ -124,6 +130,7 @@ class InFlightTask:
             more_pngs=result.more_pngs if result else (),
             error=error,
             decision_s=None if self.decided_s is None else self.decided_s - self.submitted_s,
+            decided_by=self.future.decided_by,
         )
         with contextlib.suppress(InvalidStateError):  # it has ended meanwhile
             self.future.set_result(delivery)

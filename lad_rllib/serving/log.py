@@ -55,6 +55,8 @@ def delivered(delivery: Delivery) -> None:
     said = {
         "task": delivery.task.task_id,
         "server": delivery.server,
+        "policy": delivery.decided_by.policy,
+        "policy_hash": delivery.decided_by.fingerprint,
         "attempts": delivery.attempts,
         "delay_s": round(delivery.service_delay_s, 4),
         "decision_s": None if delivery.decision_s is None else round(delivery.decision_s, 6),

@@ -30,6 +30,9 @@ from lad_rllib.simulator.requests.play import CompiledRule
 from lad_rllib.simulator.requests.view import View
 
 _LOG = logging.getLogger(__name__)
+FINGERPRINT = 12
+"""Digits of the weights' SHA-256 by which a policy is told from others of its name."""
+
 _WEIGHTS = ("networks.actor.weights", "networks.average.weights")
 
 
@@ -93,6 +96,7 @@ class DispatchPolicy(RuleScheduler):
         orders: Orders of service that it was trained for, as policy files have them; another one is said in a warning.
         seen: What it has seen while it learned. A request for which anything is beyond that goes where least work is
             left, and a warning says what it was. None: it decides for all.
+        fingerprint: First digits of the SHA-256 of its weights' file.
     """
 
     def __init__(
@@ -104,10 +108,12 @@ class DispatchPolicy(RuleScheduler):
         title: str = "policy",
         orders: Sequence[str] = (),
         seen: SeenRange | None = None,
+        fingerprint: str = "",
     ) -> None:
         super().__init__()
         self.actor, self.weights, self.explore, self.title = actor, weights, explore, title
         self.orders, self.seen, self._said = tuple(orders), seen, frozenset[str]()
+        self.fingerprint = fingerprint
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, explore: bool = False) -> Self:
@@ -163,13 +169,20 @@ class DispatchPolicy(RuleScheduler):
             title=saved.title,
             orders=saved.description.orders,
             seen=saved.seen,
+            fingerprint=saved.description.weights.sha256[:FINGERPRINT],
         )
 
     def with_wait_cap(self, cap: float | None) -> Self:
         """The same policy with another limit to what a request may wait, see :class:`ActorSettings`."""
         actor = ActorSettings.model_validate(self.actor.model_dump() | {"wait_cap": cap})
         return type(self)(
-            actor, self.weights, explore=self.explore, title=self.title, orders=self.orders, seen=self.seen
+            actor,
+            self.weights,
+            explore=self.explore,
+            title=self.title,
+            orders=self.orders,
+            seen=self.seen,
+            fingerprint=self.fingerprint,
         )
 
     def is_meant_for(self, order: Order) -> bool:
