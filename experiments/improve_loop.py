@@ -19,15 +19,15 @@ import yaml
 
 from lad_rllib.cli.program import Program
 from lad_rllib.edge import TaskRecord
+from lad_rllib.runs.fine_tune import fine_tune
 from lad_rllib.runs.improve import GUARD, Improvement, improve
 from lad_rllib.runs.improve_options import ImproveOptions
-from lad_rllib.runs.judgement import Replayed, replay
-from lad_rllib.runs.options import Count, Options, Positive, TrainOptions, option
+from lad_rllib.runs.options import Count, Options, Positive, option
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.run_folder import newest_policy, scheduler_of
 from lad_rllib.runs.tables import markdown_page, summary_table
-from lad_rllib.runs.train import train
 from lad_rllib.scheduling.by_name import make_scheduler
+from lad_rllib.scheduling.judgement import Replayed, replay
 from lad_rllib.scheduling.request_scheduler import player
 from lad_rllib.service import DecisionLog, Delivery, RequestModel, tasks_of_requests
 from lad_rllib.simulator.requests import RequestSetting, ServedRequests, build_request_setting
@@ -103,22 +103,10 @@ def write_log(served: ServedRequests, setting: RequestSetting, folder: Path) -> 
 
 
 def learn_before(options: LoopOptions, folder: Path, seed: int) -> Path:
-    """The policy of the time before the change; returns its checkpoint."""
+    """The policy of the time before the change; returns its folder."""
     before = world(BEFORE, 1.0, options.load, min(2000, options.requests))
-    learning = {"hidden_size": options.hidden, "step_size_iterations": options.iterations, "sampled_requests": 2000}
-    for name, content in (("before.yaml", before.spec), ("learning.yaml", {"training": learning})):
-        (folder / name).write_text(yaml.safe_dump(content))
-    asked = TrainOptions(
-        algorithm="lad-dispatch",
-        setting=str(folder / "before.yaml"),
-        config=str(folder / "learning.yaml"),
-        episodes=options.iterations,
-        seed=seed,
-        output=str(folder / "before"),
-        overwrite=True,
-        quiet=True,
-    )
-    return train(asked).folder.checkpoint
+    sizes = {"hidden_size": options.hidden, "step_size_iterations": options.iterations, "sampled_requests": 2000}
+    return fine_tune(None, before, folder / "before", seed, **sizes)
 
 
 def improved_from(

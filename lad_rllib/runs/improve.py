@@ -8,26 +8,25 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import yaml
 
 from lad_rllib import durable
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.fleet import load_fleet
+from lad_rllib.fleet import FleetSpec, load_fleet
+from lad_rllib.runs.fine_tune import fine_tune
 from lad_rllib.runs.improve_options import ANY_FLEET, ImproveOptions
-from lad_rllib.runs.judgement import Replayed, Verdict, judge, replay
-from lad_rllib.runs.options import TrainOptions
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.plots_of_improvement import plot_improvement
 from lad_rllib.runs.recalibration import MeasuredServer, measure_servers, read_decisions, recalibrated_spec
 from lad_rllib.runs.run_folder import newest_policy, scheduler_of
 from lad_rllib.runs.service_client import ServiceClient
 from lad_rllib.runs.tables import json_rows, markdown_page, markdown_table, summary_table
-from lad_rllib.runs.train import train
 from lad_rllib.scheduling.by_name import make_scheduler
-from lad_rllib.scheduling.request_scheduler import RequestScheduler
+from lad_rllib.scheduling.judgement import Replayed, Verdict, judge, replay, replay_resampled
+from lad_rllib.scheduling.request_scheduler import REQUEST_SCHEDULERS, RequestScheduler
 from lad_rllib.service.decision_log import SERVED
 from lad_rllib.simulator.order import order_text
 from lad_rllib.simulator.requests import Requests, RequestSetting, build_request_setting, override_request_spec
@@ -42,7 +41,7 @@ MIN_REQUESTS = 100
 BOUNDED_PERCENTILE, BOUND_OVER_BEST = 99.0, 0.95
 """Training keeps this percentile below so many times the better one of the present scheduler and the heuristic."""
 RECORD, PAGE, PICTURE = "improve.json", "improve.md", "improve.png"
-LOG, SETTING, LEARNING, TRAINING = "decisions.parquet", "setting.yaml", "learning.yaml", "training"
+LOG, SETTING = "decisions.parquet", "setting.yaml"
 
 
 @dataclass(frozen=True)
@@ -78,52 +77,168 @@ def improve(options: ImproveOptions, say: Callable[[str], None] = lambda line: N
     """
     if options.log is None:
         raise ConfigurationError("--log is missing: give the folder of the service's decision log")
-    spec, present_name, present = load_fleet(options.fleet), *_present(options)
+    if options.swap and options.serve:
+        raise ConfigurationError(
+            "--swap and --serve contradict each other: --serve tries a policy before it is swapped in"
+        )
+    if options.background:
+        give_way()
+    service = ServiceClient(options.serve) if options.serve else None
+    log_folder = options.log
+    spec, options = _asked(service, options) if service else (load_fleet(options.fleet), options)
+    present_name, present = _present(options)
     output = writable_folder(options.output)
     if not options.overwrite and (output / RECORD).exists():
         raise ConfigurationError(f"{output} holds an improvement already; give --overwrite or another --output")
-    rows = read_decisions(options.log, options.hours)
+    rows = read_decisions(log_folder, options.hours)
     log = output.resolve() / LOG
     rows.to_parquet(log, index=False)
     servers = measure_servers(log, rows, spec, options.latest_images)
     setting, requests = _settings(log, recalibrated_spec(log, spec, servers, f"{spec.name}, recalibrated"), options)
+    durable.write_file(output / SETTING, yaml.safe_dump(setting.spec, sort_keys=False))
     say(setting.summary())
-    before = math.ceil(options.windows / options.held_out) - options.windows  # windows that are not judged
-
-    def replayed_by(name: str, scheduler: RequestScheduler) -> tuple[Replayed, Replayed]:
-        return replay(name, scheduler, setting, requests, before + options.windows, options.seed).parts(before)
-
-    deciders = {present_name: replayed_by(present_name, present), GUARD: replayed_by(GUARD, _of_requests(GUARD))}
-    bound_s = BOUND_OVER_BEST * min(learned.percentile_s(BOUNDED_PERCENTILE) for learned, _ in deciders.values())
-    checkpoint = _train(options, output, setting, bound_s, say)
-    rivals = {name: _of_requests(name) for name in RIVALS if name not in deciders} | {ANY_FLEET: _policy(ANY_FLEET)}
-    replayed = {NEW: replayed_by(NEW, _policy(str(checkpoint)))[1]}
-    replayed |= {name: judged for name, (_, judged) in deciders.items()}
-    replayed |= {name: replayed_by(name, scheduler)[1] for name, scheduler in rivals.items()}
-    verdict, why = judge(replayed[NEW], replayed[present_name], replayed[GUARD])
-    recommended = {"better": str(checkpoint.resolve()), "heuristic": GUARD, "keep": None}[verdict]
+    contest = Contest(setting, requests, options, (present_name, present))
+    found = _search(options, output, contest, say)
+    rivals = {name: _of_requests(name) for name in RIVALS if name != present_name} | {ANY_FLEET: _policy(ANY_FLEET)}
+    replayed = {NEW: contest.judged(NEW, found.policy)} | contest.deciders
+    replayed |= {name: contest.judged(name, scheduler) for name, scheduler in rivals.items()}
+    recommended = {"better": str(found.checkpoint.resolve()), "heuristic": GUARD}.get(found.verdict)
     table = pd.DataFrame([one.row(replayed[present_name]) for one in replayed.values()])
     record = {
-        "verdict": verdict,
-        "why": why,
+        "verdict": found.verdict,
+        "why": found.why,
         "recommended": recommended,
         "present": options.checkpoint or present_name,
         "order": order_text(setting.world.order),
         "log": _about_log(options, rows, setting),
         "model": _about_model(rows, replayed[present_name]),
         "servers": [asdict(server) | {"service": server.service.model_dump()} for server in servers],
-        "training": {"episodes": options.iterations, "p99_bound_s": bound_s, "seed": options.seed},
+        "training": {
+            "rounds": found.rounds,
+            "iterations": options.iterations,
+            "p99_bound_s": contest.bound_s,
+            "seed": options.seed,
+        },
+        "episodes": found.episodes,
         "replay": json_rows(table),
         "swapped": None,
     }
-    plot_improvement(list(replayed.values()), table, output / PICTURE, f"{spec.name}: {verdict}")
+    plot_improvement(list(replayed.values()), table, output / PICTURE, f"{spec.name}: {found.verdict}")
     durable.write_file(output / PAGE, _page(spec.name, record, table, servers))
     durable.write_file(output / RECORD, json.dumps(record, indent=2))
     swapped = None
     if options.swap and recommended:
         swapped = ServiceClient(options.swap).swap(recommended)
         durable.write_file(output / RECORD, json.dumps(record | {"swapped": swapped}, indent=2))
-    return Improvement(output, verdict, why, recommended, table, swapped)
+    if service is not None:
+        service.try_policy(recommended, f"{found.verdict}: {'; '.join(found.why)}")
+    return Improvement(output, found.verdict, found.why, recommended, table, swapped)
+
+
+class Contest:
+    """The held-out requests of a log, and how schedulers fare with them.
+
+    Args:
+        setting: Where they are served, and what a service knew of its traffic before.
+        requests: All requests of the log.
+        options: How many windows are judged, and how many episodes where these leave a verdict open.
+        present: Name of who decides at present, and the scheduler.
+
+    Attributes:
+        setting: See above.
+        deciders: How the present scheduler and the heuristic fare, by name.
+        bound_s: What training keeps the 99th percentile below [s].
+    """
+
+    def __init__(
+        self,
+        setting: RequestSetting,
+        requests: Requests,
+        options: ImproveOptions,
+        present: tuple[str, RequestScheduler],
+    ) -> None:
+        self.setting, self._requests, self._options = setting, requests, options
+        self._before = math.ceil(options.windows / options.held_out) - options.windows  # windows that are not judged
+        self._held_out = requests[round(len(requests) * (1.0 - options.held_out)) :]
+        self._present_name = present[0]
+        self._schedulers = dict([present]) | {GUARD: _of_requests(GUARD)}
+        parts = {name: self._parts(name, scheduler) for name, scheduler in self._schedulers.items()}
+        self.deciders = {name: judged for name, (_, judged) in parts.items()}
+        self.bound_s = BOUND_OVER_BEST * min(learned.percentile_s(BOUNDED_PERCENTILE) for learned, _ in parts.values())
+        self._resampled: dict[str, Replayed] = {}
+
+    def judged(self, name: str, scheduler: RequestScheduler) -> Replayed:
+        """How a scheduler fares with the held-out requests; all of the log are served in one go."""
+        return self._parts(name, scheduler)[1]
+
+    def verdict(self, policy: RequestScheduler) -> tuple[Verdict, list[str], int]:
+        """The verdict on a new policy, its reasons, and the episodes that it took beyond the log; 0: none."""
+        present, guard = self.deciders[self._present_name], self.deciders[GUARD]
+        verdict, why = judge(self.judged(NEW, policy), present, guard)
+        if verdict != "undecided":
+            return verdict, why, 0
+        self._resampled = self._resampled or {name: self._again(name, one) for name, one in self._schedulers.items()}
+        again = self._again(NEW, policy)
+        present, guard = self._resampled[self._present_name], self._resampled[GUARD]
+        return *judge(again, present, guard, is_final=True), self._options.episodes
+
+    def _parts(self, name: str, scheduler: RequestScheduler) -> tuple[Replayed, Replayed]:
+        windows = self._before + self._options.windows
+        return replay(name, scheduler, self.setting, self._requests, windows, self._options.seed).parts(self._before)
+
+    def _again(self, name: str, scheduler: RequestScheduler) -> Replayed:
+        options = self._options
+        return replay_resampled(name, scheduler, self.setting, self._held_out, options.episodes, options.seed)
+
+
+class _Found(NamedTuple):
+    """The policy that training came to, and the verdict on it.
+
+    Attributes:
+        checkpoint: Its folder.
+        policy: The policy.
+        verdict, why: See :func:`judge`.
+        episodes: Episodes that the verdict took beyond the log.
+        rounds: Rounds of training.
+    """
+
+    checkpoint: Path
+    policy: RequestScheduler
+    verdict: Verdict
+    why: list[str]
+    episodes: int
+    rounds: int
+
+
+def _search(options: ImproveOptions, output: Path, contest: Contest, say: Callable[[str], None]) -> _Found:
+    """Train from the present policy, and on where the new one is not better yet."""
+    checkpoint: str | Path = options.checkpoint or ANY_FLEET
+    for number in range(1, options.rounds + 1):
+        say(f"training, round {number} of at most {options.rounds}: {options.iterations} iterations")
+        checkpoint = _train(checkpoint, options, output / f"training-{number}", contest)
+        policy = _policy(str(checkpoint))
+        found = _Found(checkpoint, policy, *contest.verdict(policy), number)
+        say(f"round {number}: {found.verdict} ({'; '.join(found.why)})")
+        if found.verdict == "better":
+            break
+    return found
+
+
+def give_way() -> None:
+    """Have this process, and those that it starts, take only time of the processors that nobody else wants."""
+    os.nice(19)
+    if hasattr(os, "SCHED_IDLE"):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
+def _asked(service: ServiceClient, options: ImproveOptions) -> tuple[FleetSpec, ImproveOptions]:
+    """The service's fleet, and the options with who decides there, where they do not say these themselves."""
+    given = options.model_fields_set
+    spec = load_fleet(options.fleet if "fleet" in given else service.fleet_file())
+    if {"checkpoint", "scheduler"} & given:
+        return spec, options
+    policy = service.policies()["policy"]
+    return spec, options.model_copy(update={"scheduler" if policy in REQUEST_SCHEDULERS else "checkpoint": policy})
 
 
 def _present(options: ImproveOptions) -> tuple[str, RequestScheduler]:
@@ -165,34 +280,19 @@ def _settings(log: Path, spec: dict[str, Any], options: ImproveOptions) -> tuple
     return build_request_setting(override_request_spec(spec, changes)), requests
 
 
-def _train(
-    options: ImproveOptions, output: Path, setting: RequestSetting, bound_s: float, say: Callable[[str], None]
-) -> Path:
-    """Train from the present policy; returns the checkpoint."""
-    durable.write_file(output / SETTING, yaml.safe_dump(setting.spec, sort_keys=False))
-    start = options.checkpoint or ANY_FLEET
-    learning = newest_policy(start).hyperparameters | {
-        "step_size_iterations": options.iterations,
-        "sampled_requests": setting.num_requests,
-        "penalty": None,
-        "bounded_percentile": BOUNDED_PERCENTILE,
-        "percentile_bound_s": bound_s,
-    }
-    durable.write_file(output / LEARNING, yaml.safe_dump({"training": learning}, sort_keys=False))
-    asked = TrainOptions(
-        algorithm="lad-dispatch",
-        setting=str(output / SETTING),
-        config=str(output / LEARNING),
-        init_from=start,
-        episodes=options.iterations,
-        seed=options.seed,
-        address=options.address,
-        output=str(output / TRAINING),
-        overwrite=options.overwrite,
-        quiet=True,
+def _train(start: str | Path, options: ImproveOptions, folder: Path, contest: Contest) -> Path:
+    """Learn on from a policy; returns the new one's folder."""
+    return fine_tune(
+        start,
+        contest.setting,
+        folder,
+        options.seed,
+        step_size_iterations=options.iterations,
+        sampled_requests=contest.setting.num_requests,
+        penalty=None,
+        bounded_percentile=BOUNDED_PERCENTILE,
+        percentile_bound_s=contest.bound_s,
     )
-    say(f"training for {options.iterations} episodes of {setting.num_requests:,} requests")
-    return train(asked).folder.checkpoint
 
 
 def _about_log(options: ImproveOptions, rows: pd.DataFrame, setting: RequestSetting) -> dict[str, Any]:
@@ -224,9 +324,14 @@ def _page(fleet: str, record: dict[str, Any], table: pd.DataFrame, servers: Sequ
         f"From {log['first']} to {log['last']}: {log['rows']:,} requests, load {log['load']:.2f}, order "
         f"{record['order']}. The last {log['held_out']:.0%} were held out. All were replayed in one go, and "
         f"those judged, in {log['windows']} windows. Ratios are to the present scheduler's, with 95 % intervals over "
-        f"windows. The new policy learned for {training['episodes']} episodes, with a bound of "
-        f"{training['p99_bound_s']:.3g} s on the 99th percentile."
+        f"windows. The new policy learned in {training['rounds']} rounds of {training['iterations']} iterations, with "
+        f"a bound of {training['p99_bound_s']:.3g} s on the 99th percentile."
     )
+    if record["episodes"]:
+        about += (
+            f" That left the verdict open; it is over {record['episodes']} more episodes, put together from blocks of "
+            "the held-out requests."
+        )
     error = (
         f"The model's own error: measured mean {model['measured_mean_s']:.3g} s in the held-out part, the present "
         f"scheduler replayed {model['replayed_mean_s']:.3g} s. They agree as far as it decided all the time, and no "

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from lad_rllib import names
-from lad_rllib.runs.options import REQUEST_SCHEDULERS, Count, Positive, RayOptions, Seed, option
+from lad_rllib.runs.options import REQUEST_SCHEDULERS, Count, Options, Positive, Seed, option
 from lad_rllib.runs.serve_options import KEY_VARIABLE
 
 ANY_FLEET = "any-fleet"
@@ -16,7 +16,7 @@ ANY_FLEET = "any-fleet"
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
-class ImproveOptions(RayOptions):
+class ImproveOptions(Options):
     """A service's decision log, its fleet, and who decides at present."""
 
     title = "improvement"
@@ -40,9 +40,13 @@ class ImproveOptions(RayOptions):
     latest_images: Annotated[int, Field(ge=20)] = option(
         256, "images of each server, the latest, that its service model is fitted to", "N"
     )
-    iterations: Count = option(30, "episodes of training", "N")
+    iterations: Count = option(30, "iterations of a round of training, an episode each", "N")
+    rounds: Count = option(3, "most rounds of training; the next one goes on from a policy that is not better yet", "N")
     requests: Count = option(2000, "most requests of an episode of training", "N")
     windows: Annotated[int, Field(ge=5)] = option(10, "windows of the held-out requests, which intervals are over", "N")
+    episodes: Annotated[int, Field(ge=5)] = option(
+        20, "further episodes, put together from the held-out requests, where these leave the verdict open", "N"
+    )
     seed: Seed = option(0, "seed of training and replay")
     swap: str | None = option(
         None,
@@ -50,5 +54,12 @@ class ImproveOptions(RayOptions):
         f"admin is read from {KEY_VARIABLE}",
         "URL",
     )
+    serve: str | None = option(
+        None,
+        "the running service at this address says its fleet and who decides, where these are not given, and tries what "
+        "is recommended: in shadow, on a share of its requests, then in charge if it is better; a key as of --swap",
+        "URL",
+    )
+    background: bool = option(False, "take only time of the processors that nobody else wants")
     output: str = option("results/improve", "output folder", "DIR")
     overwrite: bool = option(False, "replace an earlier improvement in the output folder")

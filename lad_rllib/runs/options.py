@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from lad_rllib import names
 from lad_rllib.declared import Declared
@@ -28,6 +28,34 @@ Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Part = Annotated[list[float], Field(min_length=2, max_length=2)]
 """Part of a request log, as two fractions."""
 Positive = Annotated[float, Field(gt=0)]
+_UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
+
+def seconds(duration: str) -> float:
+    """A duration in seconds.
+
+    Raises:
+        ValueError: if it is none.
+
+    >>> seconds("10m")
+    600.0
+    """
+    number, unit = duration[:-1], duration[-1:]
+    if unit not in _UNITS_S or not 0 < float(number) < 1e6:
+        raise ValueError(duration)
+    return float(number) * _UNITS_S[unit]
+
+
+def _checked_duration(text: str) -> str:
+    try:
+        seconds(text)
+    except ValueError:
+        raise ValueError("must be a duration such as 30s, 10m, 6h or 1d") from None
+    return text
+
+
+Duration = Annotated[str, AfterValidator(_checked_duration)]
+"""A duration with its unit: s, m, h or d."""
 
 
 class Options(Declared):

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lad_rllib.runs.judgement import Replayed
 from lad_rllib.runs.plots import pyplot, save
+from lad_rllib.scheduling.judgement import Replayed
 
 
 def plot_improvement(replayed: Sequence[Replayed], table: pd.DataFrame, path: Path, title: str) -> None:

@@ -49,6 +49,22 @@ class ServiceClient:
         """Let another policy decide; returns what decides now."""
         return str(self._ask("PUT", "/v1/fleet/policy", {"policy": policy})["policy"])
 
+    def fleet_file(self) -> dict[str, Any]:
+        """The fleet as in a fleet file."""
+        return self._ask("GET", "/v1/fleet/file")
+
+    def policies(self) -> dict[str, Any]:
+        """Who decides, what is tried, and what became of policies."""
+        return self._ask("GET", "/v1/fleet/policies")
+
+    def try_policy(self, policy: str | None, why: str = "") -> dict[str, Any]:
+        """Try a policy on live requests; None: record why none is tried."""
+        return self._ask("POST", "/v1/fleet/trial", {"policy": policy, "why": why[:2000]})
+
+    def stop_trial(self) -> dict[str, Any]:
+        """End the trial; the policy in charge stays."""
+        return self._ask("DELETE", "/v1/fleet/trial")
+
     def _ask(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         headers = {"content-type": "application/json"}
         if key := os.environ.get(KEY_VARIABLE):

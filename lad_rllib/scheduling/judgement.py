@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,12 @@ DRAWS = 1000
 
 PERCENTILES = (50, 95, 99)
 
-Verdict = Literal["better", "heuristic", "keep"]
-"""The new policy decides from now on; neither policy is as good as the heuristic, which does; or nothing changes."""
+Verdict = Literal["better", "heuristic", "keep", "undecided"]
+"""The new policy decides from now on; neither policy is as good as the heuristic, which does; nothing changes; or what
+was replayed is too little to say."""
+
+BLOCK = 25
+"""Requests of a block of a log that episodes are put together from."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +57,14 @@ class Replayed:
         """A percentile of the service delays [s]."""
         return float(np.percentile(self.delay_s, percentile))
 
-    def over(self, other: Replayed) -> dict[str, float]:
-        """Ratios of mean and 99th percentile to another's on the same requests, with 95 % intervals over windows."""
-        drawn = np.random.default_rng(0).integers(len(self.windows_s), size=(DRAWS, len(self.windows_s)))
+    def over(self, other: Replayed, draws: int = DRAWS) -> dict[str, float]:
+        """Ratios of mean and 99th percentile to another's on the same requests, with 95 % intervals over windows.
+
+        Args:
+            other: The other one.
+            draws: Times that the windows are drawn anew for an interval.
+        """
+        drawn = np.random.default_rng(0).integers(len(self.windows_s), size=(draws, len(self.windows_s)))
         row: dict[str, float] = {}
         for name, measure in (("mean", np.mean), ("p99", _p99)):
             ratio = measure(self.delay_s) / measure(other.delay_s)
@@ -96,42 +105,96 @@ def replay(
     return Replayed(name, tuple(np.array_split(served.delay_s, windows)))
 
 
-def judge(candidate: Replayed, present: Replayed, guard: Replayed) -> tuple[Verdict, list[str]]:
+def replay_resampled(
+    name: str, scheduler: RequestScheduler, setting: RequestSetting, requests: Requests, episodes: int, seed: int
+) -> Replayed:
+    """Let a scheduler serve episodes that are made of a log's requests, for a verdict that one log leaves open.
+
+    An episode has as many requests as the log. It is put together from blocks of requests that followed one another, as
+    they came, drawn with replacement (block bootstrap); each begins with empty queues.
+
+    Args:
+        name: Its name.
+        scheduler: The scheduler.
+        setting: As of :func:`replay`.
+        requests: The log's requests.
+        episodes: Episodes; each is a window of the result.
+        seed: Seed of the draws of blocks, the same for all schedulers, and of the scheduler's.
+    """
+    play = player(scheduler, setting.world, setting.history())
+    delays = []
+    for episode in range(episodes):
+        drawn = resampled(requests, np.random.default_rng([seed, 2, episode]))
+        delays.append(play(drawn, np.random.default_rng([seed, 3, episode])).delay_s)
+    return Replayed(name, tuple(delays))
+
+
+def resampled(requests: Requests, rng: np.random.Generator) -> Requests:
+    """As many requests, in blocks of :data:`BLOCK` that are drawn with replacement; gaps between requests go along."""
+    number = len(requests)
+    starts = rng.integers(max(number - BLOCK, 1), size=-(-number // BLOCK))
+    picked = np.minimum((starts[:, None] + np.arange(BLOCK)).ravel()[:number], number - 1)
+    gap_s = np.diff(requests.arrival_s, prepend=requests.arrival_s[0])
+    return replace(requests[picked], arrival_s=np.cumsum(gap_s[picked]))
+
+
+def judge(
+    candidate: Replayed, present: Replayed, guard: Replayed, *, is_final: bool = False
+) -> tuple[Verdict, list[str]]:
     """The verdict on a new policy, and its reasons.
 
     ``better`` needs all of: the mean is below the present one's with the whole interval, the 99th percentile is not
-    above it, and neither is above the heuristic's. Failing that, ``heuristic`` needs the same of the heuristic against
-    the present scheduler.
+    above it, and neither is above the heuristic's. If all that speaks against it may be chance, as the intervals have 1
+    in them, the verdict is ``undecided``, unless it is final. Failing that, ``heuristic`` needs the same of the
+    heuristic against the present scheduler.
 
     Args:
         candidate: The new policy.
         present: Who decides at present.
         guard: The heuristic that neither may be worse than.
+        is_final: Whether nothing more is replayed.
     """
     objections = _objections(candidate, present)
     if guard.name != present.name:
         objections += _worse(candidate, guard)
+    reasons = [objection.text for objection in objections]
     if not objections:
         return "better", [f"{candidate.name} is better than {present.name}, and no worse than {guard.name}"]
+    if not is_final and not any(objection.is_sure for objection in objections):
+        return "undecided", reasons
     if guard.name != present.name and not _objections(guard, present):
-        return "heuristic", [*objections, f"{guard.name} is better than {present.name}"]
-    return "keep", objections
+        return "heuristic", [*reasons, f"{guard.name} is better than {present.name}"]
+    return "keep", reasons
 
 
-def _objections(one: Replayed, present: Replayed) -> list[str]:
+class _Objection(NamedTuple):
+    """Why a scheduler may not take another's place.
+
+    Attributes:
+        text: In words.
+        is_sure: Whether the whole interval says so.
+    """
+
+    text: str
+    is_sure: bool
+
+
+def _objections(one: Replayed, present: Replayed) -> list[_Objection]:
     """Why a scheduler may not take the present one's place; empty if it may."""
     high = one.over(present)["mean_high"]
     found = _worse(one, present)
     if high >= 1 and one.mean_s <= present.mean_s:
-        found.append(f"{one.name}: mean over {present.name}'s may be {high:.3f}, which is not surely below 1")
+        text = f"{one.name}: mean over {present.name}'s may be {high:.3f}, which is not surely below 1"
+        found.append(_Objection(text, is_sure=False))
     return found
 
 
-def _worse(one: Replayed, other: Replayed) -> list[str]:
+def _worse(one: Replayed, other: Replayed) -> list[_Objection]:
     """In what a scheduler is worse than another."""
+    row = one.over(other)
     measures = (("mean", one.mean_s, other.mean_s), ("p99", one.percentile_s(99), other.percentile_s(99)))
     return [
-        f"{one.name}: {name} {own:.3g} s is above {other.name}'s {limit:.3g} s"
+        _Objection(f"{one.name}: {name} {own:.3g} s is above {other.name}'s {limit:.3g} s", row[f"{name}_low"] > 1)
         for name, own, limit in measures
         if own > limit
     ]

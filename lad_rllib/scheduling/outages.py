@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lad_rllib.scheduling.request_scheduler import RequestScheduler
 from lad_rllib.simulator.requests import Requests, RequestWorld, ServedRequests
 from lad_rllib.simulator.requests.play import RequestSimulation
+from lad_rllib.simulator.requests.view import View
 from lad_rllib.simulator.requests.world import Timing, timing_of
 
 FloatArray = NDArray[np.float64]
@@ -63,6 +64,10 @@ class _Attempts(NamedTuple):
     cut_s: FloatArray
 
 
+Choose = Callable[[int, View, np.random.Generator], int]
+"""The server of an attempt, by its position among all of them, and of what is known when it is sent."""
+
+
 def play_again(make: Callable[[], RequestScheduler], past: Past, seed: int = 0) -> FloatArray:
     """Delay of each request if a scheduler had decided, with servers that go and come back as they did [s], shape (K,).
 
@@ -74,12 +79,47 @@ def play_again(make: Callable[[], RequestScheduler], past: Past, seed: int = 0) 
         past: What it is played on.
         seed: Seed of the decisions.
     """
+
+    def scheduled(attempts: _Attempts) -> Choose:  # noqa: ARG001
+        scheduler = make()
+        scheduler.begin(past.world, past.requests)
+        return lambda attempt, view, rng: scheduler.choose(view, rng)  # noqa: ARG005
+
+    return _delays(scheduled, past, seed)
+
+
+def play_as_sent(servers: IntArray, past: Past) -> FloatArray:
+    """Delay of each request on the servers that were chosen for them when they came [s], shape (K,).
+
+    One whose server was not up, or was lost, goes where it would be done first.
+
+    Args:
+        servers: The server of each request (K,).
+        past: What it is played on.
+    """
+
+    def chosen(attempts: _Attempts) -> Choose:
+        def choose(attempt: int, view: View, rng: np.random.Generator) -> int:  # noqa: ARG001
+            request = attempts.request[attempt]
+            server = int(servers[request])
+            if attempts.seen[attempt] == request and view.up[server]:
+                return server
+            done_s = view.ahead_s + view.swap_s + view.service_s + view.way_s
+            return int(np.argmin(np.where(view.up, done_s, np.inf)))
+
+        return choose
+
+    return _delays(chosen, past, 0)
+
+
+def _delays(choosing: Callable[[_Attempts], Choose], past: Past, seed: int) -> FloatArray:
+    """Delay of each request, by what chooses among so many attempts."""
     number = len(past.requests)
     attempts = _Attempts(np.arange(number), np.arange(number), np.full(number, np.inf))
-    served = _play(make(), past, attempts, seed)
+    served = _play(choosing(attempts), past, attempts, seed)
     for outage in past.outages:
         attempts = _sent_again(attempts, served, outage, float(past.requests.arrival_s[outage.request]))
-        served = _play(make(), past, attempts, seed)
+        served = _play(choosing(attempts), past, attempts, seed)
     delay_s = np.zeros(number)
     last = np.isinf(attempts.cut_s)
     done_s = served.requests.arrival_s + served.delay_s
@@ -87,8 +127,8 @@ def play_again(make: Callable[[], RequestScheduler], past: Past, seed: int = 0) 
     return delay_s
 
 
-def _play(scheduler: RequestScheduler, past: Past, attempts: _Attempts, seed: int) -> ServedRequests:
-    """Let a scheduler decide for all attempts; those before an outage fare as they did without it."""
+def _play(choose: Choose, past: Past, attempts: _Attempts, seed: int) -> ServedRequests:
+    """Have a server chosen for all attempts; those before an outage fare as they did without it."""
     sent_s = past.requests.arrival_s[attempts.seen]
     asked = past.requests[attempts.request]
     waited_s = sent_s - asked.arrival_s
@@ -106,10 +146,9 @@ def _play(scheduler: RequestScheduler, past: Past, attempts: _Attempts, seed: in
         models_in_memory=old.models_in_memory,
     )
     simulation, rng = RequestSimulation(past.world, asked, timing), np.random.default_rng(seed)
-    scheduler.begin(past.world, past.requests)
-    for view, seen in zip(simulation, attempts.seen, strict=True):
+    for attempt, (view, seen) in enumerate(zip(simulation, attempts.seen, strict=True)):
         up = past.up[seen]
-        simulation.send(scheduler.choose(view._replace(up=up if up.any() else np.ones_like(up)), rng))
+        simulation.send(choose(attempt, view._replace(up=up if up.any() else np.ones_like(up)), rng))
     return simulation.finish()
 
 

@@ -228,6 +228,27 @@ def test_what_is_played_and_learned_can_be_sent_to_other_processes():
         np.testing.assert_array_equal(getattr(first.table, field.name), getattr(again.table, field.name))
 
 
+def test_learning_goes_on_from_its_state_with_the_weight_of_the_bound_that_it_had():
+    settings = LADDispatchHyperparameters(
+        hidden_size=8,
+        step_size_iterations=4,
+        sampled_requests=100,
+        updates_per_iteration=2,
+        bounded_percentile=90.0,
+        percentile_bound_s=0.5,
+    )
+    source = traffic(requests=200)
+    whole, _ = learn(source, settings)
+    state = Improvement(settings)
+    learn(source, settings, on_iteration=lambda state, row: row["iteration"] == 2, state=state)
+    assert state.loss.strength != 1.0
+    again = Improvement(settings)
+    again.set_state(state.get_state())
+    assert again.loss.strength == state.loss.strength
+    resumed, _ = learn(source, settings, state=again)
+    np.testing.assert_array_equal(resumed.packed(), whole.packed())
+
+
 def test_it_learns_in_a_small_world_and_the_same_from_the_same_seed():
     source = traffic("fifo", requests=1500, load=1.2)
     settings = LADDispatchHyperparameters(

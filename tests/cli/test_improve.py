@@ -1,5 +1,6 @@
 """``lad-rllib improve``: a shift of traffic and speeds in a simulated log, a bad policy, and the record."""
 
+import contextlib
 import hashlib
 import json
 import threading
@@ -36,7 +37,7 @@ def service(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def before(ray_cluster, tmp_path_factory):
+def before(tmp_path_factory):
     """Checkpoint of a policy that learned before the shift."""
     options = LoopOptions(iterations=2, hidden=8, requests=300)
     return learn_before(options, tmp_path_factory.mktemp("before"), 0)
@@ -63,9 +64,8 @@ def improved(capsys, service, folder, *words):
     return status, json.loads(capsys.readouterr().out)
 
 
-@pytest.mark.cluster
 def test_a_record_a_setting_a_picture_and_a_policy_come_of_a_log(service, before, tmp_path, capsys):
-    words = ["--checkpoint", str(before), "--iterations", "2", "--requests", "200"]
+    words = ["--checkpoint", str(before), "--iterations", "2", "--requests", "200", "--rounds", "2", "--episodes", "5"]
     status, record = improved(capsys, service, tmp_path, *words)
     assert status == {"better": 0, "heuristic": 0, "keep": 3}[record["verdict"]]
     assert record["log"]["rows"] == REQUESTS and record["log"]["windows"] == 10 and record["why"]
@@ -76,7 +76,7 @@ def test_a_record_a_setting_a_picture_and_a_policy_come_of_a_log(service, before
     assert "| new policy |" in page and "| present policy |" in page and "measured mean" in page
     rows = {row["scheduler"]: row for row in record["replay"]}
     assert rows["present policy"]["mean_ratio"] == 1.0 and {"least-work-left", "any-fleet"} < rows.keys()
-    assert load_request_scheduler(folder / "training" / "checkpoint").actor.hidden_size == 8
+    assert load_request_scheduler(folder / "training-1").actor.hidden_size == 8
     spec = yaml.safe_load((folder / "setting.yaml").read_text())
     assert spec["traffic"]["part"] == [0.0, 0.7] and build_request_setting(spec).num_requests == 200
     assert main(["improve", *service, *words, "--output", str(folder)]) == 2
@@ -87,7 +87,6 @@ def trained_in_no_time(monkeypatch, checkpoint):
     monkeypatch.setattr(improving, "_train", lambda *arguments: checkpoint)
 
 
-@pytest.mark.cluster
 def test_servers_are_as_slow_as_they_were_measured(service, before, tmp_path, capsys, monkeypatch):
     trained_in_no_time(monkeypatch, before)
     _, record = improved(capsys, service, tmp_path)
@@ -108,7 +107,6 @@ def test_servers_are_as_slow_as_they_were_measured(service, before, tmp_path, ca
     assert record["model"]["replayed_mean_s"] == pytest.approx(record["model"]["measured_mean_s"], rel=0.5)
 
 
-@pytest.mark.cluster
 def test_a_bad_policy_is_never_recommended(service, bad, tmp_path, capsys, monkeypatch):
     trained_in_no_time(monkeypatch, bad)
     status, record = improved(capsys, service, tmp_path)
@@ -116,26 +114,23 @@ def test_a_bad_policy_is_never_recommended(service, bad, tmp_path, capsys, monke
     assert record["replay"][0]["mean_ratio"] > 1 and any("new policy: mean" in reason for reason in record["why"])
 
 
-@pytest.mark.cluster
-def test_a_bad_policy_that_decides_at_present_is_left_for_the_heuristic_and_the_service_is_told(
-    service, bad, tmp_path, capsys, monkeypatch
-):
+@contextlib.contextmanager
+def listening(answers):
+    """Something that answers as a service; gives its address and what it was told."""
     told = []
 
     class Service(BaseHTTPRequestHandler):
-        def do_PUT(self):
-            told.append(
-                (
-                    self.path,
-                    self.headers["Authorization"],
-                    json.loads(self.rfile.read(int(self.headers["Content-Length"]))),
-                )
-            )
-            answer = json.dumps({"policy": told[-1][2]["policy"]}).encode()
+        def answer(self):
+            length = int(self.headers.get("Content-Length") or 0)
+            body = json.loads(self.rfile.read(length)) if length else None
+            told.append((self.command, self.path, self.headers["Authorization"], body))
+            answer = json.dumps(answers.get(self.path, body)).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
             self.wfile.write(answer)
+
+        do_GET = do_PUT = do_POST = answer
 
         def log_message(self, *arguments):
             pass
@@ -144,26 +139,52 @@ def test_a_bad_policy_that_decides_at_present_is_left_for_the_heuristic_and_the_
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     try:
-        monkeypatch.setenv("LAD_RLLIB_API_KEY", "s3cret")
-        trained_in_no_time(monkeypatch, bad)
-        url = f"http://127.0.0.1:{server.server_address[1]}"
-        words = ["--checkpoint", str(bad), "--swap", url]
-        status, record = improved(capsys, service, tmp_path, *words)
+        yield f"http://127.0.0.1:{server.server_address[1]}", told
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def test_a_bad_policy_that_decides_at_present_is_left_for_the_heuristic_and_the_service_is_told(
+    service, bad, tmp_path, capsys, monkeypatch
+):
+    trained_in_no_time(monkeypatch, bad)
+    monkeypatch.setenv("LAD_RLLIB_API_KEY", "s3cret")
+    with listening({}) as (url, told):
+        status, record = improved(capsys, service, tmp_path, "--checkpoint", str(bad), "--swap", url)
     assert (status, record["verdict"], record["recommended"], record["swapped"]) == (
         0,
         "heuristic",
         *["least-work-left"] * 2,
     )
-    assert told == [("/v1/fleet/policy", "Bearer s3cret", {"policy": "least-work-left"})]
+    assert told == [("PUT", "/v1/fleet/policy", "Bearer s3cret", {"policy": "least-work-left"})]
+
+
+def test_a_service_says_its_fleet_and_who_decides_and_tries_what_is_recommended(
+    service, bad, tmp_path, capsys, monkeypatch
+):
+    trained_in_no_time(monkeypatch, bad)
+    fleet = load_fleet(service[3]).to_dict()
+    words = [*service[:2], *service[4:]]
+    with listening({"/v1/fleet/file": fleet, "/v1/fleet/policies": {"policy": str(bad)}}) as (url, told):
+        status, record = improved(capsys, words, tmp_path, "--serve", url)
+    assert (status, record["present"], record["recommended"]) == (0, str(bad), "least-work-left")
+    method, path, _, asked = told[-1]
+    assert (method, path, asked["policy"]) == ("POST", "/v1/fleet/trial", "least-work-left")
+    assert asked["why"].startswith("heuristic: ")
+    answers = {"/v1/fleet/file": fleet, "/v1/fleet/policies": {"policy": "least-work-left"}}
+    with listening(answers) as (url, told):
+        status, record = improved(capsys, words, tmp_path, "--serve", url, "--overwrite")
+    assert (status, record["present"], told[-1][-1]["policy"]) == (3, "least-work-left", None)
+    assert told[-1][-1]["why"].startswith("keep: ")
 
 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
+        (["--swap", "http://127.0.0.1:1", "--serve", "http://127.0.0.1:1"], "contradict each other"),
+        (["--serve", "http://127.0.0.1:1"], "no service answers at http://127.0.0.1:1"),
         (["--log", "nowhere"], "cannot be read"),
         (["--fleet", "jetson"], "no image of the log is of a server of fleet jetson"),
         (["--held-out", "0.01"], "7 of them held out, and a verdict takes 100"),

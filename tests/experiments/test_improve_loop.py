@@ -1,13 +1,11 @@
 """The experiment on the loop: a world that changes, what ``improve`` says, and what that is worth on fresh requests."""
 
 import pandas as pd
-import pytest
 
 from experiments.improve_loop import main
 
 
-@pytest.mark.cluster
-def test_a_smoke_run_judges_old_and_new_on_fresh_requests(ray_cluster, tmp_path, capsys):
+def test_a_smoke_run_judges_old_and_new_on_fresh_requests(tmp_path, capsys):
     assert main(["--smoke", "--output", str(tmp_path)]) == 0
     rows = pd.read_csv(tmp_path / "improve_loop.csv")
     assert rows["scheduler"].tolist() == ["least-work-left", "old policy", "after improve"]

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from lad_rllib.runs.judgement import Replayed, judge
+from lad_rllib.scheduling.judgement import BLOCK, Replayed, judge, resampled
+from lad_rllib.simulator.requests import plain_requests
 
 WINDOWS, REQUESTS = 10, 200
 
@@ -30,15 +31,32 @@ def test_ratios_have_intervals_over_windows_and_are_exact_where_every_window_agr
         (replayed("new", 0.8), replayed("rule", 0.9), "better", "new is better than old, and no worse than rule"),
         (replayed("new", 1.1), replayed("rule", 1.2), "keep", "new: mean"),
         (replayed("new", 0.9, tail=2.0), replayed("rule", 1.5), "keep", "new: p99"),
+        (replayed("new", 0.9, tail=1.12, spread=0.02), replayed("rule", 1.5), "undecided", "new: p99"),
         (replayed("new", 0.9), replayed("rule", 0.8), "heuristic", "rule is better than old"),
         (replayed("new", 1.5), replayed("rule", 0.8), "heuristic", "rule is better than old"),
         (replayed("new", 0.9), replayed("rule", 0.8, tail=2.0), "keep", "new: mean"),
-        (replayed("new", 0.9, spread=0.3, seed=1), replayed("rule", 2.0), "keep", "not surely below 1"),
+        (replayed("new", 0.9, spread=0.3, seed=1), replayed("rule", 2.0), "undecided", "not surely below 1"),
     ],
 )
 def test_the_verdict_and_its_reason(candidate, guard, verdict, why):
     found, reasons = judge(candidate, replayed("old"), guard)
     assert found == verdict and any(why in reason for reason in reasons), reasons
+
+
+def test_what_is_final_is_never_undecided():
+    candidate = replayed("new", 0.9, spread=0.3, seed=1)
+    assert judge(candidate, replayed("old"), replayed("rule", 2.0), is_final=True)[0] == "keep"
+    assert judge(candidate, replayed("old"), replayed("rule", 0.8), is_final=True)[0] == "heuristic"
+
+
+def test_episodes_of_a_log_have_its_requests_and_gaps_in_blocks():
+    log = plain_requests(np.cumsum(np.arange(1.0, 201.0)), np.arange(200.0) + 1)
+    episode = resampled(log, np.random.default_rng(0))
+    assert len(episode) == 200 and (np.diff(episode.arrival_s) > 0).all()
+    steps, gap_s = episode.steps[1:], np.diff(episode.arrival_s)
+    assert (gap_s[steps > 1] == steps[steps > 1]).all()  # as in the log, where the k-th came k s after the one before
+    assert (np.diff(episode.steps)[np.arange(199) % BLOCK != BLOCK - 1] == 1).all()
+    assert episode.steps.tolist() != resampled(log, np.random.default_rng(1)).steps.tolist()
 
 
 def test_a_heuristic_that_decides_at_present_is_only_compared_with_the_new_policy():

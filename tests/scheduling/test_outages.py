@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lad_rllib.scheduling.outages import Outage, Past, play_again
+from lad_rllib.scheduling.outages import Outage, Past, play_again, play_as_sent
 from lad_rllib.scheduling.request_scheduler import REQUEST_SCHEDULERS, RequestScheduler, play_requests
 from lad_rllib.simulator.requests import LinearService, RequestServer, RequestWorld, plain_requests
 
@@ -75,3 +75,14 @@ def test_the_decisions_before_an_outage_are_those_without_it():
 def test_while_no_server_is_up_requests_are_sent_all_the_same():
     world, requests = world_of(1.0), plain_requests([0.0, 1.0], steps=10)
     assert play_again(First, past_of(world, requests, [(0,), (0,)])).tolist() == pytest.approx([10.0, 19.0])
+
+
+def test_what_was_sent_is_played_and_what_a_server_lost_goes_where_it_is_done_first():
+    # As with First above, but the last was sent to s1 although s0 was up again.
+    world, requests = world_of(1.0, 0.5), plain_requests([0.0, 1.0, 2.0, 4.0, 60.0], steps=10)
+    up = [(1, 1), (1, 1), (1, 1), (0, 1), (1, 1)]
+    delay_s = play_as_sent(np.array([0, 0, 0, 1, 1]), past_of(world, requests, up, [Outage(0, 3)]))
+    assert delay_s.tolist() == pytest.approx([9.0, 13.0, 17.0, 20.0, 5.0])
+    assert play_as_sent(np.array([1, 1, 1, 1, 1]), past_of(world, requests)).tolist() == pytest.approx(
+        [5.0, 9.0, 13.0, 16.0, 5.0]
+    )

@@ -10,7 +10,7 @@ import copy
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -27,6 +27,9 @@ from lad_rllib.simulator.penalties import make_penalty
 from lad_rllib.simulator.requests import Requests, RequestWorld, ServedRequests
 from lad_rllib.simulator.requests.costs import marginal_costs_s
 from lad_rllib.simulator.requests.play import play_rule
+
+if TYPE_CHECKING:
+    from lad_rllib.algorithms.lad_dispatch.policy import SavedDispatchPolicy
 
 
 class EpisodeSource(Protocol):
@@ -118,7 +121,7 @@ def play_and_cost(
 
 @dataclass
 class Improvement:
-    """The state of learning: actor, mean actor, optimiser, schedule, and what was seen.
+    """The state of learning: actor, mean actor, optimiser, schedule, weight of the bound, and what was seen.
 
     Attributes:
         settings: What the actor is, and how it learns.
@@ -130,6 +133,7 @@ class Improvement:
     networks: ScoringActor = field(init=False)
     average: ScoringActor = field(init=False)
     schedule: ImprovementSchedule = field(init=False)
+    loss: TaskLoss = field(init=False)
     seen: SeenRange = field(default_factory=SeenRange)
 
     def __post_init__(self) -> None:
@@ -137,7 +141,16 @@ class Improvement:
         self.networks = ScoringActor(s, self.seed, s.kernels)
         self.average = copy.deepcopy(self.networks).requires_grad_(False)
         self.optimizer = torch.optim.Adam(self.networks.parameters(), lr=s.actor_lr, betas=(0.9, 0.99))
+        self.loss = TaskLoss(s)
         self.schedule = ImprovementSchedule(s.step_size, s.last_step_size, s.step_size_iterations, s.averaging_exponent)
+
+    def start_from(self, policy: SavedDispatchPolicy) -> None:
+        """Take over what another run has learned, and what it has seen."""
+        networks = policy.load_networks()
+        self.networks.load_state_dict(networks.actor.state_dict())
+        self.average.load_state_dict(networks.average.state_dict())
+        if policy.seen is not None:
+            self.seen.set_state(policy.seen.get_state())
 
     def get_state(self) -> dict[str, Any]:
         """What going on needs: tensors and plain numbers."""
@@ -146,6 +159,7 @@ class Improvement:
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.get_state(),
+            "loss_strength": self.loss.strength,
             "seen": {name: torch.from_numpy(values) for name, values in self.seen.get_state().items()},
         }
 
@@ -155,6 +169,7 @@ class Improvement:
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.set_state(state["schedule"])
+        self.loss.strength = state["loss_strength"]
         self.seen.set_state(state["seen"])
 
     def step_on(self, *tables: DecisionTable) -> dict[str, float]:
@@ -205,12 +220,11 @@ def learn(
         The mean actor, and a row for each iteration: delays [s], CPU time [s], and what the step logged.
     """
     state, curve = state or Improvement(settings, seed), list[dict[str, Any]]()
-    loss = TaskLoss(settings)
     known = KnownEpisodes(source)
     while state.schedule.iteration < settings.step_size_iterations:
         began, iteration = time.process_time(), state.schedule.iteration + 1
         played = [
-            _lesson(known, state, loss, np.random.default_rng([seed, 1, iteration, index])) for index in range(episodes)
+            _lesson(known, state, np.random.default_rng([seed, 1, iteration, index])) for index in range(episodes)
         ]
         costed = time.process_time()
         metrics = state.step_on(*(one.table for one in played))
@@ -220,7 +234,7 @@ def learn(
             "mean_s": float(delay.mean()),
             "p95_s": float(np.percentile(delay, 95)),
             "p99_s": float(np.percentile(delay, 99)),
-            "loss_strength": loss.strength,
+            "loss_strength": state.loss.strength,
             "play_cpu_s": costed - began,
             "learn_cpu_s": time.process_time() - costed,
             **metrics,
@@ -231,7 +245,7 @@ def learn(
     return state.average, curve
 
 
-def _lesson(known: KnownEpisodes, state: Improvement, loss: TaskLoss, rng: np.random.Generator) -> PlayedTable:
+def _lesson(known: KnownEpisodes, state: Improvement, rng: np.random.Generator) -> PlayedTable:
     """Play and cost one episode."""
     source, told = known.next(rng)
     settings = state.settings
@@ -244,7 +258,7 @@ def _lesson(known: KnownEpisodes, state: Improvement, loss: TaskLoss, rng: np.ra
         sampled=settings.sampled_requests,
         discount=settings.discount,
         temperature=settings.temperature,
-        penalty=loss.penalty,
+        penalty=state.loss.penalty,
     )
-    loss.observe(played.served.delay_s)
+    state.loss.observe(played.served.delay_s)
     return played
