@@ -34,12 +34,12 @@ from benchmarks.service_clients import Answer, send_at
 from benchmarks.service_verdicts import YARDSTICK, shown, verdicts
 from lad_rllib.cli.program import Program
 from lad_rllib.fleet import load_fleet
-from lad_rllib.runs.judgement import Replayed
 from lad_rllib.runs.options import Count, Options, Positive, option
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.progress import bars
 from lad_rllib.runs.service_client import ServiceClient
 from lad_rllib.runs.tables import markdown_table
+from lad_rllib.scheduling.judgement import Replayed
 from lad_rllib.scheduling.request_scheduler import play_requests
 from lad_rllib.service import tasks_of_requests
 from lad_rllib.serving import named_policy

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 from collections.abc import Callable, Iterator, Mapping
+from types import SimpleNamespace
 from typing import cast
 
 import numpy as np
@@ -164,7 +165,9 @@ def http_routes() -> str:
     network = EdgeNetwork(1, np.ones(1), np.ones(1))
     with EdgeServer("a100", engine) as server, Dispatcher([server], network, WorkModel(), None) as dispatcher:
         gateway = Gateway(dispatcher, ApiSettings())
-        document = make_app(gateway, ApiSettings(), control=cast(Control, object())).openapi()
+        document = make_app(
+            gateway, ApiSettings(), control=cast(Control, SimpleNamespace(oversight=object()))
+        ).openapi()
         gateway.close()
     rows = [
         f"| `{method.upper()} {path}` | {_cell(operation['summary'])} |\n"

@@ -34,6 +34,31 @@ class ServerInfo:
     over_expected: float
 
 
+class Oversight(Protocol):
+    """Trials of policies on live requests; methods may take long, and raise ``ConfigurationError`` as of Control."""
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """What became of policies, the oldest record first."""
+        ...
+
+    def status(self) -> dict[str, Any]:
+        """Who decides, what is tried, and the latest look at the policy in charge."""
+        ...
+
+    def try_policy(self, policy: str, why: str) -> None:
+        """Begin the trial of a policy: in shadow, on a share of the requests, then in charge if it is better."""
+        ...
+
+    def stop_trial(self) -> None:
+        """End the trial; the policy in charge stays."""
+        ...
+
+    def note(self, why: str) -> None:
+        """Record that whoever looked for a better policy found none."""
+        ...
+
+
 class Control(Protocol):
     """Changes of a running service.
 
@@ -47,6 +72,10 @@ class Control(Protocol):
 
     async def servers(self) -> list[ServerInfo]:
         """The servers of the fleet."""
+        ...
+
+    async def fleet_file(self) -> dict[str, Any]:
+        """The fleet as in a fleet file."""
         ...
 
     async def add(self, entry: Mapping[str, Any]) -> str:
@@ -67,4 +96,9 @@ class Control(Protocol):
         Returns:
             What decides now.
         """
+        ...
+
+    @property
+    def oversight(self) -> Oversight | None:
+        """Who decides, what is tried, and what became of policies; None: nobody looks."""
         ...

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from lad_rllib.api.control import Control, ServerInfo
 from lad_rllib.api.gateway import Gateway
 from lad_rllib.simulator.order import order_text
+
+TOLD, TOLD_S = ("swapped", "rejected", "went back", "left", "worse"), 600.0
+"""Events of policies that the page tells, and for how long [s]."""
 
 
 class FleetView:
@@ -54,10 +58,22 @@ class FleetView:
         return {
             "t": round(time.time(), 3),
             "policy": self.policy,
+            "policy_notice": self._policy_notice(),
             "in_flight": len(gateway.jobs),
             **figures,
             "servers": servers,
         }
+
+    def _policy_notice(self) -> str:
+        """What is tried, or what became of policies lately, in a sentence; empty: nothing."""
+        oversight = None if self._control is None else self._control.oversight
+        if oversight is None:
+            return ""
+        if (trial := oversight.status()["trial"]) is not None:
+            decides = f"decides {trial['share']:.0%} of the requests" if trial["share"] else "decides without effect"
+            return f"{trial['policy']} is tried ({trial['stage']}): it {decides}; {trial['why']}."
+        told = [record for record in oversight.records[-5:] if record["event"] in TOLD and _is_new(record["time"])]
+        return f"{told[-1]['policy']}: {told[-1]['event']}; {told[-1]['why']}." if told else ""
 
     def _servers(self) -> list[ServerInfo]:
         dispatcher = self.gateway.dispatcher
@@ -76,3 +92,7 @@ class FleetView:
             )
             for load, seconds in zip(dispatcher.loads, queue_s, strict=False)
         ]
+
+
+def _is_new(moment: str) -> bool:
+    return datetime.now(UTC) - datetime.fromisoformat(moment) < timedelta(seconds=TOLD_S)

@@ -84,7 +84,7 @@ class Gateway:
         self.pictures = Pictures(settings.max_kept_bytes)
         self.jobs = Jobs(self.pictures, settings.job_s, settings.max_kept_jobs)
         self.statistics = Statistics(settings.slo_s, dispatcher.time_scale)
-        self.shadow = Shadow(dispatcher, settings.slo_s)
+        self.shadow = Shadow(dispatcher, settings.slo_s, settings.requests_remembered)
         self.feed = Feed(settings.max_watchers)
         self.began = time.time()
         self._maker = TaskMaker(settings, dispatcher.network.num_stations)
@@ -260,7 +260,7 @@ class Gateway:
         """A job is on its way."""
         self.jobs.begin(job)
         self.statistics.came(job.prediction.fleet_s)
-        self.shadow.came(job)
+        self.shadow.came(job, handle)
         self._teller.came(job)
         handle.add_done_callback(lambda future: self._ended(job, future.result()))
 

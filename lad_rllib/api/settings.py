@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 from pydantic import Field
 
 from lad_rllib.declared import Declared, Text
 from lad_rllib.edge.task import MAX_DENOISING_STEPS, MAX_GUIDANCE, MAX_IMAGES
+
+VERDICTS = 4
+"""The last verdict on a policy that is tried is on so many times ``canary_requests``."""
 
 Count = Annotated[int, Field(ge=1)]
 Bytes = Annotated[int, Field(ge=1024)]
@@ -59,7 +63,29 @@ class ApiSettings(Declared):
     """Streams of events that may be open at once."""
     show_images: bool = True
     """Whether the events name the address of each image that is made, for the page of the service."""
+    canary_share: Annotated[float, Field(gt=0, le=0.5)] = 0.1
+    """Share of the requests for which a policy that is tried decides, after it has decided in shadow [1]."""
+    shadow_requests: Count = 200
+    """Requests that a policy that is tried decides in shadow, without effect."""
+    canary_requests: Count = 100
+    """Requests of its share after which there is a verdict; if that is undecided, after twice as many, and so on."""
+    trial_s: Seconds = 21_600.0
+    """Longest trial of a policy, which is rejected then [s]."""
+    go_back_after_s: Seconds = 600.0
+    """Longest time for which the policy in charge may have a worse mean or 99th percentile than least work left or the
+    policy before it would have had [s]; then that takes its place."""
+    look_s: Seconds = 5.0
+    """Time between two looks at the policy in charge and the one that is tried [s]; longer where a look takes more than
+    a twentieth of it."""
+    policies_file: Text | None = None
+    """File to which a record of each trial, each change of the policy in charge and each return is added, a JSON object
+    in each line; null: in memory alone."""
     keys_file: Text | None = None
     """File of API keys; null: everyone who reaches the port may ask, and changes are for this machine alone."""
     public_url: Text | None = None
     """What addresses of images begin with, such as ``https://images.example.org``; null: as the client called us."""
+
+    @property
+    def requests_remembered(self) -> int:
+        """Latest requests that are remembered: as many as the last verdict on a policy that is tried takes."""
+        return max(2000, math.ceil(1.2 * VERDICTS * self.canary_requests / self.canary_share))

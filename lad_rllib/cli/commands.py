@@ -104,10 +104,10 @@ against the present one and heuristics on the log's last part, replayed.
 
   lad-rllib improve --log results/decisions --fleet my-fleet.yaml --checkpoint results/learned/checkpoint
   lad-rllib improve --log results/decisions --fleet my-fleet.yaml                   least work left decides at present
-  lad-rllib improve --log results/decisions --fleet my-fleet.yaml --swap http://127.0.0.1:8000      tell the service
+  lad-rllib improve --log results/decisions --serve http://127.0.0.1:8000          the service tries what is recommended
 
 Leaves improve.md and improve.json (the record), improve.png, setting.yaml (the recalibrated setting), decisions.parquet
-(the log's last hours) and training/ with the new policy in training/checkpoint. The exit status is 0 if something
+(the log's last hours) and training-1/, training-2/, ... with the new policies. The exit status is 0 if something
 better than the present scheduler was found (verdict better: the new policy; heuristic: least work left), 3 if the
 present one is to be kept.
 """
@@ -157,6 +157,9 @@ Put a fleet of edge servers behind OpenAI's Images API, with a scheduler in the 
   lad-rllib serve drain digits-80ms                            send it nothing new; it finishes what it has
   lad-rllib serve remove digits-80ms                           end it; others take over what it has
   lad-rllib serve swap join-shortest-queue                     let another scheduler or policy decide
+  lad-rllib serve try results/learned/checkpoint               in shadow, on a share of the requests, then in charge
+  lad-rllib serve history                                      what became of policies, and why
+  lad-rllib serve --decisions results/decisions --improve-every 6h    learn from its own requests
 
 Prints the service's address and a request to try. Ctrl-C ends the service and the servers that it started.
 """
@@ -228,6 +231,8 @@ SERVE_ACTIONS = {
         "serve:grafana",
     ),
     "swap": Command("let another scheduler or policy decide", "serve:SwapOptions", "serve:swap"),
+    "try": Command("try a policy on live requests; without one, end the trial", "serve:TryOptions", "serve:try_policy"),
+    "history": Command("what became of policies", "serve:ServiceOptions", "serve:history", prints_table=True),
 }
 FLEET_SUMMARY = "start, watch, measure and end edge servers on a cluster"
 FLEET_ACTIONS = {

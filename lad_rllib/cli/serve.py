@@ -16,6 +16,7 @@ from lad_rllib.runs.serve_options import (
     ServerOptions,
     ServiceOptions,
     SwapOptions,
+    TryOptions,
 )
 from lad_rllib.runs.service_client import ServiceClient
 from lad_rllib.runs.tables import print_json, print_table
@@ -80,7 +81,45 @@ def status(options: ServiceOptions, *, as_json: bool) -> int:
             for server in servers
         ]
         print_table(f"{options.url}: {fleet['policy']} decides", rows)
+        for line in _told(ServiceClient(options.url)):
+            print(line)
     return 0 if all(server["state"] == "up" for server in servers) else 1
+
+
+def _told(client: ServiceClient) -> list[str]:
+    """What is tried, and what the latest look at the policy in charge says; nothing without the right to see it."""
+    try:
+        policies = client.policies()
+    except ConfigurationError:  # it takes a key with admin
+        return []
+    trial, look = policies["trial"], policies["look"]
+    lines = [f"tried: {trial['policy']}, {trial['stage']}; {trial['why']}"] if trial else []
+    if look:
+        lines.append(f"the latest {look['requests']} requests, replayed: {look['why']}")
+    return lines
+
+
+def history(options: ServiceOptions, *, as_json: bool) -> int:
+    """Show what became of policies."""
+    records = ServiceClient(options.url).policies()["records"]
+    if as_json:
+        print_json(records)
+    else:
+        rows = [{key: str(record[key]) for key in ("time", "event", "policy", "why")} for record in records]
+        print_table(f"{options.url}: policies", rows)
+    return 0
+
+
+def try_policy(options: TryOptions) -> int:
+    """Try a policy on live requests, or end that."""
+    client = ServiceClient(options.url)
+    if options.policy is None:
+        client.stop_trial()
+        print("the trial has ended; the policy in charge stays")
+    else:
+        client.try_policy(options.policy)
+        print(f"{options.policy} is tried; 'lad-rllib serve status' tells how it does")
+    return 0
 
 
 def add(options: AddOptions) -> int:

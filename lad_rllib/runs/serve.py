@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import load_fleet
 from lad_rllib.names import SHIPPED_POLICIES
 from lad_rllib.runs import cluster, local_ray
-from lad_rllib.runs.serve_options import ServeOptions
+from lad_rllib.runs.improver import Improver
+from lad_rllib.runs.options import seconds
+from lad_rllib.runs.serve_options import KEY_VARIABLE, ServeOptions
 from lad_rllib.serving import Service, ServiceFiles, check_port, named_policy
 from lad_rllib.text_files import read_structured
 
@@ -29,7 +32,7 @@ def running_service(options: ServeOptions, say: Callable[[str], object] = lambda
 
     Args:
         options: What is served, where, and what is kept of it.
-        say: Takes lines about what is done until it is ready.
+        say: Takes lines about what is done until it is ready, and about improvements.
 
     Raises:
         ConfigurationError: for options that contradict one another, or a port that is in use.
@@ -44,6 +47,7 @@ def running_service(options: ServeOptions, say: Callable[[str], object] = lambda
         raise ConfigurationError(
             f"--host {options.host} lets other machines in; give --keys, a file of API keys, or leave --host out"
         )
+    _check_improving(options, settings)
     policy = options.scheduler or DEFAULT_POLICY
     if options.checkpoint is not None:
         is_shipped = options.checkpoint in SHIPPED_POLICIES
@@ -53,8 +57,9 @@ def running_service(options: ServeOptions, say: Callable[[str], object] = lambda
     say(f"loading {policy}")
     scheduler = named_policy(policy)
     with tempfile.TemporaryDirectory(prefix="lad_rllib_") as scratch:
-        if settings.jobs_file is None:
-            settings = settings.model_copy(update={"jobs_file": str(Path(scratch) / "jobs")})
+        for name in ("jobs_file", "policies_file"):  # both outlive the ingress
+            if getattr(settings, name) is None:
+                settings = settings.model_copy(update={name: str(Path(scratch) / name)})
         files = ServiceFiles(log=_absolute(options.log), decisions=_absolute(options.decisions))
         address = cluster.address_of(options)
         say("starting Ray on this machine" if address == "local" else f"joining the Ray cluster at {address}")
@@ -73,10 +78,33 @@ def running_service(options: ServeOptions, say: Callable[[str], object] = lambda
             say=say,
         )
         try:
-            yield service
+            with _improver(options, service, say):
+                yield service
         finally:
             service.close(ray_ends=local_ray.has_started())
             local_ray.end()
+
+
+def _check_improving(options: ServeOptions, settings: ApiSettings) -> None:
+    """Refuse to look for better policies where that cannot be.
+
+    Raises:
+        ConfigurationError: without a decision log, or without a key that may change the service.
+    """
+    if options.improve_every is None:
+        return
+    if options.decisions is None:
+        raise ConfigurationError("--improve-every learns from the decision log; give --decisions, a folder for it")
+    if settings.keys_file is not None and not os.environ.get(KEY_VARIABLE):
+        raise ConfigurationError(f"--improve-every changes the service; set {KEY_VARIABLE} to a key with admin")
+
+
+def _improver(options: ServeOptions, service: Service, say: Callable[[str], object]) -> AbstractContextManager[Any]:
+    """What looks for better policies, if that is wanted."""
+    if options.improve_every is None:
+        return nullcontext()
+    log = str(_absolute(options.decisions))
+    return Improver(service.url, log, Path(log) / "improvements", seconds(options.improve_every), say)
 
 
 def _api_settings(options: ServeOptions) -> ApiSettings:
@@ -85,9 +113,14 @@ def _api_settings(options: ServeOptions) -> ApiSettings:
     if options.api_settings is not None:
         read = read_structured(Path(options.api_settings).expanduser(), "settings file")
         values |= dict(declared(ApiSettings, read, f"settings file {options.api_settings}: "))
-    given = {"keys_file": options.keys, "jobs_file": options.jobs}
-    values |= {name: path for name, path in given.items() if path is not None}
-    return ApiSettings(**values | {name: _absolute(values.get(name)) for name in given})
+    given: dict[str, Any] = {"keys_file": options.keys, "jobs_file": options.jobs, "canary_share": options.canary_share}
+    if options.decisions is not None:
+        values.setdefault("policies_file", str(Path(options.decisions) / "policies.jsonl"))
+    if options.go_back_after is not None:
+        given["go_back_after_s"] = seconds(options.go_back_after)
+    values |= {name: value for name, value in given.items() if value is not None}
+    paths = ("keys_file", "jobs_file", "policies_file")
+    return ApiSettings(**values | {name: _absolute(values.get(name)) for name in paths})
 
 
 def _absolute(path: str | None) -> str | None:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from lad_rllib import names
 from lad_rllib.runs.fleet_options import ActorFleetOptions
-from lad_rllib.runs.options import REQUEST_SCHEDULERS, Options, Positive, option
+from lad_rllib.runs.options import REQUEST_SCHEDULERS, Duration, Options, Positive, option
 
 KEY_VARIABLE = "LAD_RLLIB_API_KEY"
 """Environment variable that holds the API key of commands that change a service."""
@@ -41,6 +41,21 @@ class ServeOptions(ActorFleetOptions):
     jobs: str | None = option(
         None, "keep jobs and their images in this file, to go on with when the service is started again", "FILE"
     )
+    improve_every: Duration | None = option(
+        None,
+        "look for a better policy so often in what --decisions has, in a process that gives way to the service, and "
+        f"try it: 6h; with --keys it needs a key with admin in {KEY_VARIABLE}",
+        "TIME",
+    )
+    canary_share: Annotated[float, Field(gt=0, le=0.5)] | None = option(
+        None, "share of the requests for which a policy that is tried decides, after it did in shadow (0.1)", "X"
+    )
+    go_back_after: Duration | None = option(
+        None,
+        "longest time for which the policy in charge may be worse than least work left, or than the policy before it, "
+        "would have been (10m)",
+        "TIME",
+    )
     timeout: Positive = option(600.0, "longest wait for models to load [s]", "S")
 
 
@@ -66,6 +81,14 @@ class ServerOptions(ServiceOptions):
     title = "server"
 
     name: str | None = option(None, "name of the server", "NAME", positional=True)
+
+
+class TryOptions(ServiceOptions):
+    """What is tried."""
+
+    title = "policy"
+
+    policy: str | None = option(None, "as of swap; without it, the trial ends", "NAME|DIR", positional=True)
 
 
 class SwapOptions(ServiceOptions):

@@ -6,12 +6,14 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from lad_rllib.edge.record import TaskRecord
+from lad_rllib.edge.task import ImageTask
 from lad_rllib.service.delivery import Delivery
-from lad_rllib.service.request_model import lora_set
+from lad_rllib.service.request_model import Unasked, lora_set
 from lad_rllib.simulator.requests import Requests, plain_requests
 
 if TYPE_CHECKING:
@@ -53,10 +55,29 @@ class Past:
         self._dispatcher.learn(requests_of(latest))
 
 
-def requests_of(deliveries: Sequence[Delivery]) -> Requests:
-    """Tasks that were served as requests of the simulator, in order of arrival, the first at 0."""
-    tasks, records = [one.task for one in deliveries], [one.record for one in deliveries if one.record is not None]
-    arrival_s = np.array([one.arrival_s for one in deliveries])
+class Came(Protocol):
+    """A request that came, such as a delivery."""
+
+    @property
+    def task(self) -> ImageTask:
+        """What was asked for."""
+        ...
+
+    @property
+    def arrival_s(self) -> float:
+        """When it came, by the fleet's clock [s]."""
+        ...
+
+    @property
+    def record(self) -> TaskRecord | None:
+        """How it was served; None: it has not ended, and sizes that it does not say are the usual ones."""
+        ...
+
+
+def requests_of(came: Sequence[Came]) -> Requests:
+    """Requests that came as requests of the simulator, in order of arrival, the first at 0."""
+    tasks, usual = [one.task for one in came], Unasked()
+    arrival_s = np.array([one.arrival_s for one in came])
     names = {
         "model": [task.model or "" for task in tasks],
         "loras": ["", *(lora_set(task) for task in tasks)],
@@ -67,8 +88,8 @@ def requests_of(deliveries: Sequence[Delivery]) -> Requests:
     return plain_requests(
         arrival_s - arrival_s[0],
         np.array([task.denoising_steps for task in tasks], np.float64),
-        width=[record.width for record in records],
-        height=[record.height for record in records],
+        width=[one.record.width if one.record else one.task.width or usual.width for one in came],
+        height=[one.record.height if one.record else one.task.height or usual.height for one in came],
         images=[task.images for task in tasks],
         guided=[task.guidance is None or task.guidance > 1 for task in tasks],
         model=[index["model"][task.model or ""] for task in tasks],

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import pickle
 from collections.abc import Mapping
 from typing import Any
 
 from lad_rllib.api import Gateway, ServerInfo
+from lad_rllib.api.oversight import Overseer
 from lad_rllib.edge import EdgeError
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.service import Dispatcher
-from lad_rllib.service.deciders import FALLBACK
-from lad_rllib.service.guarded import GuardedScheduler
 from lad_rllib.serving.keeper import FleetState, asked
-from lad_rllib.serving.metrics import Metrics
-from lad_rllib.serving.policies import named_policy
 from lad_rllib.simulator.order import order_text
 
 START_TIMEOUT_S = 600.0
@@ -31,23 +27,22 @@ class FleetControl:
     Args:
         dispatcher: Sends requests to the servers.
         gateway: Knows which image models there are.
+        oversight: Decides who decides.
         keeper: Handle of the :class:`~lad_rllib.serving.keeper.FleetKeeper`.
         state: The fleet at first.
-        metrics: Times decisions.
     """
 
     def __init__(
-        self, dispatcher: Dispatcher, gateway: Gateway, keeper: Any, state: FleetState, metrics: Metrics
+        self, dispatcher: Dispatcher, gateway: Gateway, oversight: Overseer, keeper: Any, state: FleetState
     ) -> None:
-        self._dispatcher, self._gateway, self._keeper, self._metrics = dispatcher, gateway, keeper, metrics
+        self._dispatcher, self._gateway, self.oversight, self._keeper = dispatcher, gateway, oversight, keeper
         self._known = {server.name: server for server in state.servers}
         self._changes = asyncio.Lock()
 
     @property
     def policy(self) -> str:
         """What decides at present."""
-        scheduler = self._dispatcher.scheduler
-        return scheduler.decides if isinstance(scheduler, GuardedScheduler) else FALLBACK
+        return self.oversight.in_charge.policy
 
     async def servers(self) -> list[ServerInfo]:
         """The servers of the fleet."""
@@ -68,6 +63,11 @@ class FleetControl:
             if load.name in self._known
         ]
 
+    async def fleet_file(self) -> dict[str, Any]:
+        """The fleet as in a fleet file."""
+        state: FleetState = await asyncio.to_thread(lambda: asked(self._keeper.state.remote()))
+        return state.spec.to_dict()
+
     async def add(self, entry: Mapping[str, Any]) -> str:
         """Start a server, described as in a fleet file, and send it requests; returns its name."""
         async with self._changes:
@@ -86,7 +86,7 @@ class FleetControl:
     async def swap(self, policy: str) -> str:
         """Let another policy decide: a scheduler's name, or the folder of a checkpoint."""
         async with self._changes:
-            return await asyncio.to_thread(self._swap, policy)
+            return await asyncio.to_thread(self.oversight.swap, policy)
 
     def _names(self) -> list[str]:
         return [load.name for load in self._dispatcher.loads]
@@ -109,11 +109,3 @@ class FleetControl:
         self._known.pop(name).client.disconnect()
         self._gateway.models = asked(self._keeper.state.remote()).models()
         _LOG.info("server %s has left", name)
-
-    def _swap(self, policy: str) -> str:
-        scheduler = named_policy(policy)
-        saved = pickle.dumps(scheduler)
-        self._dispatcher.swap(GuardedScheduler(scheduler, policy, self._metrics.decided))
-        asked(self._keeper.decide_by.remote(policy, saved))
-        _LOG.info("policy %s decides from now on", self.policy)
-        return self.policy

@@ -100,6 +100,8 @@ PANELS: Sequence[Panel] = (
         "reqps",
     ),
     Panel("Measured over expected computing time", {"{{server}}": "max by (server) (ray_lad_server_over_expected)"}),
+    Panel("Share of the policies", {"{{policy}}": "max by (policy) (ray_lad_policy_share)"}, "percentunit", most=1),
+    Panel("What became of policies", {"{{event}}": "sum by (event) (increase(ray_lad_policy_events_total[1h]))"}),
     Panel(
         "Who decides",
         {

@@ -12,7 +12,9 @@ from fastapi import FastAPI
 from ray import serve
 
 from lad_rllib.api import ApiSettings, Gateway, make_app
+from lad_rllib.api.oversight import Overseer, PolicyHistory
 from lad_rllib.declared import Declared, Text
+from lad_rllib.scheduling.request_scheduler import RequestScheduler
 from lad_rllib.service import DecisionLog, Delivery, Dispatcher
 from lad_rllib.service.guarded import GuardedScheduler
 from lad_rllib.service.past import Past
@@ -21,7 +23,7 @@ from lad_rllib.serving.control import FleetControl
 from lad_rllib.serving.keeper import FleetState, asked
 from lad_rllib.serving.metrics import Metrics
 from lad_rllib.serving.own_address import listen_on_own_address
-from lad_rllib.serving.policies import practise
+from lad_rllib.serving.policies import named_policy, practise
 
 
 class ServiceFiles(Declared):
@@ -74,12 +76,14 @@ class Ingress:
             observers=observers,
             on_refusal=self._metrics.refused,
         )
-        self._control = FleetControl(self._dispatcher, self._gateway, keeper, state, self._metrics)
+        self._overseer = self._oversee(keeper, state, settings)
+        self._control = FleetControl(self._dispatcher, self._gateway, self._overseer, keeper, state)
         self._settings = settings
         self._watch: asyncio.Task[None] | None = None
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """The app; Serve calls this once the constructor has returned."""
+        self._overseer.start()
         self._watch = asyncio.get_running_loop().create_task(self._look())
         return make_app(self._gateway, self._settings, control=self._control, names_answers=False)
 
@@ -90,10 +94,26 @@ class Ingress:
     def __del__(self) -> None:
         """Serve ends the ingress."""
         with contextlib.suppress(AttributeError):  # the constructor failed
+            self._overseer.close()
             self._gateway.close()
             self._dispatcher.close()
             if self._decisions is not None:
                 self._decisions.close()
+
+    def _oversee(self, keeper: Any, state: FleetState, settings: ApiSettings) -> Overseer:
+        """What tries policies and watches the one in charge; the keeper knows who that is."""
+
+        def keep(policy: str, scheduler: RequestScheduler) -> None:
+            asked(keeper.decide_by.remote(policy, pickle.dumps(scheduler)))
+
+        return Overseer(
+            self._gateway,
+            state.make_scheduler(),
+            PolicyHistory(settings.policies_file, on_record=self._metrics.recorded),
+            load=named_policy,
+            keep=keep,
+            on_decision=self._metrics.decided,
+        )
 
     async def _look(self) -> None:
         while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -9,7 +10,7 @@ from ray.util import metrics
 
 from lad_rllib.api.statistics import in_time
 from lad_rllib.service import Delivery, Dispatcher
-from lad_rllib.service.guarded import GuardedScheduler
+from lad_rllib.service.named_scheduler import NamedScheduler
 
 DELAY_BOUNDS_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0)
 DECISION_BOUNDS_S = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.2)
@@ -59,6 +60,10 @@ METRICS = {
     "lad_policy_handed_over": MetricKind(
         "gauge", "requests beyond what the policy learned, which it left to least-work-left", ("policy",)
     ),
+    "lad_policy_share": MetricKind("gauge", "share of the requests for which a policy decides", ("policy",)),
+    "lad_policy_events_total": MetricKind(
+        "counter", "what became of policies: swapped, swapped by hand, went back, rejected, ...", ("event",)
+    ),
     "lad_servers": MetricKind("gauge", "servers, by state (up, down, draining)", ("state",)),
     "lad_server_queue_seconds": MetricKind(
         "gauge", "predicted time until a server is done with all that it has [s]", ("server",)
@@ -80,6 +85,7 @@ class Metrics:
         self._slo_s = slo_s
         self._metrics = {name: kind.make(name) for name, kind in METRICS.items()}
         self._seen: set[str] = set()
+        self._policies: set[str] = set()
 
     def decided(self, seconds: float) -> None:
         """The policy has decided."""
@@ -88,6 +94,10 @@ class Metrics:
     def refused(self, code: str) -> None:
         """A request was not let in."""
         self._metrics["lad_refusals_total"].inc(1, {"code": code})
+
+    def recorded(self, record: Mapping[str, Any]) -> None:
+        """Something became of a policy."""
+        self._metrics["lad_policy_events_total"].inc(1, {"event": record["event"]})
 
     def delivered(self, delivery: Delivery) -> None:
         """A request has ended."""
@@ -117,10 +127,18 @@ class Metrics:
             self._set(name, 0.0, 0, 1.0)
         self._seen = set(queue_s)
         scheduler = dispatcher.scheduler
-        if isinstance(scheduler, GuardedScheduler):
-            policy = {"policy": scheduler.name}
-            self._metrics["lad_policy_left"].set(bool(scheduler.left), policy)
-            self._metrics["lad_policy_handed_over"].set(scheduler.handed_over, policy)
+        if isinstance(scheduler, NamedScheduler):
+            self._look_at_policies(scheduler)
+
+    def _look_at_policies(self, scheduler: NamedScheduler) -> None:
+        in_charge = scheduler.in_charge
+        policy = {"policy": in_charge.name}
+        self._metrics["lad_policy_left"].set(bool(in_charge.left), policy)
+        self._metrics["lad_policy_handed_over"].set(in_charge.handed_over, policy)
+        shares = dict.fromkeys(self._policies, 0.0) | dict(scheduler.shares)
+        for name, share in shares.items():
+            self._metrics["lad_policy_share"].set(share, {"policy": name})
+        self._policies = set(scheduler.shares)
 
     def _set(self, server: str, queue_s: float, tasks: int, over_expected: float) -> None:
         tags = {"server": server}

@@ -8,6 +8,7 @@ class Steering:
     """Two servers that exist on paper, and what was done with them."""
 
     policy = "any-fleet"
+    oversight = None
 
     def __init__(self):
         self.states, self.done = {"s0": "up", "s1": "up"}, []
@@ -18,6 +19,10 @@ class Steering:
             ServerInfo(name, "emulated", ["digits"], "fifo", state, "", 1.5, 2, 1.25)
             for name, state in self.states.items()
         ]
+
+    async def fleet_file(self):
+        """One with a server on paper."""
+        return {"name": "paper", "servers": [{"kind": "emulated", "name": name} for name in self.states]}
 
     async def add(self, entry):
         """Note a server, if it says its kind."""

@@ -35,7 +35,7 @@ class Control:
     """Changes a service as the real control does: through its dispatcher."""
 
     policy = "shortest-expected-delay"
-    gateway = None
+    gateway = oversight = None
 
     async def servers(self):
         """The servers."""

@@ -7,19 +7,28 @@ import numpy as np
 import pytest
 
 from lad_rllib.api.admission import Prediction
-from lad_rllib.api.shadow import FEWEST, RIVALS, from_least_work, past_of
+from lad_rllib.api.shadow import FEWEST, RIVALS, SENT, Seen, from_least_work, past_of
 from lad_rllib.api.wire import Replays
 from lad_rllib.edge import ImageTask
 from lad_rllib.edge.record import TaskRecord
 from lad_rllib.scheduling.outages import Outage, play_again
-from lad_rllib.scheduling.request_scheduler import REQUEST_SCHEDULERS
+from lad_rllib.scheduling.request_scheduler import REQUEST_SCHEDULERS, RequestScheduler
 from lad_rllib.service import Delivery
 from lad_rllib.service.guarded import GuardedScheduler
+from lad_rllib.service.in_flight import TaskHandle
 from lad_rllib.simulator.requests import LinearService, RequestServer, RequestWorld
 from tests.api.running import Slow, refused, service
 from tests.service.fleets import until
 
 FIGURES = ("mean_s", "p50_s", "p95_s", "p99_s", "slo")
+
+
+class Second(RequestScheduler):
+    """Sends everything to the second server."""
+
+    def choose(self, view, rng):
+        """See the class."""
+        return 1
 
 
 def replays(running):
@@ -75,7 +84,7 @@ def test_it_is_for_those_who_may_change_the_service():
         refused(running.client.get("/v1/fleet/shadow", headers={"via": "a proxy"}), 403, "not_admin")
 
 
-def seen(number, arrival_s, states, server, drawing_s, between_s=0.0, attempts=1):
+def seen(number, arrival_s, states, server, drawing_s, between_s=0.0, attempts=1, chosen=""):
     """A request of ten steps that came to two servers, s0 with 1 s a step and s1 with 0.5 s."""
     service_s, nothing = np.array([10.0, 5.0]), np.zeros(2)
     up = np.array([state == "up" for state in states])
@@ -83,7 +92,10 @@ def seen(number, arrival_s, states, server, drawing_s, between_s=0.0, attempts=1
     task = ImageTask(f"t{number}", "x", 10)
     values = {"task_id": task.task_id, "server": server, "computing_s": drawing_s, "width": 512, "height": 512}
     served = TaskRecord(**dict.fromkeys(TaskRecord.__dataclass_fields__, 0) | values)
-    return prediction, Delivery(task, 0, server, attempts, between_s, served, arrival_s=arrival_s)
+    delivery = Delivery(task, 0, server, attempts, between_s, served, arrival_s=arrival_s)
+    handle = TaskHandle(lambda: None)
+    handle.chosen = chosen or server
+    return Seen(prediction, task, handle, arrival_s, delivery)
 
 
 def test_the_past_has_measured_times_servers_that_were_lost_and_those_that_drained():
@@ -107,10 +119,31 @@ def test_the_past_has_measured_times_servers_that_were_lost_and_those_that_drain
 def test_a_replay_begins_where_the_servers_had_least_to_do_in_the_first_half():
     requests = []
     for number, wait_s in enumerate([[5.0, 4.0], [1.0, 0.5], [0.5, 0.0], [2.0, 2.0], [0.0, 0.0], [0.0, 0.0]]):
-        prediction, delivery = seen(number, float(number), ("up", "up"), "s0", 10.0)
-        requests.append((replace(prediction, wait_s=np.array(wait_s)), delivery))
-    assert [one.task.task_id for _, one in from_least_work(requests)] == ["t2", "t3", "t4", "t5"]
+        one = seen(number, float(number), ("up", "up"), "s0", 10.0)
+        requests.append(replace(one, prediction=replace(one.prediction, wait_s=np.array(wait_s))))
+    assert [one.task.task_id for one in from_least_work(requests)] == ["t2", "t3", "t4", "t5"]
     assert from_least_work(requests[:1]) == requests[:1]
+
+
+def test_a_request_that_has_not_ended_is_taken_to_need_what_was_predicted():
+    world = RequestWorld(tuple(RequestServer(name, {"": LinearService(per_step_s=1.0)}) for name in ("s0", "s1")))
+    ended, open_one = (seen(number, float(number), ("up", "up"), "s0", 20.0, 0.5) for number in range(2))
+    open_one.delivery = None
+    past = past_of([ended, open_one], world, ["s0", "s1"])
+    assert past.timing.actual_s.tolist() == [[20.0, 10.0], [10.0, 5.0]]
+    assert past.timing.download_s.tolist() == [[0.5, 0.5], [0.5, 0.5]]
+
+
+def test_requests_are_played_again_as_they_were_sent():
+    with service([400, 200], GuardedScheduler(Second(), "second"), slo_s=0.2) as running:
+        for _ in range(20):
+            running.draw(num_inference_steps=4)
+        shadow = running.gateway.shadow
+        replays = shadow.played(shadow.since(0.0), {"quickest": REQUEST_SCHEDULERS["shortest-expected-delay"]})
+        measured_s = np.array([one.delivery.service_delay_s for one in shadow.since(0.0)])
+    assert {one.server for one in shadow.since(0.0)} == {"s1"}
+    assert replays[SENT].delay_s == pytest.approx(measured_s, rel=0.1)
+    assert replays[SENT].mean_s > 1.2 * replays["quickest"].mean_s
 
 
 def test_a_server_that_has_joined_since_is_absent_from_the_requests_before():

@@ -83,7 +83,13 @@ function Page() {
   const { status, why, asked, said, policies, shadow } = view;
   const selected = view.selected && (picture.requests.get(view.selected.id) ?? view.selected);
   return html`
-    <${Status} status=${status} why=${why} heard=${picture.heard} policy=${picture.state?.policy} />
+    <${Status}
+      status=${status}
+      why=${why}
+      heard=${picture.heard}
+      policy=${picture.state?.policy}
+      policyNotice=${picture.state?.policy_notice}
+    />
     <main class=${status === "live" ? "" : "stale"}>
       <${Figures} state=${picture.state} />
       <${Servers} picture=${picture} selected=${selected} onSelect=${select} onDrain=${askToDrain} />

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query
 from starlette.responses import JSONResponse, Response
 
 from lad_rllib.api.clients import admin_of
-from lad_rllib.api.control import Control
+from lad_rllib.api.control import Control, Oversight
 from lad_rllib.api.errors import unknown
 from lad_rllib.api.fleet_view import FleetView
 from lad_rllib.api.routes.answers import errors
-from lad_rllib.api.shadow import KEPT
-from lad_rllib.api.wire import Changed, Fleet, NewPolicy, NewServer, Replays
+from lad_rllib.api.shadow import SHOWN
+from lad_rllib.api.wire import Changed, Fleet, FleetFile, NewPolicy, NewServer, NewTrial, Policies, Replays
 
+Failures = dict[int | str, dict[str, Any]]
 ServerName = Annotated[str, Path(max_length=200)]
 
 
@@ -36,7 +37,7 @@ def fleet_routes(view: FleetView, control: Control | None) -> APIRouter:
         dependencies=[Depends(admin_of)],
         responses={200: {"model": Replays}, **errors(401, 403, 422)},
     )
-    async def shadow(latest: Annotated[int, Query(ge=1, le=KEPT)] = KEPT) -> Response:
+    async def shadow(latest: Annotated[int, Query(ge=1, le=SHOWN)] = SHOWN) -> Response:
         return JSONResponse(await asyncio.to_thread(view.gateway.shadow.report, latest))
 
     if control is None:
@@ -50,6 +51,14 @@ def fleet_routes(view: FleetView, control: Control | None) -> APIRouter:
 
     def changed(name: str, state: str) -> Response:
         return JSONResponse(Changed(name=name, state=state).model_dump())
+
+    @changes.get(
+        "/v1/fleet/file",
+        summary="The fleet as in a fleet file",
+        responses={200: {"model": FleetFile}, **errors(401, 403)},
+    )
+    async def fleet_file() -> Response:
+        return JSONResponse(await control.fleet_file())
 
     @changes.post("/v1/fleet/servers", summary="Start a server", responses={200: {"model": Changed}, **failures})
     async def add(server: NewServer) -> Response:
@@ -81,5 +90,43 @@ def fleet_routes(view: FleetView, control: Control | None) -> APIRouter:
     async def swap(policy: NewPolicy) -> Response:
         return JSONResponse(NewPolicy(policy=await control.swap(policy.policy)).model_dump())
 
+    if (oversight := control.oversight) is not None:
+        add_policy_routes(changes, oversight, failures)
     router.include_router(changes)
     return router
+
+
+def add_policy_routes(router: APIRouter, oversight: Oversight, failures: Failures) -> None:
+    """The routes of trials of policies."""
+
+    def policies() -> Response:
+        return JSONResponse({**oversight.status(), "records": oversight.records})
+
+    @router.get(
+        "/v1/fleet/policies",
+        summary="Who decides, what is tried, and what became of policies",
+        responses={200: {"model": Policies}, **errors(401, 403)},
+    )
+    async def read() -> Response:
+        return policies()
+
+    @router.post(
+        "/v1/fleet/trial",
+        summary="Try a policy: in shadow, on a share of the requests, then in charge if it is better",
+        responses={200: {"model": Policies}, **failures},
+    )
+    async def begin(trial: NewTrial) -> Response:
+        if trial.policy is None:
+            await asyncio.to_thread(oversight.note, trial.why)
+        else:
+            await asyncio.to_thread(oversight.try_policy, trial.policy, trial.why)
+        return policies()
+
+    @router.delete(
+        "/v1/fleet/trial",
+        summary="End the trial; the policy in charge stays",
+        responses={200: {"model": Policies}, **errors(400, 401, 403, 422)},
+    )
+    async def end() -> Response:
+        await asyncio.to_thread(oversight.stop_trial)
+        return policies()

@@ -10,7 +10,7 @@ function notice(status, why) {
   return "";
 }
 
-export function Status({ status, why, heard, policy }) {
+export function Status({ status, why, heard, policy, policyNotice }) {
   const text = notice(status, why);
   return html`
     <header>
@@ -18,6 +18,7 @@ export function Status({ status, why, heard, policy }) {
       <p class="policy">In charge: <strong>${policy ?? "–"}</strong></p>
       <p class=${`badge ${status}`} role="status">${WORDS[status]}</p>
     </header>
+    <div class="notice" hidden=${!policyNotice}><p role="status">${policyNotice}</p></div>
     <div class="notice" hidden=${!text}>
       <p role="alert">${text}</p>
       ${heard > 0 && html`<p>What is shown is ${Math.round((Date.now() - heard) / 1000)} s old.</p>`}
