@@ -22,7 +22,7 @@ from lad_rllib.edge import TaskRecord
 from lad_rllib.runs.fine_tune import fine_tune
 from lad_rllib.runs.improve import GUARD, Improvement, improve
 from lad_rllib.runs.improve_options import ImproveOptions
-from lad_rllib.runs.options import Count, Options, Positive, option
+from lad_rllib.runs.options import Count, Options, Positive, Seed, option
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.run_folder import newest_policy, scheduler_of
 from lad_rllib.runs.tables import markdown_page, summary_table
@@ -45,6 +45,7 @@ class LoopOptions(Options):
     title = "run"
 
     seeds: Count = option(3, "repetitions")
+    seed: Seed = option(0, "seed of the first one")
     load: Positive = option(0.8, "load before and after", "X")
     iterations: Count = option(30, "episodes of each training")
     requests: Count = option(4000, "requests of the log")
@@ -150,7 +151,8 @@ def repetition(options: LoopOptions, folder: Path, seed: int) -> list[dict[str, 
 def run(options: LoopOptions) -> int:
     """Learn, change, improve and judge; returns the exit status."""
     output = writable_folder(options.output)
-    rows = [row for seed in range(options.seeds) for row in repetition(options, output / f"seed{seed}", seed)]
+    seeds = range(options.seed, options.seed + options.seeds)
+    rows = [row for seed in seeds for row in repetition(options, output / f"seed{seed}", seed)]
     table = pd.DataFrame(rows)
     table.to_csv(output / "improve_loop.csv", index=False)
     text = markdown_page("The loop", summary_table(table, {name: name for name in table}))

@@ -45,6 +45,7 @@ TABLES: dict[str, Callable[[], Table]] = {
     **{f"recorded-{work}": partial(learning.recorded, work) for work in ("predicted", "known")},
     "any-fleet": partial(learning.any_fleet, 1, 99),
     "any-fleet-100": partial(learning.any_fleet, 100, 100),
+    "improve-loop": measured.improve_loop,
     "tuned": learning.tuned,
     "learners": learning.learners,
     "live": measured.live,

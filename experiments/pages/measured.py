@@ -302,3 +302,22 @@ PROFILES = (
         "each step transfers the denoiser, 0.3 s or more",
     ),
 )
+
+
+def improve_loop() -> Table:
+    """Policies before and after an improvement, over least work left on fresh requests of the changed world."""
+    table = read("improve_loop")
+    rows = []
+    for seed, of_seed in table.groupby("seed"):
+        old, new = (of_seed[of_seed["scheduler"] == name].iloc[0] for name in ("old policy", "after improve"))
+        shown = [f"{one[f'{measure}_ratio']:.2f}" for one in (old, new) for measure in ("mean", "p99")]
+        spread = [f" ({new[f'{measure}_low']:.2f}–{new[f'{measure}_high']:.2f})" for measure in ("mean", "p99")]
+        rows.append([str(seed), f"`{new['verdict']}`", *shown[:2], shown[2] + spread[0], shown[3] + spread[1]])
+    means = table.groupby("scheduler")[["mean_ratio", "p99_ratio"]].agg(["mean", "std"])
+    last = [
+        mean_sd(means.loc[name, (measure, "mean")], 2, means.loc[name, (measure, "std")])
+        for name in ("old policy", "after improve")
+        for measure in ("mean_ratio", "p99_ratio")
+    ]
+    rows.append(["mean ± sd", "", *last])
+    return ["seed", "verdict", "old policy, mean", "old, p99", "after `improve`, mean", "after, p99"], rows

@@ -167,12 +167,12 @@ def test_open_requests_of_a_bad_policy_count_before_they_end():
         one.overseer.swap("bad")
 
         async def ask():
-            asked = JobRequest(prompt="x", num_inference_steps=200)
+            asked = JobRequest(prompt="x", num_inference_steps=200, n=4)  # 2 s there
             return [await one.gateway.submit(asked, Client()) for _ in range(FEWEST)]
 
         jobs = asyncio.run(ask())
         one.look(10.0)
-        assert one.events()[-1] == ("worse", "bad") and not any(job.delivery for job in jobs[1:])
+        assert one.events()[-1] == ("worse", "bad") and sum(job.delivery is None for job in jobs) > FEWEST / 2
         for job in jobs:
             job.cancel()
 

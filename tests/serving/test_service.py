@@ -31,13 +31,11 @@ def service(ray_cluster, tmp_path_factory):
     folder = tmp_path_factory.mktemp("service")
     spec = load_fleet({"name": "quick", "servers": [entry("a"), entry("b")]})
     files = ServiceFiles(log=str(folder / "log.jsonl"), decisions=str(folder / "decisions"))
-    policy, said = "least-work-left", []
+    policy, said, settings = "least-work-left", [], ApiSettings(policies_file=str(folder / "policies.jsonl"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(schema, "RAY_SERVE_TRACING_EXPORTER_IMPORT_PATH", DEFAULT_TRACING_EXPORTER_IMPORT_PATH)
         patch.setattr(schema, "RAY_SERVE_TRACING_SAMPLING_RATIO", 1.0)
-        running = Service(
-            spec, policy, named_policy(policy), ApiSettings(), files=files, port=free_port(), say=said.append
-        )
+        running = Service(spec, policy, named_policy(policy), settings, files=files, port=free_port(), say=said.append)
     with running:
         running.folder, running.said = folder, said
         yield running
@@ -126,8 +124,11 @@ def test_no_request_fails_when_a_server_is_killed(service):
     assert Counter(load.answers).keys() == {200}
 
 
-def test_an_ingress_that_is_killed_is_back_with_its_fleet_and_its_policy(service):
-    client = ServiceClient(service.url)
+def test_an_ingress_that_is_killed_is_back_with_its_fleet_and_its_policy_and_a_trial_is_over(service, capsys):
+    client, url = ServiceClient(service.url), ["--url", service.url]
+    assert main(["serve", "try", "round-robin", *url]) == 0
+    main(["serve", "status", *url])
+    assert "tried: round-robin, shadow" in capsys.readouterr().out
     before = client.fleet()
     [killed] = replicas_of("lad_rllib")
     os.kill(killed, signal.SIGKILL)
@@ -139,6 +140,11 @@ def test_an_ingress_that_is_killed_is_back_with_its_fleet_and_its_policy(service
 
     until(is_back, 60)
     assert servers_of(client).keys() == {server["name"] for server in before["servers"]}
+    policies = client.policies()
+    assert policies["trial"] is None and policies["shares"] == {before["policy"]: 1.0}
+    assert [record["event"] for record in policies["records"][-3:]] == ["shadow", "stopped", "began"]
+    assert client.fleet_file()["servers"][0]["name"] in servers_of(client)
+    assert main(["serve", "history", *url]) == 0 and "round-robin" in capsys.readouterr().out
     assert httpx.post(f"{service.url}/v1/images/generations", json={"prompt": "x"}, timeout=60).status_code == 200
 
 
