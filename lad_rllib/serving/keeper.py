@@ -215,7 +215,7 @@ class FleetKeeper:
         ]
         for server, fit in zip(fleet.servers, fits, strict=True):
             if fit is None:
-                self._note(server.name, "measuring its speed")
+                self._note(server.name, "measuring speed")
         for server, fit in zip(fleet.servers, fleet.profile(STEP_COUNTS, 1, known=fits), strict=True):
             if server.name not in self._known:
                 assert isinstance(server, ServerClient)  # the fleet is not in this process
