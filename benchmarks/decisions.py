@@ -15,7 +15,8 @@ import numpy as np
 
 from benchmarks.report import RESULTS, provenance, show, write_page
 from lad_rllib.algorithms.lad_dispatch import DispatchPolicy
-from lad_rllib.algorithms.lad_dispatch.networks import ActorSettings, ScoringActor
+from lad_rllib.algorithms.lad_dispatch.actor_settings import ActorSettings
+from lad_rllib.algorithms.lad_dispatch.networks import ScoringActor
 from lad_rllib.scheduling.by_name import make_scheduler
 from lad_rllib.simulator.requests import build_request_setting
 from lad_rllib.simulator.requests.play import RequestSimulation

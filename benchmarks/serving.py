@@ -24,8 +24,9 @@ import ray
 
 from benchmarks.dispatch import carry
 from benchmarks.report import RESULTS, provenance, show, write_page
+from lad_rllib.algorithms.lad_dispatch.actor_settings import ActorSettings
 from lad_rllib.algorithms.lad_dispatch.knowledge import knowledge
-from lad_rllib.algorithms.lad_dispatch.networks import ActorSettings, ScoringActor
+from lad_rllib.algorithms.lad_dispatch.networks import ScoringActor
 from lad_rllib.api import ApiSettings
 from lad_rllib.cli.program import Program
 from lad_rllib.edge import ImageTask

@@ -33,7 +33,7 @@ from lad_rllib import durable
 from lad_rllib.algorithms.common.policy_file import FOLDER
 from lad_rllib.algorithms.lad_dispatch import DispatchPolicy, LADDispatchHyperparameters
 from lad_rllib.algorithms.lad_dispatch.networks import ScoringActor
-from lad_rllib.algorithms.lad_dispatch.policy import dispatch_policy_files
+from lad_rllib.algorithms.lad_dispatch.policy_file import dispatch_policy_files
 from lad_rllib.algorithms.lad_dispatch.training import Improvement, learn
 from lad_rllib.cli.program import Program
 from lad_rllib.envs.episodes import setting_spec

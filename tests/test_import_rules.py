@@ -27,7 +27,7 @@ ROOMS = {
     # The public API; a room loads when its first name is used.
     "__init__": {"algorithms", "edge", "envs", "fleet", "registry", "scheduling", "service", "simulator"},
 }
-LEAVES = {"names", "errors", "declared", "arrays", "compiling", "durable", "plugins", "reference", "text_files"}
+LEAVES = {"names", "errors", "declared", "arrays", "compiling", "durable", "late", "plugins", "reference", "text_files"}
 COMMAND_LINE = "cli"
 # Folder of an algorithm -> others that it may import: siblings know the shared base and nothing of one another.
 ALGORITHMS = {

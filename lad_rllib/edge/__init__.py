@@ -5,7 +5,6 @@ Importing this room imports neither torch nor diffusers nor ray; the names that 
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from lad_rllib.edge.embedded import embedded_model_path
@@ -33,19 +32,12 @@ from lad_rllib.edge.record import TaskRecord, TaskResult
 from lad_rllib.edge.server import EdgeServer
 from lad_rllib.edge.status import ServerHealth, ServerStatus, TaskProgress
 from lad_rllib.edge.task import ImageTask
+from lad_rllib.late import late_names
 
 if TYPE_CHECKING:
     from lad_rllib.edge.client import ServerClient, edge_error
     from lad_rllib.edge.engines.diffusers import DiffusersEngine
     from lad_rllib.edge.remote import RemoteEdgeServer, edge_server_actor
-
-_LATE = {
-    "DiffusersEngine": "lad_rllib.edge.engines.diffusers",
-    "RemoteEdgeServer": "lad_rllib.edge.remote",
-    "ServerClient": "lad_rllib.edge.client",
-    "edge_error": "lad_rllib.edge.client",
-    "edge_server_actor": "lad_rllib.edge.remote",
-}
 
 __all__ = [
     "EDGE_ERRORS",
@@ -87,8 +79,11 @@ __all__ = [
     "load_profiles",
 ]
 
-
-def __getattr__(name: str) -> object:
-    if name in _LATE:
-        return getattr(import_module(_LATE[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = late_names(
+    __name__,
+    {
+        "client": "ServerClient edge_error",
+        "engines.diffusers": "DiffusersEngine",
+        "remote": "RemoteEdgeServer edge_server_actor",
+    },
+)

@@ -5,12 +5,12 @@ Importing this room imports neither torch nor diffusers nor ray; :class:`Fleet` 
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from lad_rllib.fleet.server_kinds import DiffusersServer, EmulatedServer, HttpServer
 from lad_rllib.fleet.server_spec import SERVER_KINDS, FileKeys, ServerSpec
 from lad_rllib.fleet.spec import FleetSpec, fleet_schema, load_fleet
+from lad_rllib.late import late_names
 from lad_rllib.names import SHIPPED_FLEETS
 
 if TYPE_CHECKING:
@@ -18,15 +18,6 @@ if TYPE_CHECKING:
     from lad_rllib.fleet.fleet import Fleet
     from lad_rllib.fleet.model import FleetModel
     from lad_rllib.fleet.validation import compare_schedules
-
-_LATE = {
-    "Calibration": "lad_rllib.fleet.calibration",
-    "Fleet": "lad_rllib.fleet.fleet",
-    "FleetModel": "lad_rllib.fleet.model",
-    "calibrate": "lad_rllib.fleet.calibration",
-    "calibration_of_images": "lad_rllib.fleet.calibration",
-    "compare_schedules": "lad_rllib.fleet.validation",
-}
 
 __all__ = [
     "SERVER_KINDS",
@@ -47,8 +38,12 @@ __all__ = [
     "load_fleet",
 ]
 
-
-def __getattr__(name: str) -> object:
-    if name in _LATE:
-        return getattr(import_module(_LATE[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = late_names(
+    __name__,
+    {
+        "calibration": "Calibration calibrate calibration_of_images",
+        "fleet": "Fleet",
+        "model": "FleetModel",
+        "validation": "compare_schedules",
+    },
+)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
-from scipy.optimize import minimize_scalar
 
 from lad_rllib.edge import DelayFit, EngineDescription
 from lad_rllib.edge.fit import GROWTH
@@ -18,6 +16,9 @@ from lad_rllib.simulator.order import make_order, order_spec
 from lad_rllib.simulator.requests import LinearService, RequestSetting
 from lad_rllib.simulator.requests.mixes import IMAGE_KINDS
 from lad_rllib.simulator.requests.requests import REFERENCE_PIXELS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MAX_EXPONENT = 3.0
 """Largest growth of a step's time with pixels that is fitted; attention over all pixels has 2."""
@@ -56,6 +57,8 @@ def service_of_images(images: pd.DataFrame, engine: EngineDescription) -> Linear
 
     exponent = growth.pixel_exponent
     if len(np.unique(pixels)) > 1:
+        from scipy.optimize import minimize_scalar  # a service fits nothing
+
         exponent = float(minimize_scalar(lambda e: line(e)[2], bounds=(0.0, MAX_EXPONENT), method="bounded").x)
     overhead_s, per_step_s, _ = line(exponent)
     predicted = overhead_s + per_step_s * steps * pixels**exponent

@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from lad_rllib.diffusion.reference import TORCH, TorchBackend
 from lad_rllib.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from lad_rllib.diffusion.reference import TorchBackend
 
 __all__ = ["Kernels", "begin_compiling", "make_backend"]
 
@@ -33,6 +35,8 @@ def make_backend(kernels: Kernels) -> TorchBackend:
         raise ConfigurationError(
             f"kernels='compiled' needs numba, but {obstacle()}; pip install numba, or choose 'auto' or 'torch'"
         )
+    from lad_rllib.diffusion.reference import TORCH
+
     if kernels == "torch" or not _can_compile():
         return TORCH
     from lad_rllib.kernels.compiled import COMPILED

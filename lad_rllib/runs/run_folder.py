@@ -248,7 +248,8 @@ def newest_policy(checkpoint: str | Path) -> SavedPolicy:
 def scheduler_of(saved: SavedPolicy, **acting: Any) -> FleetPolicy | DispatchPolicy:
     """The scheduler that a saved policy is, for slots or for requests one by one; ``acting`` as of its class."""
     from lad_rllib.algorithms.common.policy import FleetPolicy
-    from lad_rllib.algorithms.lad_dispatch.policy import DispatchPolicy, SavedDispatchPolicy
+    from lad_rllib.algorithms.lad_dispatch.policy import DispatchPolicy
+    from lad_rllib.algorithms.lad_dispatch.policy_file import SavedDispatchPolicy
 
     kind = DispatchPolicy if isinstance(saved, SavedDispatchPolicy) else FleetPolicy
     scheduler: FleetPolicy | DispatchPolicy = kind.of_saved(saved, **acting)

@@ -8,13 +8,16 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from lad_rllib.edge.task import ImageTask
 from lad_rllib.service.delivery import Delivery
 from lad_rllib.service.dispatcher import Dispatcher
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PARTS = ("upload_s", "waiting_s", "computing_s", "download_s", "dispatch_s")
 """Parts of the service delay of a delivered image; they add up to it."""
@@ -40,6 +43,8 @@ class LiveRun:
 
     def table(self) -> pd.DataFrame:
         """One tidy row for each task, see :meth:`Delivery.to_dict`."""
+        import pandas as pd  # a service needs no tables
+
         return pd.DataFrame([delivery.to_dict() for delivery in self.deliveries])
 
     def summary(self) -> dict[str, float]:

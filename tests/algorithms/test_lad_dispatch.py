@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from lad_rllib.algorithms.lad_dispatch.actor_settings import ActorSettings
 from lad_rllib.algorithms.lad_dispatch.features import COLUMNS, FEATURES, LOGIT, NUM_FEATURES, SHARE, START
 from lad_rllib.algorithms.lad_dispatch.hyperparameters import LADDispatchHyperparameters
 from lad_rllib.algorithms.lad_dispatch.improvement import DOWN, decision_table, improvement_loss
 from lad_rllib.algorithms.lad_dispatch.knowledge import LAGS, knowledge
-from lad_rllib.algorithms.lad_dispatch.networks import ActorSettings, ScoringActor
+from lad_rllib.algorithms.lad_dispatch.networks import ScoringActor
 from lad_rllib.algorithms.lad_dispatch.training import Improvement, learn, play_and_cost
 from lad_rllib.simulator.order import make_order
 from lad_rllib.simulator.requests import LinearService, RequestServer, RequestWorld, plain_requests

@@ -3,12 +3,21 @@
 import numpy as np
 import pytest
 
+from lad_rllib.algorithms.lad_dispatch.actor_settings import ActorSettings
 from lad_rllib.algorithms.lad_dispatch.knowledge import knowledge
-from lad_rllib.algorithms.lad_dispatch.networks import ActorSettings, ScoringActor
+from lad_rllib.algorithms.lad_dispatch.networks import ScoringActor
 from lad_rllib.edge import ImageTask
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.scheduling.request_rules.loaded import JoinShortestQueue, LeastWorkLeft, ShortestExpectedDelay
-from lad_rllib.scheduling.request_scheduler import RequestScheduler, RuleScheduler, play_requests
+from lad_rllib.scheduling.request_rules.loaded import (
+    JoinShortestQueue,
+    LeastWorkLeft,
+    ShortestExpectedDelay,
+)
+from lad_rllib.scheduling.request_scheduler import (
+    RequestScheduler,
+    RuleScheduler,
+    play_requests,
+)
 from lad_rllib.service import RequestModel, Unasked, tasks_of_requests
 from lad_rllib.simulator.order import make_order
 from lad_rllib.simulator.requests import (

@@ -26,7 +26,7 @@ from lad_rllib.simulator.sizes import FLOAT32
 if TYPE_CHECKING:
     from lad_rllib.algorithms.common.policy_file import SavedPolicy
     from lad_rllib.algorithms.lad_dispatch.env_runner import Lesson
-    from lad_rllib.algorithms.lad_dispatch.policy import SavedDispatchPolicy
+    from lad_rllib.algorithms.lad_dispatch.policy_file import SavedDispatchPolicy
 
 
 JUDGED_EPISODES = 8
@@ -76,7 +76,7 @@ class LADDispatchConfig(SchedulingConfig):
     @classmethod
     def saved_policy_class(cls) -> type[SavedPolicy]:
         """Form of its trained policies on disk."""
-        from lad_rllib.algorithms.lad_dispatch.policy import SavedDispatchPolicy
+        from lad_rllib.algorithms.lad_dispatch.policy_file import SavedDispatchPolicy
 
         return SavedDispatchPolicy
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from lad_rllib.algorithms.common.hyperparameters import MAX_RATE, WHOLE, Count, LearningHyperparameters, Positive
 from lad_rllib.algorithms.common.task_loss import TaskLossHyperparameters
-from lad_rllib.algorithms.lad_dispatch.networks import ActorSettings
+from lad_rllib.algorithms.lad_dispatch.actor_settings import ActorSettings
 
 
 class LADDispatchHyperparameters(TaskLossHyperparameters, ActorSettings, LearningHyperparameters):

@@ -3,107 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from lad_rllib.algorithms.common.hyperparameters import (
-    MAX_STEPS,
-    MEANING,
-    NETWORK,
-    WHOLE,
-    Share,
-    Width,
-    check_noise_rates,
-)
 from lad_rllib.algorithms.common.networks import seeded_generator
-from lad_rllib.algorithms.lad_dispatch.features import NUM_FEATURES
-from lad_rllib.algorithms.lad_dispatch.knowledge import Known
-from lad_rllib.algorithms.lad_dispatch.rule import compiled_rule
-from lad_rllib.declared import Declared
-from lad_rllib.diffusion.noise_schedule import reverse_steps
+from lad_rllib.algorithms.lad_dispatch.actor_settings import ActorSettings
 from lad_rllib.kernels import Kernels
 from lad_rllib.kernels.scoring import scoring_chain
-from lad_rllib.kernels.scoring_chain import ScoringShape
-from lad_rllib.simulator.requests.play import CompiledRule
 
-LatentStart = Literal["zero", "memory", "learned"]
 _FIRST_GAIN, _STEP_RANGE = 1.5, 0.3
-
-
-class ActorSettings(Declared):
-    """What an actor is, apart from its weights."""
-
-    hidden_size: Annotated[Width, NETWORK, MEANING] = 32
-    """Width of the network."""
-    policy_denoising_steps: Annotated[int, Field(ge=0, le=MAX_STEPS), WHOLE, NETWORK, MEANING] = 5
-    """Denoising steps I of the actor; 0 is a plain network without a chain."""
-    beta_min: Annotated[float, Field(gt=0, le=1000), NETWORK, MEANING] = 0.1
-    """Lowest noise rate of the diffusion."""
-    beta_max: Annotated[float, Field(gt=0, le=1000), NETWORK, MEANING] = 10.0
-    """Highest noise rate of the diffusion."""
-    latent_start: Annotated[LatentStart, NETWORK, MEANING] = "zero"
-    """What a chain starts from: zero; memory: the last x_0 of the same server; or learned from what is seen of it."""
-    latent_decay: Annotated[Share, NETWORK, MEANING] = 0.5
-    """With latent_start memory: share of the last x_0 that is kept in the start."""
-    prior_weight: Annotated[float, Field(ge=0, le=1000), NETWORK, MEANING] = 6.0
-    """Weight of the prior's log cost in the logits."""
-    wait_cap: Annotated[float | None, Field(ge=0), NETWORK] = None
-    """Once it is trained, a request goes only where it would wait for at most the least delay that it can have and so
-    many times the wait that all servers would have if their work was spread evenly: the longest delays get shorter, and
-    the mean may grow. null: no limit."""
-
-    @model_validator(mode="after")
-    def _rates_in_order(self) -> Self:
-        check_noise_rates(self.beta_min, self.beta_max)
-        return self
-
-    @property
-    def shape(self) -> ScoringShape:
-        """Sizes of the network; a plain one is a chain of one step that keeps nothing of its start."""
-        start = self.hidden_size // 2 if self.latent_start == "learned" and self.policy_denoising_steps else 0
-        return ScoringShape(NUM_FEATURES, self.hidden_size, max(self.policy_denoising_steps, 1), start)
-
-    @property
-    def scales(self) -> NDArray[np.float32]:
-        """Factors of ``x_i`` and of the predicted noise in each denoising step, shape (I, 2)."""
-        if not self.policy_denoising_steps:
-            return np.array([[0.0, -1.0]], np.float32)
-        steps = reverse_steps(self.policy_denoising_steps, self.beta_min, self.beta_max)
-        return np.array([(step.x_scale, step.noise_prediction_scale) for step in steps], np.float32)
-
-    @property
-    def start_gain(self) -> float:
-        """What the forward diffusion leaves of ``x_0``; the chain multiplies what it starts from by its inverse."""
-        return math.exp(-(self.beta_min + self.beta_max) / 4)
-
-    def rule(
-        self,
-        known: Known,
-        weights: NDArray[np.float32],
-        temperature: float = 0.0,
-        recorded: bool = False,
-        bounds: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
-    ) -> CompiledRule:
-        """The compiled rule of weights, see :func:`~lad_rllib.algorithms.lad_dispatch.rule.compiled_rule`."""
-        return compiled_rule(
-            known,
-            weights,
-            prior_weight=self.prior_weight,
-            temperature=temperature,
-            kept=self.latent_decay if self.latent_start == "memory" else 0.0,
-            gain=self.start_gain,
-            hidden=self.hidden_size,
-            start_hidden=self.shape.start,
-            scales=self.scales,
-            wait_cap=None if recorded else self.wait_cap,
-            recorded=recorded,
-            bounds=bounds,
-        )
 
 
 class ScoringActor(nn.Module):
@@ -117,6 +28,7 @@ class ScoringActor(nn.Module):
         seed: Seed of the initial weights; None draws one.
         kernels: What computes, see :func:`~lad_rllib.kernels.make_backend`.
 
+    >>> from lad_rllib.algorithms.lad_dispatch.features import NUM_FEATURES
     >>> actor = ScoringActor(ActorSettings(), seed=0)
     >>> tokens, share = torch.randn(3, 8, NUM_FEATURES), torch.full((3, 8), 1 / 8)
     >>> torch.equal(actor(tokens, share, torch.zeros(3, 8)), -12 * tokens[..., 0])

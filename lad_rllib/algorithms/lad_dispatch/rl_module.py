@@ -11,8 +11,9 @@ from ray.rllib.core.distribution.torch.torch_distribution import TorchCategorica
 from torch import nn
 
 from lad_rllib.algorithms.common.base_module import SchedulingTorchRLModule
+from lad_rllib.algorithms.lad_dispatch.actor_settings import ActorSettings
 from lad_rllib.algorithms.lad_dispatch.improvement import DOWN
-from lad_rllib.algorithms.lad_dispatch.networks import ActorSettings, ScoringActor
+from lad_rllib.algorithms.lad_dispatch.networks import ScoringActor
 from lad_rllib.kernels import Kernels
 
 

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from lad_rllib.algorithms.common.mirror_descent import ImprovementSchedule
 from lad_rllib.algorithms.common.task_loss import TaskLoss
+from lad_rllib.algorithms.lad_dispatch.actor_settings import ActorSettings
 from lad_rllib.algorithms.lad_dispatch.familiar import SeenRange
 from lad_rllib.algorithms.lad_dispatch.hyperparameters import LADDispatchHyperparameters
 from lad_rllib.algorithms.lad_dispatch.improvement import DecisionTable, decision_table, improve
 from lad_rllib.algorithms.lad_dispatch.knowledge import Known, knowledge
-from lad_rllib.algorithms.lad_dispatch.networks import ActorSettings, ScoringActor
+from lad_rllib.algorithms.lad_dispatch.networks import ScoringActor
 from lad_rllib.simulator.penalties import make_penalty
 from lad_rllib.simulator.requests import Requests, RequestWorld, ServedRequests
 from lad_rllib.simulator.requests.costs import marginal_costs_s
