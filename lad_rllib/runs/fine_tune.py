@@ -44,7 +44,7 @@ def fine_tune(
     """
     from lad_rllib.algorithms.common.policy_file import FOLDER  # loads torch
     from lad_rllib.algorithms.lad_dispatch.hyperparameters import LADDispatchHyperparameters
-    from lad_rllib.algorithms.lad_dispatch.policy import SavedDispatchPolicy, dispatch_policy_files
+    from lad_rllib.algorithms.lad_dispatch.policy_file import SavedDispatchPolicy, dispatch_policy_files
     from lad_rllib.algorithms.lad_dispatch.training import Improvement, learn
 
     saved = None if start is None else newest_policy(start)

@@ -30,7 +30,7 @@ from lad_rllib.simulator.requests.costs import marginal_costs_s
 from lad_rllib.simulator.requests.play import play_rule
 
 if TYPE_CHECKING:
-    from lad_rllib.algorithms.lad_dispatch.policy import SavedDispatchPolicy
+    from lad_rllib.algorithms.lad_dispatch.policy_file import SavedDispatchPolicy
 
 
 class EpisodeSource(Protocol):
