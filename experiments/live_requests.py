@@ -128,6 +128,7 @@ def asked_for(
         fleet=options.fleet,
         in_process=True,
         setting=str(setting),
+        load=options.load,
         tasks=options.tasks,
         seed=seed,
         scheduler=POLICY if scheduler == LEARNED else scheduler,
