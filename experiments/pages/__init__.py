@@ -60,6 +60,7 @@ TABLES: dict[str, Callable[[], Table]] = {
     "suite-workloads": measured.suite_workloads,
     "embedded-model-quality": measured.embedded_quality,
     "speed": measured.speed,
+    "before-after": measured.before_after,
     **{f"dispatch-{name}": partial(measured.dispatch, name) for name in ("latency", "throughput", "resources")},
     "scaling": measured.scaling,
     "scaling-worlds": partial(measured.scaling_worlds, "runners", "staleness", "learners", "batch"),

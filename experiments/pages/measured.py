@@ -193,6 +193,14 @@ PATHS = {
 }
 
 
+def before_after() -> Table:
+    """CPU times of simulator, costs and iterations before and after requests one by one."""
+    cells = read("before_after", BENCHMARKS)
+    table = cells.pivot(index="row", columns="figure", values="value").loc[cells["row"].drop_duplicates()]
+    header = ["before, CPU s", "after, CPU s", "after over before"]
+    return ["case", *header], [[case, *(significant(one[name]) for name in header)] for case, one in table.iterrows()]
+
+
 def dispatch(table: str) -> Table:
     """A table of the benchmark of dispatch."""
     cells = read("dispatch", BENCHMARKS)
