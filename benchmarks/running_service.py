@@ -18,7 +18,7 @@ import yaml
 
 from lad_rllib.errors import ConfigurationError
 
-START_S, END_S = 300.0, 60.0
+START_S, END_S = 600.0, 60.0
 """Longest wait until a service answers, and until it has ended [s]."""
 
 
