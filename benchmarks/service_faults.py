@@ -118,7 +118,7 @@ def _measured(name: str, options: FaultOptions) -> Measured:
     part: Callable[[FaultOptions], Measured] = PARTS[name]
     try:
         return part(options)
-    except (ConfigurationError, httpx.HTTPError, ray.exceptions.RayError) as error:
+    except (ConfigurationError, TimeoutError, httpx.HTTPError, ray.exceptions.RayError) as error:
         return Measured({"broke off": 1}, {f"the part ends ({local_ray.first_line(error)})": False})
 
 
