@@ -101,7 +101,8 @@ class ApplicationClient(ServerClient):
         if application is not None and application.status == ApplicationStatus.DEPLOY_FAILED:
             said = [deployment.message for deployment in application.deployments.values()]
             lines = [line for line in "\n".join([application.message, *said]).splitlines() if line.strip()]
-            raise ModelLoadFailed(f"server {self.name}: {lines[-1].strip()}", server=self.name)
+            reason = lines[-1].strip().removeprefix(f"{ModelLoadFailed.__module__}.{ModelLoadFailed.__name__}: ")
+            raise ModelLoadFailed(f"server {self.name}: {reason}", server=self.name)
 
     def error_of(self, error: BaseException) -> EdgeError:
         """See ``ServerClient``; whatever Serve itself says is that the server does not answer."""

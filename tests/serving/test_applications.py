@@ -112,7 +112,9 @@ def test_a_server_that_waited_for_its_process_refuses_what_was_meant_for_the_one
 
 def test_what_cannot_be_started_is_named_and_nothing_is_left_of_it(service, tmp_path):
     broken = {"name": "broken", "kind": "diffusers", "model": str(tmp_path), "device": "cpu", "num_cpus": 0.5}
-    with pytest.raises(ConfigurationError, match="broken: .*no model_index.json"):
+    with pytest.raises(
+        ConfigurationError, match=f"server broken: {tmp_path} is not the folder of .*no model_index.json"
+    ):
         ServiceClient(service.url).add(broken)
     assert f"{PREFIX}broken" not in serve.status().applications
     nowhere = {"name": "n", "placement_timeout_s": 0.3, "servers": [entry("x", labels={"region": "nowhere"})]}
