@@ -20,7 +20,7 @@ import pandas as pd
 import torch
 from pydantic import Field
 
-from experiments.any_fleet import CHECK_SEED, Cell, yardsticks
+from experiments.any_fleet import CHECK_SEED, Cell, Check
 from experiments.pages.learning import staleness_of
 from lad_rllib import durable
 from lad_rllib.algorithms.lad_dispatch import DispatchPolicy, LADDispatchHyperparameters
@@ -58,7 +58,7 @@ def run(options: StalenessOptions) -> int:
     output = writable_folder(options.output)
     rows = ResultRows(output / "staleness.csv", options.resume, iterations=options.iterations, worlds=options.worlds)
     fleets = build_random_fleets(FLEETS)
-    check = yardsticks(Cell(held_out(fleets, k), 1, CHECK_SEED) for k in range(options.checks))
+    check = Check([Cell(held_out(fleets, number), 1, CHECK_SEED) for number in range(options.checks)])
     for seed in options.seeds:
         for staleness in options.staleness:
             for steps_from in STEPS_FROM if staleness else STEPS_FROM[:1]:
@@ -66,8 +66,7 @@ def run(options: StalenessOptions) -> int:
                 if not rows.has(**key, iteration=options.iterations):
                     rows.drop(**key)
                     for iteration, policy in trained(options, fleets, **key):
-                        ratios = [cell.delays_s(policy).mean() / yardstick_s for cell, yardstick_s in check]
-                        score = float(np.exp(np.log(ratios).mean()))
+                        score = float(np.exp(np.log(check.ratios(policy)).mean()))
                         rows.add(key | {"iteration": iteration, "score": score})
                         print(f"{key} {iteration:4d}  {score:.3f}", flush=True)
     text = describe(rows.frame)
