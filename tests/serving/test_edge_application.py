@@ -65,7 +65,7 @@ def test_a_call_that_is_cancelled_leaves_the_server(make):
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
         engine.permit(1000)
-        await until(lambda: application._server.status().tasks_failed == 2)
+        await until(lambda: all(application._server.progress(f"t{number}").state == "failed" for number in range(2)))
         return await application.status()
 
     status = asyncio.run(play())
