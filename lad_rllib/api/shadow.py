@@ -209,7 +209,8 @@ def past_of(seen: Sequence[Seen], world: RequestWorld, names: Sequence[str]) -> 
     down = states == "down"
     number, server = np.nonzero(~down[:-1] & down[1:])
     lost = [Outage(int(index), int(request) + 1) for request, index in zip(number, server, strict=True)]
-    return Past(world, requests, timing, states == "up", lost)
+    up = np.array([[_of(name, one, one.up, False) for name in names] for one in predictions])
+    return Past(world, requests, timing, up.astype(bool), lost)
 
 
 def _of(name: str, prediction: Prediction, values: Sequence[Any] | NDArray[Any], other: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from lad_rllib.edge import DelayFit, EngineDescription
 from lad_rllib.edge.fit import GROWTH
 from lad_rllib.fleet.model import PROMPT_MBIT
 from lad_rllib.fleet.spec import FleetSpec
-from lad_rllib.service import RequestModel, Unasked
+from lad_rllib.service import Offer, RequestModel
 from lad_rllib.simulator.order import make_order, order_spec
 from lad_rllib.simulator.requests import LinearService, RequestSetting
 from lad_rllib.simulator.requests.mixes import IMAGE_KINDS
@@ -27,7 +28,7 @@ MAX_EXPONENT = 3.0
 def service_of_fit(fit: DelayFit, engine: EngineDescription) -> LinearService:
     """Service model of a server whose line at its own size is known; other images are as its engine states."""
     growth = _growth(engine)
-    own = _unasked(engine)
+    own = offer_of(engine)
     factor = (own.width * own.height / REFERENCE_PIXELS) ** growth.pixel_exponent * _guidance(growth, engine)
     return growth.model_copy(update={"overhead_s": max(fit.overhead_s, 0.0), "per_step_s": fit.per_step_s / factor})
 
@@ -97,7 +98,7 @@ def request_spec(
         requests: Requests of an episode.
         result_mbit: Size of an image [Mbit].
     """
-    own = _unasked(engines[0])
+    own = offer_of(engines[0])
     width, height = size or (own.width, own.height)
     kinds: Sequence[dict[str, Any]] = IMAGE_KINDS.get(
         mix, ({"steps": list(denoising_steps), "width": width, "height": height, "guided": own.guided},)
@@ -140,15 +141,19 @@ def services_of(setting: RequestSetting, spec: FleetSpec) -> list[LinearService]
 
 def request_model(setting: RequestSetting, engines: Sequence[EngineDescription]) -> RequestModel:
     """What a dispatcher knows of a fleet's requests; its past are the setting's past requests."""
-    return RequestModel(setting.world, setting.history(), [_unasked(engine) for engine in engines])
+    return RequestModel(setting.world, setting.history(), [offer_of(engine) for engine in engines])
+
+
+def offer_of(engine: EngineDescription) -> Offer:
+    """What a server draws; one that does not choose between models has the one that it names, and is sent no names."""
+    drawn = Offer(engine.width or Offer.width, engine.height or Offer.height, engine.guided, engine.models)
+    if engine.models or engine.residency is not None:
+        return drawn
+    return replace(drawn, models=(engine.model,), chooses=False)
 
 
 def _growth(engine: EngineDescription) -> LinearService:
     return engine.service if isinstance(engine.service, LinearService) else GROWTH
-
-
-def _unasked(engine: EngineDescription) -> Unasked:
-    return Unasked(engine.width or Unasked.width, engine.height or Unasked.height, engine.guided)
 
 
 def _guidance(growth: LinearService, engine: EngineDescription) -> float:

@@ -6,9 +6,10 @@ from lad_rllib.service.dispatcher import Dispatcher
 from lad_rllib.service.health import HealthWatch
 from lad_rllib.service.in_flight import Server, TaskHandle
 from lad_rllib.service.live_run import LiveRun, serve
+from lad_rllib.service.offer import Offer
 from lad_rllib.service.progress import Progress
 from lad_rllib.service.prompts import image_tasks, read_prompts, tasks_of_arrivals, tasks_of_episode, tasks_of_requests
-from lad_rllib.service.request_model import RequestModel, Unasked
+from lad_rllib.service.request_model import RequestModel
 from lad_rllib.service.server_load import ServerLoad
 from lad_rllib.service.work_model import WorkModel, fit_fleet
 
@@ -18,12 +19,12 @@ __all__ = [
     "Dispatcher",
     "HealthWatch",
     "LiveRun",
+    "Offer",
     "Progress",
     "RequestModel",
     "Server",
     "ServerLoad",
     "TaskHandle",
-    "Unasked",
     "WorkModel",
     "fit_fleet",
     "image_tasks",

@@ -22,7 +22,8 @@ from lad_rllib.declared import Declared
 from lad_rllib.edge.record import TaskRecord
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.service.delivery import Delivery
-from lad_rllib.service.request_model import RequestModel, Unasked, lora_set
+from lad_rllib.service.offer import Offer
+from lad_rllib.service.request_model import RequestModel, lora_set
 
 SERVED = "served"
 """Outcome of a task that got its images; others are names of errors."""
@@ -70,28 +71,28 @@ class Row(NamedTuple):
         delivery: The end of a task.
         arrived: When it was handed in [s since 1970, wall clock].
         arrival_s: The same by the fleet's clock, in whose seconds durations are [s].
-        unasked: What is drawn for a task that does not say.
+        offer: What its server draws for a task that does not say.
         predicted_service_s: Computing delay that the dispatcher's model predicts on its server [s], or None.
     """
 
     delivery: Delivery
     arrived: float
     arrival_s: float
-    unasked: Unasked
+    offer: Offer
     predicted_service_s: float | None
 
 
 def _size(name: str) -> Callable[[Row], int]:
     def size(row: Row) -> int:
         asked = getattr(row.delivery.task, name)
-        return int(asked or getattr(row.delivery.record or row.unasked, name))
+        return int(asked or getattr(row.delivery.record or row.offer, name))
 
     return size
 
 
 def _guided(row: Row) -> int:
     guidance = row.delivery.task.guidance
-    return int(row.unasked.guided if guidance is None else guidance > 1)
+    return int(row.offer.guided if guidance is None else guidance > 1)
 
 
 def _outcome(delivery: Delivery) -> str:
@@ -276,13 +277,13 @@ class DecisionLog:
                 self.flush()
 
     def _row(self, delivery: Delivery) -> dict[str, Any]:
-        server, predicted_s, unasked = self._index.get(delivery.server), None, Unasked()
+        server, predicted_s, offer = self._index.get(delivery.server), None, Offer()
         if self._model is not None:
-            unasked = self._model.unasked[server or 0]
+            offer = self._model.offers[server or 0]
             if server is not None:
                 predicted_s = float(self._model.service_s(delivery.task)[server])
         arrived = self._clock_offset_s + delivery.arrival_s * self._time_scale
-        row = Row(delivery, arrived, arrived / self._time_scale, unasked, predicted_s)
+        row = Row(delivery, arrived, arrived / self._time_scale, offer, predicted_s)
         values = {name: column.of(row) for name, column in COLUMNS.items()}
         if self.settings.prompts:
             values["prompt"] = delivery.task.prompt

@@ -24,8 +24,9 @@ from lad_rllib.service.event_thread import EventThread
 from lad_rllib.service.fleet_load import FleetLoad
 from lad_rllib.service.health import HealthWatch
 from lad_rllib.service.in_flight import InFlightTask, Server, TaskHandle
+from lad_rllib.service.offer import Offer
 from lad_rllib.service.progress import Progress, asked
-from lad_rllib.service.request_model import RequestModel, Unasked
+from lad_rllib.service.request_model import RequestModel
 from lad_rllib.service.roster import Roster, order_of
 from lad_rllib.service.server_load import ServerLoad
 from lad_rllib.service.slots import checked_servers
@@ -54,9 +55,10 @@ class Dispatcher(contextlib.AbstractContextManager["Dispatcher"]):
     to one other server. The first answer to a task ends it, and later ones are dropped: no task is lost, and none is
     delivered twice.
 
-    If the chosen server is down, the task goes to the one that would be done with it first. If its queue is full, the
-    task waits here until there is room, in the server's order of service. If no server is up, tasks wait for
-    ``patience_s``.
+    If the chosen server is down, or does not have the task's image model, the task goes to the one that would be done
+    with it first. If its queue is full, the task waits here until there is room, in the server's order of service. If
+    no server is up that has the model, tasks wait for ``patience_s``; if none has it at all, they end with
+    ``InvalidRequest``.
 
     A server whose latest images took other than the expected time (``DRIFT_FACTOR``) is named in a warning, and its
     measured speed takes the place of the network's.
@@ -189,18 +191,18 @@ class Dispatcher(contextlib.AbstractContextManager["Dispatcher"]):
         """Where a task is; asks the server that has it, so it may take as long as that server's answers."""
         return asked(*self._ask(partial(self._loop.whereabouts, task_id)))
 
-    def add(self, server: Server, profile: RequestServer, unasked: Unasked | None = None) -> None:
+    def add(self, server: Server, profile: RequestServer, offer: Offer | None = None) -> None:
         """Let a server join the fleet; it gets tasks from the next decision on.
 
         Args:
             server: The server.
             profile: How long it should take, as the simulator has it.
-            unasked: What it draws for a task that does not say; None: an ordinary image.
+            offer: What it draws; None: an ordinary image of any model.
 
         Raises:
             ConfigurationError: if another one has its name.
         """
-        self._roster.add(server, profile, unasked)
+        self._roster.add(server, profile, offer)
 
     def drain(self, name: str) -> Future[None]:
         """Send a server no new tasks; what it has it serves.

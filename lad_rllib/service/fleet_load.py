@@ -66,8 +66,10 @@ class FleetLoad:
         orders = orders or [FirstInFirstOut()] * len(names)
         self.requests = RequestModel.of_work(network, work) if requests is None else requests
         self.loads = {
-            number: ServerLoad(name, order, PredictedMemory(server))
-            for number, (name, order, server) in enumerate(zip(names, orders, self.requests.world.servers, strict=True))
+            number: ServerLoad(name, order, PredictedMemory(server), offer)
+            for number, (name, order, server, offer) in enumerate(
+                zip(names, orders, self.requests.world.servers, self.requests.offers, strict=True)
+            )
         }
         self.members, self.present = tuple(self.loads), tuple(self.loads.values())
         self.network, self.work = network, work
@@ -102,7 +104,7 @@ class FleetLoad:
 
         Args:
             task: The task.
-            up: Whether each server may get it; None: those that are up and do not drain.
+            up: Whether each server may get it; None: those that are up, do not drain, and have its model.
         """
         now_s, loads = self.now_s(), self.present
         service_s = self.computing_s(task)
@@ -119,7 +121,7 @@ class FleetLoad:
             overtaken=np.array([overtaken for _, overtaken in met], dtype=np.int64),
             tasks=np.array([len(load.line) + (load.running is not None) for load in loads], dtype=np.int64),
             declared=np.array([load.declared_cost for load in loads]),
-            up=np.array([load.state == "up" for load in loads] if up is None else up, dtype=bool),
+            up=np.array([load.may_get(task) for load in loads] if up is None else up, dtype=bool),
             facts=self.requests.facts(task),
         )
 
@@ -136,8 +138,8 @@ class FleetLoad:
         return entry.attempts < MAX_ATTEMPTS_PER_SERVER * max(len(self.members), len(entry.tried))
 
     def may_get(self, entry: InFlightTask, server: int) -> bool:
-        """Whether a task may be sent to a server: it belongs to the fleet, gets tasks, and has not had this one."""
-        is_open = server in self.members and self.loads[server].state == "up"
+        """Whether a task may be sent to a server: it belongs to the fleet, may get such tasks, has not had this one."""
+        is_open = server in self.members and self.loads[server].may_get(entry.task)
         return is_open and server not in entry.tried and self.has_attempts_left(entry)
 
     def choices(self, entry: InFlightTask) -> list[int]:
@@ -147,7 +149,11 @@ class FleetLoad:
     def may_find_another(self, entry: InFlightTask) -> bool:
         """Whether a task may be sent to some server once that is up: one that has not had it, or was lost with it."""
         was_lost = isinstance(entry.last_error, ServerUnavailable) and not all(load.is_up for load in self.present)
-        return (was_lost or not entry.tried.issuperset(self.members)) and self.has_attempts_left(entry)
+        return (was_lost or not entry.tried.issuperset(self.able(entry.task))) and self.has_attempts_left(entry)
+
+    def able(self, task: ImageTask) -> list[int]:
+        """The servers that have a task's model, up or not."""
+        return [server for server in self.members if self.loads[server].offer.has(task.model)]
 
     def soonest(self, task: ImageTask, choices: Sequence[int]) -> int:
         """The server of these that would be done with a task first."""

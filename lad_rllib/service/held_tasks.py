@@ -56,7 +56,7 @@ class HeldTasks:
             return None
         longest = max(self._lines, key=lambda number: len(self._lines[number]))
         for position, entry in enumerate(self._lines[longest]):
-            if server not in entry.tried:
+            if server not in entry.tried and load.offer.has(entry.task.model):
                 return self._take(longest, position)
         return None
 

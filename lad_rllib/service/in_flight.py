@@ -15,6 +15,7 @@ from lad_rllib.edge.status import ServerHealth
 from lad_rllib.edge.task import ImageTask
 from lad_rllib.service.decision import DecidedBy
 from lad_rllib.service.delivery import Delivery
+from lad_rllib.service.offer import Offer
 
 
 class Server(Protocol):
@@ -158,10 +159,15 @@ class Attempt:
         again = f".{self.number}" if self.number > 1 else ""
         return f"{self.entry.task.task_id}@{self.entry.token}{again}"
 
-    def task_to_send(self, now_s: float) -> ImageTask:
-        """The task as the server gets it: under its name there, with the time that is left."""
+    def task_to_send(self, now_s: float, offer: Offer) -> ImageTask:
+        """The task as the server gets it: its name there, the time that is left, and its model if that chooses."""
         left_s = self.entry.deadline_left_s(now_s)
-        return replace(self.entry.task, task_id=self.name, deadline_s=None if left_s is None else max(left_s, 1e-6))
+        return replace(
+            self.entry.task,
+            task_id=self.name,
+            deadline_s=None if left_s is None else max(left_s, 1e-6),
+            model=self.entry.task.model if offer.chooses else None,
+        )
 
     @property
     def is_current(self) -> bool:

@@ -13,7 +13,8 @@ import numpy as np
 from lad_rllib.edge.record import TaskRecord
 from lad_rllib.edge.task import ImageTask
 from lad_rllib.service.delivery import Delivery
-from lad_rllib.service.request_model import Unasked, lora_set
+from lad_rllib.service.offer import Offer
+from lad_rllib.service.request_model import lora_set
 from lad_rllib.simulator.requests import Requests, plain_requests
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Came(Protocol):
 
 def requests_of(came: Sequence[Came]) -> Requests:
     """Requests that came as requests of the simulator, in order of arrival, the first at 0."""
-    tasks, usual = [one.task for one in came], Unasked()
+    tasks, usual = [one.task for one in came], Offer()
     arrival_s = np.array([one.arrival_s for one in came])
     names = {
         "model": [task.model or "" for task in tasks],

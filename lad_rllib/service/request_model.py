@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lad_rllib.edge.task import ImageTask
 from lad_rllib.errors import ConfigurationError
+from lad_rllib.service.offer import Offer
 from lad_rllib.service.work_model import WorkModel
 from lad_rllib.simulator import EdgeNetwork, delays
 from lad_rllib.simulator.requests import Requests, RequestServer, RequestWorld, plain_requests, slotted_world
@@ -23,32 +24,17 @@ KINDS_KEPT = 4096
 """Kinds of tasks whose service times are remembered."""
 
 
-@dataclass(frozen=True)
-class Unasked:
-    """What a server draws for a task that does not say.
-
-    Attributes:
-        width: Width [pixel].
-        height: Height [pixel].
-        guided: Whether guidance is on.
-    """
-
-    width: int = 512
-    height: int = 512
-    guided: bool = True
-
-
 class RequestModel:
     """Predictions of single tasks on each server, by the service models that the simulator plays.
 
     Args:
         world: The servers, and what they take for a request.
         history: Past requests, from which schedulers know sizes and rate; None: a scheduler of slots needs none.
-        unasked: What each server draws for a task that does not say; None: an ordinary image.
+        offers: What each server draws; None: an ordinary image of any model.
         result_mbit: Size of an image [Mbit]; None: as in the past.
 
     Raises:
-        ConfigurationError: if ``unasked`` is of another number of servers.
+        ConfigurationError: if ``offers`` is of another number of servers.
 
     >>> from lad_rllib.simulator.requests import LinearService, RequestServer
     >>> world = RequestWorld((RequestServer("a", {"": LinearService(per_step_s=0.1, guidance_factor=1.0)}),))
@@ -60,15 +46,13 @@ class RequestModel:
         self,
         world: RequestWorld,
         history: Requests | None = None,
-        unasked: Sequence[Unasked] | None = None,
+        offers: Sequence[Offer] | None = None,
         result_mbit: float | None = None,
     ) -> None:
         self.world, self.history = world, history
-        self.unasked = [Unasked()] * world.num_servers if unasked is None else list(unasked)
-        if len(self.unasked) != world.num_servers:
-            raise ConfigurationError(
-                f"the world has {world.num_servers} servers, and defaults are of {len(self.unasked)}"
-            )
+        self.offers = [Offer()] * world.num_servers if offers is None else list(offers)
+        if len(self.offers) != world.num_servers:
+            raise ConfigurationError(f"the world has {world.num_servers} servers, and offers are of {len(self.offers)}")
         past_mbit = 0.0 if history is None else float(np.mean(history.result_mbit / history.images))
         self._result_mbit = past_mbit if result_mbit is None else result_mbit
         self._rate = np.array([server.link_rate_mbit_per_s for server in world.servers])
@@ -87,10 +71,10 @@ class RequestModel:
         world = slotted_world(network, density=density, overhead_steps=overhead_steps, service=alike)
         return cls(world, result_mbit=work.result_mbit)
 
-    def with_server(self, server: RequestServer, unasked: Unasked | None = None) -> RequestModel:
+    def with_server(self, server: RequestServer, offer: Offer | None = None) -> RequestModel:
         """The same with another server, the last one."""
         world = replace(self.world, servers=(*self.world.servers, server))
-        return self._on(world, [*self.unasked, unasked or Unasked()])
+        return self._on(world, [*self.offers, offer or Offer()])
 
     def without_server(self, position: int) -> RequestModel:
         """The same without the server at a position.
@@ -98,18 +82,18 @@ class RequestModel:
         Raises:
             ConfigurationError: if there is no other.
         """
-        servers, unasked = list(self.world.servers), list(self.unasked)
-        del servers[position], unasked[position]
-        return self._on(replace(self.world, servers=tuple(servers)), unasked)
+        servers, offers = list(self.world.servers), list(self.offers)
+        del servers[position], offers[position]
+        return self._on(replace(self.world, servers=tuple(servers)), offers)
 
     def with_history(self, history: Requests) -> RequestModel:
         """The same with other past requests."""
-        return RequestModel(self.world, history, self.unasked, self._result_mbit)
+        return RequestModel(self.world, history, self.offers, self._result_mbit)
 
-    def _on(self, world: RequestWorld, unasked: Sequence[Unasked]) -> RequestModel:
+    def _on(self, world: RequestWorld, offers: Sequence[Offer]) -> RequestModel:
         """The same on other servers; a scheduler needs a past there, and gets an ordinary request if there is none."""
         history = plain_requests(np.zeros(1), 20.0) if self.history is None else self.history
-        return RequestModel(world, history, unasked, self._result_mbit)
+        return RequestModel(world, history, offers, self._result_mbit)
 
     def service_s(self, task: ImageTask) -> FloatArray:
         """Predicted computing delay on each server, the task's model loaded [s], shape (A,)."""
@@ -174,10 +158,10 @@ class RequestModel:
         has_loras: bool,
     ) -> FloatArray:
         seconds = np.empty(self.world.num_servers)
-        for unasked in dict.fromkeys(self.unasked):
-            request = self._request(steps, size, guided, images, unasked)
+        for offer in dict.fromkeys(self.offers):
+            request = self._request(steps, size, guided, images, offer)
             request = replace(request, models=(model,), loras=np.array([int(has_loras)]))
-            here = [one == unasked for one in self.unasked]
+            here = [one == offer for one in self.offers]
             seconds[here] = self.world.service_s(request)[0, here]
         return seconds
 
@@ -187,16 +171,16 @@ class RequestModel:
         size: tuple[int | None, int | None],
         guided: bool | None,
         images: int,
-        unasked: Unasked | None = None,
+        offer: Offer | None = None,
     ) -> Requests:
         """A task as a request of the simulator, with what a server (the first) does for those that do not say."""
-        unasked = unasked or self.unasked[0]
+        offer = offer or self.offers[0]
         return plain_requests(
             np.zeros(1),
             float(steps),
-            width=size[0] or unasked.width,
-            height=size[1] or unasked.height,
-            guided=unasked.guided if guided is None else guided,
+            width=size[0] or offer.width,
+            height=size[1] or offer.height,
+            guided=offer.guided if guided is None else guided,
             images=images,
         )
 

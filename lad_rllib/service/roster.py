@@ -20,8 +20,9 @@ from lad_rllib.service.dispatch_loop import DispatchLoop
 from lad_rllib.service.fleet_load import FleetLoad
 from lad_rllib.service.health import HealthWatch
 from lad_rllib.service.in_flight import Server
+from lad_rllib.service.offer import Offer
 from lad_rllib.service.predicted_memory import PredictedMemory
-from lad_rllib.service.request_model import RequestModel, Unasked
+from lad_rllib.service.request_model import RequestModel
 from lad_rllib.service.server_load import ServerLoad
 from lad_rllib.simulator.order import Order, make_order
 from lad_rllib.simulator.requests import Requests, RequestServer
@@ -73,13 +74,13 @@ class Roster:
         """
         self._loop, self._ask, self._watch = loop, ask, watch
 
-    def add(self, server: Server, profile: RequestServer, unasked: Unasked | None) -> None:
+    def add(self, server: Server, profile: RequestServer, offer: Offer | None) -> None:
         """A server joins."""
         with self._changes:
             if server.name in self._names():
                 raise ConfigurationError(f"a server is called {server.name} already; give the new one another name")
-            load = ServerLoad(server.name, order_of(server), PredictedMemory(profile))
-            requests = self._fleet.requests.with_server(profile, unasked)
+            load = ServerLoad(server.name, order_of(server), PredictedMemory(profile), offer or Offer())
+            requests = self._fleet.requests.with_server(profile, offer)
             number, decider = next(self._numbers), self._follow(requests)
             self._ask(partial(self._loop.join, number, server, load, requests, decider))
             if self._watch is not None:

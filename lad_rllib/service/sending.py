@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
 
-from lad_rllib.edge.errors import DeadlineExceeded, EdgeError, ServerUnavailable, TaskCancelled
+from lad_rllib.declared import shown, suggestion
+from lad_rllib.edge.errors import DeadlineExceeded, EdgeError, InvalidRequest, ServerUnavailable, TaskCancelled
 from lad_rllib.edge.record import TaskResult
 from lad_rllib.service.fleet_load import FleetLoad
 from lad_rllib.service.held_tasks import HeldTasks
@@ -125,6 +126,11 @@ class Sender:
     def _park_or_end(self, entry: InFlightTask) -> None:
         """Keep a task while a server that it may be sent to may come up in time; else end it."""
         waited_s = 0.0 if entry.parked_at is None else time.monotonic() - entry.parked_at
+        if not self._fleet.able(entry.task):
+            known = dict.fromkeys(model for load in self._fleet.present for model in load.offer.models)
+            problem = f"no server has model {shown(entry.task.model)}; {suggestion(str(entry.task.model), known)}"
+            self.end(entry, error=entry.last_error or InvalidRequest(problem))
+            return
         if self._fleet.may_find_another(entry) and waited_s < self._patience_s:
             self.held.park(entry)
         else:
@@ -142,7 +148,7 @@ class Sender:
         load.unanswered += 1
         answered = partial(self._on_answer, attempt)
         try:
-            self._servers[server].submit(attempt.task_to_send(now_s)).add_done_callback(answered)
+            self._servers[server].submit(attempt.task_to_send(now_s, load.offer)).add_done_callback(answered)
         except BaseException as error:  # foreign code
             raised: Future[TaskResult] = Future()
             raised.set_exception(error)

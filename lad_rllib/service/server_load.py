@@ -10,6 +10,7 @@ from lad_rllib.edge.status import ServerHealth
 from lad_rllib.edge.task import ImageTask
 from lad_rllib.service.in_flight import Attempt, InFlightTask
 from lad_rllib.service.measured_speed import MeasuredSpeed
+from lad_rllib.service.offer import Offer
 from lad_rllib.service.predicted_line import Place, PredictedLine
 from lad_rllib.service.predicted_memory import PredictedMemory
 from lad_rllib.simulator.order import FirstInFirstOut, Order
@@ -23,6 +24,7 @@ class ServerLoad:
         name: The server.
         order: Its order of service.
         memory: Which models and LoRAs it has in memory.
+        offer: What it draws.
         is_up: Whether it answers and is healthy.
         reason: Why not, one line.
         is_draining: Whether it gets no new tasks although it may be up.
@@ -44,6 +46,7 @@ class ServerLoad:
     name: str
     order: Order = field(default_factory=FirstInFirstOut)
     memory: PredictedMemory = field(default_factory=PredictedMemory)
+    offer: Offer = field(default_factory=Offer)
     is_up: bool = True
     reason: str = ""
     is_draining: bool = False
@@ -73,6 +76,10 @@ class ServerLoad:
     def state(self) -> Literal["up", "down", "draining"]:
         """Whether it gets new tasks (``up``), and why not."""
         return "draining" if self.is_draining else "up" if self.is_up else "down"
+
+    def may_get(self, task: ImageTask) -> bool:
+        """Whether it gets new tasks, and has this one's model."""
+        return self.state == "up" and self.offer.has(task.model)
 
     @property
     def has_room(self) -> bool:

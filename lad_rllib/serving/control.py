@@ -98,7 +98,7 @@ class FleetControl:
             raise ConfigurationError(f"the server could not be started: {error}") from None
         new, requests = state.servers[-1], state.requests()
         self._known[new.name] = new
-        self._dispatcher.add(new.client, requests.world.servers[-1], requests.unasked[-1])
+        self._dispatcher.add(new.client, requests.world.servers[-1], requests.offers[-1])
         self._gateway.models = state.models()
         _LOG.info("server %s has joined", new.name)
         return new.name

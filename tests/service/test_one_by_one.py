@@ -8,17 +8,9 @@ from lad_rllib.algorithms.lad_dispatch.knowledge import knowledge
 from lad_rllib.algorithms.lad_dispatch.networks import ScoringActor
 from lad_rllib.edge import ImageTask
 from lad_rllib.errors import ConfigurationError
-from lad_rllib.scheduling.request_rules.loaded import (
-    JoinShortestQueue,
-    LeastWorkLeft,
-    ShortestExpectedDelay,
-)
-from lad_rllib.scheduling.request_scheduler import (
-    RequestScheduler,
-    RuleScheduler,
-    play_requests,
-)
-from lad_rllib.service import RequestModel, Unasked, tasks_of_requests
+from lad_rllib.scheduling.request_rules.loaded import JoinShortestQueue, LeastWorkLeft, ShortestExpectedDelay
+from lad_rllib.scheduling.request_scheduler import RequestScheduler, RuleScheduler, play_requests
+from lad_rllib.service import Offer, RequestModel, tasks_of_requests
 from lad_rllib.simulator.order import make_order
 from lad_rllib.simulator.requests import (
     LinearService,
@@ -107,7 +99,7 @@ def test_the_dispatcher_predicts_the_loading_of_models_and_loras_as_the_simulato
 def test_a_task_that_says_no_size_takes_what_each_server_draws():
     service = {"": LinearService(per_step_s=0.1)}
     world = RequestWorld((RequestServer("a", service), RequestServer("b", service)))
-    model = RequestModel(world, unasked=[Unasked(512, 512, guided=False), Unasked(1024, 1024)])
+    model = RequestModel(world, offers=[Offer(512, 512, guided=False), Offer(1024, 1024)])
     assert model.service_s(ImageTask("t", "x", 10)).tolist() == [1.0, 8.0]
     assert model.service_s(ImageTask("t", "x", 10, 256, 512, guidance=0.0)).tolist() == [0.5, 0.5]
     assert model.service_s(ImageTask("t", "x", 10, images=3)).tolist() == [3.0, 24.0]
