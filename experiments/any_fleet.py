@@ -90,7 +90,7 @@ class AnyFleetOptions(Options):
     policy_denoising_steps: Annotated[int, Field(ge=0, le=100)] = option(5, "denoising steps; 0: a plain network")
     hidden_size: Count = option(32, "width of the network")
     wait_cap: Annotated[float, Field(ge=0)] | None = option(
-        1.2,
+        0.5,
         "a trained policy lets a request wait for its least delay and so many times the wait at evenly spread work",
         "X",
     )
@@ -100,6 +100,7 @@ class AnyFleetOptions(Options):
     seeds: list[Seed] = option([0, 1, 2], "seeds of weights, fleets and choices; each is a training", "SEED")
     judge: bool = option(False, "play the best policy of each seed on fleets that training never drew")
     policies: list[str] = option([], "judge these, and train none", "DIR", may_be_empty=True)
+    caps: list[Annotated[float, Field(ge=0)]] = option([1.2], "judge with these caps, too", "X", may_be_empty=True)
     servers: list[Count] = option([5, 8, 10, 20, 40, 100], "judged numbers of servers", "A")
     loads: list[Annotated[float, Field(gt=0)]] = option([0.3, 0.7, 0.95, 1.3], "judged loads", "X")
     orders: list[str] = option(["fifo", "shortest_first"], "judged orders of service", "ORDER")
@@ -268,7 +269,7 @@ def judge(options: AnyFleetOptions, output: Path) -> str:
 
 
 def candidates(options: AnyFleetOptions, output: Path) -> Iterator[tuple[str, str, Any]]:
-    """Least work left, the prior without learning, and every policy with and without its cap; each with its seed."""
+    """Least work left, the prior without learning, and every policy with several caps and its own; with their seeds."""
     named = [(path, NO_SEED, Path(path).name) for path in options.policies]
     named = named or [(folder_of(output, seed) / FOLDER, str(seed), LEARNED) for seed in options.seeds]
     policies = [(name, seed, DispatchPolicy.from_checkpoint(path)) for path, seed, name in named]
@@ -277,6 +278,8 @@ def candidates(options: AnyFleetOptions, output: Path) -> Iterator[tuple[str, st
     yield PRIOR, NO_SEED, DispatchPolicy(actor, ScoringActor(actor, 0).packed())
     for name, seed, policy in policies:
         yield f"{name}{UNCAPPED}", seed, policy.with_wait_cap(None)
+        for cap in options.caps:
+            yield f"{name}, cap {cap:g}", seed, policy.with_wait_cap(cap)
         yield name, seed, policy
 
 

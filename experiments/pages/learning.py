@@ -305,11 +305,13 @@ NO_RULES = {"lad-dispatch", "offline search"}
 def any_fleet(least: int, most: int) -> Table:
     """The policy for any fleet over least work left, on judged fleets of so many servers, by order and load."""
     table = of_fleets("any_fleet_judged", least, most)
-    names = {"any-fleet": "", "any-fleet, no cap": "no cap, ", "prior alone": "prior alone, "}
-    header = ["order", "load", *(f"{said}{what}" for said in names.values() for what in ("mean", "worst mean", "p99"))]
+    known = {"": "", ", cap 1.2": "cap 1.2, ", ", no cap": "no cap, "}
+    names = {f"any-fleet{cap}": said for cap, said in known.items()} | {"prior alone": "prior, "}
+    names = {name: said for name, said in names.items() if name in set(table["scheduler"])}
+    header = ["order", "load", *(f"{said}{what}" for said in names.values() for what in ("mean", "worst", "p99"))]
     rows = []
     for (order, load), part in table.groupby(["order", "load"]):
-        own = {name: one for name, one in part.groupby("scheduler")}
+        own = dict(iter(part.groupby("scheduler")))
         cells = [cell for name in names for cell in _mean_worst_p99(own[name])]
         rows.append([f"`{order}`", f"{load:g}", *cells])
     return header, rows

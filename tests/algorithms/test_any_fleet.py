@@ -59,7 +59,7 @@ def test_without_training_it_is_no_worse_than_least_work_left_on_fleets_it_never
 def test_a_cap_on_waits_shortens_the_longest_delays():
     setting, policy = fleet(8, 1.2), DispatchPolicy.pretrained("any-fleet")
     capped_s, free_s = delay_s(policy, setting), delay_s(policy.with_wait_cap(None), setting)
-    assert policy.actor.wait_cap == 1.2
+    assert policy.actor.wait_cap == 0.5
     assert np.percentile(capped_s, 99) < 0.8 * np.percentile(free_s, 99)
     np.testing.assert_array_equal(delay_s(policy.with_wait_cap(1e9), setting), free_s)
 

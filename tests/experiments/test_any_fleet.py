@@ -33,7 +33,7 @@ def test_a_smoke_run_judges_every_seed_and_the_prior_over_least_work_left_and_ke
     of_cell = [
         (YARDSTICK, "-"),
         (PRIOR, "-"),
-        *((name, seed) for seed in "34" for name in (f"{LEARNED}{UNCAPPED}", LEARNED)),
+        *((name, seed) for seed in "34" for name in (f"{LEARNED}{UNCAPPED}", f"{LEARNED}, cap 1.2", LEARNED)),
     ]
     assert list(zip(rows["scheduler"], rows["seed"], strict=True)) == of_cell * len(FAMILIES)
     assert (rows["p99_s"] > rows["mean_s"]).all()
