@@ -76,6 +76,7 @@ class FleetControl:
     async def drain(self, name: str) -> None:
         """Send a server no more requests; it finishes those that it has."""
         await asyncio.to_thread(self._dispatcher.drain, name)
+        await asyncio.to_thread(asked, self._keeper.drain.remote(name))
         _LOG.info("server %s drains", name)
 
     async def remove(self, name: str) -> None:

@@ -124,7 +124,7 @@ class Ingress:
 def make_dispatcher(state: FleetState, metrics: Metrics) -> Dispatcher:
     """The dispatcher of a fleet, whose policy is left for least-work-left if it fails or is too slow."""
     model = state.model()
-    return Dispatcher(
+    dispatcher = Dispatcher(
         [server.client for server in state.servers],
         model.network,
         model.work,
@@ -132,3 +132,6 @@ def make_dispatcher(state: FleetState, metrics: Metrics) -> Dispatcher:
         time_scale=state.spec.time_scale,
         requests=state.requests(),
     )
+    for name in state.draining:
+        dispatcher.drain(name)
+    return dispatcher

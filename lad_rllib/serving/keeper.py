@@ -68,6 +68,7 @@ class FleetState:
         policy: Name of what is to decide.
         scheduler: What is to decide, pickled, so that the keeper need not load what a policy needs.
         is_shared: Whether it has other clients than this service.
+        draining: Names of the servers that get nothing new.
     """
 
     spec: FleetSpec
@@ -75,6 +76,7 @@ class FleetState:
     policy: str
     scheduler: bytes
     is_shared: bool = False
+    draining: frozenset[str] = frozenset()
 
     def make_scheduler(self) -> RequestScheduler:
         """What is to decide; it has not begun."""
@@ -110,6 +112,7 @@ class FleetKeeper:
         self._policy, self._scheduler, self._is_shared = policy, scheduler, False
         self._fleet: Fleet | None = None
         self._known: dict[str, KnownServer] = {}
+        self._draining: set[str] = set()
         self._state: FleetState | None = None
         self._changes = threading.Lock()
         self._news: list[tuple[str, str]] = []
@@ -153,7 +156,11 @@ class FleetKeeper:
         self._has_tried.wait()
         if self._state is None:
             raise ConfigurationError("the fleet could not be started")
-        return self._state
+        return replace(self._state, draining=frozenset(self._draining))
+
+    def drain(self, name: str) -> None:
+        """A server gets nothing new, from this ingress and from those after it; never waits for other changes."""
+        self._draining.add(name)
 
     def scheduler_to_practise(self) -> bytes | None:
         """What is to decide, pickled, as long as the fleet starts; None after that."""
@@ -185,6 +192,7 @@ class FleetKeeper:
             fleet = self._running()
             fleet.remove(name)
             self._known.pop(name, None)
+            self._draining.discard(name)
             self._learn(fleet)
 
     def decide_by(self, policy: str, scheduler: bytes) -> None:
