@@ -66,6 +66,7 @@ TABLES: dict[str, Callable[[], Table]] = {
     "scaling-worlds": partial(measured.scaling_worlds, "runners", "staleness", "learners", "batch"),
     "scaling-emulated": partial(measured.scaling_worlds, "emulated"),
     "staleness": learning.staleness,
+    "service-delays": measured.service_delays,
     "calibration": measured.calibration,
     "clip-denoised": learning.limit_of_chain,
     "sd3-models": measured.sd3_models,

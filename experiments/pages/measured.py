@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.scaling_points import undisturbed_per_hour
+from benchmarks.service_verdicts import shown
 from experiments.pages.reading import (
     BENCHMARKS,
     BOUND,
@@ -273,6 +274,11 @@ def calibration() -> Table:
     ]
     header = ["fleet", "held-out error, own line", "in the simulator"]
     return [*header, "capacity-proportional, live over simulated", "round-robin"], rows
+
+
+def service_delays() -> Table:
+    """Delays over HTTP of a running service beside simulated ones."""
+    return shown(read("service_delays", BENCHMARKS).to_dict("records"))
 
 
 def sd3_models() -> Table:
