@@ -61,6 +61,7 @@ TABLES: dict[str, Callable[[], Table]] = {
     "embedded-model-quality": measured.embedded_quality,
     "speed": measured.speed,
     "before-after": measured.before_after,
+    "edge-predictions": measured.edge_predictions,
     **{f"dispatch-{name}": partial(measured.dispatch, name) for name in ("latency", "throughput", "resources")},
     "scaling": measured.scaling,
     "scaling-worlds": partial(measured.scaling_worlds, "runners", "staleness", "learners", "batch"),

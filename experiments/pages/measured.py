@@ -202,6 +202,18 @@ def before_after() -> Table:
     return ["case", *header], [[case, *(significant(one[name]) for name in header)] for case, one in table.iterrows()]
 
 
+def edge_predictions() -> Table:
+    """How far delays that an edge server predicts at submission are from measured ones."""
+    cells = read("edge_models", BENCHMARKS)
+    cells = cells[cells["table"] == "predictions"]
+    table = cells.pivot(index="row", columns="figure", values="value").loc[cells["row"].drop_duplicates()]
+    rows = [
+        [what, f"{one['tasks']:.0f}", f"{one['median error']:.1%}", f"{one['p90']:.1%}"]
+        for what, one in table.iterrows()
+    ]
+    return ["predicted at submission", "tasks", "median error", "90th percentile"], rows
+
+
 def dispatch(table: str) -> Table:
     """A table of the benchmark of dispatch."""
     cells = read("dispatch", BENCHMARKS)
