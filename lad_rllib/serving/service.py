@@ -99,13 +99,7 @@ class Service:
             say(f"{'joining' if shared else 'starting'} the servers of fleet {spec.name}, and Ray Serve")
             start = partial(self._keeper.start.remote, spec, shared, timeout_s, servers)
             started = start() if servers == "actors" else None  # while Serve starts, too
-            logging.getLogger("ray.serve").setLevel(logging.WARNING)
-            serve.start(
-                proxy_location="HeadOnly",
-                http_options={"host": host, "port": port},
-                logging_config={"log_level": "WARNING", "enable_access_log": False},
-                tracing_config=TracingConfig(),  # as the environment of this process says
-            )
+            _start_serve(host, port)
             started = started or start()
             ingress = ingress_application(self._keeper, settings, files or ServiceFiles(), _node_resource())
             # it loads what it needs while the servers do, and waits for them at the keeper
@@ -148,6 +142,22 @@ class Service:
             delete_left_over()
             if not serve.status().applications:
                 serve.shutdown()
+
+
+def _start_serve(host: str, port: int) -> None:
+    """Start Serve with a proxy on the head's node, or join the one that runs."""
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    start = partial(
+        serve.start,
+        proxy_location="HeadOnly",
+        http_options={"host": host, "port": port},
+        logging_config={"log_level": "WARNING", "enable_access_log": False},
+        tracing_config=TracingConfig(),  # as the environment of this process says
+    )
+    try:
+        start()
+    except (ray.exceptions.ActorDiedError, TimeoutError):
+        start()  # Serve runs, and puts another proxy in the place of one that a busy machine was slow to start
 
 
 def named_keeper(policy: str, scheduler: RequestScheduler, *, lasts: bool = False) -> Any:
