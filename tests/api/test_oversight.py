@@ -188,7 +188,7 @@ def test_a_bad_policy_that_is_tried_never_decides_for_all(policy):
             one.look(10.0)
             if one.overseer.status()["trial"] is None:
                 break
-    steps = [event for event, _ in one.events()]
+    steps = [event for event, _ in one.events() if event not in ("worse", "recovered")]
     assert steps[:2] == ["began", "shadow"] and steps[-1] == "rejected" and "swapped" not in steps
     assert one.history.records[1]["why"] == "somebody said so" and one.kept == []
     assert {delivered_by.policy for delivered_by in [one.overseer.in_charge]} == {"good"}
