@@ -59,7 +59,7 @@ HOW_WEIGHTS_ARE_FOUND = {
     ),
     *("step_size", "last_step_size", "step_size_iterations", "momentum", "averaging_exponent"),
     "initial_alpha",  # temperatures are taken over
-    *("sampled_requests", "updates_per_iteration", "last_actor_lr", "discount", "temperature"),
+    *("sampled_requests", "updates_per_iteration", "last_actor_lr", "discount", "temperature", "max_staleness"),
     "wait_cap",  # where a trained policy may send
 }
 

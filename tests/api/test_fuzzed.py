@@ -30,6 +30,7 @@ ROUTES = {
     "/v1/fleet/servers/{name}": {"delete"},
     "/v1/fleet/servers/{name}/drain": {"post"},
     "/v1/fleet/policy": {"put"},
+    "/v1/fleet/file": {"get"},
     "/v1/fleet/shadow": {"get"},
     "/healthz": {"get"},
     "/events": {"get"},
