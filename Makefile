@@ -8,6 +8,8 @@ STAMP := $(VENV)/.installed
 # One thread: the networks are small, and more threads only wait for one another.
 export OMP_NUM_THREADS := 1
 export RAY_USAGE_STATS_ENABLED := 0
+# Ray would start its workers at niceness 15; tests that compute would starve those that wait for such a worker.
+test check test-extended: export RAY_worker_niceness := 0
 # Tests start hundreds of Python processes: compiled once, also where bytecode is off (an empty value is its default).
 export PYTHONDONTWRITEBYTECODE :=
 
