@@ -223,6 +223,7 @@ def test_a_restored_run_goes_on_exactly(own, tmp_path):
     again.stop()
 
 
+@pytest.mark.extended  # learners that split a batch: test_rllib_remote.py and test_rllib_dispatch.py
 @pytest.mark.cluster
 @pytest.mark.usefixtures("ray_cluster")
 def test_two_runners_and_two_learners_that_stay_equal_go_on_from_a_checkpoint_exactly(tmp_path):

@@ -122,6 +122,7 @@ def test_a_checkpoint_keeps_evaluations_from_repeating_their_arrivals(tmp_path):
     assert all_differ(Arrivals.evaluation)
 
 
+@pytest.mark.extended  # beside remote training runners: the test below
 @pytest.mark.cluster
 def test_a_remote_evaluation_runner_leaves_training_as_it_is(ray_cluster):
     expected = curve(small_config().build_algo(), 3)

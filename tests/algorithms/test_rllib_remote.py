@@ -110,6 +110,7 @@ def test_training_survives_the_loss_of_one_and_of_all_runners(two_runners):
     assert np.isfinite(curve(algo, 1)).all()
 
 
+@pytest.mark.extended  # two of them, and from a checkpoint: the test below
 def test_one_remote_learner_learns_what_the_local_one_learns():
     local = small_config().build_algo()
     expected = curve(local, 3)

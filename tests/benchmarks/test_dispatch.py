@@ -7,8 +7,8 @@ import pytest
 from benchmarks import dispatch
 
 
+@pytest.mark.extended
 @pytest.mark.cluster
-@pytest.mark.slow
 def test_the_smoke_run_measures_every_path_and_writes_both_files(ray_cluster, tmp_path, capsys):
     assert dispatch.main(["--smoke", "--output", str(tmp_path)]) == 0
     with (tmp_path / "dispatch.csv").open(newline="") as file:

@@ -71,6 +71,7 @@ def test_a_trial_that_fails_for_good_is_told_and_the_others_count(ray_cluster, s
     assert "Traceback" not in err
 
 
+@pytest.mark.extended  # LAD-PMD, which lacks other settings: the test below
 @pytest.mark.cluster
 def test_a_baseline_is_searched_over_what_it_has(ray_cluster, small, tmp_path, capsys):
     arguments = ["--algorithm", "dqn-ts", "--trials", "1", "--output", str(tmp_path / "search")]

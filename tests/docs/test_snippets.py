@@ -16,8 +16,8 @@ from lad_rllib.simulator.requests import build_request_setting, override_request
 from tests.docs.pages import PAGES, ROOT, blocks
 from tests.docs.test_commands import command_lines
 
-STARTS_RAY = {"README.md", "docs/how-to/edge-servers.md"}
-LONG = {"docs/how-to/rllib.md", "docs/how-to/fleets.md"}
+STARTS_RAY = {"README.md"}
+LONG = {"docs/how-to/rllib.md", "docs/how-to/fleets.md", "docs/how-to/edge-servers.md"}
 TESTED_WITH_ITS_PACKAGE = {"docs/how-to/extend.md"}  # tests/extensions
 
 
