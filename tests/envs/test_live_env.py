@@ -85,7 +85,7 @@ def test_a_slot_lasts_no_less_than_the_setting_and_the_time_scale_say(make_env):
     for _ in range(3):
         env.step(np.zeros(env.action_space.shape, int))
     slot_s = env.setting.network.slot_s * FLEET["time_scale"]
-    assert time.perf_counter() - begin >= 3 * slot_s
+    assert time.perf_counter() - begin >= 3 * slot_s - 0.005  # the first slot began within reset()
 
 
 def test_queues_are_those_of_what_was_sent_and_empty_at_the_start(make_env):
