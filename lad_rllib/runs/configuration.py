@@ -24,6 +24,7 @@ from lad_rllib.runs.options import (
     flag,
 )
 from lad_rllib.runs.provenance import command_line
+from lad_rllib.runs.run_folder import newest_policy
 from lad_rllib.runs.worlds import AnySetting, world_of
 from lad_rllib.simulator import (
     ARRIVALS,
@@ -46,6 +47,8 @@ from lad_rllib.text_files import read_structured
 TRAIN_PART = (0.0, 0.7)
 WHOLE_LOG = (0.0, 1.0)
 DEFAULT_KERNELS = "auto"
+WAIT_CAP = "wait_cap"
+"""The one setting that a policy keeps when it is trained further: how it is served, not how it learns."""
 TRAINING_KEYS = tuple(name for name in LearningOptions.model_fields if name not in ("config", "queue_unit", "penalty"))
 """Hyperparameters that are options of their own."""
 
@@ -148,6 +151,8 @@ def resolve(options: LearnOptions) -> dict[str, Any]:
     if options.penalty:
         training["penalty"] = parse_penalty(options.penalty)
     live = options if isinstance(options, LiveOptions) else LiveOptions()
+    if live.init_from and WAIT_CAP in CONFIGS[options.algorithm].hyperparameters.model_fields:
+        training.setdefault(WAIT_CAP, _wait_cap_of(live.init_from))
     return {
         "algorithm": options.algorithm,
         "setting": setting.spec,
@@ -167,6 +172,12 @@ def resolve(options: LearnOptions) -> dict[str, Any]:
         "command": command_line(),
         "arguments": options.arguments(),
     }
+
+
+def _wait_cap_of(start: str) -> float | None:
+    """The cap on waits of the policy that a run starts from; None if it has none."""
+    cap: float | None = newest_policy(_policy(start)).hyperparameters.get(WAIT_CAP)
+    return cap
 
 
 def _policy(path: str) -> str:

@@ -55,7 +55,8 @@ def test_a_run_from_the_policy_of_the_package_says_which_of_the_two_it_keeps(ray
     words = ["--algorithm", "lad-dispatch", "--init-from", "any-fleet", "--episodes", "1"]
     assert main(["train", *words, *files, "--output", str(tmp_path / "run")]) == 0
     assert "one is kept" in capsys.readouterr().out
-    assert load_request_scheduler(tmp_path / "run" / "checkpoint").orders == ("fifo",)
+    trained = load_request_scheduler(tmp_path / "run" / "checkpoint")
+    assert trained.orders == ("fifo",) and trained.actor.wait_cap == 0.5
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ class ActorSettings(Declared):
     wait_cap: Annotated[float | None, Field(ge=0), NETWORK] = None
     """Once it is trained, a request goes only where it would wait for at most the least delay that it can have and so
     many times the wait that all servers would have if their work was spread evenly: the longest delays get shorter, and
-    the mean may grow. null: no limit."""
+    the mean may grow. null: no limit. A run that starts from a policy has that policy's unless it says another."""
 
     @model_validator(mode="after")
     def _rates_in_order(self) -> Self:
