@@ -64,6 +64,8 @@ CENTRED = tuple(column for column, what in enumerate(FEATURES) if "less its mean
 SHARE, START, LOGIT = NUM_FEATURES, NUM_FEATURES + 1, NUM_FEATURES + 2
 """Columns behind the features in the record of a decision: share of capacity (0: not up), latent start, logit."""
 COLUMNS = NUM_FEATURES + 3
+ABOUT = 0.03
+"""Share by which sizes may differ that are taken for equal."""
 _DEADLINE = FACTS.index("deadline_s")
 
 
@@ -76,19 +78,22 @@ def interpolated(grid: Doubles, place: float) -> float:
 
 @part
 def position(known: Known, size: float) -> float:
-    """Place of a size among the knots, the middle of those that are equal."""
+    """Place of a size among the knots, the middle of those that are about as large.
+
+    A running service predicts with measured speeds, so that two requests that are alike differ by a per cent or so.
+    """
     sizes, last = known.size, len(known.size) - 1
     low = 0
-    while low < last and sizes[low + 1] < size:
+    while low <= last and sizes[low] < size * (1.0 - ABOUT):
         low += 1
     high = low
-    while high < last and sizes[high + 1] <= size:
+    while high <= last and sizes[high] <= size * (1.0 + ABOUT):
         high += 1
-    if sizes[low] >= size or low == last:
-        return (low + high) / 2
     if high > low:
-        return (low + 1 + high) / 2
-    return low + (size - sizes[low]) / (sizes[low + 1] - sizes[low])
+        return (low + high - 1) / 2
+    if low == 0 or low > last:
+        return float(min(low, last))
+    return low - 1 + (size - sizes[low - 1]) / (sizes[low] - sizes[low - 1])
 
 
 @part
