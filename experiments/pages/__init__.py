@@ -49,6 +49,7 @@ TABLES: dict[str, Callable[[], Table]] = {
     "tuned": learning.tuned,
     "learners": learning.learners,
     "live": measured.live,
+    "live-requests": measured.live_requests,
     "prototype-jetson": partial(measured.prototype, "jetson"),
     "prototype-digits": partial(measured.prototype, "digits"),
     "yardsticks": measured.yardsticks,

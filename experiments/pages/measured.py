@@ -18,7 +18,7 @@ from experiments.pages.reading import (
     significant,
 )
 from lad_rllib.runs.leaderboard import COLUMNS, leaderboard, told
-from lad_rllib.runs.tables import cell, mean_sd
+from lad_rllib.runs.tables import cell, mean_sd, over_first
 
 
 def live() -> Table:
@@ -45,6 +45,17 @@ def live() -> Table:
         for name, one in means.sort_values("mean").iterrows()
     ]
     return ["scheduler", "mean delay, s", "p95, s", "mean over least-loaded-exact's", "failed tasks"], rows
+
+
+def live_requests() -> Table:
+    """Schedulers of requests one by one on an emulated fleet: measured delays, and over least work left's."""
+    table = over_first(read("live_requests").query("in_time"), ["seed"], ("mean_s", "p95_s"))
+    measures = {"mean_s": 1, "simulated_s": 1, "over_mean_s": 3, "over_p95_s": 3}
+    rows = [
+        [name, *(mean_sd(one[measure].mean(), digits, one[measure].std()) for measure, digits in measures.items())]
+        for name, one in table.groupby("scheduler", sort=False)
+    ]
+    return ["scheduler", "mean, s", "simulated, s", "mean over least work left's", "p95 over least work left's"], rows
 
 
 def prototype(fleet: str) -> Table:
