@@ -13,7 +13,8 @@ from lad_rllib import names
 from lad_rllib.algorithms.common.policy_file import read_policy
 from lad_rllib.algorithms.lad_dispatch import DispatchPolicy, load_request_scheduler
 from lad_rllib.algorithms.lad_dispatch.familiar import SeenRange
-from lad_rllib.algorithms.lad_dispatch.features import FEATURES, NUM_FEATURES
+from lad_rllib.algorithms.lad_dispatch.features import FEATURES, NUM_FEATURES, position
+from lad_rllib.algorithms.lad_dispatch.knowledge import knowledge
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.scheduling.by_name import make_scheduler
 from lad_rllib.scheduling.request_scheduler import play_requests
@@ -149,3 +150,12 @@ def test_a_range_of_another_number_of_features_is_refused():
     arrays = saved.weights | {"seen.low": np.zeros(3, np.float32), "seen.high": np.ones(3, np.float32)}
     with pytest.raises(ValueError, match=rf"seen.low is float32\[3\], float32\[{NUM_FEATURES}\]"):
         type(saved)(saved.description, arrays).check_memory(None)
+
+
+def test_a_request_a_little_larger_than_those_of_its_kind_has_their_place():
+    # A dispatcher predicts with measured speeds: alike requests differ by a per cent.
+    setting = build_request_setting({"preset": "unequal-8"})
+    known = knowledge(setting.world, setting.history())
+    sizes = np.unique(known.size.round(6))
+    places = [[position(known, factor * size) for size in sizes] for factor in (1.0, 0.99, 1.01)]
+    assert places[0] == places[1] == places[2] and (np.diff(places[0]) > 0).all()
