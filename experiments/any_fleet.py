@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -39,6 +38,7 @@ from lad_rllib.cli.program import Program
 from lad_rllib.envs.episodes import setting_spec
 from lad_rllib.runs.options import Count, Options, Seed, option
 from lad_rllib.runs.output_folder import writable_folder
+from lad_rllib.runs.progress import time_is_over
 from lad_rllib.runs.rows import ResultRows
 from lad_rllib.runs.tables import markdown_page, markdown_table, mean_sd, over_first
 from lad_rllib.scheduling.by_name import make_scheduler
@@ -124,12 +124,8 @@ def run(options: AnyFleetOptions) -> int:
 
 def train_seeds(options: AnyFleetOptions, output: Path) -> bool:
     """Train every seed, and keep the best policy of all; whether all are trained to the end."""
-    fleets, began = build_random_fleets(setting_spec(options.setting)), time.monotonic()
+    fleets, is_over = build_random_fleets(setting_spec(options.setting)), time_is_over(options.seconds)
     check = Check([Cell(held_out(fleets, number), 1, CHECK_SEED) for number in range(options.checks)])
-
-    def is_over() -> bool:
-        return options.seconds is not None and time.monotonic() - began > options.seconds
-
     for seed in options.seeds:
         if not train(options, fleets, seed, writable_folder(folder_of(output, seed)), check, is_over):
             return False

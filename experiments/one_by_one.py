@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import re
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple, Self
@@ -32,7 +31,7 @@ from lad_rllib.runs.contest import Contest, contest_of_requests, contest_of_slot
 from lad_rllib.runs.options import Count, Options, option
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.plots import pyplot, save
-from lad_rllib.runs.progress import bars
+from lad_rllib.runs.progress import bars, time_is_over
 from lad_rllib.runs.rows import ResultRows
 from lad_rllib.runs.tables import markdown_page, over_first, summary_table
 from lad_rllib.scheduling import make_heuristic
@@ -128,11 +127,10 @@ def run(options: OneByOneOptions) -> int:
         for load in (options.loads if is_of_requests(workload) else [slots_of(workload).load])
         for goal in map(Goal.of, options.orders)
     ]
-    began = time.monotonic()
+    is_over = time_is_over(options.seconds)
     with bars() as progress:
         for cell, goal in progress.track(cells, description="trainings"):
-            is_over = options.seconds is not None and time.monotonic() - began > options.seconds
-            if not is_over and not rows.has(**cell, scheduler=LEARNED):
+            if not is_over() and not rows.has(**cell, scheduler=LEARNED):
                 played = compared(options, cell["workload"], cell["load"], goal, cell["seed"])
                 rows.add(*(cell | row for row in played))
     print(write(rows.frame, output, options))

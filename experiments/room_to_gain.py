@@ -13,7 +13,6 @@ Written into --output: a row for each episode and scheduler (room_to_gain.csv, k
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator
 from itertools import product
 from typing import Annotated, Any, ClassVar
@@ -25,7 +24,7 @@ from pydantic import Field
 from lad_rllib.cli.program import Program
 from lad_rllib.runs.options import Count, Options, option
 from lad_rllib.runs.output_folder import writable_folder
-from lad_rllib.runs.progress import bars
+from lad_rllib.runs.progress import bars, time_is_over
 from lad_rllib.runs.rows import ResultRows
 from lad_rllib.runs.tables import markdown_page, over_first, summary_table
 from lad_rllib.scheduling.bounds import requests_lower_bound_s
@@ -67,12 +66,11 @@ def run(options: RoomOptions) -> int:
     same = {name: getattr(options, name) for name in ("requests", "iterations", "rounds")}
     rows = ResultRows(output / "room_to_gain.csv", options.resume, **same)
     cells = [*product(range(options.episodes), options.workloads, options.loads, options.orders)]
-    began = time.monotonic()
+    is_over = time_is_over(options.seconds)
     with bars() as progress:
         for episode, workload, load, order in progress.track(cells, description="searches"):
             key = {"workload": workload, "load": load, "order": order, "episode": episode}
-            is_over = options.seconds is not None and time.monotonic() - began > options.seconds
-            if not is_over and not rows.has(**key, scheduler=SEARCH):
+            if not is_over() and not rows.has(**key, scheduler=SEARCH):
                 rows.add(*(key | row for row in searched(options, workload, load, order, episode)))
     summary = summarised(rows.frame)
     summary.to_csv(output / "room_to_gain_summary.csv", index=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
@@ -22,6 +23,12 @@ def bars() -> Progress:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def time_is_over(seconds: float | None) -> Callable[[], bool]:
+    """Whether more than so many seconds [s] have passed since this call; never if there are none."""
+    began = time.monotonic()
+    return lambda: seconds is not None and time.monotonic() - began > seconds
 
 
 class SaysWhen:
