@@ -1,6 +1,9 @@
 """Delays over HTTP of a running service beside those of the simulator, and a learned policy beside a heuristic.
 
     python -m benchmarks.service_delays        # twelve minutes on a quiet machine; writes service_delays.csv and .md
+    python -m benchmarks.service_delays --resume                    # goes on where a run was broken off
+
+Every delay is in service_delays_runs.csv as soon as its episode is over.
 
 ``lad-rllib serve`` runs in front of eight unequal emulated servers (the fleet ``unequal-8``, faster than real time).
 Clients send the same Poisson requests for each scheduler in turn, each when it is due, whatever has become of those
@@ -17,7 +20,7 @@ import itertools
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -37,6 +40,7 @@ from lad_rllib.fleet import load_fleet
 from lad_rllib.runs.options import Count, Options, Positive, option
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.progress import bars
+from lad_rllib.runs.rows import ResultRows
 from lad_rllib.runs.service_client import ServiceClient
 from lad_rllib.runs.tables import markdown_table
 from lad_rllib.scheduling.judgement import Replayed
@@ -70,6 +74,7 @@ class DelayOptions(Options):
     late_ms: Positive = option(25.0, "a row is not judged if one in a hundred requests was sent later", "MS")
     busy: Positive = option(0.85, "a row is not judged if the processors were busy for more than this share", "X")
     output: str = option(str(RESULTS), "folder of the results", "DIR")
+    resume: bool = option(False, "keep the episodes that are in service_delays_runs.csv")
 
 
 @dataclass(frozen=True)
@@ -108,8 +113,14 @@ def run(options: DelayOptions) -> int:
     fleet = load_fleet(FLEET).to_dict()
     servers = [server | {"order": options.order, "make_png": True} for server in fleet["servers"]]
     fleet |= {"time_scale": options.time_scale, "order": options.order, "servers": servers}
-    with serving(fleet, {"max_wait_s": 1e6}) as url:  # none is refused
-        runs = measured(url, options, schedulers)
+    same = {name: getattr(options, name) for name in ("order", "requests", "warm_up", "time_scale")}
+    kept = ResultRows(output / "service_delays_runs.csv", options.resume, **same)
+    keys = keys_of(options)
+    if any(not kept.has(**key) for key in keys):
+        with serving(fleet, {"max_wait_s": 1e6}) as url:  # none is refused
+            measure(url, options, kept)
+    rows_of = {(row["load"], row["episode"], row["scheduler"]): row for row in kept.frame.to_dict("records")}
+    runs = [run_of(rows_of[tuple(key.values())], options) for key in keys]
     rows = [row_of(runs, load, name) for load, name in itertools.product(options.loads, schedulers)]
     pd.DataFrame(rows).to_csv(output / "service_delays.csv", index=False)
     said = "\n".join(f"- {verdict}" for verdict in verdicts(rows, options.late_ms, options.busy))
@@ -132,14 +143,27 @@ def setting_of(load: float, order: str, requests: int) -> RequestSetting:
     return build_request_setting({"preset": FLEET, "order": order, "requests": requests, "traffic": traffic})
 
 
-def measured(url: str, options: DelayOptions, schedulers: Sequence[str]) -> list[Run]:
-    """Send every episode once for every scheduler, right after one another, in turns of who is first."""
-    service, runs = ServiceClient(url), []
-    settings = {load: setting_of(load, options.order, options.requests) for load in options.loads}
-    each = [*itertools.product(range(options.episodes), options.loads)]
+def keys_of(options: DelayOptions) -> list[dict[str, Any]]:
+    """What is sent, in this order: every episode once for each scheduler, in turns of who is first."""
+    schedulers = [YARDSTICK, *options.policies]
+    return [
+        {"load": load, "episode": episode, "scheduler": name}
+        for episode, load in itertools.product(range(options.episodes), options.loads)
+        for name in schedulers[:: -1 if episode % 2 else 1]
+    ]
+
+
+def requests_of(options: DelayOptions, load: float, episode: int) -> tuple[RequestSetting, Requests]:
+    """The setting of a load, and the requests of an episode."""
+    setting = setting_of(load, options.order, options.requests)
+    return setting, setting.draw(np.random.default_rng([SEED, episode]))
+
+
+def measure(url: str, options: DelayOptions, kept: ResultRows) -> None:
+    """Send what is not kept yet, and keep what comes of it."""
+    service, keys = ServiceClient(url), [key for key in keys_of(options) if not kept.has(**key)]
     with bars() as progress:
-        total = options.warm_up + len(each) * len(schedulers) * options.requests
-        bar = progress.add_task("requests", total=total)
+        bar = progress.add_task("requests", total=options.warm_up + len(keys) * options.requests)
 
         def send(requests: Requests) -> list[Answer]:
             due_s = (requests.arrival_s - requests.arrival_s[0]) * options.time_scale
@@ -150,30 +174,33 @@ def measured(url: str, options: DelayOptions, schedulers: Sequence[str]) -> list
 
         before = setting_of(options.loads[-1], options.order, options.warm_up)
         send(before.draw(np.random.default_rng(SEED)))
-        for episode, load in each:
-            setting = settings[load]
-            requests = setting.draw(np.random.default_rng([SEED, episode]))
-            for name in schedulers[:: -1 if episode % 2 else 1]:
-                service.swap(name)
-                psutil.cpu_percent()  # from now on
-                answers = send(requests)
-                busy = psutil.cpu_percent() / 100
-                print(f"episode {episode}, load {load:g}: sent for {name}", file=sys.stderr, flush=True)
-                runs.append(
-                    Run(
-                        load,
-                        episode,
-                        name,
-                        delay_s=np.array([answer.delay_s for answer in answers]) / options.time_scale,
-                        simulated_s=simulated(setting, name, requests, episode),
-                        late_ms=1000 * float(np.percentile([answer.late_s for answer in answers], 99)),
-                        http_ms=http_ms(answers, options.time_scale),
-                        busy=busy,
-                        failed=sum(answer.status != 200 for answer in answers),
-                        shadow=replayed_over_measured(url, len(answers)),
-                    )
-                )
-    return runs
+        for key in keys:
+            _, requests = requests_of(options, key["load"], key["episode"])
+            service.swap(key["scheduler"])
+            psutil.cpu_percent()  # from now on
+            answers = send(requests)
+            busy = psutil.cpu_percent() / 100
+            print("sent: " + ", ".join(f"{name} {value}" for name, value in key.items()), file=sys.stderr, flush=True)
+            found = {
+                "late_ms": 1000 * float(np.percentile([answer.late_s for answer in answers], 99)),
+                "http_ms": http_ms(answers, options.time_scale),
+                "busy": busy,
+                "failed": sum(answer.status != 200 for answer in answers),
+                "shadow": replayed_over_measured(url, len(answers)),
+            }
+            delays = " ".join(f"{answer.delay_s / options.time_scale:.4f}" for answer in answers)
+            kept.add(key | found | {"delays_s": delays})
+
+
+def run_of(row: Mapping[str, Any], options: DelayOptions) -> Run:
+    """An episode under a scheduler, of its row in the file, and played in the simulator."""
+    setting, requests = requests_of(options, row["load"], row["episode"])
+    return Run(
+        *(row[name] for name in ("load", "episode", "scheduler")),
+        delay_s=np.array(row["delays_s"].split(), dtype=float),
+        simulated_s=simulated(setting, row["scheduler"], requests, row["episode"]),
+        **{name: row[name] for name in ("late_ms", "http_ms", "busy", "failed", "shadow")},
+    )
 
 
 def bodies(requests: Requests) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
     python -m benchmarks.service_faults                         # ten minutes; writes service_faults.csv and .md
     python -m benchmarks.service_faults --parts kills --requests 300
+    python -m benchmarks.service_faults --resume                # what a run that was broken off has not measured yet
 
 Parts, each with a service of its own in front of emulated servers:
 
@@ -11,20 +12,22 @@ Parts, each with a service of its own in front of emulated servers:
 - ``endurance``: many requests in flight, one after the other, to servers that take no time; memory and open files of
   every process of the service.
 
-A request fails if its answer is other than 200 or its connection breaks.
+A request fails if its answer is other than 200 or its connection breaks. What a part comes to is kept in
+service_faults_parts.csv as soon as it ends.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import os
 import signal
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Literal, Self
 
 import httpx
 import numpy as np
@@ -57,6 +60,7 @@ from lad_rllib.runs import local_ray
 from lad_rllib.runs.options import Count, Options, Positive, option
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.progress import bars
+from lad_rllib.runs.rows import ResultRows
 from lad_rllib.runs.service_client import ServiceClient
 from lad_rllib.serving import KnownServer, Service
 
@@ -92,17 +96,25 @@ class FaultOptions(Options):
     endured: Count = option(10_000, "endurance: requests", "N")
     in_flight: Count = option(64, "endurance: requests in flight", "N")
     output: str = option(str(RESULTS), "folder of the results", "DIR")
+    resume: bool = option(False, "keep the parts that are in service_faults_parts.csv")
 
 
 def run(options: FaultOptions) -> int:
     """Measure, print and write; returns 1 if a goal is missed."""
     output = writable_folder(options.output)
-    if not ray.is_initialized():
-        local_ray.start(num_cpus=16, num_gpus=0, log_to_driver=False, logging_level="ERROR")
+    amounts = ("requests", "load", "every", "ingress_kills", "change_s", "endured", "in_flight")
+    same = {name: getattr(options, name) for name in amounts}
+    rows = ResultRows(output / "service_faults_parts.csv", options.resume, **same)
     try:
-        found = {name: _measured(name, options) for name in dict.fromkeys(options.parts)}
+        for name in dict.fromkeys(options.parts):
+            if rows.has(part=name, ended=False):
+                rows.drop(part=name)
+            if not rows.has(part=name):
+                rows.add({"part": name} | _measured(name, options).row())
     finally:
         local_ray.end()
+    kept = {row["part"]: Measured.of_row(row) for row in rows.frame.to_dict("records")}
+    found = {name: kept[name] for name in dict.fromkeys(options.parts)}
     about = provenance(f"{os.cpu_count()} cores")
     figures = [(name, key, value) for name, one in found.items() for key, value in one.figures.items()]
     write_figures(output / "service_faults.csv", ["part", "figure", "value"], figures, about)
@@ -116,10 +128,12 @@ def run(options: FaultOptions) -> int:
 def _measured(name: str, options: FaultOptions) -> Measured:
     """What a part comes to; one that breaks off takes no other along."""
     part: Callable[[FaultOptions], Measured] = PARTS[name]
+    if not ray.is_initialized():
+        local_ray.start(num_cpus=16, num_gpus=0, log_to_driver=False, logging_level="ERROR")
     try:
         return part(options)
     except (ConfigurationError, TimeoutError, httpx.HTTPError, ray.exceptions.RayError) as error:
-        return Measured({"broke off": 1}, {f"the part ends ({local_ray.first_line(error)})": False})
+        return Measured({BROKE_OFF: 1}, {f"the part ends ({local_ray.first_line(error)})": False})
 
 
 @dataclass(frozen=True)
@@ -135,6 +149,15 @@ class Measured:
     figures: Row
     goals: dict[str, bool]
     tables: Sequence[Sequence[Row]] = ()
+
+    def row(self) -> Row:
+        """The part as a row of a file."""
+        return {"ended": BROKE_OFF not in self.figures, "found": json.dumps(asdict(self), default=float)}
+
+    @classmethod
+    def of_row(cls, row: Row) -> Self:
+        """The part of such a row."""
+        return cls(**json.loads(row["found"]))
 
     @property
     def text(self) -> str:
@@ -347,6 +370,9 @@ def endurance(options: FaultOptions) -> Measured:
         [list(itertools.chain(*looks)), failures(answers)],
     )
 
+
+BROKE_OFF = "broke off"
+"""Figure of a part that did not come to its end."""
 
 PARTS = {"kills": kills, "ingress": ingress, "changes": changes, "endurance": endurance}
 SMOKE = {"requests": 60, "every": 3.0, "ingress_kills": 1, "change_s": 2.0, "endured": 100, "in_flight": 8}

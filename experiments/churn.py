@@ -20,13 +20,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
 
-from lad_rllib import durable
 from lad_rllib.algorithms.lad_dispatch import load_request_scheduler
 from lad_rllib.cli.program import Program
 from lad_rllib.runs.options import Count, Options, option
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.rows import ResultRows
-from lad_rllib.runs.tables import markdown_page, markdown_table, over_first
+from lad_rllib.runs.tables import markdown_page, markdown_table, over_first, put_page
 from lad_rllib.scheduling.by_name import make_scheduler
 from lad_rllib.scheduling.request_scheduler import RequestScheduler
 from lad_rllib.simulator.requests import RequestSetting, build_request_setting
@@ -72,9 +71,7 @@ def run(options: ChurnOptions) -> int:
                 seeds = range(TEST_SEED, TEST_SEED + options.episodes)
                 delay_s = np.concatenate([played(scheduler, setting, cell[3], seed) for seed in seeds])
                 rows.add(key | {"scheduler": name, "mean_s": delay_s.mean(), "p99_s": np.percentile(delay_s, 99)})
-    text = describe(rows.frame, options)
-    durable.write_file(output / "churn.md", text)
-    print(text)
+    put_page(output / "churn.md", describe(rows.frame, options))
     return 0
 
 

@@ -1,9 +1,12 @@
 """The loop of a service whose traffic and servers change: what its policy is worth before and after ``improve``.
 
+    python -m experiments.improve_loop --seeds 3 --iterations 20
+
 A policy learns for a fleet. Then the mix of sizes changes, and a server becomes three times slower; the service goes on
-with the old policy, and its decision log is all that ``lad-rllib improve`` gets. Old and new policy, least work left,
-and a policy whose weights are turned round on purpose are then judged on fresh requests of the changed world, which
-neither training nor verdict saw.
+with the old policy, and its decision log is all that ``lad-rllib improve`` gets. Old and new policy and least work left
+are then judged on fresh requests of the changed world, which neither training nor verdict saw.
+Written into --output: a row for each seed and scheduler (improve_loop.csv, kept by --resume), a table
+(improve_loop.md), and a folder of each seed with the log and the improvement.
 """
 
 from __future__ import annotations
@@ -14,7 +17,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import pandas as pd
 import yaml
 
 from lad_rllib.cli.program import Program
@@ -24,8 +26,10 @@ from lad_rllib.runs.improve import GUARD, Improvement, improve
 from lad_rllib.runs.improve_options import ImproveOptions
 from lad_rllib.runs.options import Count, Options, Positive, Seed, option
 from lad_rllib.runs.output_folder import writable_folder
+from lad_rllib.runs.progress import bars
+from lad_rllib.runs.rows import ResultRows
 from lad_rllib.runs.run_folder import newest_policy, scheduler_of
-from lad_rllib.runs.tables import markdown_page, summary_table
+from lad_rllib.runs.tables import markdown_page, put_page, summary_table
 from lad_rllib.scheduling.by_name import make_scheduler
 from lad_rllib.scheduling.judgement import Replayed, replay
 from lad_rllib.scheduling.request_scheduler import player
@@ -51,6 +55,7 @@ class LoopOptions(Options):
     requests: Count = option(4000, "requests of the log")
     hidden: Count = option(32, "hidden units of the policy")
     output: str = option("results/improve_loop", "output folder", "DIR")
+    resume: bool = option(False, "keep the rows that are in the output folder")
 
 
 def world(mix: Sequence[dict[str, Any]], slower: float, load: float, requests: int) -> RequestSetting:
@@ -151,13 +156,16 @@ def repetition(options: LoopOptions, folder: Path, seed: int) -> list[dict[str, 
 def run(options: LoopOptions) -> int:
     """Learn, change, improve and judge; returns the exit status."""
     output = writable_folder(options.output)
-    seeds = range(options.seed, options.seed + options.seeds)
-    rows = [row for seed in seeds for row in repetition(options, output / f"seed{seed}", seed)]
-    table = pd.DataFrame(rows)
-    table.to_csv(output / "improve_loop.csv", index=False)
-    text = markdown_page("The loop", summary_table(table, {name: name for name in table}))
-    (output / "improve_loop.md").write_text(text, encoding="utf-8")
-    print(text)
+    same = {name: getattr(options, name) for name in ("load", "iterations", "requests", "hidden")}
+    rows = ResultRows(output / "improve_loop.csv", options.resume, **same)
+    with bars() as progress:
+        for seed in progress.track(range(options.seed, options.seed + options.seeds), description="improvements"):
+            if not rows.has(seed=seed):
+                rows.add(*repetition(options, output / f"seed{seed}", seed))
+    table = rows.frame
+    put_page(
+        output / "improve_loop.md", markdown_page("The loop", summary_table(table, {name: name for name in table}))
+    )
     return 0
 
 

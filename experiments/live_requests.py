@@ -30,7 +30,7 @@ from lad_rllib.runs.options import Count, Options, Positive, TrainOptions, optio
 from lad_rllib.runs.output_folder import release_folders, writable_folder
 from lad_rllib.runs.progress import bars
 from lad_rllib.runs.rows import ResultRows
-from lad_rllib.runs.tables import markdown_page, over_first, summary_table
+from lad_rllib.runs.tables import markdown_page, over_first, put_page, summary_table
 from lad_rllib.runs.train import train
 
 LEARNED = "lad-dispatch"
@@ -78,9 +78,7 @@ def run(options: LiveRequestsOptions) -> int:
             print(f"seed {seed}: late by {late_s:.1f} s of the fleet at most", file=sys.stderr)
     in_time = rows.frame[rows.frame["in_time"].astype(bool)]
     compared(in_time).to_csv(output / "live_requests_summary.csv", index=False)
-    text = describe(rows.frame, options)
-    (output / "live_requests.md").write_text(text, encoding="utf-8")
-    print(text)
+    put_page(output / "live_requests.md", describe(rows.frame, options))
     return int(in_time.empty)
 
 

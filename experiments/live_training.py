@@ -39,7 +39,7 @@ from lad_rllib.runs.plots_of_cases import ORACLE_COLOUR
 from lad_rllib.runs.progress import bars
 from lad_rllib.runs.rows import ResultRows
 from lad_rllib.runs.storage import SharedCopy
-from lad_rllib.runs.tables import markdown_page, summary_table
+from lad_rllib.runs.tables import markdown_page, put_page, summary_table
 from lad_rllib.scheduling import Scheduler, make_heuristic
 from lad_rllib.service import Dispatcher, read_prompts, serve, tasks_of_episode
 from lad_rllib.simulator import Setting, build_setting
@@ -113,11 +113,9 @@ def run(options: LiveTrainingOptions) -> int:
                     progress.advance(bar)
             copy.push()
     curve, table = curves.frame, served.frame
-    text = describe(table, setting, options)
-    (output / "live_training.md").write_text(text, encoding="utf-8")
     plot(curve, table, output / "live_training.png")
+    put_page(output / "live_training.md", describe(table, setting, options))
     copy.push()
-    print(text)
     return 0
 
 

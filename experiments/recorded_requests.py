@@ -34,7 +34,7 @@ from lad_rllib.runs.over_windows import ratio_interval
 from lad_rllib.runs.plots import pyplot, save
 from lad_rllib.runs.progress import bars
 from lad_rllib.runs.rows import ResultRows
-from lad_rllib.runs.tables import markdown_page, summary_table
+from lad_rllib.runs.tables import markdown_page, put_page, summary_table
 from lad_rllib.scheduling.by_name import make_scheduler
 from lad_rllib.scheduling.offline_requests import offline_requests
 from lad_rllib.scheduling.request_scheduler import REQUEST_SCHEDULERS, player
@@ -100,10 +100,8 @@ def run(options: RecordedOptions) -> int:
                 rows.add(*({"seed": 0, "work": work} | row for work in options.work for row in found))
     summary = summarised(rows.frame)
     summary.to_csv(output / "recorded_requests_summary.csv", index=False)
-    text = describe(summary, options)
-    (output / "recorded_requests.md").write_text(text, encoding="utf-8")
     plot(summary, output / "recorded_requests.png")
-    print(text)
+    put_page(output / "recorded_requests.md", describe(summary, options))
     return 0
 
 

@@ -26,7 +26,7 @@ from lad_rllib.runs.options import Count, Options, option
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.progress import bars, time_is_over
 from lad_rllib.runs.rows import ResultRows
-from lad_rllib.runs.tables import markdown_page, over_first, summary_table
+from lad_rllib.runs.tables import markdown_page, over_first, put_page, summary_table
 from lad_rllib.scheduling.bounds import requests_lower_bound_s
 from lad_rllib.scheduling.by_name import make_scheduler
 from lad_rllib.scheduling.offline_requests import offline_requests
@@ -74,9 +74,7 @@ def run(options: RoomOptions) -> int:
                 rows.add(*(key | row for row in searched(options, workload, load, order, episode)))
     summary = summarised(rows.frame)
     summary.to_csv(output / "room_to_gain_summary.csv", index=False)
-    text = describe(summary, options)
-    (output / "room_to_gain.md").write_text(text, encoding="utf-8")
-    print(text)
+    put_page(output / "room_to_gain.md", describe(summary, options))
     return 0
 
 

@@ -22,7 +22,6 @@ from pydantic import Field
 
 from experiments.any_fleet import CHECK_SEED, Cell, Check
 from experiments.pages.learning import staleness_of
-from lad_rllib import durable
 from lad_rllib.algorithms.lad_dispatch import DispatchPolicy, LADDispatchHyperparameters
 from lad_rllib.algorithms.lad_dispatch.improvement import DecisionTable, present_logits
 from lad_rllib.algorithms.lad_dispatch.training import Improvement, KnownEpisodes, play_and_cost
@@ -30,7 +29,7 @@ from lad_rllib.cli.program import Program
 from lad_rllib.runs.options import Count, Natural, Options, Seed, option
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.rows import ResultRows
-from lad_rllib.runs.tables import markdown_page, markdown_table
+from lad_rllib.runs.tables import markdown_page, markdown_table, put_page
 from lad_rllib.simulator.requests import RandomFleets, build_random_fleets, held_out
 
 FLEETS = {"preset": "any-fleet", "fleets": {"servers": [2, 32], "requests": [1500, 4000]}}
@@ -69,9 +68,7 @@ def run(options: StalenessOptions) -> int:
                         score = float(np.exp(np.log(check.ratios(policy)).mean()))
                         rows.add(key | {"iteration": iteration, "score": score})
                         print(f"{key} {iteration:4d}  {score:.3f}", flush=True)
-    text = describe(rows.frame)
-    durable.write_file(output / "staleness.md", text)
-    print(text)
+    put_page(output / "staleness.md", describe(rows.frame))
     return 0
 
 

@@ -27,7 +27,7 @@ from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.plots import pyplot, save
 from lad_rllib.runs.progress import bars
 from lad_rllib.runs.rows import ResultRows
-from lad_rllib.runs.tables import markdown_page, markdown_table, summary_table
+from lad_rllib.runs.tables import markdown_page, markdown_table, put_page, summary_table
 from lad_rllib.runs.yardsticks import OFFLINE_SEARCH, Budget, Yardsticks
 from lad_rllib.scheduling import FITTED
 from lad_rllib.simulator import TraceArrivals, build_setting, override_spec
@@ -94,10 +94,8 @@ def run(options: YardstickOptions) -> int:
     oracle = table[table["scheduler"] == ORACLE].set_index(["max_tasks", "seed"])["mean_s"]
     table["over_oracle"] = table["mean_s"] / table.set_index(["max_tasks", "seed"]).index.map(oracle)
     title = f"setting {setting.name} (load {setting.load:.2f})"
-    text = describe(table, main.max_tasks, title, options)
-    (output / "yardsticks.md").write_text(text, encoding="utf-8")
     plot(table, main.max_tasks, output / "yardsticks.png", title)
-    print(text)
+    put_page(output / "yardsticks.md", describe(table, main.max_tasks, title, options))
     return 0
 
 

@@ -112,3 +112,9 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> s
 def markdown_page(title: str, *parts: str) -> str:
     """Title, paragraphs and tables in Markdown, and what is needed to make the results again."""
     return "\n\n".join([f"# {title}", *filter(None, parts), provenance()]) + "\n"
+
+
+def put_page(file: Path, page: str) -> None:
+    """Write a page, and print it."""
+    durable.write_file(file, page)
+    print(page)

@@ -1,12 +1,14 @@
 """Delays over HTTP beside simulated ones: the same servers and requests for both, and honest verdicts."""
 
+import contextlib
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from benchmarks import service_delays
 from benchmarks.service_clients import Answer
-from benchmarks.service_delays import Run, bodies, http_ms, row_of, setting_of
+from benchmarks.service_delays import Run, bodies, http_ms, keys_of, row_of, setting_of
 from benchmarks.service_verdicts import YARDSTICK, verdicts
 from lad_rllib.api.wire import ImageRequest
 from lad_rllib.edge.engines.emulated import EmulatedEngine
@@ -50,6 +52,29 @@ def played(scheduler, scale, late_ms=1.0, shadow=1.0, busy=0.4, episode=0):
     delay_s = np.arange(1.0, 101.0)
     simulated_s = np.stack([delay_s, delay_s])
     return Run(0.7, episode, scheduler, scale * delay_s, simulated_s, late_ms, 10.0, busy, 0, shadow)
+
+
+def test_what_was_sent_is_not_sent_again_by_a_resumed_run(monkeypatch, tmp_path):
+    sent = []
+
+    def measure(url, options, kept):
+        for key in keys_of(options):
+            if not kept.has(**key):
+                if len(sent) == 3:
+                    raise KeyboardInterrupt
+                sent.append(key)
+                figures = {"late_ms": 1.0, "http_ms": 10.0, "busy": 0.4, "failed": 0, "shadow": 1.0}
+                kept.add(key | figures | {"delays_s": " ".join(["9.5"] * options.requests)})
+
+    monkeypatch.setattr(service_delays, "serving", lambda *arguments: contextlib.nullcontext("no service"))
+    monkeypatch.setattr(service_delays, "measure", measure)
+    words = ["--smoke", "--episodes", "2", "--output", str(tmp_path)]
+    assert service_delays.main(words) == 130 and not (tmp_path / "service_delays.md").exists()
+    del sent[:2]
+    assert service_delays.main([*words, "--resume"]) in (0, 1)
+    rows = pd.read_csv(tmp_path / "service_delays.csv")
+    assert [one["scheduler"] for one in sent] == ["any-fleet", YARDSTICK] and set(rows["requests"]) == {60}
+    assert set(rows["mean_s"]) == {9.5}
 
 
 def test_ratios_are_to_the_simulator_and_to_the_yardstick_over_all_episodes():

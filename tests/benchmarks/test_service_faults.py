@@ -9,6 +9,7 @@ import pytest
 from benchmarks import service_faults
 from benchmarks.faulty_service import STEPS, Watch, outcomes, poisson, repeating
 from benchmarks.service_clients import BROKEN, keep_in_flight, send_at
+from benchmarks.service_faults import Measured
 from tests.api.running import service
 
 
@@ -19,6 +20,31 @@ from tests.api.running import service
 def test_a_smoke_run_of_a_part_leaves_its_figures(ray_cluster, part, tmp_path):
     assert service_faults.main(["--smoke", "--parts", part, "--output", str(tmp_path)]) in (0, 1)
     assert f"## {part.capitalize()}" in (tmp_path / "service_faults.md").read_text()
+
+
+def test_parts_that_have_ended_outlive_a_run_and_one_that_broke_off_is_measured_again(monkeypatch, tmp_path, capsys):
+    measured, fails = [], {"changes"}
+
+    def part(name):
+        def measure(options):
+            measured.append(name)
+            if name in fails:
+                raise TimeoutError("no answer")
+            return Measured({"requests": options.requests, "after, s": np.float64(0.5)}, {"none failed": True})
+
+        return measure
+
+    monkeypatch.setattr(service_faults, "PARTS", {name: part(name) for name in ("kills", "changes")})
+    monkeypatch.setattr(service_faults.ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(service_faults.local_ray, "end", lambda: None)
+    words = ["--parts", "kills", "changes", "--output", str(tmp_path)]
+    assert service_faults.main(words) == 1 and "MISSED: the part ends (no answer)" in capsys.readouterr().out
+    fails.clear()
+    assert service_faults.main([*words, "--resume"]) == 0 and measured == ["kills", "changes", "changes"]
+    page = (tmp_path / "service_faults.md").read_text()
+    assert "| after, s | 0.5 |" in page and page.count("- reached: none failed") == 2
+    assert service_faults.main([*words, "--resume", "--requests", "7"]) == 2
+    assert "has rows of requests 1000, not 7" in capsys.readouterr().err
 
 
 def test_requests_make_the_load_that_was_asked_for():
