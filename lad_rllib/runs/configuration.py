@@ -47,8 +47,6 @@ from lad_rllib.text_files import read_structured
 TRAIN_PART = (0.0, 0.7)
 WHOLE_LOG = (0.0, 1.0)
 DEFAULT_KERNELS = "auto"
-WAIT_CAP = "wait_cap"
-"""The one setting that a policy keeps when it is trained further: how it is served, not how it learns."""
 TRAINING_KEYS = tuple(name for name in LearningOptions.model_fields if name not in ("config", "queue_unit", "penalty"))
 """Hyperparameters that are options of their own."""
 
@@ -151,8 +149,8 @@ def resolve(options: LearnOptions) -> dict[str, Any]:
     if options.penalty:
         training["penalty"] = parse_penalty(options.penalty)
     live = options if isinstance(options, LiveOptions) else LiveOptions()
-    if live.init_from and WAIT_CAP in CONFIGS[options.algorithm].hyperparameters.model_fields:
-        training.setdefault(WAIT_CAP, _wait_cap_of(live.init_from))
+    if live.init_from:
+        training |= _kept_of_policy(_policy(live.init_from), CONFIGS[options.algorithm], training)
     return {
         "algorithm": options.algorithm,
         "setting": setting.spec,
@@ -174,10 +172,15 @@ def resolve(options: LearnOptions) -> dict[str, Any]:
     }
 
 
-def _wait_cap_of(start: str) -> float | None:
-    """The cap on waits of the policy that a run starts from; None if it has none."""
-    cap: float | None = newest_policy(_policy(start)).hyperparameters.get(WAIT_CAP)
-    return cap
+def _kept_of_policy(start: str, config: Any, training: dict[str, Any]) -> dict[str, Any]:
+    """Hyperparameters of the policy that a run starts from, unless the run says others, itself or by a preset."""
+    from lad_rllib.algorithms.common.hyperparameters import of_policy
+
+    saved, said = newest_policy(start), {**config.presets.get(training.get("preset", ""), {}), **training}
+    if saved.title != config.title:
+        return {}  # which is refused where the run starts from it
+    own = of_policy(config.hyperparameters, saved.hyperparameters)
+    return {name: value for name, value in own.items() if name not in said}
 
 
 def _policy(path: str) -> str:

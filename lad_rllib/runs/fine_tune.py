@@ -34,7 +34,8 @@ def fine_tune(
         folder: Gets the policy and the curve; made if it is not there.
         seed: Seed of episodes and minibatches.
         on_iteration: Called with each row of the curve.
-        **changes: Hyperparameters that are other than those with which the policy learned.
+        **changes: Hyperparameters that are other than usual; what is the policy's own is as in its file, see
+            :func:`~lad_rllib.algorithms.common.hyperparameters.of_policy`.
 
     Returns:
         The folder.
@@ -42,6 +43,7 @@ def fine_tune(
     Raises:
         ConfigurationError: if it starts with a policy that decides slot by slot, or a hyperparameter is out of range.
     """
+    from lad_rllib.algorithms.common.hyperparameters import of_policy
     from lad_rllib.algorithms.common.policy_file import FOLDER  # loads torch
     from lad_rllib.algorithms.lad_dispatch.hyperparameters import LADDispatchHyperparameters
     from lad_rllib.algorithms.lad_dispatch.policy_file import SavedDispatchPolicy, dispatch_policy_files
@@ -50,7 +52,8 @@ def fine_tune(
     saved = None if start is None else newest_policy(start)
     if not isinstance(saved, SavedDispatchPolicy | None):
         raise ConfigurationError(f"the policy of {start} decides slot by slot; give one of lad-dispatch")
-    settings = LADDispatchHyperparameters(**({} if saved is None else saved.hyperparameters) | changes)
+    kept = {} if saved is None else of_policy(LADDispatchHyperparameters, saved.hyperparameters)
+    settings = LADDispatchHyperparameters(**kept | changes)
     state = Improvement(settings, seed)
     if saved is not None:
         state.start_from(saved)

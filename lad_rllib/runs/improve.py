@@ -289,7 +289,6 @@ def _train(start: str | Path, options: ImproveOptions, folder: Path, contest: Co
         options.seed,
         step_size_iterations=options.iterations,
         sampled_requests=contest.setting.num_requests,
-        penalty=None,
         bounded_percentile=BOUNDED_PERCENTILE,
         percentile_bound_s=contest.bound_s,
     )

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from lad_rllib.algorithms import CONFIGS
-from lad_rllib.algorithms.common.hyperparameters import MEANING, marked
+from lad_rllib.algorithms.common.hyperparameters import MEANING, POLICY, marked, of_policy
 from lad_rllib.algorithms.common.meaning import QUEUE_UNIT, check_same_meaning
 from lad_rllib.errors import ConfigurationError
 from tests.algorithms.small import SLOT_ALGORITHMS
@@ -60,7 +60,6 @@ HOW_WEIGHTS_ARE_FOUND = {
     *("step_size", "last_step_size", "step_size_iterations", "momentum", "averaging_exponent"),
     "initial_alpha",  # temperatures are taken over
     *("sampled_requests", "updates_per_iteration", "last_actor_lr", "discount", "temperature", "max_staleness"),
-    "wait_cap",  # where a trained policy may send
 }
 
 
@@ -86,10 +85,17 @@ def test_weights_trained_with_the_same_values_are_taken_whatever_form_their_list
     check_same_meaning("run", json.loads(json.dumps(config.meaning())), here)
 
 
+def test_what_is_the_policys_own_is_its_meaning_and_its_cap_on_waits():
+    group = CONFIGS["lad-dispatch"].hyperparameters
+    file = {"hidden_size": 7, "prior_weight": 3.0, "wait_cap": 0.5, "step_size": 2.0, "actor_lr": 0.1, "of_before": 1}
+    assert of_policy(group, file) == {"hidden_size": 7, "prior_weight": 3.0, "wait_cap": 0.5}
+
+
 def test_every_setting_either_changes_what_weights_mean_or_only_how_they_are_found():
     groups = [CONFIGS[name].hyperparameters for name in CONFIGS]
     settings = set().union(*(group.model_fields for group in groups))
     meanings = set().union(*(marked(group, MEANING) for group in groups))
-    assert meanings | HOW_WEIGHTS_ARE_FOUND == settings
-    assert not meanings & HOW_WEIGHTS_ARE_FOUND
+    owned = set().union(*(marked(group, POLICY) for group in groups))
+    assert meanings | owned | HOW_WEIGHTS_ARE_FOUND == settings
+    assert not (meanings | owned) & HOW_WEIGHTS_ARE_FOUND and not meanings & owned
     assert set().union(*OTHER_VALUES.values()) == {*meanings, QUEUE_UNIT}

@@ -1,13 +1,16 @@
 """Hyperparameters that algorithms share, each declared once: type, bounds, default, meaning.
 
 ``training(...)``, checks, policy files, help and tables are derived from these declarations. A field whose value the
-networks take is marked :data:`NETWORK`, one that trained weights depend on for their meaning :data:`MEANING`.
+networks take is marked :data:`NETWORK`, one that trained weights depend on for their meaning :data:`MEANING`, and one
+that is a property of the policy for another reason :data:`POLICY`. Whoever learns on from a policy keeps its
+:data:`MEANING` and its :data:`POLICY`, see :func:`of_policy`; all others say how the next run learns.
 """
 
 from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from enum import Enum
 from typing import Annotated, Any, Literal, Self
 
@@ -29,9 +32,10 @@ class Mark(Enum):
 
     NETWORK = "an argument of the networks"
     MEANING = "changes what trained weights mean"
+    POLICY = "a property of the policy, whatever its weights mean"
 
 
-NETWORK, MEANING = Mark.NETWORK, Mark.MEANING
+NETWORK, MEANING, POLICY = Mark.NETWORK, Mark.MEANING, Mark.POLICY
 
 
 def _schedule(value: Any) -> Any:
@@ -141,6 +145,17 @@ def check_noise_rates(lowest: float, highest: float) -> None:
 def marked(group: type[LearningHyperparameters], mark: Mark) -> list[str]:
     """Names of a group's hyperparameters with a mark."""
     return [name for name, field in group.model_fields.items() if mark in field.metadata]
+
+
+def of_policy(group: type[LearningHyperparameters], values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a policy's own hyperparameters are, by name: a run that starts from it has these unless it says others.
+
+    Args:
+        group: The algorithm's declaration.
+        values: The hyperparameters of the policy's file; those that it does not have are left out.
+    """
+    names = {*marked(group, MEANING), *marked(group, POLICY)}
+    return {name: values[name] for name in group.model_fields if name in names and name in values}
 
 
 def defaults(group: type[LearningHyperparameters]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from lad_rllib.algorithms.common.hyperparameters import (
     MAX_STEPS,
     MEANING,
     NETWORK,
+    POLICY,
     WHOLE,
     Share,
     Width,
@@ -46,10 +47,10 @@ class ActorSettings(Declared):
     """With latent_start memory: share of the last x_0 that is kept in the start."""
     prior_weight: Annotated[float, Field(ge=0, le=1000), NETWORK, MEANING] = 6.0
     """Weight of the prior's log cost in the logits."""
-    wait_cap: Annotated[float | None, Field(ge=0), NETWORK] = None
+    wait_cap: Annotated[float | None, Field(ge=0), NETWORK, POLICY] = None
     """Once it is trained, a request goes only where it would wait for at most the least delay that it can have and so
     many times the wait that all servers would have if their work was spread evenly: the longest delays get shorter, and
-    the mean may grow. null: no limit. A run that starts from a policy has that policy's unless it says another."""
+    the mean may grow. null: no limit."""
 
     @model_validator(mode="after")
     def _rates_in_order(self) -> Self:
