@@ -24,6 +24,7 @@ from lad_rllib.service.delivery import Delivery
 from lad_rllib.service.dispatcher import Dispatcher
 from lad_rllib.service.in_flight import TaskHandle
 from lad_rllib.service.named_scheduler import NamedScheduler
+from lad_rllib.service.offer import Offer
 from lad_rllib.service.past import requests_of
 from lad_rllib.simulator.requests import RequestWorld
 
@@ -165,7 +166,7 @@ class Shadow:
         loads = self._dispatcher.loads
         world = RequestWorld(tuple(server for load in loads if (server := load.memory.server)), loads[0].order)
         names = [load.name for load in loads]
-        return past_of(seen, world, names), names
+        return past_of(seen, world, names, [load.offer for load in loads]), names
 
     def _schedulers(self) -> list[tuple[str, Callable[[], RequestScheduler]]]:
         present = self._dispatcher.scheduler
@@ -183,7 +184,9 @@ def from_least_work(seen: Sequence[Seen]) -> Sequence[Seen]:
     return seen[int(np.argmin(met_s)) :] if met_s else seen
 
 
-def past_of(seen: Sequence[Seen], world: RequestWorld, names: Sequence[str]) -> Past:
+def past_of(
+    seen: Sequence[Seen], world: RequestWorld, names: Sequence[str], offers: Sequence[Offer] | None = None
+) -> Past:
     """Requests as a service had them, on the servers that it has now.
 
     One that has not ended is taken to need what was predicted.
@@ -192,6 +195,7 @@ def past_of(seen: Sequence[Seen], world: RequestWorld, names: Sequence[str]) -> 
         seen: The requests, in order of arrival.
         world: The servers that there are.
         names: Their names in the service.
+        offers: What each can draw; None: whatever is asked for.
     """
     predictions = [one.prediction for one in seen]
     states = np.array([[_of(name, one, one.states, "absent") for name in names] for one in predictions])
@@ -209,8 +213,8 @@ def past_of(seen: Sequence[Seen], world: RequestWorld, names: Sequence[str]) -> 
     down = states == "down"
     number, server = np.nonzero(~down[:-1] & down[1:])
     lost = [Outage(int(index), int(request) + 1) for request, index in zip(number, server, strict=True)]
-    up = np.array([[_of(name, one, one.up, False) for name in names] for one in predictions])
-    return Past(world, requests, timing, up.astype(bool), lost)
+    can = None if offers is None else np.array([[offer.has(one.task.model) for offer in offers] for one in seen])
+    return Past(world, requests, timing, states == "up", lost, can)
 
 
 def _of(name: str, prediction: Prediction, values: Sequence[Any] | NDArray[Any], other: Any) -> Any:

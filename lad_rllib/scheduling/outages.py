@@ -39,8 +39,9 @@ class Past:
         world: Where they were served.
         requests: The K requests.
         timing: Their times on the servers.
-        up: Whether each server might get each request (K, A).
+        up: Whether each server was up when each request came (K, A).
         outages: Servers that were lost, in order of time.
+        has: Whether each server can serve each request, up or not, as it has its model (K, A); None: all can.
     """
 
     world: RequestWorld
@@ -48,6 +49,18 @@ class Past:
     timing: Timing
     up: NDArray[np.bool_]
     outages: Sequence[Outage] = ()
+    has: NDArray[np.bool_] | None = None
+
+    def open_to(self, request: int, seen: int) -> NDArray[np.bool_]:
+        """Whether each server may get a request that is sent when another one comes, shape (A,).
+
+        While no server that can serve it is up, those that can, up or not; if none can, all.
+        """
+        can = np.ones(self.world.num_servers, bool) if self.has is None else self.has[request]
+        for servers in (self.up[seen] & can, can):
+            if servers.any():
+                return servers
+        return np.ones_like(can)
 
 
 class _Attempts(NamedTuple):
@@ -71,8 +84,8 @@ Choose = Callable[[int, View, np.random.Generator], int]
 def play_again(make: Callable[[], RequestScheduler], past: Past, seed: int = 0) -> FloatArray:
     """Delay of each request if a scheduler had decided, with servers that go and come back as they did [s], shape (K,).
 
-    What a server has when it is known to be down is sent again at that moment; its delay counts from its arrival. A
-    request that comes while no server is up is sent to one as if all were.
+    What a server has when it is known to be down is sent again at that moment, to one that can serve it; its delay
+    counts from its arrival. A request that comes while no server is up is sent to one as if all were.
 
     Args:
         make: Makes the scheduler, for each pass anew: one pass for every outage, and one more.
@@ -146,9 +159,9 @@ def _play(choose: Choose, past: Past, attempts: _Attempts, seed: int) -> ServedR
         models_in_memory=old.models_in_memory,
     )
     simulation, rng = RequestSimulation(past.world, asked, timing), np.random.default_rng(seed)
-    for attempt, (view, seen) in enumerate(zip(simulation, attempts.seen, strict=True)):
-        up = past.up[seen]
-        simulation.send(choose(attempt, view._replace(up=up if up.any() else np.ones_like(up)), rng))
+    sent = zip(simulation, attempts.request, attempts.seen, strict=True)
+    for attempt, (view, request, seen) in enumerate(sent):
+        simulation.send(choose(attempt, view._replace(up=past.open_to(request, seen)), rng))
     return simulation.finish()
 
 

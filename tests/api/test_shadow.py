@@ -13,7 +13,7 @@ from lad_rllib.edge import ImageTask
 from lad_rllib.edge.record import TaskRecord
 from lad_rllib.scheduling.outages import Outage, play_again
 from lad_rllib.scheduling.request_scheduler import REQUEST_SCHEDULERS, RequestScheduler
-from lad_rllib.service import Delivery
+from lad_rllib.service import Delivery, Offer
 from lad_rllib.service.guarded import GuardedScheduler
 from lad_rllib.service.in_flight import TaskHandle
 from lad_rllib.simulator.requests import LinearService, RequestServer, RequestWorld
@@ -144,6 +144,16 @@ def test_requests_are_played_again_as_they_were_sent():
     assert {one.server for one in shadow.since(0.0)} == {"s1"}
     assert replays[SENT].delay_s == pytest.approx(measured_s, abs=0.03)
     assert replays[SENT].mean_s > 1.2 * replays["quickest"].mean_s
+
+
+def test_the_past_knows_who_can_draw_what_also_of_a_server_that_was_down():
+    world = RequestWorld(tuple(RequestServer(name, {"": LinearService(per_step_s=1.0)}) for name in ("s0", "s1")))
+    requests = [seen(number, float(number), ("down", "up"), "s1", 5.0) for number in range(3)]
+    for one, model in zip(requests, ("flux", "sdxl", None), strict=True):
+        one.task = replace(one.task, model=model)
+    past = past_of(requests, world, ["s0", "s1"], [Offer(models=("flux",)), Offer(models=("sdxl", "flux"))])
+    assert past.has.tolist() == [[True, True], [False, True], [True, True]]
+    assert past.up.tolist() == [[False, True]] * 3
 
 
 def test_a_server_that_has_joined_since_is_absent_from_the_requests_before():

@@ -1,5 +1,7 @@
 """Requests played again with servers that were lost: numbers by hand, and the simulator's where nothing is lost."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -52,6 +54,19 @@ def test_a_server_that_drains_keeps_what_it_has():
     world, requests = world_of(1.0, 0.5), plain_requests([0.0, 1.0, 4.0], steps=10)
     delay_s = play_again(First, past_of(world, requests, [(1, 1), (1, 1), (0, 1)]))
     assert delay_s.tolist() == pytest.approx([10.0, 19.0, 5.0])
+
+
+def test_what_a_server_lost_goes_to_one_that_has_its_model():
+    # s0 and s2 have the model of the first and third request, s1 and s2 that of the second; s0 is lost at 4 s, with the
+    # first, and the request that comes then is of the other model.
+    world, requests = world_of(1.0, 1.0, 1.0), plain_requests([0.0, 4.0, 5.0], steps=10)
+    has = np.array([(1, 0, 1), (0, 1, 1), (1, 0, 1)], bool)
+    past = replace(past_of(world, requests, [(1, 1, 1), (0, 1, 1), (0, 1, 0)], [Outage(0, 1)]), has=has)
+    # The first again at s2 from 4 to 14; the second at s1 from 4 to 14; for the third no server of its model is up:
+    # it goes to s0 as if that were.
+    assert play_again(First, past).tolist() == pytest.approx([14.0, 10.0, 10.0])
+    assert play_as_sent(np.array([0, 1, 2]), past).tolist() == pytest.approx([14.0, 10.0, 19.0])
+    assert past.open_to(0, 1).tolist() == [False, False, True] and past.open_to(2, 2).tolist() == [True, False, True]
 
 
 def test_one_request_may_be_lost_twice():
