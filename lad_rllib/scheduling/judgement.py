@@ -23,6 +23,9 @@ Verdict = Literal["better", "heuristic", "keep", "undecided"]
 """The new policy decides from now on; neither policy is as good as the heuristic, which does; nothing changes; or what
 was replayed is too little to say."""
 
+MARGIN = 0.05
+"""What may not be worse is surely not worse by more than this share: so far above 1 may the interval's end be."""
+
 BLOCK = 25
 """Requests of a block of a log that episodes are put together from."""
 
@@ -144,9 +147,10 @@ def judge(
     """The verdict on a new policy, and its reasons.
 
     ``better`` needs all of: the mean is below the present one's with the whole interval, the 99th percentile is not
-    above it, and neither is above the heuristic's. If all that speaks against it may be chance, as the intervals have 1
-    in them, the verdict is ``undecided``, unless it is final. Failing that, ``heuristic`` needs the same of the
-    heuristic against the present scheduler.
+    above it, and neither is above the heuristic's; and where it is not above, the interval ends below 1 and
+    :data:`MARGIN`, as a percentile of few requests is below another's by chance, too. If all that speaks against it may
+    be chance, as the intervals have 1 in them, the verdict is ``undecided``, unless it is final. Failing that,
+    ``heuristic`` needs the same of the heuristic against the present scheduler.
 
     Args:
         candidate: The new policy.
@@ -181,20 +185,19 @@ class _Objection(NamedTuple):
 
 def _objections(one: Replayed, present: Replayed) -> list[_Objection]:
     """Why a scheduler may not take the present one's place; empty if it may."""
-    high = one.over(present)["mean_high"]
-    found = _worse(one, present)
-    if high >= 1 and one.mean_s <= present.mean_s:
-        text = f"{one.name}: mean over {present.name}'s may be {high:.3f}, which is not surely below 1"
-        found.append(_Objection(text, is_sure=False))
+    return _worse(one, present, mean_margin=0.0)
+
+
+def _worse(one: Replayed, other: Replayed, mean_margin: float = MARGIN) -> list[_Objection]:
+    """In what a scheduler is worse than another, or may be by more than a margin."""
+    row, found = one.over(other), []
+    means, tails = (one.mean_s, other.mean_s), (one.percentile_s(99), other.percentile_s(99))
+    for name, (own_s, limit_s), margin in (("mean", means, mean_margin), ("p99", tails, MARGIN)):
+        high = row[f"{name}_high"]
+        if own_s > limit_s:
+            text = f"{one.name}: {name} {own_s:.3g} s is above {other.name}'s {limit_s:.3g} s"
+            found.append(_Objection(text, row[f"{name}_low"] > 1))
+        elif high >= 1 + margin:
+            text = f"{one.name}: {name} over {other.name}'s may be {high:.3f}, which is not surely below {1 + margin:g}"
+            found.append(_Objection(text, is_sure=False))
     return found
-
-
-def _worse(one: Replayed, other: Replayed) -> list[_Objection]:
-    """In what a scheduler is worse than another."""
-    row = one.over(other)
-    measures = (("mean", one.mean_s, other.mean_s), ("p99", one.percentile_s(99), other.percentile_s(99)))
-    return [
-        _Objection(f"{one.name}: {name} {own:.3g} s is above {other.name}'s {limit:.3g} s", row[f"{name}_low"] > 1)
-        for name, own, limit in measures
-        if own > limit
-    ]

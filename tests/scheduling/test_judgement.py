@@ -32,6 +32,7 @@ def test_ratios_have_intervals_over_windows_and_are_exact_where_every_window_agr
         (replayed("new", 1.1), replayed("rule", 1.2), "keep", "new: mean"),
         (replayed("new", 0.9, tail=2.0), replayed("rule", 1.5), "keep", "new: p99"),
         (replayed("new", 0.9, tail=1.12, spread=0.02), replayed("rule", 1.5), "undecided", "new: p99"),
+        (replayed("new", 0.9, tail=1.05, spread=0.1), replayed("rule", 1.5), "undecided", "not surely below 1.05"),
         (replayed("new", 0.9), replayed("rule", 0.8), "heuristic", "rule is better than old"),
         (replayed("new", 1.5), replayed("rule", 0.8), "heuristic", "rule is better than old"),
         (replayed("new", 0.9), replayed("rule", 0.8, tail=2.0), "keep", "new: mean"),
@@ -41,6 +42,14 @@ def test_ratios_have_intervals_over_windows_and_are_exact_where_every_window_agr
 def test_the_verdict_and_its_reason(candidate, guard, verdict, why):
     found, reasons = judge(candidate, replayed("old"), guard)
     assert found == verdict and any(why in reason for reason in reasons), reasons
+
+
+def test_a_tail_that_is_lower_by_chance_alone_recommends_nothing():
+    # A percentile of 2,000 requests of which windows disagree: at 0.92 of the other's, yet maybe 1.1 times as long.
+    chance = replayed("new", 0.8, tail=1.21, spread=0.08, seed=3)
+    row = chance.over(replayed("old"))
+    assert row["p99_ratio"] < 1 < 1.05 < row["p99_high"] and row["mean_high"] < 0.9
+    assert judge(chance, replayed("old"), replayed("rule", 2.0), is_final=True)[0] == "keep"
 
 
 def test_what_is_final_is_never_undecided():
