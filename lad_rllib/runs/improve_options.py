@@ -16,7 +16,27 @@ ANY_FLEET = "any-fleet"
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
-class ImproveOptions(Options):
+class ImproveAmounts(Options):
+    """How much is learned from and judged; a running service takes these from a file, too."""
+
+    title = "how much is learned from and judged"
+
+    hours: Positive = option(24.0, "the log's last hours that count", "H")
+    held_out: Share = option(0.3, "last share of these requests, which training does not see", "X")
+    latest_images: Annotated[int, Field(ge=20)] = option(
+        256, "images of each server, the latest, that its service model is fitted to", "N"
+    )
+    iterations: Count = option(30, "iterations of a round of training, an episode each", "N")
+    rounds: Count = option(3, "most rounds of training; the next one goes on from a policy that is not better yet", "N")
+    requests: Count = option(2000, "most requests of an episode of training", "N")
+    windows: Annotated[int, Field(ge=5)] = option(10, "windows of the held-out requests, which intervals are over", "N")
+    episodes: Annotated[int, Field(ge=5)] = option(
+        20, "further episodes, put together from the held-out requests, where these leave the verdict open", "N"
+    )
+    seed: Seed = option(0, "seed of training and replay")
+
+
+class ImproveOptions(ImproveAmounts):
     """A service's decision log, its fleet, and who decides at present."""
 
     title = "improvement"
@@ -35,19 +55,6 @@ class ImproveOptions(Options):
         f"{ANY_FLEET}",
         "NAME",
     )
-    hours: Positive = option(24.0, "the log's last hours that count", "H")
-    held_out: Share = option(0.3, "last share of these requests, which training does not see", "X")
-    latest_images: Annotated[int, Field(ge=20)] = option(
-        256, "images of each server, the latest, that its service model is fitted to", "N"
-    )
-    iterations: Count = option(30, "iterations of a round of training, an episode each", "N")
-    rounds: Count = option(3, "most rounds of training; the next one goes on from a policy that is not better yet", "N")
-    requests: Count = option(2000, "most requests of an episode of training", "N")
-    windows: Annotated[int, Field(ge=5)] = option(10, "windows of the held-out requests, which intervals are over", "N")
-    episodes: Annotated[int, Field(ge=5)] = option(
-        20, "further episodes, put together from the held-out requests, where these leave the verdict open", "N"
-    )
-    seed: Seed = option(0, "seed of training and replay")
     swap: str | None = option(
         None,
         "if the verdict is better or heuristic, tell the service at this address (PUT /v1/fleet/policy); a key with "

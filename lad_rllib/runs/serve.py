@@ -16,6 +16,7 @@ from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import load_fleet
 from lad_rllib.names import SHIPPED_POLICIES
 from lad_rllib.runs import cluster, local_ray
+from lad_rllib.runs.improve_options import ImproveAmounts
 from lad_rllib.runs.improver import Improver
 from lad_rllib.runs.options import seconds
 from lad_rllib.runs.serve_options import KEY_VARIABLE, ServeOptions
@@ -47,7 +48,7 @@ def running_service(options: ServeOptions, say: Callable[[str], object] = lambda
         raise ConfigurationError(
             f"--host {options.host} lets other machines in; give --keys, a file of API keys, or leave --host out"
         )
-    _check_improving(options, settings)
+    improving = _improving(options, settings)
     policy = options.scheduler or DEFAULT_POLICY
     if options.checkpoint is not None:
         is_shipped = options.checkpoint in SHIPPED_POLICIES
@@ -79,33 +80,43 @@ def running_service(options: ServeOptions, say: Callable[[str], object] = lambda
             say=say,
         )
         try:
-            with _improver(options, service, say):
+            with _improver(options, service, say, improving):
                 yield service
         finally:
             service.close(ray_ends=local_ray.has_started())
             local_ray.end()
 
 
-def _check_improving(options: ServeOptions, settings: ApiSettings) -> None:
-    """Refuse to look for better policies where that cannot be.
+def _improving(options: ServeOptions, settings: ApiSettings) -> ImproveAmounts:
+    """How better policies are looked for.
 
     Raises:
-        ConfigurationError: without a decision log, or without a key that may change the service.
+        ConfigurationError: without a decision log, or without a key that may change the service, and for settings that
+            do not fit.
     """
     if options.improve_every is None:
-        return
+        if options.improve_settings is not None:
+            raise ConfigurationError("--improve-settings has no effect without --improve-every; give both or neither")
+        return ImproveAmounts()
     if options.decisions is None:
         raise ConfigurationError("--improve-every learns from the decision log; give --decisions, a folder for it")
     if settings.keys_file is not None and not os.environ.get(KEY_VARIABLE):
         raise ConfigurationError(f"--improve-every changes the service; set {KEY_VARIABLE} to a key with admin")
+    if options.improve_settings is None:
+        return ImproveAmounts()
+    read = read_structured(Path(options.improve_settings).expanduser(), "settings file")
+    return declared(ImproveAmounts, read, f"settings file {options.improve_settings}: ")
 
 
-def _improver(options: ServeOptions, service: Service, say: Callable[[str], object]) -> AbstractContextManager[Any]:
+def _improver(
+    options: ServeOptions, service: Service, say: Callable[[str], object], amounts: ImproveAmounts
+) -> AbstractContextManager[Any]:
     """What looks for better policies, if that is wanted."""
     if options.improve_every is None:
         return nullcontext()
     log = str(_absolute(options.decisions))
-    return Improver(service.url, log, Path(log) / "improvements", seconds(options.improve_every), say)
+    folder, every_s = Path(log) / "improvements", seconds(options.improve_every)
+    return Improver(service.url, log, folder, every_s, say, amounts.flags())
 
 
 def _api_settings(options: ServeOptions) -> ApiSettings:

@@ -47,6 +47,9 @@ class ServeOptions(ActorFleetOptions):
         f"try it: 6h; with --keys it needs a key with admin in {KEY_VARIABLE}",
         "TIME",
     )
+    improve_settings: str | None = option(
+        None, "how much --improve-every learns from and judges, a YAML file with options of improve: hours: 12", "FILE"
+    )
     canary_share: Annotated[float, Field(gt=0, le=0.5)] | None = option(
         None, "share of the requests for which a policy that is tried decides, after it did in shadow (0.1)", "X"
     )
