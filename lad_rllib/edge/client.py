@@ -27,6 +27,12 @@ from lad_rllib.simulator.order import Order, make_order
 Parameters = ParamSpec("Parameters")
 Answer = TypeVar("Answer")
 
+PROCESS = uuid.uuid4().hex
+"""Name of this process at servers; those of its clients begin with it."""
+
+_NUMBERS = itertools.count()
+"""Of the clients of this process."""
+
 _HEARTBEAT = Heartbeat()
 """Tells all servers with tasks of this process that it is alive."""
 
@@ -86,7 +92,7 @@ class ServerClient(ABC):
         self.name = name
         self.control_timeout_s = control_timeout_s
         self._order = threading.Lock()
-        self._holder, self._orders = uuid.uuid4().hex, itertools.count()
+        self._holder, self._orders = f"{PROCESS}-{next(_NUMBERS)}", itertools.count()
         self._since = 0.0  # start of the server, as it last said
         self._begin_order()
         if order is not None:
@@ -193,9 +199,13 @@ class ServerClient(ABC):
         """Id of the node of the Ray cluster that the server runs on."""
         return str(self.ask("node"))
 
-    def end_leases(self) -> None:
-        """Have the server cancel the tasks of all clients, such as one before this that was lost; never waits."""
-        self.call("end_leases")
+    def end_leases(self, process: str) -> None:
+        """Have the server cancel the tasks of all clients of a process that has ended; never waits.
+
+        Args:
+            process: Its :data:`PROCESS`.
+        """
+        self.call("end_leases", process)
 
     def close(self) -> None:
         """Close the server and end its process."""

@@ -64,9 +64,13 @@ class HostedServer:
         """A client that waits for images is alive."""
         self._leases.beat(client)
 
-    def end_leases(self) -> None:
-        """Cancel the tasks that clients wait for, whoever they are."""
-        self._leases.end_all()
+    def end_leases(self, process: str) -> None:
+        """Cancel the tasks of the clients of a process that has ended.
+
+        Args:
+            process: Its :data:`~lad_rllib.edge.client.PROCESS`.
+        """
+        self._leases.end(process)
 
     def node(self) -> str:
         """Id of the node of the Ray cluster that it runs on."""

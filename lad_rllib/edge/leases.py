@@ -1,6 +1,7 @@
 """Leases: tasks of a client that fell silent are cancelled, so that they do not delay those of others.
 
-A client sends heartbeats while it waits for images. Ray itself goes on with the calls of a driver that was killed.
+A client sends heartbeats while it waits for images. Ray itself goes on with the calls of a driver that was killed. Who
+knows that a process has ended need not wait until it has been silent for long enough.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class Leases:
         self._cancel, self._lease_s = cancel, lease_s
         self._heard: dict[str, float] = {}
         self._tasks: dict[tuple[str, str], float] = {}
+        self._ended: tuple[str, ...] = ()
         self._changed = threading.Condition()
         self._watch: threading.Thread | None = None
 
@@ -47,6 +49,9 @@ class Leases:
             if self._watch is None:
                 self._watch = threading.Thread(target=self._look, name="client leases", daemon=True)
                 self._watch.start()
+            is_over = client.startswith(self._ended)  # the call was on its way here when its process ended
+        if is_over:
+            self._cancel(task_id)
         try:
             yield
         finally:
@@ -54,10 +59,16 @@ class Leases:
                 self._tasks.pop(key, None)
                 self._changed.notify_all()
 
-    def end_all(self) -> None:
-        """Cancel the tasks of all clients at once."""
+    def end(self, process: str) -> None:
+        """Cancel the tasks of a process that has ended, also those that come later.
+
+        Args:
+            process: What the names of its clients begin with.
+        """
         with self._changed:
-            held = [task_id for _, task_id in self._tasks]
+            if process not in self._ended:
+                self._ended += (process,)
+            held = [task_id for client, task_id in self._tasks if client.startswith(process)]
         for task_id in held:
             self._cancel(task_id)
 

@@ -8,18 +8,21 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
+import ray
 from fastapi import FastAPI
 from ray import serve
 
 from lad_rllib.api import ApiSettings, Gateway, make_app
 from lad_rllib.api.oversight import Overseer, PolicyHistory
 from lad_rllib.declared import Declared, Text
+from lad_rllib.edge.client import PROCESS
 from lad_rllib.scheduling.request_scheduler import RequestScheduler
 from lad_rllib.service import DecisionLog, Delivery, Dispatcher
 from lad_rllib.service.guarded import GuardedScheduler
 from lad_rllib.service.past import Past
 from lad_rllib.serving import log
 from lad_rllib.serving.control import FleetControl
+from lad_rllib.serving.ingress_watch import RunningIngress
 from lad_rllib.serving.keeper import FleetState, asked
 from lad_rllib.serving.metrics import Metrics
 from lad_rllib.serving.own_address import listen_on_own_address
@@ -44,7 +47,7 @@ class Ingress:
     """Takes requests over HTTP, and has its dispatcher send them to the fleet's servers.
 
     Serve starts it again if its process is lost; it finds the fleet, and what decides, at the keeper then. What the one
-    before had under way is dropped by the servers.
+    before had under way is dropped by the servers, which the keeper tells.
 
     Args:
         keeper: Handle of the :class:`~lad_rllib.serving.keeper.FleetKeeper`.
@@ -58,9 +61,7 @@ class Ingress:
         if scheduler := asked(keeper.scheduler_to_practise.remote()):
             practise(pickle.loads(scheduler))
         state: FleetState = asked(keeper.state.remote())
-        if not state.is_shared:
-            for server in state.servers:
-                server.client.end_leases()
+        keeper.watch.remote(_own_name())
         self._metrics = Metrics(settings.slo_s)
         self._dispatcher = make_dispatcher(state, self._metrics)
         observers: list[Callable[[Delivery], None]] = [self._metrics.delivered, log.delivered, Past(self._dispatcher)]
@@ -119,6 +120,11 @@ class Ingress:
         while True:
             await asyncio.to_thread(self._metrics.look, self._dispatcher)
             await asyncio.sleep(LOOK_S)
+
+
+def _own_name() -> RunningIngress:
+    """How this process is known."""
+    return RunningIngress(ray.get_runtime_context().get_actor_name(), PROCESS)
 
 
 def make_dispatcher(state: FleetState, metrics: Metrics) -> Dispatcher:

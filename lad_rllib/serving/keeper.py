@@ -22,6 +22,7 @@ from lad_rllib.names import ServerHosts
 from lad_rllib.scheduling.request_scheduler import RequestScheduler
 from lad_rllib.service import RequestModel
 from lad_rllib.serving.applications import ApplicationHost, delete_left_over
+from lad_rllib.serving.ingress_watch import IngressWatch, RunningIngress
 from lad_rllib.simulator.requests import LinearService, build_request_setting
 
 STEP_COUNTS = (2, 5, 9)
@@ -67,7 +68,6 @@ class FleetState:
         servers: Its servers, in the order of ``spec.servers``.
         policy: Name of what is to decide.
         scheduler: What is to decide, pickled, so that the keeper need not load what a policy needs.
-        is_shared: Whether it has other clients than this service.
         draining: Names of the servers that get nothing new.
     """
 
@@ -75,7 +75,6 @@ class FleetState:
     servers: tuple[KnownServer, ...]
     policy: str
     scheduler: bytes
-    is_shared: bool = False
     draining: frozenset[str] = frozenset()
 
     def make_scheduler(self) -> RequestScheduler:
@@ -109,7 +108,7 @@ class FleetKeeper:
     """
 
     def __init__(self, policy: str, scheduler: bytes) -> None:
-        self._policy, self._scheduler, self._is_shared = policy, scheduler, False
+        self._policy, self._scheduler = policy, scheduler
         self._fleet: Fleet | None = None
         self._known: dict[str, KnownServer] = {}
         self._draining: set[str] = set()
@@ -117,6 +116,7 @@ class FleetKeeper:
         self._changes = threading.Lock()
         self._news: list[tuple[str, str]] = []
         self._has_tried = threading.Event()
+        self._watch = IngressWatch(lambda: [server.client for server in self._known.values()])
 
     def news(self, told: int) -> list[tuple[str, str]]:
         """Every change of a server's state as the fleet starts, with its name, but for the first ``told``."""
@@ -137,7 +137,6 @@ class FleetKeeper:
         """
         with self._changes:
             try:
-                self._is_shared = shared
                 delete_left_over()
                 if shared:
                     self._fleet = Fleet.attach(spec)
@@ -157,6 +156,10 @@ class FleetKeeper:
         if self._state is None:
             raise ConfigurationError("the fleet could not be started")
         return replace(self._state, draining=frozenset(self._draining))
+
+    def watch(self, ingress: RunningIngress) -> None:
+        """An ingress has started: when it is lost, the servers drop what it had asked for."""
+        self._watch.begin(ingress)
 
     def drain(self, name: str) -> None:
         """A server gets nothing new, from this ingress and from those after it; never waits for other changes."""
@@ -204,6 +207,7 @@ class FleetKeeper:
 
     def close(self) -> None:
         """End the servers that were started here."""
+        self._watch.close()
         with self._changes:
             self._running().close()
 
@@ -230,7 +234,7 @@ class FleetKeeper:
                 engine = server.describe()
                 self._known[server.name] = KnownServer(server.name, server, engine, service_of_fit(fit, engine))
         servers = tuple(self._known[server.name] for server in fleet.servers)
-        self._state = FleetState(fleet.spec, servers, self._policy, self._scheduler, self._is_shared)
+        self._state = FleetState(fleet.spec, servers, self._policy, self._scheduler)
         return self._state
 
 

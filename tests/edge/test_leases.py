@@ -51,13 +51,18 @@ def test_a_client_beats_as_long_as_it_waits_for_an_image_and_at_once(monkeypatch
     heart.end("client")
 
 
-def test_the_tasks_of_all_clients_can_be_cancelled_at_once():
+def test_the_tasks_of_a_process_that_has_ended_are_cancelled_at_once_and_those_of_others_stay():
     engine = SteppedEngine()
     actor = EdgeServerActor("s1", lambda: engine, {})
     with ThreadPoolExecutor(8) as pool:
-        calls = [pool.submit(actor.serve, f"client-{i}/0", 0, task(f"task-{i}", steps=5)) for i in range(2)]
+        lost = [pool.submit(actor.serve, f"lost-{i}/0", 0, task(f"task-{i}", steps=5)) for i in range(2)]
         until(lambda: actor.status().tasks_queued == 1)
-        actor.end_leases()
-        engine.permit(2)
-        assert {type(call.exception(20)) for call in calls} == {TaskCancelled}
+        stays = pool.submit(actor.serve, "lives-0/0", 0, task("stays", steps=2))
+        until(lambda: actor.status().tasks_queued == 2)
+        actor.end_leases("lost")
+        late = pool.submit(actor.serve, "lost-2/0", 0, task("late", steps=5))  # it was on its way here
+        assert type(late.exception(20)) is TaskCancelled
+        engine.permit(4)
+        assert {type(call.exception(20)) for call in lost} == {TaskCancelled}
+        assert stays.result(20).record.task_id == "stays"
     actor.close()
