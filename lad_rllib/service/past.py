@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -33,14 +33,25 @@ class Past:
     their place.
 
     Args:
-        dispatcher: Its scheduler begins anew whenever enough have come.
+        dispatcher: Its scheduler begins anew whenever enough have come, and at once if there are some of before.
+        before: What ``keep`` was given last, by a process before this one on the same machine.
+        keep: Takes the requests that are remembered, without their images, whenever they are learned from.
     """
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
-        self._dispatcher = dispatcher
-        self._latest: deque[Delivery] = deque(maxlen=KEPT)
-        self._served, self._next = 0, FIRST
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        before: Sequence[Delivery] = (),
+        keep: Callable[[list[Delivery]], object] = lambda latest: None,
+    ) -> None:
+        self._dispatcher, self._keep = dispatcher, keep
+        self._latest: deque[Delivery] = deque(before, maxlen=KEPT)
+        self._served, self._next = len(before), FIRST
         self._lock = threading.Lock()
+        while self._next <= self._served:
+            self._next += min(self._next, AT_LEAST_EVERY)
+        if before:
+            dispatcher.learn(requests_of(before))
 
     def __call__(self, delivery: Delivery) -> None:
         """A request has ended; one without an image is left out. May take some ten milliseconds."""
@@ -54,6 +65,7 @@ class Past:
             self._next += min(self._next, AT_LEAST_EVERY)
             latest = sorted(self._latest, key=lambda one: one.arrival_s)
         self._dispatcher.learn(requests_of(latest))
+        self._keep(latest)
 
 
 class Came(Protocol):

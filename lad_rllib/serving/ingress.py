@@ -64,7 +64,12 @@ class Ingress:
         keeper.watch.remote(_own_name())
         self._metrics = Metrics(settings.slo_s)
         self._dispatcher = make_dispatcher(state, self._metrics)
-        observers: list[Callable[[Delivery], None]] = [self._metrics.delivered, log.delivered, Past(self._dispatcher)]
+        past = Past(
+            self._dispatcher,
+            pickle.loads(state.past) if state.past else (),
+            lambda latest: keeper.remember.remote(pickle.dumps(latest)),
+        )
+        observers: list[Callable[[Delivery], None]] = [self._metrics.delivered, log.delivered, past]
         self._decisions: DecisionLog | None = None
         if files.decisions is not None:
             scale = state.spec.time_scale

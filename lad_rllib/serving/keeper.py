@@ -69,6 +69,7 @@ class FleetState:
         policy: Name of what is to decide.
         scheduler: What is to decide, pickled, so that the keeper need not load what a policy needs.
         draining: Names of the servers that get nothing new.
+        past: Requests that were served, as :class:`~lad_rllib.service.past.Past` keeps them, pickled; empty: none.
     """
 
     spec: FleetSpec
@@ -76,6 +77,7 @@ class FleetState:
     policy: str
     scheduler: bytes
     draining: frozenset[str] = frozenset()
+    past: bytes = b""
 
     def make_scheduler(self) -> RequestScheduler:
         """What is to decide; it has not begun."""
@@ -108,7 +110,7 @@ class FleetKeeper:
     """
 
     def __init__(self, policy: str, scheduler: bytes) -> None:
-        self._policy, self._scheduler = policy, scheduler
+        self._policy, self._scheduler, self._past = policy, scheduler, b""
         self._fleet: Fleet | None = None
         self._known: dict[str, KnownServer] = {}
         self._draining: set[str] = set()
@@ -155,11 +157,15 @@ class FleetKeeper:
         self._has_tried.wait()
         if self._state is None:
             raise ConfigurationError("the fleet could not be started")
-        return replace(self._state, draining=frozenset(self._draining))
+        return replace(self._state, draining=frozenset(self._draining), past=self._past)
 
     def watch(self, ingress: RunningIngress) -> None:
         """An ingress has started: when it is lost, the servers drop what it had asked for."""
         self._watch.begin(ingress)
+
+    def remember(self, past: bytes) -> None:
+        """What the next ingress is to know of the requests that this one has served, pickled."""
+        self._past = past
 
     def drain(self, name: str) -> None:
         """A server gets nothing new, from this ingress and from those after it; never waits for other changes."""

@@ -113,3 +113,18 @@ def test_service_times_are_predicted_as_before():
     after = before.with_history(before.history[:1])
     task = ImageTask("t", "x", 10)
     assert np.array_equal(after.service_s(task), before.service_s(task)) and len(after.history) == 1
+
+
+def test_what_was_learned_is_kept_and_the_next_process_goes_on_with_it(delivery):
+    kept, first = [], Taught()
+    past = Past(first, keep=kept.append)
+    for one in served(delivery, 250):
+        past(one)
+    assert [len(latest) for latest in kept] == [100, 200]
+    assert not any(one.png or one.more_pngs for one in kept[-1])
+    taught = Taught()
+    past = Past(taught, kept[-1])
+    for one in served(delivery, 500)[200:]:
+        past(one)
+    assert [len(history) for history in taught.lessons] == [200, 400]
+    assert np.array_equal(taught.lessons[0].arrival_s, first.lessons[-1].arrival_s)
