@@ -26,7 +26,7 @@ from lad_rllib.serving.ingress_watch import RunningIngress
 from lad_rllib.serving.keeper import FleetState, asked
 from lad_rllib.serving.metrics import Metrics
 from lad_rllib.serving.own_address import listen_on_own_address
-from lad_rllib.serving.policies import named_policy, practise
+from lad_rllib.serving.policies import policy_read_elsewhere, practise
 
 
 class ServiceFiles(Declared):
@@ -116,7 +116,7 @@ class Ingress:
             self._gateway,
             state.make_scheduler(),
             PolicyHistory(settings.policies_file, on_record=self._metrics.recorded),
-            load=named_policy,
+            load=policy_read_elsewhere,
             keep=keep,
             on_decision=self._metrics.decided,
         )

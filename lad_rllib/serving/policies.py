@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 
@@ -36,6 +38,17 @@ def named_policy(name: str) -> RequestScheduler:
             raise
         choices = ", ".join((*SHIPPED_POLICIES, *REQUEST_SCHEDULERS))
         raise ConfigurationError(f"no policy {name!r}; choose from {choices}, or name a checkpoint's folder") from None
+
+
+def policy_read_elsewhere(name: str) -> RequestScheduler:
+    """As :func:`named_policy`, without loading RLlib and PyTorch, which read checkpoints, into this process.
+
+    Arguments and errors are the same.
+    """
+    if name in REQUEST_SCHEDULERS:
+        return named_policy(name)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as reader:
+        return reader.submit(named_policy, name).result()
 
 
 def practise(scheduler: RequestScheduler) -> None:

@@ -29,3 +29,18 @@ def test_an_ingress_with_the_shipped_policy_decides_without_learning_and_its_pac
     policy = pickle.dumps(named_policy("any-fleet"))
     ran = subprocess.run([sys.executable, "-c", INGRESS], input=policy, capture_output=True, check=False, timeout=300)
     assert ran.stdout.decode().strip() == "[]", ran.stderr.decode()
+
+
+SWAP = f"""
+import sys
+from lad_rllib.serving import ingress
+from lad_rllib.serving.policies import policy_read_elsewhere
+
+print(policy_read_elsewhere("any-fleet").fingerprint, sorted({NEEDLESS!r} & sys.modules.keys()))
+"""
+
+
+def test_a_trained_policy_is_swapped_in_without_loading_what_reads_it():
+    ran = subprocess.run([sys.executable, "-c", SWAP], capture_output=True, check=False, timeout=300)
+    fingerprint = named_policy("any-fleet").fingerprint
+    assert ran.stdout.decode().strip() == f"{fingerprint} []", ran.stderr.decode()
