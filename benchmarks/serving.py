@@ -1,11 +1,12 @@
 """What a service adds to an image: latency over a direct actor call, requests a second, and the time of a decision.
 
-    python -m benchmarks.serving        # two minutes; writes benchmarks/results/serving.md
+    python -m benchmarks.serving                # two minutes; writes benchmarks/results/serving.md
+    python -m benchmarks.serving --haproxy      # the same behind HAProxy; writes serving-haproxy.md
 
 The five edge servers are emulated ones that take no time, in processes of their own: first Ray actors, then
 applications of Ray Serve. A direct call of an actor, a call of one of the servers, a dispatcher in this process, and
-HTTP through Serve's Python proxy to the ingress with its dispatcher take turns; what counts are their ratios. Decisions
-are timed by themselves, for views of full queues.
+HTTP through Serve's Python proxy, or HAProxy, to the ingress with its dispatcher take turns; what counts are their
+ratios. Decisions are timed by themselves, for views of full queues.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager, nullcontext
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,7 @@ from lad_rllib.runs.options import Count, Options, option
 from lad_rllib.scheduling.request_scheduler import REQUEST_SCHEDULERS, RequestScheduler, RuleScheduler
 from lad_rllib.service import Dispatcher, RequestModel
 from lad_rllib.serving import FleetState, Service, named_policy
+from lad_rllib.serving.haproxy import haproxy_in_front
 from lad_rllib.simulator.requests import Requests, RequestWorld, build_request_setting
 from lad_rllib.simulator.requests.play import CompiledRule
 
@@ -48,6 +51,8 @@ ROUNDS = 3
 DECIDED_FOR = (5, 20, 200)
 GOALS: dict[ServerHosts, tuple[float, float]] = {"actors": (10.0, 0.3), "applications": (12.0, 0.18)}
 """HTTP over a direct call, by what the servers are: median latency at most, requests a second at least."""
+HAPROXY_GOALS: dict[ServerHosts, tuple[float, float]] = {"actors": (4.0, 0.3), "applications": (6.0, 0.18)}
+"""The same behind HAProxy."""
 DECISION_GOAL_MS = {5: 2.0, 20: 2.0, 200: 5.0}
 """A decision's 99th percentile at most, by the number of servers [ms]."""
 DIRECT, OWN, HERE, HTTP = (
@@ -67,7 +72,8 @@ class ServingBenchmark(Options):
 
     requests: Count = option(300, "requests of each path", "N")
     in_flight: Count = option(64, "requests in flight at a time, for the rate", "N")
-    output: str = option(str(RESULTS), "folder of serving.md", "DIR")
+    haproxy: bool = option(False, "HTTP through HAProxy instead of Serve's Python proxy")
+    output: str = option(str(RESULTS), "folder of the page", "DIR")
 
 
 class Actor(RuleScheduler):
@@ -82,28 +88,43 @@ def run(options: ServingBenchmark) -> int:
     """Measure, print and write the tables; returns 1 if a goal is missed."""
     profile = {"overhead_s": 0.0, "per_step_s": 1e-9, "width": 64, "height": 64}
     entry = {"kind": "emulated", "profile": profile, "count": SERVERS, "num_cpus": 0.1, "queue_limit": 1000}
-    if not ray.is_initialized():
-        local_ray.start(num_cpus=16, num_gpus=0, log_to_driver=False, logging_level="ERROR")
+    spec = load_fleet({"name": "nothing", "servers": [entry]})
     rows, verdicts = [], []
-    try:
-        spec = load_fleet({"name": "nothing", "servers": [entry]})
-        with Fleet.start(spec) as direct:
-            for servers, goals in GOALS.items():
-                policy = named_policy(POLICY)
-                with Service(spec, POLICY, policy, ApiSettings(), port=PORT, servers=servers) as service:
-                    found = paths(direct.servers, service.state, service.url, options)
-                rows += [{"servers": servers, **row} for row in found]
-                verdicts += http_verdicts(servers, found[-1], *goals)
-    finally:
-        local_ray.end()
+    in_front = haproxy_in_front("127.0.0.1", PORT) if options.haproxy else nullcontext()
+    with in_front, _ray(), Fleet.start(spec) as direct:
+        for servers, goals in (HAPROXY_GOALS if options.haproxy else GOALS).items():
+            with Service(
+                spec,
+                POLICY,
+                named_policy(POLICY),
+                ApiSettings(),
+                port=PORT,
+                haproxy=options.haproxy,
+                servers=servers,
+            ) as service:
+                found = paths(direct.servers, service.state, service.url, options)
+            rows += [{"servers": servers, **row} for row in found]
+            verdicts += http_verdicts(servers, found[-1], *goals)
     decisions = [row for servers in DECIDED_FOR for row in decided(servers)]
     late = [row for row in decisions if row["p99 ms"] > DECISION_GOAL_MS[row["servers"]]]
     verdicts.append(_verdict(not late, "p99 of a decision, goal 2 ms for 5 and 20 servers, 5 ms for 200"))
     parts = [show(rows), "## Decisions", show(decisions), "\n".join(f"- {verdict}" for verdict in verdicts)]
     print(*parts, sep="\n")
     about = provenance("two cores") | {"requests": f"{options.requests} of each path, {options.in_flight} in flight"}
-    write_page(Path(options.output) / "serving.md", "What a service adds to an image", about, *parts)
+    page = Path(options.output) / ("serving-haproxy.md" if options.haproxy else "serving.md")
+    write_page(page, "What a service adds to an image" + " behind HAProxy" * options.haproxy, about, *parts)
     return int(any(verdict.startswith("missed") for verdict in verdicts))
+
+
+@contextmanager
+def _ray() -> Iterator[None]:
+    """A Ray of this process, unless there is one."""
+    if not ray.is_initialized():
+        local_ray.start(num_cpus=16, num_gpus=0, log_to_driver=False, logging_level="ERROR")
+    try:
+        yield
+    finally:
+        local_ray.end()
 
 
 def http_verdicts(servers: str, http: dict[str, Any], most: float, least: float) -> list[str]:

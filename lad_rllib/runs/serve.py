@@ -21,6 +21,7 @@ from lad_rllib.runs.improver import Improver
 from lad_rllib.runs.options import seconds
 from lad_rllib.runs.serve_options import KEY_VARIABLE, ServeOptions
 from lad_rllib.serving import Service, ServiceFiles, check_port, named_policy
+from lad_rllib.serving.haproxy import haproxy_in_front
 from lad_rllib.text_files import read_structured
 
 DEFAULT_POLICY = "any-fleet"
@@ -53,16 +54,22 @@ def running_service(options: ServeOptions, say: Callable[[str], object] = lambda
     if options.checkpoint is not None:
         is_shipped = options.checkpoint in SHIPPED_POLICIES
         policy = options.checkpoint if is_shipped else str(_absolute(options.checkpoint))
+    address = cluster.address_of(options)
+    if options.haproxy and address != "local":
+        raise ConfigurationError(
+            f"--haproxy is for a Ray that this command starts, and the one at {address} runs; start that one with "
+            "RAY_SERVE_ENABLE_HA_PROXY=1 in its environment, and leave --haproxy out"
+        )
     spec = load_fleet(options.fleet)
     check_port(options.host, options.port)
     say(f"loading {policy}")
     scheduler = named_policy(policy)
-    with tempfile.TemporaryDirectory(prefix="lad_rllib_") as scratch:
+    in_front = haproxy_in_front(options.host, options.port) if options.haproxy else nullcontext()
+    with in_front, tempfile.TemporaryDirectory(prefix="lad_rllib_") as scratch:
         for name in ("jobs_file", "policies_file"):  # both outlive the ingress
             if getattr(settings, name) is None:
                 settings = settings.model_copy(update={name: str(Path(scratch) / name)})
         files = ServiceFiles(log=_absolute(options.log), decisions=_absolute(options.decisions))
-        address = cluster.address_of(options)
         say("starting Ray on this machine" if address == "local" else f"joining the Ray cluster at {address}")
         os.environ.setdefault("RAY_worker_niceness", "0")  # of our Ray; at its 15, any other program starves it
         cluster.start_ray(options, num_cpus=len(spec.servers) + 2)
@@ -74,6 +81,7 @@ def running_service(options: ServeOptions, say: Callable[[str], object] = lambda
             files=files,
             host=options.host,
             port=options.port,
+            haproxy=options.haproxy,
             shared=options.shared_fleet,
             servers=options.servers,
             timeout_s=options.timeout,

@@ -32,6 +32,9 @@ class ServeOptions(ActorFleetOptions):
     )
     host: str = option("127.0.0.1", "address to listen on; any but this machine's own needs --keys", "ADDR")
     port: Port = option(8000, "port to listen on", "PORT")
+    haproxy: bool = option(
+        False, "HAProxy before the API instead of Ray Serve's Python proxy: faster; with a Ray of this machine's own"
+    )
     keys: str | None = option(None, "API keys that are let in (default: everyone on this machine is)", "FILE")
     api_settings: str | None = option(
         None, "limits and defaults of the HTTP API, a YAML file with what is to be other than usual", "FILE"

@@ -24,6 +24,7 @@ from lad_rllib.fleet import FleetSpec
 from lad_rllib.names import ServerHosts
 from lad_rllib.scheduling.request_scheduler import RequestScheduler
 from lad_rllib.serving.applications import delete_left_over
+from lad_rllib.serving.haproxy import INSIDE
 from lad_rllib.serving.ingress import Ingress, ServiceFiles
 from lad_rllib.serving.keeper import FleetKeeper, FleetState, asked
 
@@ -63,6 +64,7 @@ class Service:
         files: What it writes; None: nothing but Ray's logs.
         host: Address that it listens on.
         port: Port that it listens on.
+        haproxy: Whether Ray was started within :func:`~lad_rllib.serving.haproxy.haproxy_in_front` of that address.
         shared: Whether the fleet was started by ``lad-rllib fleet up``, and stays.
         servers: What the servers are that it starts: ``actors``, or ``applications`` of Serve.
         timeout_s: Longest wait for the servers to be warm [s].
@@ -87,6 +89,7 @@ class Service:
         files: ServiceFiles | None = None,
         host: str = "127.0.0.1",
         port: int = 8000,
+        haproxy: bool = False,
         shared: bool = False,
         servers: ServerHosts = "actors",
         timeout_s: float = 600.0,
@@ -99,7 +102,7 @@ class Service:
             say(f"{'joining' if shared else 'starting'} the servers of fleet {spec.name}, and Ray Serve")
             start = partial(self._keeper.start.remote, spec, shared, timeout_s, servers)
             started = start() if servers == "actors" else None  # while Serve starts, too
-            _start_serve(host, port)
+            _start_serve(INSIDE if haproxy else host, port)
             started = started or start()
             ingress = ingress_application(self._keeper, settings, files or ServiceFiles(), _node_resource())
             # it loads what it needs while the servers do, and waits for them at the keeper
