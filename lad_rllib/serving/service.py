@@ -37,8 +37,9 @@ HEAD_NODE = "node:__internal_head__"
 MAX_ONGOING = 10_000
 """Requests that Serve lets into the ingress at once, streams and questions among them; the API's limits are lower."""
 
-HEALTH_S, HEALTH_TIMEOUT_S, SHUTDOWN_S = 1.0, 10.0, 3.0
-"""Time between two health checks of the ingress, the longest one, and the time that it has to end [s]."""
+HEALTH_S, HEALTH_TIMEOUT_S, SHUTDOWN_S = 0.25, 10.0, 3.0
+"""Time between two health checks of the ingress, the longest one, and the time that it has to end [s]. Serve finds out
+at the next check that the ingress is lost."""
 
 END_S = 20.0
 """Longest wait for the servers to end before they are killed [s]."""
