@@ -20,8 +20,7 @@ import numpy as np
 import pandas as pd
 
 from lad_rllib.algorithms.lad_dispatch import DispatchPolicy
-from lad_rllib.api.oversight.guard import Guard
-from lad_rllib.api.oversight.overseer import FEWEST, MOST
+from lad_rllib.api.oversight.guard import FEWEST, Guard
 from lad_rllib.cli.program import Program
 from lad_rllib.runs.options import Count, Options, Positive, option
 from lad_rllib.runs.output_folder import writable_folder
@@ -31,7 +30,7 @@ from lad_rllib.runs.tables import markdown_page, markdown_table, mean_sd, put_pa
 from lad_rllib.scheduling.by_name import make_scheduler
 from lad_rllib.scheduling.judgement import Replayed
 from lad_rllib.scheduling.request_scheduler import RequestScheduler, player
-from lad_rllib.simulator.requests import Requests, RequestSetting, build_request_setting
+from lad_rllib.simulator.requests import RequestSetting, build_request_setting
 from lad_rllib.simulator.requests.play import play_decisions
 
 HEURISTIC, SHIPPED, BAD = "least-work-left", "any-fleet", "any-fleet, turned round"
@@ -99,12 +98,15 @@ def watched(scheduler: RequestScheduler, setting: RequestSetting, options: Guard
     least = rule(requests, np.random.default_rng([seed, 3])).delay_s
     guard, left_at_s, worse_looks, looks = Guard(options.go_back_after), float("nan"), 0, 0
     for now_s in np.arange(0.0, requests.arrival_s[-1], options.look_every):
-        look_at = looked_at(requests, now_s, guard.window_s)
-        if len(look_at) < FEWEST:
+        come = int(np.searchsorted(requests.arrival_s, now_s, side="right"))
+        first, judged = guard.judged(requests.arrival_s[:come], now_s)
+        if come - judged < FEWEST:
             continue
-        sent_s = play_decisions(served.server[look_at], setting.world, requests[look_at]).delay_s
-        rule_s = rule(requests[look_at], np.random.default_rng([seed, 3])).delay_s
-        look = guard.look(now_s, in_windows("sent", sent_s), [in_windows(HEURISTIC, rule_s)])
+        replayed = slice(first, come)
+        sent_s = play_decisions(served.server[replayed], setting.world, requests[replayed]).delay_s
+        rule_s = rule(requests[replayed], np.random.default_rng([seed, 3])).delay_s
+        sent, other = (in_windows(who, one[judged - first :]) for who, one in (("sent", sent_s), (HEURISTIC, rule_s)))
+        look = guard.look(now_s, sent, [other])
         looks, worse_looks = looks + 1, worse_looks + bool(look.worse)
         if look.is_over:
             left_at_s = now_s
@@ -116,13 +118,6 @@ def watched(scheduler: RequestScheduler, setting: RequestSetting, options: Guard
         "worse_looks": worse_looks,
         "left_after_s": left_at_s,
     }
-
-
-def looked_at(requests: Requests, now_s: float, window_s: float) -> np.ndarray:
-    """Which requests a look is at, as in a service: those of the latest time, or the latest ones."""
-    come = np.flatnonzero(requests.arrival_s <= now_s)
-    recent = come[requests.arrival_s[come] >= now_s - window_s]
-    return (recent if len(recent) >= FEWEST else come[-FEWEST:])[-MOST:]
 
 
 def in_windows(name: str, delay_s: np.ndarray) -> Replayed:

@@ -116,20 +116,21 @@ class Shadow:
         return sorted((one for one in seen if one.server), key=lambda one: one.arrival_s)
 
     def played(
-        self, seen: Sequence[Seen], schedulers: Mapping[str, Callable[[], RequestScheduler]]
+        self, seen: Sequence[Seen], schedulers: Mapping[str, Callable[[], RequestScheduler]], first: int = 0
     ) -> dict[str, Replayed]:
         """Requests played again as they were sent (:data:`SENT`), and by schedulers; work for a thread of its own.
 
         Args:
-            seen: The requests, at least :data:`WINDOWS`.
+            seen: The requests.
             schedulers: What makes each scheduler, by its name.
+            first: The first one whose delay counts, and from which on there are at least :data:`WINDOWS`.
         """
         with self._playing:
             past, names = self._past(seen)
             servers = np.array([names.index(one.server) if one.server in names else 0 for one in seen])
             delays = {SENT: play_as_sent(servers, past)}
             delays |= {name: play_again(make, past) for name, make in schedulers.items()}
-        return {name: Replayed(name, tuple(np.array_split(delay_s, WINDOWS))) for name, delay_s in delays.items()}
+        return {name: Replayed(name, tuple(np.array_split(all_s[first:], WINDOWS))) for name, all_s in delays.items()}
 
     def report(self, latest: int = SHOWN) -> dict[str, Any]:
         """Rows of delays: as it was, then with the present scheduler and its rivals, the same requests played again.

@@ -9,8 +9,7 @@ import pytest
 from lad_rllib.api import ApiSettings, Gateway
 from lad_rllib.api.clients import Client
 from lad_rllib.api.oversight import Overseer, PolicyHistory
-from lad_rllib.api.oversight.guard import Guard
-from lad_rllib.api.oversight.overseer import FEWEST
+from lad_rllib.api.oversight.guard import BEFORE, FEWEST, MOST, MOST_BEFORE, Guard
 from lad_rllib.api.oversight.trial import Trial, compare_shares
 from lad_rllib.api.wire import JobRequest, Policies
 from lad_rllib.errors import ConfigurationError
@@ -280,6 +279,24 @@ def test_the_guard_acts_when_every_look_of_half_the_time_says_the_same():
     assert look.is_over and "mean 1.30 (1.30–1.30) times that of old" in look.why
     guard.forget()
     assert guard.last is None and not guard.look(900.0, worse, [OLD]).is_over
+
+
+def test_a_look_judges_the_latest_half_of_the_time_and_replays_what_came_before_it_too():
+    guard, second = Guard(600.0), np.arange(20_000.0)
+    assert guard.judged(second[:10], 10.0) == (0, 0)
+    assert guard.judged(second[:200], 199.0) == (0, 0)
+    assert guard.judged(second[:2000], 1999.5) == (2000 - 300 * (1 + BEFORE), 1700)
+    assert guard.judged(60 * second[:100], 60 * 99.0) == (100 - FEWEST * 2, 50)
+    assert guard.judged(second / 10, 2000.0) == (20_000 - MOST - MOST_BEFORE, 19_000)
+
+
+def test_what_is_before_the_latest_time_fills_the_queues_and_is_not_judged():
+    with overseen("turns") as one:
+        one.ask(60)
+        shadow = one.gateway.shadow
+        seen = shadow.since(0.0)
+        whole, latest = (shadow.played(seen, {}, first)["as sent"].delay_s for first in (0, 40))
+    assert latest.tolist() == whole[40:].tolist() and len(latest) == 20
 
 
 def test_the_guard_minds_the_tail_and_not_what_may_be_chance():

@@ -6,10 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lad_rllib.scheduling.judgement import Replayed
 
 DRAWS = 200
 """Times that the windows are drawn anew for an interval: looks are frequent."""
+
+FEWEST, MOST = 50, 1000
+"""Fewest and most requests that a look judges."""
+
+BEFORE, MOST_BEFORE = 3, 2000
+"""So many times as many requests before these are replayed with them, at most, and at most so many: servers are idle
+where a replay begins, and what was sent then was sent to queues as they were."""
 
 MEASURES = {"mean": "mean", "p99": "99th percentile"}
 
@@ -63,6 +73,21 @@ class Guard:
     def forget(self) -> None:
         """Another policy is in charge, or too little is known."""
         self.last, self._since_s = None, None
+
+    def judged(self, arrival_s: Sequence[float] | NDArray[np.float64], now_s: float) -> tuple[int, int]:
+        """Which requests a look replays, and which of these it judges: the latest time's, or the latest ones.
+
+        Args:
+            arrival_s: When the requests came for which the policy in charge decided, in order, until now [s].
+            now_s: The time, by the same clock [s].
+
+        Returns:
+            The first one that is replayed, and the first one that is judged; all from there on are.
+        """
+        number = len(arrival_s)
+        recent = number - int(np.searchsorted(arrival_s, now_s - self.window_s))
+        latest = min(max(recent, FEWEST), MOST, number)
+        return max(0, number - latest - min(BEFORE * latest, MOST_BEFORE)), number - latest
 
     def look(self, now_s: float, sent: Replayed, others: Sequence[Replayed]) -> Look:
         """Compare what was done with what others would have done, with the same requests.

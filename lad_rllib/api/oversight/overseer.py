@@ -13,7 +13,7 @@ import numpy as np
 
 from lad_rllib.api.gateway import Gateway
 from lad_rllib.api.oversight import history as events
-from lad_rllib.api.oversight.guard import Guard
+from lad_rllib.api.oversight.guard import FEWEST, MOST, Guard
 from lad_rllib.api.oversight.history import PolicyHistory
 from lad_rllib.api.oversight.trial import Step, Trial, compare_shares
 from lad_rllib.api.shadow import SENT, Seen
@@ -27,9 +27,6 @@ from lad_rllib.service.decision import DecidedBy
 from lad_rllib.service.guarded import GuardedScheduler
 from lad_rllib.service.named_scheduler import NamedScheduler
 from lad_rllib.service.trying import ShadowedScheduler, SplitScheduler
-
-FEWEST, MOST = 50, 1000
-"""Fewest and most requests of a look."""
 
 BUSY = 20.0
 """Looks take at most one part in so many of the time."""
@@ -212,11 +209,11 @@ class Overseer:
         if left and not self._said_left:
             self.history.add(events.LEFT, DecidedBy(scheduler.in_charge.name), left)  # type: ignore[union-attr]
         self._said_left = bool(left)
-        seen = [] if by.policy == FALLBACK else self._latest()
-        if len(seen) < FEWEST:
+        seen, judged = ([], 0) if by.policy == FALLBACK else self._latest()
+        if len(seen) - judged < FEWEST:
             self._guard.forget()
             return
-        replays = self._shadow.played(seen, self._yardsticks())
+        replays = self._shadow.played(seen, self._yardsticks(), judged)
         before = self._guard.last
         sent, *others = replays.values()
         look = self._guard.look(self._clock(), sent, others)
@@ -227,12 +224,12 @@ class Overseer:
         if look.is_over:
             self._go_back(look.why, look.figures(), others)
 
-    def _latest(self) -> list[Seen]:
-        """The requests to look at: those of the latest time, or the latest ones, since the policy came into charge."""
-        seen = self._shadow.since(self._since_s)
-        begin_s = self._dispatcher.now_s - self._guard.window_s / self._dispatcher.time_scale
-        recent = [one for one in seen if one.arrival_s >= begin_s]
-        return (recent if len(recent) >= FEWEST else seen[-FEWEST:])[-MOST:]
+    def _latest(self) -> tuple[list[Seen], int]:
+        """The requests to replay, since the policy came into charge, and the first of them that is judged."""
+        seen, scale = self._shadow.since(self._since_s), self._dispatcher.time_scale
+        arrival_s = np.array([scale * one.arrival_s for one in seen])
+        first, judged = self._guard.judged(arrival_s, scale * self._dispatcher.now_s)
+        return seen[first:], judged - first
 
     def _yardsticks(self) -> dict[str, Callable[[], RequestScheduler]]:
         """What the policy in charge may not be worse than."""
