@@ -138,7 +138,7 @@ def guard_table(rows: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
 
 
 def _range(left_s: pd.Series) -> str:
-    return "" if left_s.empty else f"{left_s.min():.0f} to {left_s.max():.0f}"
+    return " to ".join(dict.fromkeys(f"{end:.0f}" for end in (left_s.min(), left_s.max()))) if len(left_s) else ""
 
 
 MEASURES = ("mean", "p99")

@@ -46,6 +46,7 @@ TABLES: dict[str, Callable[[], Table]] = {
     "any-fleet": partial(learning.any_fleet, 1, 99),
     "any-fleet-100": partial(learning.any_fleet, 100, 100),
     "improve-loop": measured.improve_loop,
+    "policy-guard": measured.policy_guard,
     "tuned": learning.tuned,
     "learners": learning.learners,
     "live": measured.live,

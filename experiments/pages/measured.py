@@ -17,6 +17,7 @@ from experiments.pages.reading import (
     read,
     significant,
 )
+from experiments.policy_guard import guard_table
 from lad_rllib.runs.leaderboard import COLUMNS, leaderboard, told
 from lad_rllib.runs.tables import cell, mean_sd, over_first
 
@@ -339,6 +340,11 @@ PROFILES = (
         "each step transfers the denoiser, 0.3 s or more",
     ),
 )
+
+
+def policy_guard() -> Table:
+    """What the guard of a running service finds while a policy decides."""
+    return guard_table(read("policy_guard"))
 
 
 def improve_loop() -> Table:
