@@ -132,13 +132,14 @@ def _api_settings(options: ServeOptions) -> ApiSettings:
     values: dict[str, Any] = {}
     if options.api_settings is not None:
         read = read_structured(Path(options.api_settings).expanduser(), "settings file")
-        values |= dict(declared(ApiSettings, read, f"settings file {options.api_settings}: "))
-    given: dict[str, Any] = {"keys_file": options.keys, "jobs_file": options.jobs, "canary_share": options.canary_share}
+        given = declared(ApiSettings, read, f"settings file {options.api_settings}: ")
+        values |= given.model_dump(exclude_unset=True)
+    flags: dict[str, Any] = {"keys_file": options.keys, "jobs_file": options.jobs, "canary_share": options.canary_share}
     if options.decisions is not None:
         values.setdefault("policies_file", str(Path(options.decisions) / "policies.jsonl"))
     if options.go_back_after is not None:
-        given["go_back_after_s"] = seconds(options.go_back_after)
-    values |= {name: value for name, value in given.items() if value is not None}
+        flags["go_back_after_s"] = seconds(options.go_back_after)
+    values |= {name: value for name, value in flags.items() if value is not None}
     paths = ("keys_file", "jobs_file", "policies_file")
     return ApiSettings(**values | {name: _absolute(values.get(name)) for name in paths})
 
