@@ -16,7 +16,7 @@ from typing import ClassVar
 
 import pandas as pd
 
-from experiments.one_by_one import LEARNED, TEST_SEED
+from experiments.one_by_one import LEARNED
 from lad_rllib.cli.program import Program
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.runs.comparison import Measures
@@ -33,6 +33,7 @@ from lad_rllib.simulator.requests.world import FIFO
 ORACLE, PMD = "greedy-oracle", "lad-pmd"
 KEPT = Path(__file__).parent / "results"
 AXES = ["mean", "p99"]
+TEST_SEED = 1_000_000
 TICKS = [1, 1.5, 2, 3, 4]
 
 

@@ -28,7 +28,7 @@ from lad_rllib.cli.program import Program
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.runs.comparison import Measures
 from lad_rllib.runs.contest import Contest, contest_of_requests, contest_of_slots
-from lad_rllib.runs.options import Count, Options, option
+from lad_rllib.runs.options import Count, Options, Seed, option
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.plots import pyplot, save
 from lad_rllib.runs.progress import bars, time_is_over
@@ -44,7 +44,7 @@ from lad_rllib.simulator.requests.world import FIFO
 
 LEARNED, YARDSTICK, FILLING, ORACLE = "lad-dispatch", "least-work-left", "water-filling", "greedy-oracle, fifo"
 RULES = (YARDSTICK, "shortest-expected-delay", "first-policy-iteration")
-TEST_SEED, BOUND_SEED, BOUND_EPISODES = 1_000_000, 2_000_000, 20
+BOUND_SEED, BOUND_EPISODES = 2_000_000, 20
 MEASURES = ("mean_s", "p95_s", "p99_s")
 CELL = ("workload", "load", "order", "bound")
 
@@ -109,6 +109,7 @@ class OneByOneOptions(Options):
     iterations: Count = option(30, "episodes of a training")
     requests: Count = option(10_000, "requests of an episode")
     episodes: Count = option(10, "test episodes")
+    test_seed: Seed = option(1_000_000, "seed of the test episodes; take another one to choose bounds by")
     seconds: Annotated[float, Field(gt=0)] | None = option(
         None, "begin no training after this time; --resume goes on", "S"
     )
@@ -119,7 +120,9 @@ class OneByOneOptions(Options):
 def run(options: OneByOneOptions) -> int:
     """Train, play and write; returns the exit status."""
     output = writable_folder(options.output)
-    rows = ResultRows(output / "one_by_one.csv", options.resume, iterations=options.iterations)
+    rows = ResultRows(
+        output / "one_by_one.csv", options.resume, iterations=options.iterations, test_seed=options.test_seed
+    )
     cells = [
         ({"workload": workload, "load": load, "order": goal.order, "bound": goal.bound, "seed": seed}, goal)
         for seed in range(options.seeds)
@@ -173,11 +176,12 @@ def setting_of(workload: str, load: float, order: str, requests: int) -> Request
     return build_request_setting(spec)
 
 
-def contest_of(setting: RequestSetting | SlottedRequests, episodes: int, order: Order) -> Contest:
+def contest_of(setting: RequestSetting | SlottedRequests, options: OneByOneOptions, order: Order) -> Contest:
     """Fresh episodes of a workload."""
+    played = (options.episodes, options.test_seed, [order], Measures())
     if isinstance(setting, RequestSetting):
-        return contest_of_requests(setting, episodes, TEST_SEED, [order], Measures())
-    return contest_of_slots(setting.setting, episodes, TEST_SEED, [order], Measures())
+        return contest_of_requests(setting, *played)
+    return contest_of_slots(setting.setting, *played)
 
 
 def compared(options: OneByOneOptions, workload: str, load: float, goal: Goal, seed: int) -> list[dict[str, Any]]:
@@ -192,10 +196,10 @@ def compared(options: OneByOneOptions, workload: str, load: float, goal: Goal, s
         percentile_bound_s=bound,
     )
     actor, _ = learn(setting, settings, seed)
-    contest = contest_of(setting, options.episodes, setting.world.order)
+    contest = contest_of(setting, options, setting.world.order)
     rows = []
     if contest.slots is not None:
-        rows += contest_of(setting, options.episodes, FIFO).play(ORACLE, make_heuristic("greedy-oracle"))
+        rows += contest_of(setting, options, FIFO).play(ORACLE, make_heuristic("greedy-oracle"))
         rows += contest.play(FILLING, make_heuristic(FILLING))
     for name in RULES:
         rows += contest.play(name, make_scheduler(name, one_by_one=True))

@@ -16,6 +16,18 @@ def test_a_smoke_run_leaves_rows_a_table_and_a_picture_and_is_not_repeated(tmp_p
     assert pd.read_csv(tmp_path / "one_by_one.csv").equals(rows)
 
 
+def test_bounds_can_be_chosen_on_episodes_that_are_not_the_test_s(tmp_path, capsys):
+    delays = {}
+    for seed in (1_000_000, 3_000_000):
+        folder = tmp_path / str(seed)
+        assert main(["--smoke", "--requests", "100", "--test-seed", str(seed), "--output", str(folder)]) == 0
+        rows = pd.read_csv(folder / "one_by_one.csv").set_index("scheduler")
+        delays[seed] = rows.loc[RULES[0], "mean_s"]
+    assert len(set(delays.values())) == 2
+    assert main(["--smoke", "--requests", "100", "--resume", "--output", str(folder)]) == 2
+    assert "has rows of test_seed 3000000, not 1000000" in capsys.readouterr().err
+
+
 def test_ratios_are_over_the_first_scheduler_of_the_same_cell_and_seed():
     cell = {"workload": "w", "load": 0.5, "order": "fifo", "bound": "-"}
     rows = [
