@@ -269,3 +269,20 @@ def test_it_learns_in_a_small_world_and_the_same_from_the_same_seed():
     curves = [learn(source, short, seed=1)[1] for _ in range(2)]
     assert [row["mean_s"] for row in curves[0]] == [row["mean_s"] for row in curves[1]]
     assert curve[0]["mean_s"] == curves[0][0]["mean_s"]
+
+
+@pytest.mark.parametrize("start", ["zero", "memory"])
+def test_requests_decided_at_once_know_nothing_of_one_another(start):
+    one_by_one = traffic()
+    at_once = dataclasses.replace(one_by_one, world=dataclasses.replace(one_by_one.world, at_once=True))
+    requests = plain_requests(np.repeat(np.arange(40.0), 5) * 20.0, np.full(200, 20.0))
+    actor = some_actor(ActorSettings(latent_start=start))
+    notes = {}
+    for source in (one_by_one, at_once):
+        rule = actor.settings.rule(knowledge(source.world, source.history()), actor.packed(), 1.0, recorded=True)
+        served = play_rule(rule, source.world, requests, np.random.default_rng(0))
+        notes[source.world.at_once] = served.notes.reshape(40, 5, len(SPEEDS), COLUMNS)
+    same = np.abs(notes[True] - notes[True][:, :1]).max(axis=(1, 2, 3))
+    assert (same == 0).all() and np.abs(notes[False] - notes[False][:, :1]).max() > 0.1
+    shares = notes[True][:, 0, :, FEATURES.index("share of recent requests over share of capacity: log")]
+    assert (np.abs(np.diff(shares, axis=0)).max(axis=1) > 0).all()  # of the instants before

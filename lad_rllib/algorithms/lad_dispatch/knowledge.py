@@ -32,6 +32,7 @@ class Known(NamedTuple):
         shares_memory: Requests over which recent shares are taken, for each server.
         load_memory: The same of the load.
         price_weight: Weight of the price in the prior's cost.
+        at_once: 1 where requests of one instant do not know of one another, else 0.
         mean_service_s: Service time of the requests on each server, on average (A,).
         slow_first: Servers, the slowest first (A,).
         size: Size over the mean one at ``KNOTS`` quantiles.
@@ -47,6 +48,7 @@ class Known(NamedTuple):
     shares_memory: float
     load_memory: float
     price_weight: float
+    at_once: float
     mean_service_s: Doubles
     slow_first: Doubles
     size: Doubles
@@ -95,6 +97,7 @@ def knowledge(
         shares_memory=shares_memory,
         load_memory=load_memory,
         price_weight=price_weight,
+        at_once=float(world.at_once),
         mean_service_s=mean_service,
         slow_first=np.argsort(-mean_service, kind="stable").astype(np.float64),
         size=size,
@@ -144,6 +147,7 @@ def unpacked(numbers: Doubles, servers: int) -> Known:
         numbers[3],
         numbers[4],
         numbers[5],
+        numbers[6],
         numbers[SCALARS:a],
         numbers[a:b],
         numbers[b:c],
@@ -169,31 +173,48 @@ class Memory(NamedTuple):
         requests: Share of recent requests that went to each server (A,).
         work: Share of recent work (A,).
         latent: The last output of the chain for each server (A,).
-        unfamiliar: How often each number of a token was beyond what is familiar (F,).
     """
 
     clock: Doubles
     requests: Doubles
     work: Doubles
     latent: Doubles
-    unfamiliar: Doubles
 
 
 CLOCK, HANDED_OVER = 6, 5
 
 
 def memory_length(servers: int, features: int) -> int:
-    """Numbers in a rule's memory."""
-    return CLOCK + 3 * servers + features
+    """Numbers in a rule's memory.
+
+    They are the latest :class:`Memory`, that of when this instant began, and at the end how often each number of a
+    token was beyond what is familiar (F,).
+    """
+    return 2 * (CLOCK + 3 * servers) + features
 
 
 @part
 def recalled(memory: Doubles, servers: int) -> Memory:
-    """Views of a rule's memory."""
+    """Views of the latest memory."""
     a = CLOCK + servers
     b = a + servers
-    c = b + servers
-    return Memory(memory[:CLOCK], memory[CLOCK:a], memory[a:b], memory[b:c], memory[c:])
+    return Memory(memory[:CLOCK], memory[CLOCK:a], memory[a:b], memory[b : b + servers])
+
+
+@part
+def what_is_seen(known: Known, memory: Doubles, servers: int, now_s: float) -> Memory:
+    """Let time pass until now; returns the memory that a request is decided with.
+
+    It is the latest, or where requests of one instant do not know of one another that of when the instant began.
+    """
+    latest, end = recalled(memory, servers), CLOCK + 3 * servers
+    is_new = latest.clock[0] == 0.0 or latest.clock[1] < now_s
+    let_time_pass(known, latest, now_s)
+    if known.at_once == 0.0:
+        return latest
+    if is_new:
+        memory[end : 2 * end] = memory[:end]
+    return recalled(memory[end:], servers)
 
 
 @part

@@ -21,12 +21,12 @@ from lad_rllib.algorithms.lad_dispatch.knowledge import (
     HANDED_OVER,
     Known,
     length,
-    let_time_pass,
     memory_length,
     packed,
     recalled,
     remember,
     unpacked,
+    what_is_seen,
 )
 from lad_rllib.arrays import Array, Doubles, Matrix, Vector
 from lad_rllib.compiling import kernel, part
@@ -113,7 +113,7 @@ def keep_to_cap(view: View, share: Array, cap: float, logits: Array) -> None:
 def lad_dispatch(view: View, numbers: Doubles, weights: Vector, memory: Doubles, notes: Vector, uniform: float) -> int:
     """Describe the servers, score them, draw one, and remember; least work left takes what is not familiar."""
     servers = len(view.up)
-    known, past = unpacked(numbers, servers), recalled(memory, servers)
+    known, latest = unpacked(numbers, servers), recalled(memory, servers)
     actor = numbers[length(servers) :]
     prior_weight, temperature, kept, gain, hidden, start_hidden, steps = (
         actor[0],
@@ -129,7 +129,7 @@ def lad_dispatch(view: View, numbers: Doubles, weights: Vector, memory: Doubles,
     net = split_weights(weights, NUM_FEATURES, int(hidden), len(scales), int(start_hidden))
     share, tokens = np.empty(servers, np.float32), np.empty((servers, NUM_FEATURES), np.float32)
     x, eps, logits = np.zeros(servers, np.float32), np.empty(servers, np.float32), np.empty(servers, np.float32)
-    let_time_pass(known, past, view.now_s)
+    past = what_is_seen(known, memory, servers, view.now_s)
     capacity_shares(view, known, share)
     size = size_of(view, known, share)
     describe(view, known, past, share, size, tokens)
@@ -142,15 +142,15 @@ def lad_dispatch(view: View, numbers: Doubles, weights: Vector, memory: Doubles,
     denoise(encode(net, tokens, share), x, net.readout, net.latent, net.step_bias, scales, eps)
     for server in range(servers):
         logits[server] = x[server] - 2.0 * prior_weight * tokens[server, 0]
-        past.latent[server] = x[server]
+        latest.latent[server] = x[server]
     if cap < np.inf:
         keep_to_cap(view, share, cap, logits)
-    if beyond(tokens, share, bounds, past.unfamiliar):
+    if beyond(tokens, share, bounds, memory[len(memory) - NUM_FEATURES :]):
         chosen = least(view.work_left_s, view.service_s, view.up)
-        past.clock[HANDED_OVER] += 1.0
+        latest.clock[HANDED_OVER] += 1.0
     else:
         chosen = drawn(logits, share, temperature, uniform)
-    remember(known, past, chosen, size)
+    remember(known, latest, chosen, size)
     if len(notes) > 0:
         for server in range(servers):
             row = notes[server * COLUMNS : (server + 1) * COLUMNS]

@@ -279,6 +279,7 @@ def play(
     timing: Timing,
     view: View,
     with_order: bool,
+    at_once: bool,
     numbers: Doubles,
     weights: Vector,
     memory: Doubles,
@@ -287,17 +288,25 @@ def play(
 ) -> int:
     """Let a rule choose the server of every request, and finish.
 
+    Requests of one instant join the queues one after the other, or with ``at_once`` when all of them are decided.
+
     Returns:
         -1, or the first request that the rule sent to a server that does not exist.
     """
-    for request in range(len(timing.arrival_s)):
+    last, joined = len(timing.arrival_s) - 1, 0
+    for request in range(last + 1):
         now_s = timing.arrival_s[request]
         advance(queues, timing, now_s)
         look(queues, timing, view, request, with_order)
         server = rule(View(now_s, *view[1:]), numbers, weights, memory, notes[request], uniform[request])
         if server < 0 or server >= len(queues.servers):
             return request
-        join(queues, timing, request, server)
+        queues.requests[request].server = server
+        if at_once and request < last and timing.arrival_s[request + 1] == now_s:
+            continue
+        while joined <= request:
+            join(queues, timing, joined, queues.requests[joined].server)
+            joined += 1
     advance(queues, timing, np.inf)
     return -1
 

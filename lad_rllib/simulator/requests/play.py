@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lad_rllib.errors import ConfigurationError
 from lad_rllib.simulator.requests import loop
 from lad_rllib.simulator.requests.loop import View
 from lad_rllib.simulator.requests.requests import Requests, ServedRequests
@@ -50,9 +51,17 @@ class RequestSimulation:
     [2.0, 3.0]
     >>> simulation.finish().delay_s.tolist()
     [2.0, 3.0]
+
+    Raises:
+        ConfigurationError: if requests of one instant are decided at once in this world.
     """
 
     def __init__(self, world: RequestWorld, requests: Requests, timing: Timing | None = None) -> None:
+        if world.at_once:
+            raise ConfigurationError(
+                "requests of one instant are decided at once here, so they cannot be sent one after the other; "
+                "play a compiled rule"
+            )
         self.world, self.requests = world, requests
         self.timing = world.timing(requests) if timing is None else timing
         self._queues = loop.empty_queues(self.timing)
@@ -131,6 +140,7 @@ def play_rule(
         timing,
         loop.empty_view(timing),
         rule.sees_order,
+        world.at_once,
         rule.numbers,
         rule.weights,
         np.zeros(rule.memory),

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from lad_rllib.declared import shown
+from lad_rllib.errors import ConfigurationError
 from lad_rllib.simulator.arrivals import TraceArrivals
 from lad_rllib.simulator.order import Order, make_order, order_text
 from lad_rllib.simulator.requests.random_fleets import RandomFleets, build_random_fleets, is_random_fleets
@@ -30,6 +32,7 @@ class SlottedRequests:
     Attributes:
         setting: The setting.
         order: Order of service.
+        at_once: Tasks of a slot are decided at once, with the queues at its start; otherwise one after the other.
 
     >>> from lad_rllib.simulator import build_setting
     >>> slotted = SlottedRequests(build_setting({"preset": "small"}))
@@ -39,6 +42,7 @@ class SlottedRequests:
 
     setting: Setting
     order: Order = FIFO
+    at_once: bool = False
 
     @property
     def name(self) -> str:
@@ -48,12 +52,13 @@ class SlottedRequests:
     @property
     def spec(self) -> dict[str, Any]:
         """The dictionary that describes it."""
-        return {**self.setting.spec, "order": order_text(self.order)}
+        at_once = {"at_once": True} if self.at_once else {}
+        return {**self.setting.spec, "order": order_text(self.order), **at_once}
 
     @property
     def world(self) -> RequestWorld:
         """The servers and their order of service."""
-        return slotted_world(self.setting.network, self.order)
+        return replace(slotted_world(self.setting.network, self.order), at_once=self.at_once)
 
     @property
     def load(self) -> float:
@@ -71,7 +76,8 @@ class SlottedRequests:
 
     def summary(self) -> str:
         """The setting and what it means, in a few lines of text."""
-        return f"{self.setting.summary()}\n  tasks are decided one by one and served {order_text(self.order)}"
+        decided = "at once at the start of their slot" if self.at_once else "one by one"
+        return f"{self.setting.summary()}\n  tasks are decided {decided} and served {order_text(self.order)}"
 
     @property
     def most_servers(self) -> int:
@@ -100,7 +106,8 @@ def request_setting(
     """The setting that a plain dictionary describes, played request by request.
 
     Args:
-        spec: A setting of requests, or of random fleets; or one of slots, which may have the key ``order`` here.
+        spec: A setting of requests, or of random fleets; or one of slots, which may have the keys ``order`` and
+            ``at_once`` here.
         order: Order of service instead of the setting's.
 
     Raises:
@@ -111,7 +118,10 @@ def request_setting(
         return build_random_fleets(ordered)
     if is_request_spec(ordered):
         return build_request_setting(ordered)
-    return SlottedRequests(order=make_order(ordered.pop("order", "fifo")), setting=build_setting(ordered))
+    if not isinstance(at_once := ordered.pop("at_once", False), bool):
+        raise ConfigurationError(f"at_once must be true or false, got {shown(at_once)}")
+    served = make_order(ordered.pop("order", "fifo"))
+    return SlottedRequests(order=served, at_once=at_once, setting=build_setting(ordered))
 
 
 def _decided(setting: Setting, rng: np.random.Generator) -> Requests:

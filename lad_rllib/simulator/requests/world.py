@@ -144,11 +144,14 @@ class RequestWorld:
         servers: The A edge servers.
         order: Order of service, the same on all.
         work: What schedulers are told of service times.
+        at_once: Requests of one instant are decided at once, none knowing where the others go, as by base stations at
+            the start of a slot; otherwise one after the other. Only compiled rules play such a world.
     """
 
     servers: tuple[RequestServer, ...]
     order: Order = FIFO
     work: WorkKnown = "predicted"
+    at_once: bool = False
 
     def __post_init__(self) -> None:
         if not self.servers:

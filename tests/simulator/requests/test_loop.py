@@ -7,6 +7,7 @@ import pytest
 
 from lad_rllib.arrays import Doubles, Vector
 from lad_rllib.compiling import kernel
+from lad_rllib.errors import ConfigurationError
 from lad_rllib.scheduling import make_heuristic, play
 from lad_rllib.simulator import build_setting, make_order, stack_arrivals
 from lad_rllib.simulator.order import FairTags
@@ -200,3 +201,60 @@ def test_a_request_cannot_be_sent_to_a_server_that_is_not_there():
         simulation.send(1)
     with pytest.raises(IndexError, match="request 0"):
         play_rule(CompiledRule(beyond), world, requests, np.random.default_rng())
+
+
+@kernel
+def least_work(view: View, numbers: Doubles, weights: Vector, memory: Doubles, notes: Vector, uniform: float) -> int:
+    """Where least work is left and least is ahead, by turns of the two."""
+    memory[0] += 1.0
+    return int(np.argmin(view.ahead_s + view.swap_s if memory[0] % 2.0 == 0.0 else view.work_left_s))
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_requests_decided_at_once_see_the_queues_of_when_their_instant_began(order):
+    rng = np.random.default_rng(0)
+    world, requests = a_world(rng, order), some_requests(rng)
+    assert (np.diff(requests.arrival_s) == 0).sum() > 5
+    rule, nothing = CompiledRule(least_work, memory=1), np.zeros(0, np.float32)
+    no_constants = np.zeros(0), nothing
+    known = world.timing(requests)
+    expected = np.zeros(len(requests), int)
+    for instant in np.unique(requests.arrival_s):
+        for request in np.flatnonzero(requests.arrival_s == instant):
+            # the others of its instant are left out: what it would see alone after all that came before
+            before = [*np.flatnonzero(requests.arrival_s < instant), request]
+            alone = RequestSimulation(world, requests[before], _of(known, before))
+            for earlier in before[:-1]:
+                alone.look()
+                alone.send(int(expected[earlier]))
+            expected[request] = rule.choose(alone.look(), *no_constants, np.array([float(request)]), nothing, 0.0)
+    served = play_rule(rule, replace(world, at_once=True), requests, np.random.default_rng(1))
+    np.testing.assert_array_equal(served.server, expected)
+    np.testing.assert_array_equal(served.start_s, play_decisions(expected, world, requests).start_s)
+    assert (play_rule(rule, world, requests, np.random.default_rng(1)).server != expected).any()
+
+
+def _of(timing, some):
+    """The timing of some of the requests."""
+    of_requests = {name: getattr(timing, name)[some] for name in PER_REQUEST}
+    return timing._replace(**of_requests)
+
+
+PER_REQUEST = [
+    "arrival_s",
+    "predicted_s",
+    "actual_s",
+    "upload_s",
+    "download_s",
+    "key",
+    "tenant",
+    "model",
+    "loras",
+    "facts",
+]
+
+
+def test_requests_decided_at_once_cannot_be_sent_one_after_the_other():
+    world = replace(a_world(np.random.default_rng(0), "fifo"), at_once=True)
+    with pytest.raises(ConfigurationError, match="play a compiled rule"):
+        RequestSimulation(world, plain_requests([0.0], steps=1))
