@@ -6,6 +6,8 @@ import yaml
 
 from lad_rllib.algorithms.lad_dispatch import load_request_scheduler
 from lad_rllib.cli import main
+from tests.docs.pages import ROOT
+from tests.docs.test_commands import command_lines
 
 LEARNING = {"hidden_size": 8, "sampled_requests": 50, "updates_per_iteration": 2, "train_batch_size_per_learner": 16}
 SETTING = {"servers": [1.0, 0.5], "requests": 120, "traffic": {"kind": "poisson", "load": 0.8}}
@@ -77,3 +79,28 @@ def test_options_that_mean_another_kind_of_algorithm_are_refused_in_one_line(arg
     assert main(["train", *arguments, "--output", str(tmp_path / "run")]) == 2
     said = capsys.readouterr().err.strip()
     assert told in said and "\n" not in said
+
+
+@pytest.mark.cluster
+@pytest.mark.extended
+def test_what_the_page_on_scaling_tells_to_type_runs_to_the_end_with_fewer_runners(ray_cluster, tmp_path):
+    page = (ROOT / "docs" / "explanation" / "scaling.md").read_text(encoding="utf-8")
+    [words] = [words for words in command_lines(page) if "experiments/many_worlds.yaml" in words]
+    assert words[words.index("--max-staleness") + 1] == "1"
+    (tmp_path / "fleets.yaml").write_text(
+        yaml.safe_dump({"preset": "any-fleet", "fleets": {"servers": [2, 4], "requests": [100, 100]}})
+    )
+    instead = {
+        "--setting": str(tmp_path / "fleets.yaml"),
+        "--config": str(ROOT / "experiments" / "many_worlds.yaml"),
+        "--num-env-runners": "2",
+        "--num-learners": "0",
+        "--episodes": "12",
+        "--output": str(tmp_path / "run"),
+    }
+    for flag, value in instead.items():
+        words[words.index(flag) + 1] = value
+    assert main([*words[1:], "--quiet"]) == 0
+    progress = pd.read_csv(tmp_path / "run" / "progress.csv")
+    assert progress["episodes"].tolist() == [4, 8, 12] and progress["actor_loss"].notna().all()
+    assert load_request_scheduler(tmp_path / "run" / "checkpoint").orders
