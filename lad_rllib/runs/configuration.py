@@ -9,13 +9,14 @@ import os
 from pathlib import Path
 from typing import Any, TypeVar
 
+from lad_rllib.algorithms.common.hyperparameters import of_policy
+from lad_rllib.algorithms.declarations import FLAGS
 from lad_rllib.declared import check_keys, shown
 from lad_rllib.envs import episodes
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.names import SHIPPED_POLICIES
 from lad_rllib.runs import cluster
 from lad_rllib.runs.options import (
-    LearningOptions,
     LearnOptions,
     LiveOptions,
     Options,
@@ -30,7 +31,6 @@ from lad_rllib.simulator import (
     ARRIVALS,
     Setting,
     override_spec,
-    parse_penalty,
     resolve_paths,
     sizes,
 )
@@ -47,8 +47,6 @@ from lad_rllib.text_files import read_structured
 TRAIN_PART = (0.0, 0.7)
 WHOLE_LOG = (0.0, 1.0)
 DEFAULT_KERNELS = "auto"
-TRAINING_KEYS = tuple(name for name in LearningOptions.model_fields if name not in ("config", "queue_unit", "penalty"))
-"""Hyperparameters that are options of their own."""
 
 
 def setting_spec(options: SettingOptions, default: str = "paper") -> dict[str, Any]:
@@ -145,9 +143,9 @@ def resolve(options: LearnOptions) -> dict[str, Any]:
     setting = part_of_log(options.part, setting, TRAIN_PART if own_part == WHOLE_LOG else own_part)
     _check_scale(options, setting)
     training = read_training_file(options.config) if options.config else {}
-    training |= _given(**{key: getattr(options, key) for key in TRAINING_KEYS})
-    if options.penalty:
-        training["penalty"] = parse_penalty(options.penalty)
+    for name, one in FLAGS.items():
+        if (value := getattr(options, name)) is not None:
+            training[name] = one.flag.read(value) if one.flag.read else value
     live = options if isinstance(options, LiveOptions) else LiveOptions()
     if live.init_from:
         training |= _kept_of_policy(_policy(live.init_from), CONFIGS[options.algorithm], training)
@@ -174,8 +172,6 @@ def resolve(options: LearnOptions) -> dict[str, Any]:
 
 def _kept_of_policy(start: str, config: Any, training: dict[str, Any]) -> dict[str, Any]:
     """Hyperparameters of the policy that a run starts from, unless the run says others, itself or by a preset."""
-    from lad_rllib.algorithms.common.hyperparameters import of_policy
-
     saved, said = newest_policy(start), {**config.presets.get(training.get("preset", ""), {}), **training}
     if saved.title != config.title:
         return {}  # which is refused where the run starts from it

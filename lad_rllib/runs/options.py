@@ -6,11 +6,12 @@ own. A field's description is the help of its flag; :attr:`Options.title` heads 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, create_model
 
 from lad_rllib import names
+from lad_rllib.algorithms.declarations import FLAGS
 from lad_rllib.declared import Declared
 from lad_rllib.plugins import installed
 
@@ -19,6 +20,7 @@ HEURISTICS = (*names.HEURISTICS, *installed("lad_rllib.heuristics"))
 """Those of this package, and of others by their entry points."""
 REQUEST_SCHEDULERS = (*names.REQUEST_SCHEDULERS, *installed("lad_rllib.request_schedulers"))
 ORDERS = (*names.ORDERS, *installed("lad_rllib.orders"))
+LEARNING = "learning (defaults: the published settings)"
 MAX_SEED = 2**32 - 1
 MAX_CONFIRM_SEEDS = 1000
 
@@ -195,35 +197,25 @@ class ScaleOptions(StorageOptions, RayOptions):
     num_gpus_per_learner: float | None = option(None, "GPUs of each learner, also a part of one (0; cuda: 1)", "X")
 
 
-class LearningOptions(Options):
-    """Hyperparameters of the algorithm; the algorithm's own declaration checks them."""
+if TYPE_CHECKING:
 
-    title = "learning (defaults: the published settings)"
+    class HyperparameterOptions(Options):
+        """Hyperparameters of all algorithms that are marked as flags; the algorithm's own declaration checks them."""
 
-    preset: Literal["published_code", "paper"] | None = option(None, "which reading of the paper")
-    in_slot_view: Literal["none", "own", "all"] | None = option(
-        None,
-        "lad-pmd: what a decision knows of earlier ones in its slot: nothing (none), those of its "
-        "own base station (own), or all (all: one dispatcher for all stations)",
+else:
+    HyperparameterOptions = create_model(
+        "HyperparameterOptions",
+        __base__=Options,
+        **{name: (one.type | None, option(None, one.help, one.flag.metavar)) for name, one in FLAGS.items()},
     )
-    penalty: str | None = option(
-        None,
-        "lad-pmd: loss of a task by its delay (mean), such as tail:threshold_s=14,strength=4",
-        "NAME[:FIELD=X,...]",
-    )
-    policy_denoising_steps: int | None = option(None, "denoising steps of the actor (5)", "I")
-    initial_alpha: float | None = option(None, "temperature at the start (0.05)", "X")
-    actor_lr: float | None = option(None, "learning rate of the actors (1e-4; lad-pmd: 1e-3)", "X")
-    critic_lr: float | None = option(None, "learning rate of the critics (1e-3)", "X")
-    alpha_lr: float | None = option(None, "learning rate of the temperatures (3e-4)", "X")
-    gamma: float | None = option(None, "discount factor (0.95; lad-pmd: 0.99)", "X")
-    updates_per_slot: float | None = option(None, "updates for each slot played (1)", "X")
-    max_staleness: int | None = option(
-        None,
-        "env runners: most updates by which the weights that they play with may be behind; 0: they wait while the "
-        "learner learns; 1: they play on meanwhile",
-        "N",
-    )
+    HyperparameterOptions.title = LEARNING
+
+
+class LearningOptions(HyperparameterOptions):
+    """How the algorithm learns."""
+
+    title = LEARNING
+
     config: str | None = option(
         None, "YAML/JSON file with arguments of training() of the algorithm's configuration", "FILE"
     )

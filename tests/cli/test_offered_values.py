@@ -7,13 +7,14 @@ import shlex
 import pytest
 
 from lad_rllib.algorithms import CONFIGS
+from lad_rllib.algorithms.declarations import FLAGS
 from lad_rllib.cli.commands import COMMANDS, FLEET, FLEET_ACTIONS, SERVE_ACTIONS
 from lad_rllib.cli.flags import read
 from lad_rllib.cli.main import parser
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import load_fleet
 from lad_rllib.names import HEURISTICS, SETTING_PRESETS, SHIPPED_FLEETS
-from lad_rllib.runs.configuration import TRAINING_KEYS, resolve, setting_spec
+from lad_rllib.runs.configuration import resolve, setting_spec
 from lad_rllib.runs.options import TrainOptions
 from lad_rllib.runs.worlds import world_of
 from lad_rllib.scheduling import make_heuristic
@@ -72,9 +73,9 @@ def test_every_algorithm_that_help_offers_is_there():
 def test_every_choice_of_a_hyperparameter_and_queue_unit_is_accepted():
     setting = build_setting({"preset": "small"})
     for action in COMMAND_PARSERS["train"]._actions:
-        for value in offered(action) if action.dest in TRAINING_KEYS else ():
-            algorithm = "lad-pmd" if action.dest == "in_slot_view" else "lad-ts"
-            CONFIGS[algorithm]().training(**{action.dest: value})
+        for value in action.choices or () if action.dest in FLAGS else ():
+            for algorithm in FLAGS[action.dest].defaults:
+                CONFIGS[algorithm]().training(**{action.dest: value})
     units = {world_of("lad-ts").queue_unit(wish, setting, None) for wish in offered(option("train", "--queue-unit"))}
     assert units == {"gcycles", "seconds", "slots"}
 

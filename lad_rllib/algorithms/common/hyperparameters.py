@@ -3,20 +3,22 @@
 ``training(...)``, checks, policy files, help and tables are derived from these declarations. A field whose value the
 networks take is marked :data:`NETWORK`, one that trained weights depend on for their meaning :data:`MEANING`, and one
 that is a property of the policy for another reason :data:`POLICY`. Whoever learns on from a policy keeps its
-:data:`MEANING` and its :data:`POLICY`, see :func:`of_policy`; all others say how the next run learns.
+:data:`MEANING` and its :data:`POLICY`, see :func:`of_policy`; all others say how the next run learns. With a
+:class:`Flag` a field is an option of the command line, too. Declarations need neither torch nor RLlib.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from lad_rllib.declared import Declared
+from lad_rllib.declared import Declared, shown
 from lad_rllib.errors import ConfigurationError
 
 MAX_RATE = 10.0
@@ -36,6 +38,19 @@ class Mark(Enum):
 
 
 NETWORK, MEANING, POLICY = Mark.NETWORK, Mark.MEANING, Mark.POLICY
+
+
+@dataclass(frozen=True)
+class Flag:
+    """Marks a hyperparameter that is an option of the command line, too.
+
+    Attributes:
+        metavar: What stands for its value in help texts.
+        read: Makes a value of the text that is given; None: the text is the value.
+    """
+
+    metavar: str | None = None
+    read: Callable[[str], Any] | None = None
 
 
 def _schedule(value: Any) -> Any:
@@ -84,7 +99,7 @@ class LearningHyperparameters(Declared):
     """Who computes: auto: compiled kernels on the CPU where numba is installed, torch's operations elsewhere; torch:
     torch's alone; compiled: an error without numba. Results agree but for float32 rounding; kernels draw other noise
     from the same seed."""
-    max_staleness: Annotated[int, Field(ge=0, le=MAX_STALENESS), WHOLE] = 0
+    max_staleness: Annotated[int, Field(ge=0, le=MAX_STALENESS), WHOLE, Flag("N")] = 0
     """Most updates by which the weights may be behind that remote env runners played an episode with when it is learned
     from. 0: they wait for new weights; 1: they play the next episodes while the learner learns from the last ones;
     more: a long episode holds up nobody, and results depend on the clock."""
@@ -99,7 +114,7 @@ class Hyperparameters(LearningHyperparameters):
     """How servers are drawn from the probabilities when exploring: independently for each task; stratified: each with
     its own probabilities still, but the tasks of a station in a slot spread as evenly as those say; coordinated: the
     tasks of all stations, which share one random number for each slot and tell one another how many tasks they have."""
-    gamma: Share = 0.95
+    gamma: Annotated[Share, Flag("X")] = 0.95
     """Discount factor of later rewards."""
     grad_clip: Positive | None = None
     """Limit of each network's gradient by itself, as grad_clip_by says; null: no limit."""
@@ -107,14 +122,14 @@ class Hyperparameters(LearningHyperparameters):
     """What grad_clip limits: each value, or the norm of each network, which is one parameter."""
     train_batch_size_per_learner: Annotated[int, Field(ge=1, le=10**7), WHOLE] = 64
     """Tasks of each station in an update, for each learner."""
-    updates_per_slot: Annotated[float, Field(ge=0, le=MAX_UPDATES_PER_SLOT)] = 1.0
+    updates_per_slot: Annotated[float, Field(ge=0, le=MAX_UPDATES_PER_SLOT), Flag("X")] = 1.0
     """Updates of all stations for each slot of each environment."""
 
 
 class DiffusionHyperparameters(Hyperparameters):
     """What a diffusion actor has."""
 
-    policy_denoising_steps: Annotated[int, Field(ge=1, le=MAX_STEPS), WHOLE, NETWORK, MEANING] = 5
+    policy_denoising_steps: Annotated[int, Field(ge=1, le=MAX_STEPS), WHOLE, NETWORK, MEANING, Flag("I")] = 5
     """Denoising steps I of the actor."""
     beta_min: Annotated[float, Field(gt=0, le=1000), NETWORK, MEANING] = 0.1
     """Lowest noise rate of the diffusion."""
@@ -129,6 +144,60 @@ class DiffusionHyperparameters(Hyperparameters):
     @model_validator(mode="after")
     def _rates_in_order(self) -> Self:
         check_noise_rates(self.beta_min, self.beta_max)
+        return self
+
+
+REPLAY_PRESETS: dict[str, dict[str, Any]] = {
+    "published_code": {"replay_next_queues": "zeros"},
+    "paper": {"replay_next_queues": "actual"},
+}
+"""Where the paper's text and its published code differ in what is replayed."""
+
+
+class ReplayHyperparameters(Hyperparameters):
+    """What a replay buffer has, and which reading of the paper it follows."""
+
+    preset: Annotated[Literal["published_code", "paper"], Flag()] = "published_code"
+    """Which of the two readings of arXiv 2412.18212 sets its group: published_code gives the published curves."""
+    replay_capacity: Annotated[int, Field(ge=1, le=10**8), WHOLE] = 1000
+    """Transitions that each station keeps."""
+    learning_starts: Annotated[int, Field(ge=0, le=10**8), WHOLE] = 300
+    """A station is updated once it holds more transitions than this."""
+    replay_next_queues: Literal["zeros", "actual"] = "zeros"
+    """Queues in the next state of a station's last task of a slot: zeros (published code, which reads the next slot's
+    queues before it has updated them) or actual."""
+
+
+def _penalty(text: str) -> dict[str, Any]:
+    from lad_rllib.simulator import parse_penalty  # loads pandas
+
+    return parse_penalty(text)
+
+
+class TaskLossHyperparameters(Declared):
+    """What a task's delay costs: the delay itself, another loss of it, or the delay with a bound on a percentile."""
+
+    penalty: Annotated[dict[str, Any] | None, Flag("NAME[:FIELD=X,...]", _penalty)] = None
+    """Loss of a task by its delay, as name and fields of lad_rllib.simulator.make_penalty, such as {name: tail,
+    threshold_s: 14, strength: 4} or {name: deadline-miss, deadline_s: 5}; null: the delay itself."""
+    bounded_percentile: Annotated[float, Field(gt=0, lt=100)] | None = None
+    """Percentile of the delays to keep below percentile_bound_s, for example 95; null: no bound."""
+    percentile_bound_s: Positive | None = None
+    """Its bound [s]. Each env runner weighs it by the delays of its own episodes (metric loss_strength)."""
+    bound_gain: Positive = 0.4
+    """How fast the weight changes: after each episode by exp(bound_gain * (share of delays above the bound / share that
+    may be - 1)), at most fourfold."""
+
+    @model_validator(mode="after")
+    def _one_loss(self) -> Self:
+        if self.penalty is not None and not isinstance(self.penalty.get("name"), str):
+            raise ValueError(
+                f"penalty must be a mapping with a name, or None for the delay itself, got {shown(self.penalty)}"
+            )
+        if (self.bounded_percentile is None) != (self.percentile_bound_s is None):
+            raise ValueError("give bounded_percentile and percentile_bound_s together, or neither")
+        if self.bounded_percentile is not None and self.penalty is not None:
+            raise ValueError("bounded_percentile makes a penalty of its own; leave penalty out")
         return self
 
 

@@ -3,47 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
 
 from lad_rllib import names
 from lad_rllib.algorithms.common.algorithm import FleetAlgorithm
 from lad_rllib.algorithms.common.config import FleetConfig
-from lad_rllib.algorithms.common.hyperparameters import WHOLE, Hyperparameters
+from lad_rllib.algorithms.common.hyperparameters import REPLAY_PRESETS, Hyperparameters, ReplayHyperparameters
 from lad_rllib.algorithms.common.replay_buffer import FleetReplayBuffer, SlotSample
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.simulator.sizes import Learner
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "published_code": {"replay_next_queues": "zeros"},
-    "paper": {"replay_next_queues": "actual"},
-}
-"""Where the paper's text and its published code differ in what is replayed."""
-
-
-class ReplayHyperparameters(Hyperparameters):
-    """What a replay buffer has, and which reading of the paper it follows."""
-
-    preset: Literal["published_code", "paper"] = "published_code"
-    """Which of the two readings of arXiv 2412.18212 sets its group: published_code gives the published curves."""
-    replay_capacity: Annotated[int, Field(ge=1, le=10**8), WHOLE] = 1000
-    """Transitions that each station keeps."""
-    learning_starts: Annotated[int, Field(ge=0, le=10**8), WHOLE] = 300
-    """A station is updated once it holds more transitions than this."""
-    replay_next_queues: Literal["zeros", "actual"] = "zeros"
-    """Queues in the next state of a station's last task of a slot: zeros (published code, which reads the next slot's
-    queues before it has updated them) or actual."""
 
 
 class OffPolicyConfig(FleetConfig):
     """Configures an :class:`OffPolicyAlgorithm`."""
 
     hyperparameters: ClassVar[type[Hyperparameters]] = ReplayHyperparameters
-    presets = PRESETS
+    presets = REPLAY_PRESETS
 
     def memory_use(self, num_stations: int, num_servers: int) -> Learner:
         """See :meth:`FleetConfig.memory_use`."""

@@ -3,45 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
 
-from lad_rllib.algorithms.common.hyperparameters import Positive
-from lad_rllib.declared import Declared, shown
+from lad_rllib.algorithms.common.hyperparameters import TaskLossHyperparameters
 
 FIRST_STRENGTH = 1.0
 MIN_STRENGTH, MAX_STRENGTH = 0.05, 1000.0
 MAX_RISE = 4.0
-
-
-class TaskLossHyperparameters(Declared):
-    """What a task's delay costs: the delay itself, another loss of it, or the delay with a bound on a percentile."""
-
-    penalty: dict[str, Any] | None = None
-    """Loss of a task by its delay, as name and fields of lad_rllib.simulator.make_penalty, such as {name: tail,
-    threshold_s: 14, strength: 4} or {name: deadline-miss, deadline_s: 5}; null: the delay itself."""
-    bounded_percentile: Annotated[float, Field(gt=0, lt=100)] | None = None
-    """Percentile of the delays to keep below percentile_bound_s, for example 95; null: no bound."""
-    percentile_bound_s: Positive | None = None
-    """Its bound [s]. Each env runner weighs it by the delays of its own episodes (metric loss_strength)."""
-    bound_gain: Positive = 0.4
-    """How fast the weight changes: after each episode by exp(bound_gain * (share of delays above the bound / share that
-    may be - 1)), at most fourfold."""
-
-    @model_validator(mode="after")
-    def _one_loss(self) -> Self:
-        if self.penalty is not None and not isinstance(self.penalty.get("name"), str):
-            raise ValueError(
-                f"penalty must be a mapping with a name, or None for the delay itself, got {shown(self.penalty)}"
-            )
-        if (self.bounded_percentile is None) != (self.percentile_bound_s is None):
-            raise ValueError("give bounded_percentile and percentile_bound_s together, or neither")
-        if self.bounded_percentile is not None and self.penalty is not None:
-            raise ValueError("bounded_percentile makes a penalty of its own; leave penalty out")
-        return self
 
 
 class TaskLoss:

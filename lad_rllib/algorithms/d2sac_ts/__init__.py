@@ -10,7 +10,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from lad_rllib.algorithms.common.rl_module import FleetTorchRLModule
-from lad_rllib.algorithms.soft_actor_critic import SoftActorCritic, SoftActorCriticConfig, diffusion
+from lad_rllib.algorithms.soft_actor_critic import SoftActorCritic, SoftActorCriticConfig
+from lad_rllib.algorithms.soft_actor_critic.diffusion import DiffusionCriticNetworks
+from lad_rllib.algorithms.soft_actor_critic.hyperparameters import DIFFUSION_PRESETS, DiffusionCriticHyperparameters
 from lad_rllib.diffusion import LatentActionActor
 
 
@@ -27,7 +29,7 @@ class GaussianStartActor(LatentActionActor):
         return noise[0], noise[1:]
 
 
-class D2SACTSNetworks(diffusion.DiffusionCriticNetworks):
+class D2SACTSNetworks(DiffusionCriticNetworks):
     """Actors that start from noise, and the critics of soft actor-critic."""
 
     actor_class = GaussianStartActor
@@ -44,8 +46,8 @@ class D2SACTSConfig(SoftActorCriticConfig):
 
     name = "d2sac-ts"
     title = "D2SAC-TS"
-    hyperparameters = diffusion.DiffusionCriticHyperparameters
-    presets = diffusion.PRESETS
+    hyperparameters = DiffusionCriticHyperparameters
+    presets = DIFFUSION_PRESETS
     module_class = D2SACTSTorchRLModule
 
     def __init__(self, algo_class: type | None = None) -> None:

@@ -6,15 +6,12 @@ its target (200 updates); plain Q-learning of arXiv 1312.5602 and a target netwo
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import Field
 from torch import Tensor
 
-from lad_rllib.algorithms.common.hyperparameters import NETWORK, Count, Rate
 from lad_rllib.algorithms.common.learner import FleetTorchLearner
-from lad_rllib.algorithms.common.off_policy import OffPolicyAlgorithm, OffPolicyConfig, ReplayHyperparameters
+from lad_rllib.algorithms.common.off_policy import OffPolicyAlgorithm, OffPolicyConfig
 from lad_rllib.algorithms.common.rl_module import FleetTorchRLModule
+from lad_rllib.algorithms.dqn_ts.hyperparameters import DQNTSHyperparameters
 from lad_rllib.algorithms.dqn_ts.networks import QNetworks, update_q_networks
 
 
@@ -37,17 +34,6 @@ class DQNTSTorchLearner(FleetTorchLearner):
             target_update_period=self.config.target_update_period,
             ready=ready,
         )
-
-
-class DQNTSHyperparameters(ReplayHyperparameters):
-    """What Q-learning has."""
-
-    critic_lr: Rate = 1e-4
-    """Learning rate of the Q networks, a number or a schedule."""
-    epsilon: Annotated[float, Field(ge=0, lt=1), NETWORK] = 0.01
-    """Probability of a uniform choice when exploring."""
-    target_update_period: Count = 200
-    """Updates of a station between two copies of its network into its target."""
 
 
 class DQNTSConfig(OffPolicyConfig):

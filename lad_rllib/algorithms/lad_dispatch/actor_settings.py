@@ -3,59 +3,29 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
 
-from lad_rllib.algorithms.common.hyperparameters import (
-    MAX_STEPS,
-    MEANING,
-    NETWORK,
-    POLICY,
-    WHOLE,
-    Share,
-    Width,
-    check_noise_rates,
-)
 from lad_rllib.algorithms.lad_dispatch.features import NUM_FEATURES
+from lad_rllib.algorithms.lad_dispatch.hyperparameters import ActorHyperparameters
 from lad_rllib.algorithms.lad_dispatch.knowledge import Known
 from lad_rllib.algorithms.lad_dispatch.rule import compiled_rule
-from lad_rllib.declared import Declared
 from lad_rllib.diffusion.noise_schedule import reverse_steps
 from lad_rllib.kernels.scoring_chain import ScoringShape
 from lad_rllib.simulator.requests.play import CompiledRule
 
-LatentStart = Literal["zero", "memory", "learned"]
 
+class ActorSettings(ActorHyperparameters):
+    """What an actor is, apart from its weights, and what follows from it."""
 
-class ActorSettings(Declared):
-    """What an actor is, apart from its weights."""
-
-    hidden_size: Annotated[Width, NETWORK, MEANING] = 32
-    """Width of the network."""
-    policy_denoising_steps: Annotated[int, Field(ge=0, le=MAX_STEPS), WHOLE, NETWORK, MEANING] = 5
-    """Denoising steps I of the actor; 0 is a plain network without a chain."""
-    beta_min: Annotated[float, Field(gt=0, le=1000), NETWORK, MEANING] = 0.1
-    """Lowest noise rate of the diffusion."""
-    beta_max: Annotated[float, Field(gt=0, le=1000), NETWORK, MEANING] = 10.0
-    """Highest noise rate of the diffusion."""
-    latent_start: Annotated[LatentStart, NETWORK, MEANING] = "zero"
-    """What a chain starts from: zero; memory: the last x_0 of the same server; or learned from what is seen of it."""
-    latent_decay: Annotated[Share, NETWORK, MEANING] = 0.5
-    """With latent_start memory: share of the last x_0 that is kept in the start."""
-    prior_weight: Annotated[float, Field(ge=0, le=1000), NETWORK, MEANING] = 6.0
-    """Weight of the prior's log cost in the logits."""
-    wait_cap: Annotated[float | None, Field(ge=0), NETWORK, POLICY] = None
-    """Once it is trained, a request goes only where it would wait for at most the least delay that it can have and so
-    many times the wait that all servers would have if their work was spread evenly: the longest delays get shorter, and
-    the mean may grow. null: no limit."""
-
-    @model_validator(mode="after")
-    def _rates_in_order(self) -> Self:
-        check_noise_rates(self.beta_min, self.beta_max)
-        return self
+    @classmethod
+    def of(cls, hyperparameters: ActorHyperparameters) -> Self:
+        """Those among an algorithm's hyperparameters."""
+        if type(hyperparameters) is cls:
+            return hyperparameters
+        return cls(**{name: getattr(hyperparameters, name) for name in cls.model_fields})
 
     @property
     def shape(self) -> ScoringShape:

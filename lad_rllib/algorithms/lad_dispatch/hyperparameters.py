@@ -1,17 +1,59 @@
-"""Hyperparameters of LAD-Dispatch: those of its actor, and how that learns."""
+"""Hyperparameters of LAD-Dispatch: those of its actor, and how that learns; needs no torch."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from lad_rllib.algorithms.common.hyperparameters import MAX_RATE, WHOLE, Count, LearningHyperparameters, Positive
-from lad_rllib.algorithms.common.task_loss import TaskLossHyperparameters
-from lad_rllib.algorithms.lad_dispatch.actor_settings import ActorSettings
+from lad_rllib.algorithms.common.hyperparameters import (
+    MAX_RATE,
+    MAX_STEPS,
+    MEANING,
+    NETWORK,
+    POLICY,
+    WHOLE,
+    Count,
+    Flag,
+    LearningHyperparameters,
+    Positive,
+    Share,
+    TaskLossHyperparameters,
+    Width,
+    check_noise_rates,
+)
+from lad_rllib.declared import Declared
 
 
-class LADDispatchHyperparameters(TaskLossHyperparameters, ActorSettings, LearningHyperparameters):
+class ActorHyperparameters(Declared):
+    """What an actor is, apart from its weights."""
+
+    hidden_size: Annotated[Width, NETWORK, MEANING] = 32
+    """Width of the network."""
+    policy_denoising_steps: Annotated[int, Field(ge=0, le=MAX_STEPS), WHOLE, NETWORK, MEANING] = 5
+    """Denoising steps I of the actor; 0 is a plain network without a chain."""
+    beta_min: Annotated[float, Field(gt=0, le=1000), NETWORK, MEANING] = 0.1
+    """Lowest noise rate of the diffusion."""
+    beta_max: Annotated[float, Field(gt=0, le=1000), NETWORK, MEANING] = 10.0
+    """Highest noise rate of the diffusion."""
+    latent_start: Annotated[Literal["zero", "memory", "learned"], NETWORK, MEANING] = "zero"
+    """What a chain starts from: zero; memory: the last x_0 of the same server; or learned from what is seen of it."""
+    latent_decay: Annotated[Share, NETWORK, MEANING] = 0.5
+    """With latent_start memory: share of the last x_0 that is kept in the start."""
+    prior_weight: Annotated[float, Field(ge=0, le=1000), NETWORK, MEANING] = 6.0
+    """Weight of the prior's log cost in the logits."""
+    wait_cap: Annotated[float | None, Field(ge=0), NETWORK, POLICY, Flag("X")] = None
+    """Once it is trained, a request goes only where it would wait for at most the least delay that it can have and so
+    many times the wait that all servers would have if their work was spread evenly: the longest delays get shorter, and
+    the mean may grow. null: no limit."""
+
+    @model_validator(mode="after")
+    def _rates_in_order(self) -> Self:
+        check_noise_rates(self.beta_min, self.beta_max)
+        return self
+
+
+class LADDispatchHyperparameters(TaskLossHyperparameters, ActorHyperparameters, LearningHyperparameters):
     """What LAD-Dispatch has: an actor that scores servers, and policy mirror descent."""
 
     sampled_requests: Count = 4000

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lad_rllib.algorithms.common.networks import seeded_generator
 from lad_rllib.algorithms.lad_dispatch.actor_settings import ActorSettings
+from lad_rllib.algorithms.lad_dispatch.hyperparameters import ActorHyperparameters
 from lad_rllib.kernels import Kernels
 from lad_rllib.kernels.scoring import scoring_chain
 
@@ -35,11 +36,11 @@ class ScoringActor(nn.Module):
     True
     """
 
-    def __init__(self, settings: ActorSettings, seed: int | None = None, kernels: Kernels = "auto") -> None:
+    def __init__(self, settings: ActorHyperparameters, seed: int | None = None, kernels: Kernels = "auto") -> None:
         super().__init__()
-        self.settings, self.kernels = settings, kernels
-        self._blocks = settings.shape.blocks()
-        self._scales = settings.scales
+        self.settings, self.kernels = ActorSettings.of(settings), kernels
+        self._blocks = self.settings.shape.blocks()
+        self._scales = self.settings.scales
         self.weights = nn.Parameter(_initial(self._blocks, seeded_generator(seed)))
 
     def forward(self, tokens: Tensor, share: Tensor, start: Tensor) -> Tensor:

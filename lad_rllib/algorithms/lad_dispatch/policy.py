@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lad_rllib.algorithms.lad_dispatch.actor_settings import ActorSettings
 from lad_rllib.algorithms.lad_dispatch.familiar import SeenRange
 from lad_rllib.algorithms.lad_dispatch.features import FEATURES, NUM_FEATURES
+from lad_rllib.algorithms.lad_dispatch.hyperparameters import ActorHyperparameters
 from lad_rllib.algorithms.lad_dispatch.knowledge import HANDED_OVER, knowledge
 from lad_rllib.declared import shown
 from lad_rllib.errors import ConfigurationError
@@ -37,7 +38,7 @@ class DispatchPolicy(RuleScheduler):
     The same weights decide for any number of servers.
 
     Args:
-        actor: What the actor is.
+        actor: What the actor is; an algorithm's hyperparameters have it.
         weights: Its weights.
         explore: Draw servers from the policy; otherwise take the most probable ones.
         title: Name of the algorithm that trained it.
@@ -49,7 +50,7 @@ class DispatchPolicy(RuleScheduler):
 
     def __init__(
         self,
-        actor: ActorSettings,
+        actor: ActorHyperparameters,
         weights: NDArray[np.float32],
         *,
         explore: bool = False,
@@ -59,7 +60,8 @@ class DispatchPolicy(RuleScheduler):
         fingerprint: str = "",
     ) -> None:
         super().__init__()
-        self.actor, self.weights, self.explore, self.title = actor, weights, explore, title
+        self.actor, self.weights = ActorSettings.of(actor), weights
+        self.explore, self.title = explore, title
         self.orders, self.seen, self._said = tuple(orders), seen, frozenset[str]()
         self.fingerprint = fingerprint
 

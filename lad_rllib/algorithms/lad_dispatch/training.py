@@ -20,7 +20,7 @@ from lad_rllib.algorithms.common.mirror_descent import ImprovementSchedule
 from lad_rllib.algorithms.common.task_loss import TaskLoss
 from lad_rllib.algorithms.lad_dispatch.actor_settings import ActorSettings
 from lad_rllib.algorithms.lad_dispatch.familiar import SeenRange
-from lad_rllib.algorithms.lad_dispatch.hyperparameters import LADDispatchHyperparameters
+from lad_rllib.algorithms.lad_dispatch.hyperparameters import ActorHyperparameters, LADDispatchHyperparameters
 from lad_rllib.algorithms.lad_dispatch.improvement import DecisionTable, decision_table, improve
 from lad_rllib.algorithms.lad_dispatch.knowledge import Known, knowledge
 from lad_rllib.algorithms.lad_dispatch.networks import ScoringActor
@@ -89,7 +89,7 @@ class PlayedTable:
 def play_and_cost(
     source: EpisodeSource,
     known: Known,
-    actor: ActorSettings,
+    actor: ActorHyperparameters,
     weights: NDArray[np.float32],
     rng: np.random.Generator,
     *,
@@ -113,7 +113,8 @@ def play_and_cost(
     """
     world, requests = source.world, source.draw(rng)
     timing = world.timing(requests)
-    served = play_rule(actor.rule(known, weights, temperature, recorded=True), world, requests, rng, timing)
+    rule = ActorSettings.of(actor).rule(known, weights, temperature, recorded=True)
+    served = play_rule(rule, world, requests, rng, timing)
     sample = np.sort(rng.choice(len(requests), min(sampled, len(requests)), replace=False))
     loss = None if penalty is None else make_penalty(**penalty)
     cost = marginal_costs_s(timing, served.server, sample, loss, discount=discount)

@@ -1,14 +1,18 @@
-"""LAD-TS: latent action diffusion task scheduling (arXiv 2412.18212). See README.md beside this file."""
+"""LAD-TS: latent action diffusion task scheduling (arXiv 2412.18212). See README.md beside this file.
 
-from lad_rllib.algorithms.lad_ts.algorithm import (
-    LADTS,
-    PRESETS,
-    LADTSConfig,
-    LADTSHyperparameters,
-    LADTSTorchLearner,
-    LADTSTorchRLModule,
-)
-from lad_rllib.algorithms.lad_ts.networks import LADTSNetworks
+Names load their module when they are first used: what an algorithm declares is read without RLlib and torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lad_rllib.late import late_names
+
+if TYPE_CHECKING:
+    from lad_rllib.algorithms.lad_ts.algorithm import LADTS, LADTSConfig, LADTSTorchLearner, LADTSTorchRLModule
+    from lad_rllib.algorithms.lad_ts.hyperparameters import PRESETS, LADTSHyperparameters
+    from lad_rllib.algorithms.lad_ts.networks import LADTSNetworks
 
 __all__ = [
     "LADTS",
@@ -19,3 +23,12 @@ __all__ = [
     "LADTSTorchLearner",
     "LADTSTorchRLModule",
 ]
+
+__getattr__ = late_names(
+    __name__,
+    {
+        "algorithm": "LADTS LADTSConfig LADTSTorchLearner LADTSTorchRLModule",
+        "hyperparameters": "PRESETS LADTSHyperparameters",
+        "networks": "LADTSNetworks",
+    },
+)

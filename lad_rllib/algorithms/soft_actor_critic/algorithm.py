@@ -3,50 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
-from pydantic import BeforeValidator, Field
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
 from torch import Tensor
 
 from lad_rllib import names
-from lad_rllib.algorithms.common import off_policy
-from lad_rllib.algorithms.common.hyperparameters import NETWORK, Hyperparameters, Rate
+from lad_rllib.algorithms.common.hyperparameters import Hyperparameters
 from lad_rllib.algorithms.common.learner import FleetTorchLearner
-from lad_rllib.algorithms.common.off_policy import OffPolicyAlgorithm, OffPolicyConfig, ReplayHyperparameters
+from lad_rllib.algorithms.common.off_policy import OffPolicyAlgorithm, OffPolicyConfig
+from lad_rllib.algorithms.soft_actor_critic.hyperparameters import PRESETS, SoftActorCriticHyperparameters
 from lad_rllib.algorithms.soft_actor_critic.networks import update_stations
 from lad_rllib.errors import ConfigurationError
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "published_code": off_policy.PRESETS["published_code"] | {"target_entropy": -1.0},
-    "paper": off_policy.PRESETS["paper"] | {"target_entropy": "auto"},
-}
-"""Where the paper's text and its published code differ in the learning of actors and critics."""
-
-
-def _no_text_but_auto(value: Any) -> Any:
-    if isinstance(value, str) and value != "auto":
-        raise ValueError("must be a number or 'auto'")
-    return value
-
-
-class SoftActorCriticHyperparameters(ReplayHyperparameters):
-    """What soft actor-critic has, whatever its actor."""
-
-    tau: Annotated[float, Field(gt=0, le=1)] = 0.005
-    """Share of the critics that goes into their targets at each update."""
-    initial_alpha: Annotated[float, Field(gt=0, le=1e6), NETWORK] = 0.05
-    """Temperature at the start."""
-    target_entropy: Annotated[float | str, BeforeValidator(_no_text_but_auto)] = -1.0
-    """Entropy [nat] that the temperature steers to; auto: half of that of a uniform choice, log(A) / 2. The published
-    -1 cannot be reached: there the temperature only falls."""
-    actor_lr: Rate = 1e-4
-    """Learning rate of the actors, a number or an RLlib schedule over environment steps (slots times environments):
-    [[0, 1e-4], [30_000, 1e-5]]."""
-    critic_lr: Rate = 1e-3
-    """Learning rate of the critics, a number or a schedule."""
-    alpha_lr: Rate = 3e-4
-    """Learning rate of the temperatures, a number or a schedule."""
 
 
 class SoftActorCriticConfig(OffPolicyConfig):

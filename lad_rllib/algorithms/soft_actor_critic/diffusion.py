@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import nn
 
-from lad_rllib.algorithms.common.hyperparameters import DiffusionHyperparameters
-from lad_rllib.algorithms.soft_actor_critic import algorithm
-from lad_rllib.algorithms.soft_actor_critic.algorithm import SoftActorCriticHyperparameters
 from lad_rllib.algorithms.soft_actor_critic.networks import SoftActorCriticNetworks
 from lad_rllib.diffusion import LatentActionActor
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "published_code": algorithm.PRESETS["published_code"] | {"denoiser_output": "softmax", "clip_denoised": None},
-    "paper": algorithm.PRESETS["paper"] | {"denoiser_output": "linear", "clip_denoised": 3.0},
-}
-"""Where the paper's text and its published code differ in actors, critics and replay."""
-
-
-class DiffusionCriticHyperparameters(SoftActorCriticHyperparameters, DiffusionHyperparameters):
-    """What soft actor-critic with a diffusion actor has."""
 
 
 class DiffusionCriticNetworks(SoftActorCriticNetworks):
