@@ -44,7 +44,7 @@ from lad_rllib.simulator.requests.world import FIFO
 
 LEARNED, YARDSTICK, FILLING, ORACLE = "lad-dispatch", "least-work-left", "water-filling", "greedy-oracle, fifo"
 RULES = (YARDSTICK, "shortest-expected-delay", "first-policy-iteration")
-BOUND_SEED, BOUND_EPISODES = 2_000_000, 20
+BOUND_SEED = 2_000_000
 MEASURES = ("mean_s", "p95_s", "p99_s")
 CELL = ("workload", "load", "order", "bound")
 
@@ -109,6 +109,7 @@ class OneByOneOptions(Options):
     iterations: Count = option(30, "episodes of a training")
     requests: Count = option(10_000, "requests of an episode")
     episodes: Count = option(10, "test episodes")
+    bound_episodes: Count = option(20, "episodes besides, on which least work left has what bounds are shares of")
     test_seed: Seed = option(1_000_000, "seed of the test episodes; take another one to choose bounds by")
     seconds: Annotated[float, Field(gt=0)] | None = option(
         None, "begin no training after this time; --resume goes on", "S"
@@ -187,7 +188,7 @@ def contest_of(setting: RequestSetting | SlottedRequests, options: OneByOneOptio
 def compared(options: OneByOneOptions, workload: str, load: float, goal: Goal, seed: int) -> list[dict[str, Any]]:
     """A row for each rule and for a trained policy; the first is the one that all are compared with."""
     setting = setting_of(workload, load, goal.order, options.requests)
-    bound = None if goal.percentile is None else goal.share * past_percentile_s(setting, goal.percentile)
+    bound = None if goal.percentile is None else goal.share * past_percentile_s(setting, goal.percentile, options)
     settings = LADDispatchHyperparameters(
         step_size_iterations=options.iterations,
         sampled_requests=2500,
@@ -207,10 +208,10 @@ def compared(options: OneByOneOptions, workload: str, load: float, goal: Goal, s
     return [{name: one.row[name] for name in ("scheduler", *MEASURES)} for one in rows]
 
 
-def past_percentile_s(setting: RequestSetting | SlottedRequests, percentile: float) -> float:
+def past_percentile_s(setting: RequestSetting | SlottedRequests, percentile: float, options: OneByOneOptions) -> float:
     """A percentile of the delays that least work left has on episodes besides those of training and test [s]."""
     play = player(make_scheduler(YARDSTICK, one_by_one=True), setting.world, setting.history())
-    rngs = [np.random.default_rng([BOUND_SEED, episode]) for episode in range(BOUND_EPISODES)]
+    rngs = [np.random.default_rng([BOUND_SEED, episode]) for episode in range(options.bound_episodes)]
     return float(np.percentile(np.concatenate([play(setting.draw(rng), rng).delay_s for rng in rngs]), percentile))
 
 
