@@ -5,7 +5,8 @@
 
 For each workload, load, order and seed it trains a policy and plays it and the rules on the same fresh episodes. Behind
 an order may stand which percentile is bounded while the policy learns, and by which share of what least work left has
-on training episodes; behind a setting of slots, the most tasks of a station in a slot.
+on training episodes, or the cap on waits that the trained policy gets; behind a setting of slots, the most tasks of a
+station in a slot.
 Written into --output: every row (one_by_one.csv, kept by --resume), means over seeds (one_by_one_summary.csv), a table
 (one_by_one.md) and a picture (one_by_one.png).
 """
@@ -50,38 +51,45 @@ CELL = ("workload", "load", "order", "bound")
 
 
 class Goal(NamedTuple):
-    """An order of service, and what is bounded while a policy learns under it.
+    """An order of service, and what is bounded while a policy learns under it, or once it has learned.
 
     Attributes:
         order: The order, as :func:`~lad_rllib.simulator.make_order` takes it.
-        percentile: Percentile of the delays that is bounded; None for no bound.
+        percentile: Percentile of the delays that is bounded while it learns; None for no bound.
         share: Its bound, over the percentile that least work left has under this order.
+        wait_cap: Cap on waits of the trained policy, as ``ActorSettings`` has it; None for no cap.
     """
 
     order: str
     percentile: float | None = None
     share: float = 1.0
+    wait_cap: float | None = None
 
     @classmethod
     def of(cls, text: str) -> Self:
-        """The goal that ``ORDER`` or ``ORDER/pPERCENTILE=SHARE`` says.
+        """The goal that ``ORDER``, ``ORDER/pPERCENTILE=SHARE`` or ``ORDER/cap=CAP`` says.
 
         >>> Goal.of("aged:service_weight=300/p99=0.9")
-        Goal(order='aged:service_weight=300', percentile=99.0, share=0.9)
+        Goal(order='aged:service_weight=300', percentile=99.0, share=0.9, wait_cap=None)
         """
         order, slash, bound = text.partition("/")
         if not slash:
             return cls(order)
-        found = re.fullmatch(r"p(\d+\.?\d*)=(\d+\.?\d*)", bound)
+        found = re.fullmatch(r"(?:p(\d+\.?\d*)|cap)=(\d+\.?\d*)", bound)
         if not found:
             raise ConfigurationError(
-                f"an order must be ORDER or ORDER/pPERCENTILE=SHARE, such as fifo/p99=0.95, got {text}"
+                "an order must be ORDER, ORDER/pPERCENTILE=SHARE or ORDER/cap=CAP, such as fifo/p99=0.95 or "
+                f"fifo/cap=0.6, got {text}"
             )
+        if found[1] is None:
+            return cls(order, wait_cap=float(found[2]))
         return cls(order, float(found[1]), float(found[2]))
 
     @property
     def bound(self) -> str:
         """What is bounded, as tables have it."""
+        if self.wait_cap is not None:
+            return f"cap {self.wait_cap:g}"
         return "-" if self.percentile is None else f"p{self.percentile:g} {self.share:g}"
 
 
@@ -102,8 +110,8 @@ class OneByOneOptions(Options):
     loads: list[Annotated[float, Field(gt=0)]] = option([0.5, 0.7, 0.9], "loads of requests", "X")
     orders: list[Annotated[str, AfterValidator(_goal)]] = option(
         ["fifo/p99=0.95", "shortest_first/p99=0.95"],
-        "orders of service, with a percentile to bound and its share of least work left's",
-        "ORDER[/pP=SHARE]",
+        "orders of service, with a percentile to bound and its share of least work left's, or a cap on waits",
+        "ORDER[/pP=SHARE|/cap=X]",
     )
     seeds: Count = option(5, "trainings of each")
     iterations: Count = option(30, "episodes of a training")
@@ -195,6 +203,7 @@ def compared(options: OneByOneOptions, workload: str, load: float, goal: Goal, s
         updates_per_iteration=80,
         bounded_percentile=goal.percentile,
         percentile_bound_s=bound,
+        wait_cap=goal.wait_cap,
     )
     actor, _ = learn(setting, settings, seed)
     contest = contest_of(setting, options, setting.world.order)

@@ -11,7 +11,7 @@ import pytest
 import lad_rllib
 from lad_rllib import names
 from lad_rllib.algorithms.common.policy_file import read_policy
-from lad_rllib.algorithms.lad_dispatch import DispatchPolicy, load_request_scheduler
+from lad_rllib.algorithms.lad_dispatch import DispatchPolicy, LADDispatchHyperparameters, load_request_scheduler
 from lad_rllib.algorithms.lad_dispatch.familiar import SeenRange
 from lad_rllib.algorithms.lad_dispatch.features import FEATURES, NUM_FEATURES, position
 from lad_rllib.algorithms.lad_dispatch.knowledge import knowledge
@@ -63,6 +63,11 @@ def test_a_cap_on_waits_shortens_the_longest_delays():
     assert policy.actor.wait_cap == 0.5
     assert np.percentile(capped_s, 99) < 0.8 * np.percentile(free_s, 99)
     np.testing.assert_array_equal(delay_s(policy.with_wait_cap(1e9), setting), free_s)
+
+
+def test_a_policy_with_the_settings_that_it_learned_by_can_be_capped():
+    policy = DispatchPolicy(LADDispatchHyperparameters(actor_lr=0.5), np.zeros(1, np.float32)).with_wait_cap(0.6)
+    assert (policy.actor.wait_cap, policy.actor.actor_lr) == (0.6, 0.5)
 
 
 @pytest.mark.parametrize("cap", [0.0, 0.7])

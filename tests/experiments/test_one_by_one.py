@@ -39,7 +39,8 @@ def test_ratios_are_over_the_first_scheduler_of_the_same_cell_and_seed():
 
 
 def test_each_order_says_what_is_bounded():
-    assert Goal.of("aged:service_weight=100/p95=0.97") == ("aged:service_weight=100", 95.0, 0.97)
+    assert Goal.of("aged:service_weight=100/p95=0.97") == ("aged:service_weight=100", 95.0, 0.97, None)
+    assert Goal.of("fifo/cap=0.6") == ("fifo", None, 1.0, 0.6) and Goal.of("fifo/cap=0.6").bound == "cap 0.6"
     assert Goal.of("aged:service_weight=100/p95=0.97").bound == "p95 0.97" and Goal.of("fifo").bound == "-"
 
 
@@ -50,7 +51,10 @@ def test_a_workload_of_slots_says_its_tasks():
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--orders", "fifo/99"], "an order must be ORDER or ORDER/pPERCENTILE=SHARE, such as fifo/p99=0.95"),
+        (
+            ["--orders", "fifo/99"],
+            "an order must be ORDER, ORDER/pPERCENTILE=SHARE or ORDER/cap=CAP, such as fifo/p99=0.95",
+        ),
         (["--orders", "fastest/p99=1"], "fastest"),
         (["--workloads", "paper/few"], "a workload must be NAME or NAME/TASKS, such as paper/20"),
     ],

@@ -128,7 +128,7 @@ class DispatchPolicy(RuleScheduler):
 
     def with_wait_cap(self, cap: float | None) -> Self:
         """The same policy with another limit to what a request may wait, see :class:`ActorSettings`."""
-        actor = ActorSettings.model_validate(self.actor.model_dump() | {"wait_cap": cap})
+        actor = type(self.actor).model_validate(self.actor.model_dump() | {"wait_cap": cap})
         return type(self)(
             actor,
             self.weights,
