@@ -50,6 +50,7 @@ FORBIDDEN = {
     "api": {"ray", "torch"},  # it runs without a cluster
     "fleet": {"torch"},  # a process of emulated servers must not load it
 }
+MAX_LINES = 400
 FORBIDDEN_TO_ALL = {"experiments", "benchmarks", "tests", "argparse"}
 # Package -> starts of the paths that may import it.
 COMPILERS = ("compiling", "kernels/")
@@ -167,6 +168,46 @@ def test_imports_that_the_rules_allow_are_left_alone(path, source):
 def test_an_algorithm_that_knows_its_sibling_is_found(path, source, rule):
     path = Path("lad_rllib/algorithms", path)
     assert broken_rules(path, source) == [f"{path}: {rule}"]
+
+
+def loaded_with(path):
+    """Modules of the package that a file imports when it is loaded, not when a function is called or types are read."""
+    open_nodes = list(ast.parse(path.read_text(encoding="utf-8")).body)
+    while open_nodes:
+        node = open_nodes.pop()
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("lad_rllib"):
+            yield from (
+                name if (name := f"{node.module}.{alias.name}") in MODULES else node.module for alias in node.names
+            )
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            open_nodes += node.orelse
+        elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            open_nodes += ast.iter_child_nodes(node)
+
+
+MODULES = {
+    ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file
+    for file in sorted((ROOT / "lad_rllib").rglob("*.py"))
+}
+
+
+def circle_in(imports):
+    """Modules that import one another in a circle; empty if there are none."""
+    left = {module: set(imported) & imports.keys() - {module} for module, imported in imports.items()}
+    while free := [module for module, imported in left.items() if not imported & left.keys()]:
+        for module in free:
+            del left[module]
+    return sorted(left)
+
+
+def test_no_module_is_in_a_circle_of_imports():
+    assert circle_in({module: set(loaded_with(file)) for module, file in MODULES.items()}) == []
+    assert circle_in({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}, "e": set()}) == ["a", "b", "c", "d"]
+
+
+def test_a_file_can_be_held_in_mind():
+    lines = {module: len(file.read_text(encoding="utf-8").splitlines()) for module, file in MODULES.items()}
+    assert {module: number for module, number in lines.items() if number > MAX_LINES} == {}
 
 
 def test_a_room_without_rules_is_found():
