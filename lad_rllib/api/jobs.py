@@ -113,7 +113,7 @@ class Jobs:
             self._forget_old()
 
     def get(self, name: str) -> Job | None:
-        """The job of that id; None if there is none, or none any more."""
+        """The job of that id; None if it never was, or has been forgotten."""
         with self._lock:
             self._forget_old()
             return self._open.get(name) or self._ended.get(name)

@@ -52,7 +52,7 @@ class Pictures:
         return name
 
     def get(self, name: str) -> bytes | None:
-        """The image of that name; None if there is none any more."""
+        """The image of that name; None if there never was one, or it has been deleted."""
         with self._lock:
             kept = self._kept.get(name)
             if kept is not None and kept.until <= time.monotonic():

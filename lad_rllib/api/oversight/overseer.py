@@ -357,7 +357,7 @@ class Overseer:
             self._beside = None
 
     def _loaded(self, policy: str) -> tuple[str, RequestScheduler] | None:
-        """A policy of the process before, by its name; None: there is none, or none any more."""
+        """A policy of the process before, by its name; None if it has no name, or cannot be read."""
         try:
             return (policy, self._load(policy)) if policy else None
         except ConfigurationError as error:

@@ -17,7 +17,7 @@ MEANINGS = {
     400: "The request cannot be read.",
     401: "The API key is missing or wrong.",
     403: "The API key may not do this.",
-    404: "There is no such thing, or none any more.",
+    404: "It does not exist, or no longer does.",
     408: "The body came too slowly.",
     409: "It was cancelled.",
     413: "The body is too long.",
