@@ -19,9 +19,12 @@ from lad_rllib.runs.signals import Interrupted
 NO_TASK_EVENTS = {"task_events_report_interval_ms": 0}
 """Ray would keep what became of the latest 100,000 calls for its dashboard, which does not run: 4 KB for each."""
 
-PATIENT = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
-"""Environment of Ray's processes. Serve ends a proxy that is not ready within 5 s, as on a busy machine, and whoever
-starts Serve waits for that very one: "the actor died unexpectedly"."""
+ENVIRONMENT = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60", "RAY_worker_niceness": "0"}
+"""Environment of Ray's processes, where the user's does not say otherwise.
+
+Serve ends a proxy that is not ready within 5 s, as on a busy machine, and whoever starts Serve waits for that very one:
+"the actor died unexpectedly". Workers have the niceness of the command; at Ray's 15 any other program starves them.
+"""
 
 _GUARD = Path(__file__).with_name("ray_guard.py")
 _GUARD_TIMEOUT_S = 20.0
@@ -46,7 +49,7 @@ def start(num_cpus: int, num_gpus: int, **options: Any) -> None:
     from ray._private import auto_init_hook
 
     auto_init_hook.enable_auto_connect = True
-    for name, value in PATIENT.items():
+    for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
         with on_loopback():

@@ -71,7 +71,6 @@ def running_service(options: ServeOptions, say: Callable[[str], object] = lambda
                 settings = settings.model_copy(update={name: str(Path(scratch) / name)})
         files = ServiceFiles(log=_absolute(options.log), decisions=_absolute(options.decisions))
         say("starting Ray on this machine" if address == "local" else f"joining the Ray cluster at {address}")
-        os.environ.setdefault("RAY_worker_niceness", "0")  # of our Ray; at its 15, any other program starves it
         cluster.start_ray(options, num_cpus=len(spec.servers) + 2)
         service = Service(
             spec,

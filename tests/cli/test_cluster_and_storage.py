@@ -240,11 +240,12 @@ def test_a_ray_that_does_not_start_in_time_is_one_line(address, monkeypatch):
 
 
 LISTENERS = """
+import os
 import psutil, ray
 from lad_rllib.runs import cluster, evaluate, local_ray
 cluster.connect("local")
-ray.get(ray.remote(num_cpus=0)(lambda: None).remote())  # there is a worker
 me = psutil.Process()
+print("niceness", ray.get(ray.remote(num_cpus=0)(lambda: os.nice(0)).remote()) - me.nice())  # there is a worker
 for process in [me, *me.children(recursive=True)]:
     for connection in process.net_connections("tcp"):
         if connection.status == psutil.CONN_LISTEN:
@@ -254,9 +255,12 @@ local_ray.end()
 
 
 @pytest.mark.cluster
-def test_a_ray_that_a_command_starts_listens_on_this_machine_alone():
-    done = subprocess.run([sys.executable, "-c", LISTENERS], capture_output=True, text=True, timeout=240, check=True)
-    listeners = [line.split() for line in done.stdout.splitlines()]
+def test_a_ray_that_a_command_starts_listens_on_this_machine_alone_and_is_as_nice_as_the_command():
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_worker_niceness"}
+    run = [sys.executable, "-c", LISTENERS]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=240, check=True, env=environment)
+    niceness, *listeners = [line.split() for line in done.stdout.splitlines()]
+    assert niceness == ["niceness", "0"]
     assert {"gcs_server", "raylet"} <= {name for name, _ in listeners}
     assert {address for _, address in listeners} <= {"127.0.0.1", "::ffff:127.0.0.1"}
 
