@@ -54,7 +54,10 @@ demo: $(STAMP) ## train two policies on the paper's setting; then a policy in fr
 	@echo "  lad-rllib evaluate --checkpoint results/demo/lad-ts/checkpoint results/demo/lad-pmd/checkpoint --bounds"
 	@echo "  lad-rllib --help"
 
-test: lint $(VENV)/aws-check/.installed ## format, lint, types and all tests
+# Kernels are compiled while the types are checked: each of several test processes would compile them.
+test: $(STAMP) $(VENV)/aws-check/.installed ## format, lint, types and all tests
+	@$(BIN)/python -c "from lad_rllib.compiling import compile_all; compile_all()" & compiling=$$!; \
+		$(MAKE) --no-print-directory lint && wait $$compiling
 	$(BIN)/pytest -q $(IN_PARALLEL) -m "not serial and not lab and not extended"
 	$(BIN)/pytest -q -m "serial and not lab and not extended"
 

@@ -84,6 +84,17 @@ def test_compiling_is_announced_and_loading_is_not(start, caplog):
     assert caplog.messages == []
 
 
+def test_all_kernels_of_a_package_are_compiled_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("numba.core.config.CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.syspath_prepend(tmp_path)
+    (package := tmp_path / "small_package").mkdir()
+    (package / "__init__.py").touch()
+    (package / "other.py").write_text("raise AssertionError('has no kernel')", encoding="utf-8")
+    (package / "program.py").write_text(PROGRAM, encoding="utf-8")
+    assert compiling.compile_all("small_package") == ["small_package.program:double"]
+    assert compiling.compile_all("small_package") == []
+
+
 def test_kernels_that_other_processes_compile_ahead_are_loaded_here(tmp_path):
     program = """
         from numba.core import event
