@@ -102,10 +102,9 @@ def test_what_another_algorithm_learned_is_refused_in_one_line(tmp_path):
         config_of("dqn-ts").build_algo().start_from(checkpoint)
 
 
+@pytest.mark.extended  # LAD-TS and LAD-Dispatch by their names: test_rllib_tune.py, test_rllib_dispatch.py
 @pytest.mark.cluster
-@pytest.mark.parametrize(
-    "name", [BASELINES[0], *(pytest.param(name, marks=pytest.mark.extended) for name in BASELINES[1:])]
-)
+@pytest.mark.parametrize("name", BASELINES)
 def test_ray_tune_finds_it_by_its_name_and_runs_what_a_user_would(ray_cluster, name, tmp_path):
     lad_rllib.register()
     algorithm = CONFIGS[name]().algo_class

@@ -49,10 +49,14 @@ def resume_in_new_process(checkpoint, tmp_path):
 @pytest.mark.parametrize(
     ("envs", "seed", "training"),
     [
-        (1, 3, {}),
-        (2, None, {"preset": "paper", "actor_lr": [[0, 1e-3], [100, 1e-5]], "updates_per_slot": 0.4}),
+        pytest.param(1, 3, {}, marks=pytest.mark.extended, id="published code"),
+        pytest.param(
+            2,
+            None,
+            {"preset": "paper", "actor_lr": [[0, 1e-3], [100, 1e-5]], "updates_per_slot": 0.4},
+            id="paper with schedule, two environments, no seed",
+        ),
     ],
-    ids=["published code", "paper with schedule, two environments, no seed"],
 )
 def test_a_new_process_continues_exactly(tmp_path, envs, seed, training):
     config = small_config(seed=seed, **training).env_runners(num_envs_per_env_runner=envs)

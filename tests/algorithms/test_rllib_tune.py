@@ -59,6 +59,7 @@ def test_trials_by_registered_name_differ_by_their_learning_rates_and_leave_chec
     assert curve(algo, 2) == curve(by_hand, 2)
 
 
+@pytest.mark.extended  # by class: the test of search spaces below
 @pytest.mark.cluster
 def test_a_trial_by_class_and_configuration_stops_at_a_delay(ray_cluster, tmp_path):
     (result,) = fit(LADTS, small_config(), tmp_path, {DELAY: 0.0})

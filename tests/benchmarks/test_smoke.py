@@ -7,6 +7,7 @@ import pytest
 from benchmarks import speed
 
 
+@pytest.mark.extended  # as the smoke runs of the other long benchmarks
 @pytest.mark.cluster
 @pytest.mark.slow
 def test_the_quick_benchmark_writes_both_tables(ray_cluster, tmp_path, capsys):

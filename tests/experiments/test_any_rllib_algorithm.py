@@ -9,8 +9,15 @@ from experiments.any_rllib_algorithm import main
 
 
 @pytest.mark.cluster
-@pytest.mark.parametrize("policy", ["--shared-policy", "--policy-per-station"])
-@pytest.mark.parametrize("algorithm", ["ppo", "sac"])
+@pytest.mark.parametrize(
+    ("algorithm", "policy"),
+    [
+        ("ppo", "--policy-per-station"),
+        ("sac", "--shared-policy"),
+        pytest.param("ppo", "--shared-policy", marks=pytest.mark.extended),
+        pytest.param("sac", "--policy-per-station", marks=pytest.mark.extended),
+    ],
+)
 def test_smoke_two_iterations_give_finite_delays_that_the_oracle_undercuts(
     algorithm, policy, ray_cluster, tmp_path, capsys
 ):

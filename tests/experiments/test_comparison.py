@@ -111,17 +111,15 @@ def test_an_estimate_is_printed_without_training(tmp_path, capsys):
 @pytest.mark.slow
 @pytest.mark.cluster
 def test_sweeps_leave_every_point_of_every_method_with_tables_and_pictures(ray_cluster, tmp_path):
-    arguments = ["--smoke", "--output", str(tmp_path)]
+    arguments = ["--smoke", "--points", "steps=1", "tasks=6", "--output", str(tmp_path)]
     assert sweeps.main(arguments) == 0
     table = pd.read_csv(tmp_path / "sweeps_summary.csv")
     assert table[["sweep", "value", "method"]].values.tolist() == [
         ["steps", 1, "lad-ts"],
-        ["tasks", 3, "lad-ts"],
-        ["tasks", 3, "sac-ts"],
         ["tasks", 6, "lad-ts"],
         ["tasks", 6, "sac-ts"],
     ]
-    assert table["greedy_oracle_delay_s"].iloc[1] < table["greedy_oracle_delay_s"].iloc[3]
+    assert table["greedy_oracle_delay_s"].iloc[1] == table["greedy_oracle_delay_s"].iloc[2]
     episodes = pd.read_csv(tmp_path / "sweeps.csv")
     of_point = episodes[episodes["case"] == "tasks=6 sac-ts"]
     assert table["delay_s"].iloc[-1] == pytest.approx(of_point["mean_service_delay_s"].mean(), rel=1e-5)
@@ -144,9 +142,9 @@ def test_ablations_leave_each_variant_beside_its_preset(ray_cluster, tmp_path):
 
 @pytest.mark.cluster
 def test_methods_trained_on_a_log_are_evaluated_on_its_unseen_part_beside_heuristics(ray_cluster, tmp_path):
-    assert trace.main(["--smoke", "--output", str(tmp_path)]) == 0
+    assert trace.main(["--smoke", "--methods", "dqn-ts", "dispatcher", "--output", str(tmp_path)]) == 0
     evaluation = pd.read_csv(tmp_path / "trace_evaluation.csv")
-    assert {"lad-ts", "dqn-ts", "greedy-oracle", "shortest-expected-delay", "random"} <= set(evaluation["scheduler"])
+    assert {"dqn-ts", "greedy-oracle", "shortest-expected-delay", "random"} <= set(evaluation["scheduler"])
     assert evaluation["tasks"].nunique() == 1 and set(evaluation["work"]) == {"mean"}
     assert evaluation.set_index("scheduler").loc["greedy-oracle", "over_oracle"] == 1.0
     text = (tmp_path / "trace.md").read_text()

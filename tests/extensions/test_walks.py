@@ -1,6 +1,7 @@
 """The walks of docs/how-to/extend.md, run from a package that is installed outside the repository."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -61,25 +62,42 @@ COMMANDS = """
 import json, sys
 from lad_rllib.cli import main
 for words in json.loads(sys.argv[1]):
+    print("COMMAND", words, file=sys.stderr, flush=True)
     if main(words):
-        sys.exit(f"failed: {words}")
+        sys.exit("failed")
 """
 
 
+@pytest.fixture(scope="module")
+def commands(site):
+    """Run the commands of all walks, in a process that no test has prepared, as a user's is; most of it is imports."""
+    lines = [shlex.split(line) for kind, _, text in BLOCK.findall(PAGE) if kind == "bash" for line in text.splitlines()]
+    assert {line[0] for line in lines} == {"lad-rllib"}
+    path = os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")]))
+    words = json.dumps([line[1:] for line in lines])
+    done = subprocess.run(
+        [sys.executable, "-c", COMMANDS, words],
+        cwd=site.parent,
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def walked(commands, installed):
+    """What the commands left is in the working folder."""
+
+
 def run(title):
-    """Run every block of a section that is not a file; the commands of one in a new process, as a user's are."""
+    """Run the Python of a section that is not a file."""
     for language, name, text in BLOCK.findall(section(title)):
         if language == "python" and not name:
             exec(text, {})
-        if language == "bash":
-            lines = [shlex.split(line) for line in text.splitlines()]
-            assert {line[0] for line in lines} == {"lad-rllib"}
-            words = json.dumps([line[1:] for line in lines])
-            done = subprocess.run([sys.executable, "-c", COMMANDS, words], capture_output=True, text=True)
-            assert done.returncode == 0, done.stderr
 
 
-def test_a_source_of_arrivals_plays_from_a_file_and_from_the_command_line(installed):
+def test_a_source_of_arrivals_plays_from_a_file_and_from_the_command_line(walked):
     run("A source of arrivals")
     for folder, setting in (("bursts", "bursts"), ("bursts-of-six", "small-bursts")):
         table = pd.read_csv(f"results/{folder}/evaluation.csv")
@@ -92,7 +110,7 @@ def test_a_source_of_arrivals_plays_from_a_file_and_from_the_command_line(instal
     assert sources == ["uniform", "poisson", "trace", "bursts"]
 
 
-def test_a_kind_of_traffic_has_its_load(installed):
+def test_a_kind_of_traffic_has_its_load(walked):
     run("A kind of traffic")
     setting = build_request_setting({"preset": "equal-3", "traffic": {"kind": "office-hours", "day_s": 1000.0}})
     arrival_s = setting.draw(np.random.default_rng(0)).arrival_s
@@ -101,7 +119,7 @@ def test_a_kind_of_traffic_has_its_load(installed):
 
 
 @pytest.mark.cluster
-def test_a_penalty_is_learned_from_and_has_the_slope_of_its_value(installed):
+def test_a_penalty_is_learned_from_and_has_the_slope_of_its_value(walked):
     run("A penalty")
     assert len(pd.read_csv("results/squared/progress.csv")) == 2
     penalty, delay_s = make_penalty("squared", scale_s=4.0), np.linspace(0.1, 20, 50)
@@ -109,7 +127,7 @@ def test_a_penalty_is_learned_from_and_has_the_slope_of_its_value(installed):
     np.testing.assert_allclose(penalty.slope(delay_s), difference, rtol=1e-6)
 
 
-def test_a_heuristic_is_compared_and_serves_a_fleet(installed):
+def test_a_heuristic_is_compared_and_serves_a_fleet(walked):
     run("A heuristic")
     means = pd.read_csv("results/choices/evaluation.csv").set_index("scheduler")["mean_s"]
     assert means["two-choices"] < means["random"]
@@ -117,7 +135,7 @@ def test_a_heuristic_is_compared_and_serves_a_fleet(installed):
     assert type(make_heuristic("two-choices")).__module__ == "edge_extras.two_choices"
 
 
-def test_an_order_of_service_serves_a_fleet(installed):
+def test_an_order_of_service_serves_a_fleet(walked):
     run("An order of service")
     assert pd.read_csv("results/slack/deliveries.csv")["error"].isna().all()
     order = make_order("least-slack:patience_s=60")
@@ -125,7 +143,7 @@ def test_an_order_of_service_serves_a_fleet(installed):
     assert order.key([0.0, 1.0], [5.0, 3.0], [np.inf, 20.0]).tolist() == [55.0, 18.0]
 
 
-def test_a_server_kind_serves_a_fleet_beside_others(installed):
+def test_a_server_kind_serves_a_fleet_beside_others(walked):
     run("A kind of edge servers")
     deliveries = pd.read_csv("results/dots/deliveries.csv")
     assert deliveries["error"].isna().all()
@@ -136,7 +154,7 @@ def test_a_server_kind_serves_a_fleet_beside_others(installed):
 
 
 @pytest.mark.cluster
-def test_an_algorithm_trains_with_a_setting_of_its_own_and_its_policy_is_evaluated(installed):
+def test_an_algorithm_trains_with_a_setting_of_its_own_and_its_policy_is_evaluated(walked):
     run("A learned algorithm")
     assert "Quiet start" in pd.read_csv("results/quiet/evaluation/evaluation.csv")["scheduler"].tolist()
     policy = json.loads(Path("results/quiet/checkpoint/policy/policy.json").read_text())
@@ -144,7 +162,7 @@ def test_an_algorithm_trains_with_a_setting_of_its_own_and_its_policy_is_evaluat
 
 
 @pytest.mark.cluster
-def test_an_on_policy_algorithm_trains_goes_on_exactly_and_leaves_a_policy(installed):
+def test_an_on_policy_algorithm_trains_goes_on_exactly_and_leaves_a_policy(walked):
     run("A learned algorithm of another kind")
     progress = pd.read_csv("results/reinforce/progress.csv")
     assert len(progress) == 2
