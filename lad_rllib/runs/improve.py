@@ -40,6 +40,9 @@ MIN_REQUESTS = 100
 """Least held-out requests of a verdict."""
 BOUNDED_PERCENTILE, BOUND_OVER_BEST = 99.0, 0.95
 """Training keeps this percentile below so many times the better one of the present scheduler and the heuristic."""
+BUSIER, MOST_OF_EPISODE = 1.1, 4000
+"""What is better must be so, too, in episodes of so many times the log's traffic: a tail is made in the busiest hours,
+and a log may have few; and most requests of such an episode."""
 RECORD, PAGE, PICTURE = "improve.json", "improve.md", "improve.png"
 LOG, SETTING = "decisions.parquet", "setting.yaml"
 
@@ -165,7 +168,8 @@ class Contest:
         parts = {name: self._parts(name, scheduler) for name, scheduler in self._schedulers.items()}
         self.deciders = {name: judged for name, (_, judged) in parts.items()}
         self.bound_s = BOUND_OVER_BEST * min(learned.percentile_s(BOUNDED_PERCENTILE) for learned, _ in parts.values())
-        self._resampled: dict[str, Replayed] = {}
+        self._busy_number = max(len(self._held_out), min(len(requests), MOST_OF_EPISODE))
+        self._resampled: dict[float, dict[str, Replayed]] = {}
 
     def judged(self, name: str, scheduler: RequestScheduler) -> Replayed:
         """How a scheduler fares with the held-out requests; all of the log are served in one go."""
@@ -174,21 +178,30 @@ class Contest:
     def verdict(self, policy: RequestScheduler) -> tuple[Verdict, list[str], int]:
         """The verdict on a new policy, its reasons, and the episodes that it took beyond the log; 0: none."""
         present, guard = self.deciders[self._present_name], self.deciders[GUARD]
-        verdict, why = judge(self.judged(NEW, policy), present, guard)
-        if verdict != "undecided":
-            return verdict, why, 0
-        self._resampled = self._resampled or {name: self._again(name, one) for name, one in self._schedulers.items()}
-        again = self._again(NEW, policy)
-        present, guard = self._resampled[self._present_name], self._resampled[GUARD]
-        return *judge(again, present, guard, is_final=True), self._options.episodes
+        (verdict, why), episodes = judge(self.judged(NEW, policy), present, guard), 0
+        if verdict == "undecided":
+            verdict, why, episodes = *self._judged_again(policy, 1.0), self._options.episodes
+        if verdict == "better":
+            verdict, busy_why = self._judged_again(policy, BUSIER)
+            why = why if verdict == "better" else [f"with {BUSIER:g} times the traffic, {one}" for one in busy_why]
+            episodes += self._options.episodes
+        return verdict, why, episodes
+
+    def _judged_again(self, policy: RequestScheduler, busier: float) -> tuple[Verdict, list[str]]:
+        """The final verdict by episodes of so many times the log's traffic, and its reasons."""
+        if busier not in self._resampled:
+            self._resampled[busier] = {name: self._again(name, one, busier) for name, one in self._schedulers.items()}
+        known = self._resampled[busier]
+        return judge(self._again(NEW, policy, busier), known[self._present_name], known[GUARD], is_final=True)
 
     def _parts(self, name: str, scheduler: RequestScheduler) -> tuple[Replayed, Replayed]:
         windows = self._before + self._options.windows
         return replay(name, scheduler, self.setting, self._requests, windows, self._options.seed).parts(self._before)
 
-    def _again(self, name: str, scheduler: RequestScheduler) -> Replayed:
-        options = self._options
-        return replay_resampled(name, scheduler, self.setting, self._held_out, options.episodes, options.seed)
+    def _again(self, name: str, scheduler: RequestScheduler, busier: float) -> Replayed:
+        options, number = self._options, self._busy_number if busier > 1.0 else None
+        episodes = (self._held_out, options.episodes, options.seed)
+        return replay_resampled(name, scheduler, self.setting, *episodes, number=number, busier=busier)
 
 
 class _Found(NamedTuple):
@@ -328,8 +341,8 @@ def _page(fleet: str, record: dict[str, Any], table: pd.DataFrame, servers: Sequ
     )
     if record["episodes"]:
         about += (
-            f" That left the verdict open; it is over {record['episodes']} more episodes, put together from blocks of "
-            "the held-out requests."
+            f" Then came {record['episodes']} more episodes, put together from blocks of the held-out requests, those "
+            f"for the last word with {BUSIER:g} times as many a second."
         )
     error = (
         f"The model's own error: measured mean {model['measured_mean_s']:.3g} s in the held-out part, the present "

@@ -109,12 +109,20 @@ def replay(
 
 
 def replay_resampled(
-    name: str, scheduler: RequestScheduler, setting: RequestSetting, requests: Requests, episodes: int, seed: int
+    name: str,
+    scheduler: RequestScheduler,
+    setting: RequestSetting,
+    requests: Requests,
+    episodes: int,
+    seed: int,
+    *,
+    number: int | None = None,
+    busier: float = 1.0,
 ) -> Replayed:
-    """Let a scheduler serve episodes that are made of a log's requests, for a verdict that one log leaves open.
+    """Let a scheduler serve episodes that are made of a log's requests, for what one log leaves open.
 
-    An episode has as many requests as the log. It is put together from blocks of requests that followed one another, as
-    they came, drawn with replacement (block bootstrap); each begins with empty queues.
+    An episode is put together from blocks of requests that followed one another, as they came, drawn with replacement
+    (block bootstrap); each begins with empty queues.
 
     Args:
         name: Its name.
@@ -123,20 +131,24 @@ def replay_resampled(
         requests: The log's requests.
         episodes: Episodes; each is a window of the result.
         seed: Seed of the draws of blocks, the same for all schedulers, and of the scheduler's.
+        number: Requests of an episode; None: as many as the log has.
+        busier: So many times as many requests come in a second as in the log.
     """
     play = player(scheduler, setting.world, setting.history())
     delays = []
     for episode in range(episodes):
-        drawn = resampled(requests, np.random.default_rng([seed, 2, episode]))
+        drawn = resampled(requests, np.random.default_rng([seed, 2, episode]), number)
+        drawn = replace(drawn, arrival_s=drawn.arrival_s / busier)
         delays.append(play(drawn, np.random.default_rng([seed, 3, episode])).delay_s)
     return Replayed(name, tuple(delays))
 
 
-def resampled(requests: Requests, rng: np.random.Generator) -> Requests:
-    """As many requests, in blocks of :data:`BLOCK` that are drawn with replacement; gaps between requests go along."""
-    number = len(requests)
-    starts = rng.integers(max(number - BLOCK, 1), size=-(-number // BLOCK))
-    picked = np.minimum((starts[:, None] + np.arange(BLOCK)).ravel()[:number], number - 1)
+def resampled(requests: Requests, rng: np.random.Generator, number: int | None = None) -> Requests:
+    """So many requests, in blocks of :data:`BLOCK` that are drawn with replacement; gaps between requests go along."""
+    there = len(requests)
+    number = there if number is None else number
+    starts = rng.integers(max(there - BLOCK, 1), size=-(-number // BLOCK))
+    picked = np.minimum((starts[:, None] + np.arange(BLOCK)).ravel()[:number], there - 1)
     gap_s = np.diff(requests.arrival_s, prepend=requests.arrival_s[0])
     return replace(requests[picked], arrival_s=np.cumsum(gap_s[picked]))
 

@@ -18,10 +18,13 @@ from lad_rllib.cli import main
 from lad_rllib.durable import SEAL
 from lad_rllib.fleet import load_fleet
 from lad_rllib.runs import improve as improving
+from lad_rllib.runs.improve_options import ImproveOptions
 from lad_rllib.runs.recalibration import measure_servers, read_decisions
 from lad_rllib.scheduling.by_name import make_scheduler
+from lad_rllib.scheduling.judgement import Replayed
 from lad_rllib.scheduling.request_scheduler import player
 from lad_rllib.simulator.requests import build_request_setting, plain_requests
+from tests.scheduling.test_judgement import replayed
 
 REQUESTS = 700
 
@@ -112,6 +115,24 @@ def test_a_bad_policy_is_never_recommended(service, bad, tmp_path, capsys, monke
     status, record = improved(capsys, service, tmp_path)
     assert (status, record["verdict"], record["recommended"]) == (3, "keep", None)
     assert record["replay"][0]["mean_ratio"] > 1 and any("new policy: mean" in reason for reason in record["why"])
+
+
+@pytest.mark.parametrize(("tail", "verdict", "why"), [(1.0, "better", "no worse than"), (2.0, "keep", "p99")])
+def test_what_is_better_in_the_log_must_be_so_in_busier_hours(tail, verdict, why, monkeypatch):
+    def fares(name, tail=1.0):
+        one = replayed(name, 0.8 if name == improving.NEW else 1.0, tail)
+        return Replayed(name, one.windows_s * 4)
+
+    def again(name, *arguments, busier, **more):
+        return fares(name, tail if name == improving.NEW and busier == improving.BUSIER else 1.0)
+
+    monkeypatch.setattr(improving, "replay", lambda name, *arguments: fares(name))
+    monkeypatch.setattr(improving, "replay_resampled", again)
+    contest = improving.Contest(None, range(400), ImproveOptions(), ("old", None))
+    found, reasons, episodes = contest.verdict(None)
+    assert (found, episodes) == (verdict, 20) and all(why in reason for reason in reasons)
+    is_of_busy_hours = [reason.startswith("with 1.1 times the traffic, ") for reason in reasons]
+    assert is_of_busy_hours == ([False] if verdict == "better" else [True, True])
 
 
 @contextlib.contextmanager

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from lad_rllib.scheduling.judgement import BLOCK, Replayed, judge, resampled
-from lad_rllib.simulator.requests import plain_requests
+from lad_rllib.scheduling.judgement import BLOCK, Replayed, judge, replay_resampled, resampled
+from lad_rllib.scheduling.request_scheduler import REQUEST_SCHEDULERS
+from lad_rllib.simulator.requests import build_request_setting, plain_requests
 
 WINDOWS, REQUESTS = 10, 200
 
@@ -66,6 +67,17 @@ def test_episodes_of_a_log_have_its_requests_and_gaps_in_blocks():
     assert (gap_s[steps > 1] == steps[steps > 1]).all()  # as in the log, where the k-th came k s after the one before
     assert (np.diff(episode.steps)[np.arange(199) % BLOCK != BLOCK - 1] == 1).all()
     assert episode.steps.tolist() != resampled(log, np.random.default_rng(1)).steps.tolist()
+
+
+def test_busier_episodes_have_the_same_requests_sooner_one_after_the_other():
+    setting = build_request_setting({"servers": [1.0], "requests": 80, "traffic": {"kind": "poisson", "load": 0.7}})
+    log, rule = setting.draw(np.random.default_rng(0)), REQUEST_SCHEDULERS["least-work-left"]
+    usual, same, busy = (
+        replay_resampled("rule", rule(), setting, log, 3, 0, number=200, busier=busier) for busier in (1.0, 1.0, 1.5)
+    )
+    assert [len(delay_s) for delay_s in busy.windows_s] == [200] * 3
+    assert (usual.delay_s == same.delay_s).all() and (busy.delay_s >= usual.delay_s - 1e-9).all()
+    assert busy.mean_s > 1.2 * usual.mean_s
 
 
 def test_a_heuristic_that_decides_at_present_is_only_compared_with_the_new_policy():

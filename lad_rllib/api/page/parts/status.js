@@ -18,7 +18,7 @@ export function Status({ status, why, heard, policy, policyNotice }) {
       <p class="policy">In charge: <strong>${policy ?? "–"}</strong></p>
       <p class=${`badge ${status}`} role="status">${WORDS[status]}</p>
     </header>
-    <div class="notice" hidden=${!text}>
+    <div class="notice wrong" hidden=${!text}>
       <p role="alert">${text}</p>
       ${heard > 0 && html`<p>What is shown is ${Math.round((Date.now() - heard) / 1000)} s old.</p>`}
     </div>
