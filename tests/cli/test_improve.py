@@ -128,7 +128,10 @@ def test_what_is_better_in_the_log_must_be_so_in_busier_hours(tail, verdict, why
 
     monkeypatch.setattr(improving, "replay", lambda name, *arguments: fares(name))
     monkeypatch.setattr(improving, "replay_resampled", again)
-    contest = improving.Contest(None, range(400), ImproveOptions(), ("old", None))
+    monkeypatch.setattr(improving.Contest, "_percentile_in_training_s", lambda contest, scheduler: 1.0)
+    setting = build_request_setting({"servers": [1.0], "requests": 2, "traffic": {"kind": "poisson", "load": 0.5}})
+    contest = improving.Contest(setting, range(400), ImproveOptions(), ("old", None))
+    assert contest.training.load == pytest.approx(0.55)
     found, reasons, episodes = contest.verdict(None)
     assert (found, episodes) == (verdict, 20) and all(why in reason for reason in reasons)
     is_of_busy_hours = [reason.startswith("with 1.1 times the traffic, ") for reason in reasons]
