@@ -108,6 +108,7 @@ def test_an_estimate_is_printed_without_training(tmp_path, capsys):
     assert "CPU minutes" in capsys.readouterr().out and not list(tmp_path.glob("*.csv"))
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 @pytest.mark.cluster
 def test_sweeps_leave_every_point_of_every_method_with_tables_and_pictures(ray_cluster, tmp_path):

@@ -24,6 +24,7 @@ def test_every_episode_of_every_seed_and_their_means_are_left_and_kept_by_a_resu
     assert "holds a search already; give --resume" in capsys.readouterr().err
 
 
+@pytest.mark.extended  # one method with several seeds: the test above
 @pytest.mark.slow
 @pytest.mark.cluster
 def test_methods_are_compared_on_the_same_arrivals_and_a_resumed_run_changes_nothing(ray_cluster, tmp_path, capsys):

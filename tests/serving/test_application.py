@@ -23,7 +23,7 @@ def port(ray_cluster):
 
 
 @pytest.mark.cluster
-@pytest.mark.parametrize("servers", ["actors", "applications"])
+@pytest.mark.parametrize("servers", [pytest.param("actors", marks=pytest.mark.extended), "applications"])
 def test_it_serves_its_fleet_and_keeps_it_when_it_is_deployed_again(port, tmp_path, servers):
     key = "0123456789-of-ann-abcdef"
     (tmp_path / "keys.yaml").write_text(yaml.safe_dump({"keys": [{"name": "ann", "key": key}]}))
