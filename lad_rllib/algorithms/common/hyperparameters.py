@@ -179,7 +179,8 @@ class TaskLossHyperparameters(Declared):
 
     penalty: Annotated[dict[str, Any] | None, Flag("NAME[:FIELD=X,...]", _penalty)] = None
     """Loss of a task by its delay, as name and fields of lad_rllib.simulator.make_penalty, such as {name: tail,
-    threshold_s: 14, strength: 4} or {name: deadline-miss, deadline_s: 5}; null: the delay itself."""
+    threshold_s: 14, strength: 4} or {name: deadline-miss, deadline_s: 5}, on the command line
+    tail:threshold_s=14,strength=4; null: the delay itself."""
     bounded_percentile: Annotated[float, Field(gt=0, lt=100)] | None = None
     """Percentile of the delays to keep below percentile_bound_s, for example 95; null: no bound."""
     percentile_bound_s: Positive | None = None
