@@ -76,6 +76,8 @@ class AnyFleetOptions(Options):
         "seeds",
         "judge",
         "policies",
+        "caps",
+        "only_capped",
         "servers",
         "loads",
         "orders",
@@ -101,6 +103,7 @@ class AnyFleetOptions(Options):
     judge: bool = option(False, "play the best policy of each seed on fleets that training never drew")
     policies: list[str] = option([], "judge these, and train none", "DIR", may_be_empty=True)
     caps: list[Annotated[float, Field(ge=0)]] = option([1.2], "judge with these caps, too", "X", may_be_empty=True)
+    only_capped: bool = option(False, "do not judge without a cap")
     servers: list[Count] = option([5, 8, 10, 20, 40, 100], "judged numbers of servers", "A")
     loads: list[Annotated[float, Field(gt=0)]] = option([0.3, 0.7, 0.95, 1.3], "judged loads", "X")
     orders: list[str] = option(["fifo", "shortest_first"], "judged orders of service", "ORDER")
@@ -133,6 +136,12 @@ def train_seeds(options: AnyFleetOptions, output: Path) -> bool:
     return True
 
 
+def hyperparameters(iterations: int, **changed: Any) -> LADDispatchHyperparameters:
+    """How the policy for any fleet is trained in so many iterations of four random fleets."""
+    own = {"sampled_requests": 800, "updates_per_iteration": 40, "train_batch_size_per_learner": 128}
+    return LADDispatchHyperparameters(**own | {"last_actor_lr": 5e-4, "step_size_iterations": iterations} | changed)
+
+
 def folder_of(output: Path, seed: int) -> Path:
     """Where a training is."""
     return output / f"seed-{seed}"
@@ -156,15 +165,13 @@ def train(
         check: Fleets to choose the best policy on.
         is_over: Whether the time is.
     """
-    settings = LADDispatchHyperparameters(
-        step_size_iterations=options.iterations,
+    settings = hyperparameters(
+        options.iterations,
         sampled_requests=options.sampled,
         updates_per_iteration=options.updates,
-        train_batch_size_per_learner=128,
         policy_denoising_steps=options.policy_denoising_steps,
         hidden_size=options.hidden_size,
         wait_cap=options.wait_cap,
-        last_actor_lr=5e-4,
     )
     rows = ResultRows(output / CURVE, options.resume, seed=seed, **options.arguments())
     state = Improvement(settings, seed)
@@ -273,7 +280,8 @@ def candidates(options: AnyFleetOptions, output: Path) -> Iterator[tuple[str, st
     yield YARDSTICK, NO_SEED, make_scheduler(YARDSTICK, one_by_one=True)
     yield PRIOR, NO_SEED, DispatchPolicy(actor, ScoringActor(actor, 0).packed())
     for name, seed, policy in policies:
-        yield f"{name}{UNCAPPED}", seed, policy.with_wait_cap(None)
+        if not options.only_capped:
+            yield f"{name}{UNCAPPED}", seed, policy.with_wait_cap(None)
         for cap in options.caps:
             yield f"{name}, cap {cap:g}", seed, policy.with_wait_cap(cap)
         yield name, seed, policy

@@ -43,7 +43,8 @@ TABLES: dict[str, Callable[[], Table]] = {
         learning.one_by_one, "one_by_one_paper", ("p95", "p99"), ("shortest-expected-delay", "first-policy-iteration")
     ),
     **{f"recorded-{work}": partial(learning.recorded, work) for work in ("predicted", "known")},
-    "any-fleet": partial(learning.any_fleet, 1, 99),
+    "any-fleet": partial(learning.any_fleet, 1, 20),
+    "any-fleet-parts": learning.parts_of_any_fleet,
     "any-fleet-100": partial(learning.any_fleet, 100, 100),
     "improve-loop": measured.improve_loop,
     "policy-guard": measured.policy_guard,

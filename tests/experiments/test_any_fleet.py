@@ -37,6 +37,10 @@ def test_a_smoke_run_judges_every_seed_and_the_prior_over_least_work_left_and_ke
     ]
     assert list(zip(rows["scheduler"], rows["seed"], strict=True)) == of_cell * len(FAMILIES)
     assert (rows["p99_s"] > rows["mean_s"]).all()
+    own = ["--policies", "any-fleet", "--caps", "--only-capped", "--output", str(tmp_path / "own")]
+    assert main(["--smoke", "--judge", *own]) == 0
+    capped = pd.read_csv(tmp_path / "own" / "judged.csv")["scheduler"]
+    assert capped.tolist() == [YARDSTICK, PRIOR, LEARNED] * len(FAMILIES)
     scores = {seed: pd.read_csv(tmp_path / f"seed-{seed}" / "any_fleet.csv")["held_out"].min() for seed in "34"}
     best = min(scores, key=scores.get)
     weights = [DispatchPolicy.from_checkpoint(tmp_path / name / "policy").weights for name in ("", f"seed-{best}")]
