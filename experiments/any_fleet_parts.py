@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from experiments.any_fleet import JUDGED_SEED, YARDSTICK, Cell, hyperparameters, judged_setting
-from experiments.pages.learning import parts_of_any_fleet
+from experiments.pages.fleets import parts_of_any_fleet
 from experiments.staleness import FLEETS
 from lad_rllib import durable
 from lad_rllib.algorithms.lad_dispatch import DispatchPolicy, LADDispatchHyperparameters

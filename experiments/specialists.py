@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from experiments.any_fleet import UNCAPPED, YARDSTICK, Cell
-from experiments.pages.learning import specialists
+from experiments.pages.fleets import specialists
 from lad_rllib import durable
 from lad_rllib.algorithms.lad_dispatch import DispatchPolicy, LADDispatchHyperparameters
 from lad_rllib.algorithms.lad_dispatch.training import learn

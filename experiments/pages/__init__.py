@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from experiments.pages import learning, measured
+from experiments.pages import fleets, learning, measured
 from experiments.pages.reading import ROOT, Table
 from lad_rllib.runs.tables import markdown_table
 
@@ -43,9 +43,9 @@ TABLES: dict[str, Callable[[], Table]] = {
         learning.one_by_one, "one_by_one_paper", ("p95", "p99"), ("shortest-expected-delay", "first-policy-iteration")
     ),
     **{f"recorded-{work}": partial(learning.recorded, work) for work in ("predicted", "known")},
-    "any-fleet": partial(learning.any_fleet, 1, 20),
-    "any-fleet-parts": learning.parts_of_any_fleet,
-    "any-fleet-100": partial(learning.any_fleet, 100, 100),
+    "any-fleet": partial(fleets.any_fleet, 1, 20),
+    "any-fleet-parts": fleets.parts_of_any_fleet,
+    "any-fleet-100": partial(fleets.any_fleet, 100, 100),
     "improve-loop": measured.improve_loop,
     "policy-guard": measured.policy_guard,
     "tuned": learning.tuned,

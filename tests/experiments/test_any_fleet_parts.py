@@ -17,7 +17,7 @@ from experiments.any_fleet_parts import (
     hide,
     main,
 )
-from experiments.pages.learning import parts_of_any_fleet
+from experiments.pages.fleets import parts_of_any_fleet
 from lad_rllib.algorithms.lad_dispatch import LADDispatchHyperparameters
 from lad_rllib.algorithms.lad_dispatch.features import FEATURES, NUM_FEATURES
 from lad_rllib.algorithms.lad_dispatch.training import Improvement, learn

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from experiments.pages.learning import paper_slots
+from experiments.pages.fleets import paper_slots
 from experiments.paper_slots import main
 
 

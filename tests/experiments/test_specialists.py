@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from experiments.pages.learning import specialists
+from experiments.pages.fleets import specialists
 from experiments.specialists import NO_SEED, SPECIALIST, main
 
 
