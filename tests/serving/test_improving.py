@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.serial]  # impr
 SLOW = {"overhead_s": 0.1, "per_step_s": 0.02}
 AMOUNTS = {"iterations": 1, "rounds": 1, "requests": 200, "episodes": 5}
 API = {"shadow_requests": 60, "canary_requests": 40, "canary_share": 0.5, "look_s": 0.3}
-LOGGED, PATIENCE_S = 380, 240
+LOGGED, PATIENCE_S = 380, 400
 
 
 def written(path, content):
