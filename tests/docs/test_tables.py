@@ -44,7 +44,7 @@ def test_a_spread_is_shown_where_there_is_one(value, digits, sd, text):
 
 def test_every_kept_result_is_used_by_a_page(monkeypatch):
     read = set()
-    for module in ("learning", "measured"):
+    for module in ("fleets", "learning", "measured"):
         monkeypatch.setattr(f"experiments.pages.{module}.read", _recording(read, module))
     for table in TABLES.values():
         _, rows = table()
