@@ -25,7 +25,6 @@ from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import load_fleet
 from lad_rllib.runs.progress import bars
 from lad_rllib.serving import KnownServer, Service, named_policy
-from lad_rllib.serving.service import KEEPER, NAMESPACE
 
 POLICY, STEPS = "any-fleet", (10, 30)
 """What decides, and the denoising steps of a request."""
@@ -57,7 +56,7 @@ def service(per_step_s: Mapping[str, float]) -> Iterator[Service]:
     spec = load_fleet({"name": "faults", "servers": [entry(*one) for one in per_step_s.items()]})
     with tempfile.TemporaryDirectory(prefix="lad_rllib_") as scratch:
         settings = ApiSettings(jobs_file=str(Path(scratch) / "jobs"))
-        with Service(spec, POLICY, named_policy(POLICY), settings, port=free_port(), standby=True) as running:
+        with Service(spec, POLICY, named_policy(POLICY), settings, port=free_port()) as running:
             yield running
 
 
@@ -211,18 +210,6 @@ def processes(role: str) -> list[psutil.Process]:
             if any(called.startswith(word) or process.name() == word for word in ROLES[role]):
                 found.append(process)
     return found
-
-
-def ingresses() -> tuple[int, int]:
-    """Ids of the processes of the ingress that serves, and of the one that is ready to take its place."""
-    keeper, found = ray.get_actor(KEEPER, namespace=NAMESPACE), list[Any]()
-
-    def are_there() -> bool:
-        found[:] = ray.get(keeper.ingresses.remote())
-        return None not in found
-
-    until(are_there, "an ingress serves and another stands by")
-    return found[0].pid, found[1].pid
 
 
 def usage(done: int) -> list[Row]:

@@ -7,8 +7,7 @@
 Parts, each with a service of its own in front of emulated servers:
 
 - ``kills``: Poisson requests, and every few seconds the process of a random server that is up is killed (SIGKILL).
-- ``ingress``: clients wait and jobs are queued when the process of the ingress that serves is killed, and another one
-  stands by, as with ``lad-rllib serve`` on this machine.
+- ``ingress``: clients wait and jobs are queued when the process of the ingress is killed.
 - ``changes``: Poisson requests while a server joins, drains, is taken out, and policies are swapped.
 - ``endurance``: many requests in flight, one after the other, to servers that take no time; memory and open files of
   every process of the service.
@@ -42,10 +41,10 @@ from benchmarks.faulty_service import (
     Watch,
     entry,
     failures,
-    ingresses,
     outcomes,
     poisson,
     process_of,
+    processes,
     rate_per_s,
     repeating,
     sent,
@@ -241,9 +240,9 @@ def lost_ingress(running: Service, clients: int = 5, jobs: int = 2) -> Row:
         until(lambda: sum(map(tasks_at, servers)) == clients, "the servers have what the clients wait for")
         lost = set(map(runs_at, servers)) - {None}
         kept = [ask(url, "POST", "/v1/images/jobs", short)[1]["id"] for _ in range(jobs)]
-        serving, _ = ingresses()
         began = time.monotonic()
-        os.kill(serving, signal.SIGKILL)
+        for process in processes("ingress"):
+            process.kill()
 
         def after(is_so: Callable[[], bool], what: str) -> float:
             until(is_so, what)

@@ -19,16 +19,11 @@ from lad_rllib.runs.signals import Interrupted
 NO_TASK_EVENTS = {"task_events_report_interval_ms": 0}
 """Ray would keep what became of the latest 100,000 calls for its dashboard, which does not run: 4 KB for each."""
 
-ENVIRONMENT = {
-    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
-    "RAY_SERVE_SLOW_STARTUP_WARNING_S": "1000000000",
-    "RAY_worker_niceness": "0",
-}
+ENVIRONMENT = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60", "RAY_worker_niceness": "0"}
 """Environment of Ray's processes, where the user's does not say otherwise.
 
 Serve ends a proxy that is not ready within 5 s, as on a busy machine, and whoever starts Serve waits for that very one:
-"the actor died unexpectedly". It warns every 30 s of a replica that is not ready, as an ingress that stands by is not.
-Workers have the niceness of the command; at Ray's 15 any other program starves them.
+"the actor died unexpectedly". Workers have the niceness of the command; at Ray's 15 any other program starves them.
 """
 
 _GUARD = Path(__file__).with_name("ray_guard.py")

@@ -81,7 +81,6 @@ def running_service(options: ServeOptions, say: Callable[[str], object] = lambda
             host=options.host,
             port=options.port,
             haproxy=options.haproxy,
-            standby=local_ray.has_started(),
             shared=options.shared_fleet,
             servers=options.servers,
             timeout_s=options.timeout,

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import pickle
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,9 +16,8 @@ from lad_rllib.api import ApiSettings, Gateway, make_app
 from lad_rllib.api.oversight import Overseer, PolicyHistory
 from lad_rllib.declared import Declared, Text
 from lad_rllib.edge.client import PROCESS
-from lad_rllib.scheduling.request_scheduler import REQUEST_SCHEDULERS, RequestScheduler
+from lad_rllib.scheduling.request_scheduler import RequestScheduler
 from lad_rllib.service import DecisionLog, Delivery, Dispatcher
-from lad_rllib.service.deciders import FALLBACK
 from lad_rllib.service.guarded import GuardedScheduler
 from lad_rllib.service.past import Past
 from lad_rllib.serving import log
@@ -41,8 +38,8 @@ class ServiceFiles(Declared):
     """Folder of the decision log; null: none is kept."""
 
 
-LOOK_S, LEAD_S = 1.0, 0.2
-"""Time between two looks at the fleet for the metrics, and between two questions of one that stands by [s]."""
+LOOK_S = 1.0
+"""Time between two looks at the fleet for the metrics [s]."""
 
 
 @serve.ingress()
@@ -56,17 +53,15 @@ class Ingress:
         keeper: Handle of the :class:`~lad_rllib.serving.keeper.FleetKeeper`.
         settings: Limits and defaults of the API.
         files: What it writes.
-        stands_by: It is one of two. The constructor of the second returns when the first is lost, so that Serve sends
-            requests to one alone, and to the other at once when it is needed.
     """
 
-    def __init__(self, keeper: Any, settings: ApiSettings, files: ServiceFiles, stands_by: bool = False) -> None:
+    def __init__(self, keeper: Any, settings: ApiSettings, files: ServiceFiles) -> None:
         listen_on_own_address()
         log.write_json_lines(files.log)
-        _wait_to_lead(keeper, stands_by)
         if scheduler := asked(keeper.scheduler_to_practise.remote()):
             practise(pickle.loads(scheduler))
         state: FleetState = asked(keeper.state.remote())
+        keeper.watch.remote(_own_name())
         self._metrics = Metrics(settings.slo_s)
         self._dispatcher = make_dispatcher(state, self._metrics)
         past = Past(
@@ -132,15 +127,9 @@ class Ingress:
             await asyncio.sleep(LOOK_S)
 
 
-def _wait_to_lead(keeper: Any, stands_by: bool) -> None:
-    """Return when this ingress is to serve; one that waits for it has loaded and compiled what it needs then."""
-    own = RunningIngress(ray.get_runtime_context().get_actor_name(), PROCESS, os.getpid())
-    if asked(keeper.lead.remote(own, not stands_by)):
-        return
-    for scheduler in (pickle.loads(asked(keeper.scheduler.remote())), REQUEST_SCHEDULERS[FALLBACK]()):
-        practise(scheduler)
-    while not asked(keeper.lead.remote(own)):
-        time.sleep(LEAD_S)
+def _own_name() -> RunningIngress:
+    """How this process is known."""
+    return RunningIngress(ray.get_runtime_context().get_actor_name(), PROCESS)
 
 
 def make_dispatcher(state: FleetState, metrics: Metrics) -> Dispatcher:

@@ -1,7 +1,4 @@
-"""Which ingress serves, and whether it lives; when its process is lost, servers drop what its clients had asked for.
-
-One that stands by has loaded all that it needs, and serves as soon as the one before is lost.
-"""
+"""Looks whether the ingress lives; when its process is lost, the servers drop what its clients had asked for."""
 
 from __future__ import annotations
 
@@ -29,12 +26,10 @@ class RunningIngress:
     Attributes:
         actor: Name of its actor, in Serve's namespace.
         process: Its :data:`~lad_rllib.edge.client.PROCESS`, by which servers know what it asked for.
-        pid: Id of its process on its node.
     """
 
     actor: str
     process: str
-    pid: int
 
     def lives(self) -> bool:
         """Whether its process is there; one that cannot be found out about lives."""
@@ -48,44 +43,27 @@ class RunningIngress:
 
 
 class IngressWatch:
-    """Looks at the ingress that serves, from a thread of its own.
+    """Looks at the ingress that started last, from a thread of its own.
 
     Args:
         clients: The clients of the servers that there are.
-
-    Attributes:
-        ingress: The one that serves; None: the last one is lost, or there was none.
-        standby: The one that waits to serve; None: there is none, or it still loads what it needs.
     """
 
     def __init__(self, clients: Callable[[], Sequence[ServerClient]]) -> None:
         self._clients = clients
         self._lock = threading.Lock()
-        self.ingress: RunningIngress | None = None
-        self.standby: RunningIngress | None = None
-        self._asked: RunningIngress | None = None
+        self._ingress: RunningIngress | None = None
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def lead(self, ingress: RunningIngress, at_once: bool) -> bool:
-        """Whether an ingress that has started is to serve.
-
-        Args:
-            ingress: The ingress; one that asks again has all that it needs.
-            at_once: It is, whether the one before lives or not; else it is as soon as that one is lost.
-        """
+    def begin(self, ingress: RunningIngress) -> None:
+        """An ingress has started; if the one before is lost, and nobody has seen that, it is seen to now."""
         with self._lock:
             self._look()
-            if at_once or self.ingress is None:
-                self.ingress = ingress
+            self._ingress = ingress
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="ingress watch", daemon=True)
                 self._thread.start()
-            if self.ingress == ingress:
-                self.standby = None
-                return True
-            self.standby, self._asked = ingress if ingress == self._asked else None, ingress
-            return False
 
     def close(self) -> None:
         """End the looking."""
@@ -98,10 +76,10 @@ class IngressWatch:
 
     def _look(self) -> None:
         """Have the servers drop what the ingress had asked for if it is lost."""
-        lost = self.ingress
+        lost = self._ingress
         if lost is None or lost.lives():
             return
-        self.ingress = None
+        self._ingress = None
         _LOG.warning("the ingress is lost; the servers drop what it had asked for")
         for client in self._clients():
             with contextlib.suppress(Exception):  # a server that is lost, too, has dropped it

@@ -159,17 +159,9 @@ class FleetKeeper:
             raise ConfigurationError("the fleet could not be started")
         return replace(self._state, draining=frozenset(self._draining), past=self._past)
 
-    def lead(self, ingress: RunningIngress, at_once: bool = False) -> bool:
-        """Whether an ingress that has started is to serve, see :meth:`IngressWatch.lead`."""
-        return self._watch.lead(ingress, at_once)
-
-    def ingresses(self) -> tuple[RunningIngress | None, RunningIngress | None]:
-        """The ingress that serves, and the one that is ready to take its place."""
-        return self._watch.ingress, self._watch.standby
-
-    def scheduler(self) -> bytes:
-        """What decides, pickled."""
-        return self._scheduler
+    def watch(self, ingress: RunningIngress) -> None:
+        """An ingress has started: when it is lost, the servers drop what it had asked for."""
+        self._watch.begin(ingress)
 
     def remember(self, past: bytes) -> None:
         """What the next ingress is to know of the requests that this one has served, pickled."""

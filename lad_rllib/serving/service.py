@@ -66,7 +66,6 @@ class Service:
         host: Address that it listens on.
         port: Port that it listens on.
         haproxy: Whether Ray was started within :func:`~lad_rllib.serving.haproxy.haproxy_in_front` of that address.
-        standby: Whether a second ingress stands by, for a Ray of this process's own (``runs.local_ray``).
         shared: Whether the fleet was started by ``lad-rllib fleet up``, and stays.
         servers: What the servers are that it starts: ``actors``, or ``applications`` of Serve.
         timeout_s: Longest wait for the servers to be warm [s].
@@ -92,7 +91,6 @@ class Service:
         host: str = "127.0.0.1",
         port: int = 8000,
         haproxy: bool = False,
-        standby: bool = False,
         shared: bool = False,
         servers: ServerHosts = "actors",
         timeout_s: float = 600.0,
@@ -107,7 +105,7 @@ class Service:
             started = start() if servers == "actors" else None  # while Serve starts, too
             _start_serve(INSIDE if haproxy else host, port)
             started = started or start()
-            ingress = ingress_application(self._keeper, settings, files or ServiceFiles(), _node_resource(), standby)
+            ingress = ingress_application(self._keeper, settings, files or ServiceFiles(), _node_resource())
             # it loads what it needs while the servers do, and waits for them at the keeper
             serve.run_many([serve.RunTarget(ingress, name=APP)], wait_for_applications_running=False)
             self.state: FleetState = _told(started, self._keeper, len(spec.servers), say)
@@ -189,16 +187,10 @@ def named_keeper(policy: str, scheduler: RequestScheduler, *, lasts: bool = Fals
         ) from None
 
 
-def ingress_application(
-    keeper: Any, settings: ApiSettings, files: ServiceFiles, node: str, standby: bool = False
-) -> serve.Application:
-    """The ingress on the node that has a resource, where its files are; with ``standby`` a second one that waits.
-
-    Serve calls one that waits "starting", and the application "deploying".
-    """
+def ingress_application(keeper: Any, settings: ApiSettings, files: ServiceFiles, node: str) -> serve.Application:
+    """The ingress on the node that has a resource, where its files are."""
     deployment = serve.deployment(
         name="ingress",
-        num_replicas=2 if standby else 1,
         max_ongoing_requests=MAX_ONGOING,
         health_check_period_s=HEALTH_S,
         health_check_timeout_s=HEALTH_TIMEOUT_S,
@@ -206,7 +198,7 @@ def ingress_application(
         graceful_shutdown_timeout_s=SHUTDOWN_S,
         ray_actor_options={"num_cpus": 0, "resources": {node: 0.001}},
     )(Ingress)
-    return deployment.bind(keeper, settings, files, standby)
+    return deployment.bind(keeper, settings, files)
 
 
 def _told(started: Any, keeper: Any, servers: int, say: Say) -> FleetState:

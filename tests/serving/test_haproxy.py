@@ -24,9 +24,6 @@ from tests.serving.test_command import listening, said_by
 
 KEY, ADMIN = "a-key-of-the-official-client", "a-key-that-may-change-things"
 
-PORTS = range(30_000, 31_001)
-"""Where the API listens for HAProxy."""
-
 CONFIGURATION = """\
 frontend prometheus
     bind :9101
@@ -120,16 +117,6 @@ def named(process, word):
     return found
 
 
-def serving(process):
-    """Processes of the API that HAProxy asks; another one stands by."""
-    found = set()
-    for one in named(process, "ray::ServeReplica:lad_rllib:"):
-        with contextlib.suppress(psutil.Error):  # it has ended
-            links = one.net_connections("tcp")
-            found |= {one.pid for link in links if link.status == psutil.CONN_LISTEN and link.laddr.port in PORTS}
-    return found
-
-
 @pytest.mark.cluster
 @pytest.mark.slow
 @pytest.mark.serial
@@ -156,9 +143,9 @@ def test_a_service_behind_haproxy_from_its_first_image_to_its_end(service, clien
         client.images.generate(prompt="x", timeout=1.0, extra_body={"num_inference_steps": 200})
     until(lambda: tasks() == 0, 5.0)
 
-    [killed] = serving(process)
-    os.kill(killed, signal.SIGKILL)
-    until(lambda: serving(process) - {killed}, 120)
+    [killed] = named(process, "ray::ServeReplica:lad_rllib:")
+    os.kill(killed.pid, signal.SIGKILL)
+    until(lambda: {one.pid for one in named(process, "ray::ServeReplica:lad_rllib:")} - {killed.pid}, 60)
     until(is_healthy, 120)
     suite.test_images_are_generated_with_the_clients_own_words_and_with_extensions(client)
 
