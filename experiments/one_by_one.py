@@ -247,8 +247,10 @@ def plot(table: pd.DataFrame, file: Path) -> None:
             [line] = ax.plot(means.index, means["over_mean_s"], marker="o", label=f"{name}, mean")
             ax.plot(means.index, means["over_p99_s"], marker="x", ls=":", color=line.get_color(), label="p99")
         ax.set(title=", ".join(names), xlabel="load", yscale="log")
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_formatter("{x:g}")
     axes[0][0].set_ylabel("delay over the first scheduler's")
-    axes[0][-1].legend(fontsize=6)
+    axes[0][-1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
     save(figure, file)
 
 

@@ -85,8 +85,9 @@ def _draw_parts(axes: Any, rows: Sequence[Played]) -> None:
 
 
 def _draw_distribution(axes: Any, rows: Sequence[Played]) -> None:
+    colours = pyplot().get_cmap("turbo")(np.linspace(0, 1, len(rows)))
     for row, one in enumerate(rows):
-        style = {"color": "black", "linewidth": 2.5} if row == 0 else {"linewidth": 1.2}
+        style = {"color": "black", "linewidth": 2.5} if row == 0 else {"color": colours[row], "linewidth": 1.2}
         axes.plot(one.quantiles_s, np.linspace(0, 1, len(one.quantiles_s)), label=one.label, **style)
     axes.set_xlabel("service delay [s]")
     axes.set_ylabel("share of tasks served within")
