@@ -28,6 +28,7 @@ from experiments.pages.fleets import parts_of_any_fleet
 from experiments.staleness import FLEETS
 from lad_rllib import durable
 from lad_rllib.algorithms.lad_dispatch import DispatchPolicy, LADDispatchHyperparameters
+from lad_rllib.algorithms.lad_dispatch.actor_settings import ActorSettings
 from lad_rllib.algorithms.lad_dispatch.features import FEATURES, NUM_FEATURES
 from lad_rllib.algorithms.lad_dispatch.training import Improvement, RequestSource, learn
 from lad_rllib.cli.program import Program
@@ -64,7 +65,7 @@ CHAIN_GAIN = 17.5
 """What a chain of five steps makes of a constant prediction: by so much more do the weights of its readout count."""
 
 
-class Louder(LADDispatchHyperparameters):
+class Louder(LADDispatchHyperparameters, ActorSettings):
     """A network whose predicted noise counts more or less than the diffusion has it."""
 
     loudness: float = 1.0
@@ -167,7 +168,7 @@ def hide(state: Improvement, features: Collection[str]) -> None:
     if not features:
         return
     kept = torch.tensor([what.partition(":")[0] not in features for what in FEATURES], dtype=torch.float32)
-    blocks = state.settings.shape.blocks()
+    blocks = state.networks.settings.shape.blocks()
     mask = torch.cat(
         [
             (kept[:, None].expand(shape) if shape[:1] == (NUM_FEATURES,) else torch.ones(shape)).flatten()

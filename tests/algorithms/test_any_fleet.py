@@ -66,8 +66,8 @@ def test_a_cap_on_waits_shortens_the_longest_delays():
 
 
 def test_a_policy_with_the_settings_that_it_learned_by_can_be_capped():
-    policy = DispatchPolicy(LADDispatchHyperparameters(actor_lr=0.5), np.zeros(1, np.float32)).with_wait_cap(0.6)
-    assert (policy.actor.wait_cap, policy.actor.actor_lr) == (0.6, 0.5)
+    policy = DispatchPolicy(LADDispatchHyperparameters(hidden_size=16), np.zeros(1, np.float32)).with_wait_cap(0.6)
+    assert (policy.actor.wait_cap, policy.actor.hidden_size) == (0.6, 16)
 
 
 @pytest.mark.parametrize("cap", [0.0, 0.7])

@@ -23,7 +23,7 @@ class ActorSettings(ActorHyperparameters):
     @classmethod
     def of(cls, hyperparameters: ActorHyperparameters) -> Self:
         """Those among an algorithm's hyperparameters."""
-        if type(hyperparameters) is cls:
+        if isinstance(hyperparameters, cls):
             return hyperparameters
         return cls(**{name: getattr(hyperparameters, name) for name in cls.model_fields})
 
