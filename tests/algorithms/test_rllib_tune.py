@@ -41,6 +41,7 @@ def fit(trainable, param_space, storage, stop, scheduler=None, at_end=False):
     return tuner.fit()
 
 
+@pytest.mark.extended
 @pytest.mark.cluster
 def test_trials_by_registered_name_differ_by_their_learning_rates_and_leave_checkpoints(ray_cluster, tmp_path):
     lad_rllib.register()

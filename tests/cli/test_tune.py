@@ -84,6 +84,7 @@ def test_a_baseline_is_searched_over_what_it_has(ray_cluster, small, tmp_path, c
     assert main([*train, "--config", str(tmp_path / "search" / "best.yaml")]) == 0
 
 
+@pytest.mark.extended
 @pytest.mark.cluster
 def test_the_delay_of_all_is_searched_over_what_it_has(ray_cluster, tmp_path, capsys):
     chosen = ["--algorithm", "lad-pmd"]

@@ -33,6 +33,7 @@ def test_smoke_two_iterations_give_finite_delays_that_the_oracle_undercuts(
     assert rows[0][3] != rows[1][3]  # other arrivals in each iteration
 
 
+@pytest.mark.extended
 @pytest.mark.cluster
 def test_a_run_goes_on_from_its_checkpoint_and_keeps_its_rows(ray_cluster, tmp_path, capsys):
     arguments = ["--smoke", "--algorithm", "ppo", "--output", str(tmp_path / "run")]

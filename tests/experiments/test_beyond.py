@@ -6,6 +6,7 @@ import pytest
 from experiments import beyond
 
 
+@pytest.mark.extended
 @pytest.mark.cluster
 def test_smoke_every_scheduler_is_evaluated_on_the_same_arrivals_and_none_is_below_the_bound(
     ray_cluster, tmp_path, capsys

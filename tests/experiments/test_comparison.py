@@ -141,6 +141,7 @@ def test_ablations_leave_each_variant_beside_its_preset(ray_cluster, tmp_path):
     assert (tmp_path / "ablations.png").stat().st_size > 10_000
 
 
+@pytest.mark.extended
 @pytest.mark.cluster
 def test_methods_trained_on_a_log_are_evaluated_on_its_unseen_part_beside_heuristics(ray_cluster, tmp_path):
     assert trace.main(["--smoke", "--methods", "dqn-ts", "dispatcher", "--output", str(tmp_path)]) == 0

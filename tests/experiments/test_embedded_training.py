@@ -124,6 +124,7 @@ def test_on_a_cluster_the_model_comes_back_by_way_of_storage(ray_cluster, tmp_pa
     assert embedded_model.main(["train", "--smoke", "--wait-nodes", "1", "--output", str(tmp_path / "other")]) == 2
 
 
+@pytest.mark.extended
 @needs_digits
 def test_smoke_evaluation_writes_a_tidy_table_and_a_picture(tmp_path):
     table, samples = tmp_path / "embedded_model_quality.csv", tmp_path / "samples.png"

@@ -6,6 +6,7 @@ import pytest
 from experiments import learning, methods
 
 
+@pytest.mark.extended
 @pytest.mark.cluster
 def test_every_episode_of_every_seed_and_their_means_are_left_and_kept_by_a_resumed_run(ray_cluster, tmp_path, capsys):
     arguments = ["--smoke", "--output", str(tmp_path / "learning")]

@@ -90,6 +90,7 @@ def test_a_scheduler_that_delivered_nothing_is_drawn_as_well(tmp_path):
         assert (tmp_path / f"{number}.png").stat().st_size > 10_000
 
 
+@pytest.mark.extended
 def test_ctrl_c_keeps_the_runs_that_are_done_and_is_one_line(tmp_path):
     arguments = ["--fleet", fleet_file(tmp_path, servers=[{"queue_limit": 2000}] * 2), "--in-process"]
     arguments += ["--tasks", 3, 2000, "--schedulers", "random", "round-robin", "--output", tmp_path / "results"]

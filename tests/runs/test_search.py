@@ -114,6 +114,7 @@ def test_a_search_whose_trial_fits_nowhere_is_refused_with_what_all_its_seeds_as
         run_search(plan(algorithm=algorithm, seeds=(0, 1)), str(tmp_path))
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 @pytest.mark.cluster
 def test_a_grid_of_values_and_seeds_has_a_trial_for_each_and_a_wrong_value_fails_alone_and_once(ray_cluster, tmp_path):
@@ -133,6 +134,7 @@ def test_a_grid_of_values_and_seeds_has_a_trial_for_each_and_a_wrong_value_fails
         assert row["mean_service_delay_s"] == pytest.approx(np.mean(by_hand))
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 @pytest.mark.cluster
 def test_population_based_training_lets_bad_trials_go_on_from_good_ones_and_keeps_what_it_needs(ray_cluster, tmp_path):
