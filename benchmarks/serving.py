@@ -38,6 +38,7 @@ from lad_rllib.fleet.hosts import FleetServer
 from lad_rllib.names import ServerHosts
 from lad_rllib.runs import local_ray
 from lad_rllib.runs.options import Count, Options, option
+from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.scheduling.request_scheduler import REQUEST_SCHEDULERS, RequestScheduler, RuleScheduler
 from lad_rllib.service import Dispatcher, RequestModel
 from lad_rllib.serving import FleetState, Service, named_policy
@@ -86,6 +87,7 @@ class Actor(RuleScheduler):
 
 def run(options: ServingBenchmark) -> int:
     """Measure, print and write the tables; returns 1 if a goal is missed."""
+    output = writable_folder(options.output)
     profile = {"overhead_s": 0.0, "per_step_s": 1e-9, "width": 64, "height": 64}
     entry = {"kind": "emulated", "profile": profile, "count": SERVERS, "num_cpus": 0.1, "queue_limit": 1000}
     spec = load_fleet({"name": "nothing", "servers": [entry]})
@@ -111,7 +113,7 @@ def run(options: ServingBenchmark) -> int:
     parts = [show(rows), "## Decisions", show(decisions), "\n".join(f"- {verdict}" for verdict in verdicts)]
     print(*parts, sep="\n")
     about = provenance("two cores") | {"requests": f"{options.requests} of each path, {options.in_flight} in flight"}
-    page = Path(options.output) / ("serving-haproxy.md" if options.haproxy else "serving.md")
+    page = output / ("serving-haproxy.md" if options.haproxy else "serving.md")
     write_page(page, "What a service adds to an image" + " behind HAProxy" * options.haproxy, about, *parts)
     return int(any(verdict.startswith("missed") for verdict in verdicts))
 
