@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import httpx

@@ -120,6 +120,7 @@ def named(process, word):
 @pytest.mark.cluster
 @pytest.mark.slow
 @pytest.mark.serial
+@pytest.mark.extended
 def test_a_service_behind_haproxy_from_its_first_image_to_its_end(service, client):
     process, url = service
     assert named(process, "haproxy"), "Serve's Python proxy answers"

@@ -84,6 +84,7 @@ def serving(tmp_path):
                 running.wait()
 
 
+@pytest.mark.extended
 def test_a_service_learns_from_its_log_tries_what_it_learned_and_puts_it_in_charge(serving, capsys):
     running, url, folder = serving
     client, decisions = ServiceClient(url), folder / "decisions"
