@@ -71,6 +71,7 @@ TABLES: dict[str, Callable[[], Table]] = {
     "scaling-emulated": partial(measured.scaling_worlds, "emulated"),
     "staleness": learning.staleness,
     "service-delays": measured.service_delays,
+    "service-faults": measured.service_faults,
     "calibration": measured.calibration,
     "clip-denoised": learning.limit_of_chain,
     "sd3-models": measured.sd3_models,

@@ -305,6 +305,14 @@ def service_delays() -> Table:
     return shown(read("service_delays", BENCHMARKS).to_dict("records"))
 
 
+def service_faults() -> Table:
+    """What was seen while servers and the ingress of a running service were killed, and while its fleet changed."""
+    about = read("service_faults", BENCHMARKS)
+    return ["part", "figure", "seen"], [
+        [one["part"], one["figure"], significant(one["value"])] for _, one in about.iterrows()
+    ]
+
+
 def sd3_models() -> Table:
     """Parameters of Stable Diffusion 3's models, and their memory by number format."""
     counts = _sd3("models")
