@@ -16,12 +16,11 @@ import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 
 from experiments.any_fleet import JUDGED_SEED, YARDSTICK, Cell, hyperparameters, judged_setting
 from experiments.pages.fleets import parts_of_any_fleet
@@ -32,7 +31,7 @@ from lad_rllib.algorithms.lad_dispatch.actor_settings import ActorSettings
 from lad_rllib.algorithms.lad_dispatch.features import FEATURES, NUM_FEATURES
 from lad_rllib.algorithms.lad_dispatch.training import Improvement, RequestSource, learn
 from lad_rllib.cli.program import Program
-from lad_rllib.runs.options import Count, Options, Seed, option
+from lad_rllib.runs.options import Count, Options, Seed, TrainingsOptions, option
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.progress import time_is_over
 from lad_rllib.runs.rows import ResultRows
@@ -109,7 +108,7 @@ PARTS = {
 }
 
 
-class PartsOptions(Options):
+class PartsOptions(TrainingsOptions):
     """What is trained and judged, and what that may cost."""
 
     command: ClassVar[str] = "any_fleet_parts"
@@ -120,11 +119,7 @@ class PartsOptions(Options):
     iterations: Count = option(40, "iterations of a training, of four random fleets each")
     judged: Count = option(16, "held-out fleets to judge on")
     seeds: list[Seed] = option([0, 1], "seeds of training", "SEED")
-    seconds: Annotated[float, Field(gt=0)] | None = option(
-        None, "begin no training after this time; --resume goes on", "S"
-    )
     output: str = option("results/any-fleet-parts", "output folder", "DIR")
-    resume: bool = option(False, "keep the rows that are in the output folder")
 
 
 def run(options: PartsOptions) -> int:

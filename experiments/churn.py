@@ -22,7 +22,7 @@ from pydantic import Field
 
 from lad_rllib.algorithms.lad_dispatch import load_request_scheduler
 from lad_rllib.cli.program import Program
-from lad_rllib.runs.options import Count, Options, option
+from lad_rllib.runs.options import Count, ResumableOptions, option
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.rows import ResultRows
 from lad_rllib.runs.tables import markdown_page, markdown_table, over_first, put_page
@@ -39,7 +39,7 @@ EVERY = 3
 TEST_SEED = 3_000_000
 
 
-class ChurnOptions(Options):
+class ChurnOptions(ResumableOptions):
     """What is played."""
 
     command: ClassVar[str] = "churn"
@@ -52,7 +52,6 @@ class ChurnOptions(Options):
     requests: Count = option(6000, "requests of an episode")
     episodes: Count = option(3, "episodes of each")
     output: str = option("results/churn", "output folder", "DIR")
-    resume: bool = option(False, "keep the rows that are in the output folder")
 
 
 def run(options: ChurnOptions) -> int:

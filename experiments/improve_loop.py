@@ -24,7 +24,7 @@ from lad_rllib.edge import TaskRecord
 from lad_rllib.runs.fine_tune import fine_tune
 from lad_rllib.runs.improve import GUARD, Improvement, improve
 from lad_rllib.runs.improve_options import ImproveOptions
-from lad_rllib.runs.options import Count, Options, Positive, Seed, option
+from lad_rllib.runs.options import Count, Positive, ResumableOptions, Seed, option
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.progress import bars
 from lad_rllib.runs.rows import ResultRows
@@ -42,7 +42,7 @@ AFTER = [*BEFORE, {"steps": [20, 40], "width": 1024, "height": 1024, "share": 0.
 TEST_SEED = 3_000_000
 
 
-class LoopOptions(Options):
+class LoopOptions(ResumableOptions):
     """How much is learned and judged."""
 
     command: ClassVar[str] = "improve_loop"
@@ -55,7 +55,6 @@ class LoopOptions(Options):
     requests: Count = option(4000, "requests of the log")
     hidden: Count = option(32, "hidden units of the policy")
     output: str = option("results/improve_loop", "output folder", "DIR")
-    resume: bool = option(False, "keep the rows that are in the output folder")
 
 
 def world(mix: Sequence[dict[str, Any]], slower: float, load: float, requests: int) -> RequestSetting:

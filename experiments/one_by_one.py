@@ -29,7 +29,7 @@ from lad_rllib.cli.program import Program
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.runs.comparison import Measures
 from lad_rllib.runs.contest import Contest, contest_of_requests, contest_of_slots
-from lad_rllib.runs.options import Count, Options, Seed, option
+from lad_rllib.runs.options import Count, Seed, TrainingsOptions, option
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.plots import pyplot, save
 from lad_rllib.runs.progress import bars, time_is_over
@@ -98,7 +98,7 @@ def _goal(text: str) -> str:
     return text
 
 
-class OneByOneOptions(Options):
+class OneByOneOptions(TrainingsOptions):
     """What is compared, and what that may cost."""
 
     command: ClassVar[str] = "one_by_one"
@@ -119,11 +119,7 @@ class OneByOneOptions(Options):
     episodes: Count = option(10, "test episodes")
     bound_episodes: Count = option(20, "episodes besides, on which least work left has what bounds are shares of")
     test_seed: Seed = option(1_000_000, "seed of the test episodes; take another one to choose bounds by")
-    seconds: Annotated[float, Field(gt=0)] | None = option(
-        None, "begin no training after this time; --resume goes on", "S"
-    )
     output: str = option("results/one_by_one", "output folder", "DIR")
-    resume: bool = option(False, "keep the rows that are in the output folder")
 
 
 def run(options: OneByOneOptions) -> int:

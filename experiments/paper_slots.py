@@ -26,7 +26,7 @@ from lad_rllib.algorithms.lad_dispatch.training import Improvement, learn
 from lad_rllib.cli.program import Program
 from lad_rllib.runs.comparison import Measures
 from lad_rllib.runs.contest import contest_of_slots
-from lad_rllib.runs.options import Count, Options, Seed, option
+from lad_rllib.runs.options import Count, Options, Seed, TrainingsOptions, option
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.progress import time_is_over
 from lad_rllib.runs.rows import ResultRows
@@ -47,7 +47,7 @@ def _training(text: str) -> str:
     return text
 
 
-class PaperSlotsOptions(Options):
+class PaperSlotsOptions(TrainingsOptions):
     """What is trained, and what that may cost."""
 
     command: ClassVar[str] = "paper_slots"
@@ -67,11 +67,7 @@ class PaperSlotsOptions(Options):
     )
     sampled: Count = option(2500, "tasks of an episode that are learned from")
     updates: Count = option(80, "gradient steps of an episode")
-    seconds: Annotated[float, Field(gt=0)] | None = option(
-        None, "begin no training after this time; --resume goes on", "S"
-    )
     output: str = option("results/paper-slots", "output folder", "DIR")
-    resume: bool = option(False, "keep the rows that are in the output folder")
 
 
 def run(options: PaperSlotsOptions) -> int:

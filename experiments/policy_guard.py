@@ -22,7 +22,7 @@ import pandas as pd
 from lad_rllib.algorithms.lad_dispatch import DispatchPolicy
 from lad_rllib.api.oversight.guard import FEWEST, Guard
 from lad_rllib.cli.program import Program
-from lad_rllib.runs.options import Count, Options, Positive, option
+from lad_rllib.runs.options import Count, Positive, ResumableOptions, option
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.progress import bars
 from lad_rllib.runs.rows import ResultRows
@@ -37,7 +37,7 @@ HEURISTIC, SHIPPED, BAD = "least-work-left", "any-fleet", "any-fleet, turned rou
 WINDOWS = 10
 
 
-class GuardOptions(Options):
+class GuardOptions(ResumableOptions):
     """What is watched, and for how long."""
 
     command: ClassVar[str] = "policy_guard"
@@ -55,7 +55,6 @@ class GuardOptions(Options):
     look_every: Positive = option(60.0, "time between two looks [s]", "S")
     seeds: Count = option(3, "repetitions")
     output: str = option("results/policy_guard", "output folder", "DIR")
-    resume: bool = option(False, "keep the rows that are in the output folder")
 
 
 def run(options: GuardOptions) -> int:

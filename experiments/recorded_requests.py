@@ -28,7 +28,7 @@ from lad_rllib.algorithms.lad_dispatch import DispatchPolicy, LADDispatchHyperpa
 from lad_rllib.algorithms.lad_dispatch.training import learn
 from lad_rllib.cli.program import Program
 from lad_rllib.names import EVALUATION_PART
-from lad_rllib.runs.options import Count, Options, option
+from lad_rllib.runs.options import Count, ResumableOptions, option
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.over_windows import ratio_interval
 from lad_rllib.runs.plots import pyplot, save
@@ -49,7 +49,7 @@ WINDOWS = 2
 CELL = ["work", "pauses", "load"]
 
 
-class RecordedOptions(Options):
+class RecordedOptions(ResumableOptions):
     """Which log, what is learned from it, and what that may cost."""
 
     command: ClassVar[str] = "recorded_requests"
@@ -65,7 +65,6 @@ class RecordedOptions(Options):
     requests: Count = option(400, "requests of a window")
     search: bool = option(False, "also search each window for the best decisions, all that is to come known (minutes)")
     output: str = option("results/recorded_requests", "output folder", "DIR")
-    resume: bool = option(False, "keep the rows that are in the output folder")
 
 
 class Mixture:

@@ -22,7 +22,7 @@ import pandas as pd
 from pydantic import Field
 
 from lad_rllib.cli.program import Program
-from lad_rllib.runs.options import Count, Options, option
+from lad_rllib.runs.options import Count, ResumableOptions, option
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.progress import bars, time_is_over
 from lad_rllib.runs.rows import ResultRows
@@ -40,7 +40,7 @@ MEASURES = ("mean_s", "p99_s")
 TEST_SEED = 1_000_000
 
 
-class RoomOptions(Options):
+class RoomOptions(ResumableOptions):
     """What is searched, and how long."""
 
     command: ClassVar[str] = "room_to_gain"
@@ -57,7 +57,6 @@ class RoomOptions(Options):
         None, "begin no search after this time; --resume goes on", "S"
     )
     output: str = option("results/room_to_gain", "output folder", "DIR")
-    resume: bool = option(False, "keep the rows that are in the output folder")
 
 
 def run(options: RoomOptions) -> int:

@@ -21,7 +21,7 @@ from lad_rllib import durable
 from lad_rllib.algorithms.lad_dispatch import DispatchPolicy, LADDispatchHyperparameters
 from lad_rllib.algorithms.lad_dispatch.training import learn
 from lad_rllib.cli.program import Program
-from lad_rllib.runs.options import Count, Options, Seed, option
+from lad_rllib.runs.options import Count, Options, Seed, TrainingsOptions, option
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.progress import time_is_over
 from lad_rllib.runs.rows import ResultRows
@@ -40,7 +40,7 @@ FLEETS: dict[str, dict[str, Any]] = {
 """Fleets by name; the sizes of both are those of vLLM-Omni's benchmark, predicted within 10 %."""
 
 
-class SpecialistsOptions(Options):
+class SpecialistsOptions(TrainingsOptions):
     """What is compared, and what that may cost."""
 
     command: ClassVar[str] = "specialists"
@@ -55,11 +55,7 @@ class SpecialistsOptions(Options):
     iterations: Count = option(30, "episodes of a specialist's training")
     requests: Count = option(10_000, "requests of an episode")
     episodes: Count = option(10, "test episodes")
-    seconds: Annotated[float, Field(gt=0)] | None = option(
-        None, "begin no training after this time; --resume goes on", "S"
-    )
     output: str = option("results/specialists", "output folder", "DIR")
-    resume: bool = option(False, "keep the rows that are in the output folder")
 
 
 def run(options: SpecialistsOptions) -> int:

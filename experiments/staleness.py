@@ -26,7 +26,7 @@ from lad_rllib.algorithms.lad_dispatch import DispatchPolicy, LADDispatchHyperpa
 from lad_rllib.algorithms.lad_dispatch.improvement import DecisionTable, present_logits
 from lad_rllib.algorithms.lad_dispatch.training import Improvement, KnownEpisodes, play_and_cost
 from lad_rllib.cli.program import Program
-from lad_rllib.runs.options import Count, Natural, Options, Seed, option
+from lad_rllib.runs.options import Count, Natural, ResumableOptions, Seed, option
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.rows import ResultRows
 from lad_rllib.runs.tables import markdown_page, markdown_table, put_page
@@ -36,7 +36,7 @@ FLEETS = {"preset": "any-fleet", "fleets": {"servers": [2, 32], "requests": [150
 STEPS_FROM = ("present", "played")
 
 
-class StalenessOptions(Options):
+class StalenessOptions(ResumableOptions):
     """What is trained."""
 
     command: ClassVar[str] = "staleness"
@@ -49,7 +49,6 @@ class StalenessOptions(Options):
     check_every: Count = option(20, "iterations between two scores")
     seeds: Annotated[list[Seed], Field(min_length=1)] = option([0, 1, 2], "seeds of training", "N")
     output: str = option("results/staleness", "output folder", "DIR")
-    resume: bool = option(False, "keep the rows that are in the output folder")
 
 
 def run(options: StalenessOptions) -> int:

@@ -111,6 +111,18 @@ def option(
     return Field(default, description=text, json_schema_extra=of_flag, **bounds)
 
 
+class ResumableOptions(Options):
+    """A run that keeps its rows as they come, see :class:`~lad_rllib.runs.rows.ResultRows`."""
+
+    resume: bool = option(False, "keep the rows that are in the output folder")
+
+
+class TrainingsOptions(ResumableOptions):
+    """One training after another, which a later run can go on with."""
+
+    seconds: Positive | None = option(None, "begin no training after this time; --resume goes on", "S")
+
+
 class SettingOptions(Options):
     """Which edge network and arrivals."""
 
