@@ -40,7 +40,7 @@ class FleetView:
     async def state(self) -> dict[str, Any]:
         """What the page shows: figures, and each server with its queue [s]."""
         gateway = self.gateway
-        running = {load.name: load.running for load in gateway.dispatcher.loads}
+        running = {load.name: load.backlog.running for load in gateway.dispatcher.loads}
         servers = [
             {
                 "name": server.name,
@@ -83,11 +83,11 @@ class FleetView:
                 name=load.name,
                 kind="",
                 models=(),
-                order=order_text(load.order),
+                order=order_text(load.backlog.order),
                 state=load.state,
                 reason=load.reason,
                 queue_s=seconds,
-                tasks=len(load.line) + (load.running is not None),
+                tasks=len(load.backlog),
                 over_expected=load.speed.over_expected,
             )
             for load, seconds in zip(dispatcher.loads, queue_s, strict=False)

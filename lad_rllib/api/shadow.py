@@ -165,7 +165,8 @@ class Shadow:
     def _past(self, seen: Sequence[Seen]) -> tuple[Past, list[str]]:
         """Requests on the servers that there are now, and the names of these."""
         loads = self._dispatcher.loads
-        world = RequestWorld(tuple(server for load in loads if (server := load.memory.server)), loads[0].order)
+        servers = tuple(server for load in loads if (server := load.backlog.memory.server))
+        world = RequestWorld(servers, loads[0].backlog.order)
         names = [load.name for load in loads]
         return past_of(seen, world, names, [load.offer for load in loads]), names
 

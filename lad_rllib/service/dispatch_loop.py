@@ -107,7 +107,7 @@ class DispatchLoop:
         result, error = _outcome(answer)
         if error is not None:
             error.args = (str(error).replace(attempt.name, entry.task.task_id),)
-        load.answered(attempt, self._fleet.now_s(), with_image=result is not None)
+        load.backlog.answered(attempt, self._fleet.now_s(), with_image=result is not None)
         load.unanswered -= 1
         if result is not None:
             self._fleet.measure(entry.task, server, result.record)
@@ -170,7 +170,7 @@ class DispatchLoop:
         self._give_up(server, reason)
         load = self._loads[server]
         load.given_up.clear()  # there is nothing left to be cancelled
-        load.forget()
+        load.backlog.forget()
 
     def _give_up(self, server: int, reason: str) -> None:
         """What a server has will not come, whether it is up or was marked down before."""
@@ -213,7 +213,7 @@ class DispatchLoop:
                     self._held.remove(entry)
                     entry.parked_at = None
                     computing_s, swap_s = self._fleet.work_s(entry.task, server)
-                    load.sent(attempt, computing_s, self._fleet.now_s(), swap_s)
+                    load.backlog.sent(attempt, computing_s, self._fleet.now_s(), swap_s)
                 else:
                     self._canceller.cancel(attempt)
             self._sender.place_parked()
@@ -279,11 +279,11 @@ class DispatchLoop:
         if entry is None:
             return Progress(task_id, "unknown"), None, ""
         attempt, steps = entry.attempt, entry.task.denoising_steps
-        if attempt is None or attempt.server not in self._loads or attempt not in self._loads[attempt.server].work_s:
+        load = None if attempt is None else self._loads.get(attempt.server)
+        if attempt is None or load is None or attempt not in load.backlog.work_s:
             return Progress(task_id, "waiting", of=steps), None, ""
-        load = self._loads[attempt.server]
-        begun = attempt is load.running
-        ahead, start_s = (0, 0.0) if begun else load.ahead_of(entry, self._fleet.now_s())
+        begun = attempt is load.backlog.running
+        ahead, start_s = (0, 0.0) if begun else load.backlog.ahead_of(entry, self._fleet.now_s())
         known = Progress(task_id, "running" if begun else "queued", load.name, ahead, 0, steps, start_s)
         return known, self._servers[attempt.server], attempt.name
 
@@ -295,14 +295,14 @@ class DispatchLoop:
         if entry is None:
             return
         entry.cancelled = True  # in case its server is lost before it hears of it
-        if entry.attempt is not None and entry.attempt in self._loads[entry.server].work_s:
+        if entry.attempt is not None and entry.attempt in self._loads[entry.server].backlog.work_s:
             self._canceller.cancel(entry.attempt, retry=True)
         else:
             self._sender.is_over(entry)
 
     def end_all(self, timeout_s: float) -> None:
         """End every task, and have the servers drop theirs; wait at most ``timeout_s`` for them [s, wall clock]."""
-        at_servers = [attempt for load in self._loads.values() for attempt in load.work_s]
+        at_servers = [attempt for load in self._loads.values() for attempt in load.backlog.work_s]
         for entry in list(self._in_flight.values()):
             self._sender.end(entry, error=ServerUnavailable("the dispatcher was closed before the task ended"))
         self._canceller.cancel_all(at_servers, timeout_s)

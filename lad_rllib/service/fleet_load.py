@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lad_rllib.edge.errors import ServerUnavailable
 from lad_rllib.edge.record import TaskRecord
 from lad_rllib.edge.task import ImageTask
+from lad_rllib.service.backlog import Backlog
 from lad_rllib.service.in_flight import InFlightTask
 from lad_rllib.service.predicted_memory import PredictedMemory
 from lad_rllib.service.request_model import RequestModel
@@ -66,7 +67,7 @@ class FleetLoad:
         orders = orders or [FirstInFirstOut()] * len(names)
         self.requests = RequestModel.of_work(network, work) if requests is None else requests
         self.loads = {
-            number: ServerLoad(name, order, PredictedMemory(server), offer)
+            number: ServerLoad(name, Backlog(order, PredictedMemory(server)), offer)
             for number, (name, order, server, offer) in enumerate(
                 zip(names, orders, self.requests.world.servers, self.requests.offers, strict=True)
             )
@@ -97,7 +98,7 @@ class FleetLoad:
     def queue_s(self) -> FloatArray:
         """Predicted time until each server is done with what it has [s], shape (A,)."""
         now_s = self.now_s()
-        return np.array([load.queue_s(now_s) for load in self.present])
+        return np.array([load.backlog.queue_s(now_s) for load in self.present])
 
     def view(self, task: ImageTask, up: Sequence[bool] | None = None) -> View:
         """What a task that is handed in now would meet on each server; its clock began with this object.
@@ -106,22 +107,22 @@ class FleetLoad:
             task: The task.
             up: Whether each server may get it; None: those that are up, do not drain, and have its model.
         """
-        now_s, loads = self.now_s(), self.present
+        now_s, backlogs = self.now_s(), [load.backlog for load in self.present]
         service_s = self.computing_s(task)
-        met = [load.line.met_by(task, now_s, own_s) for load, own_s in zip(loads, service_s.tolist(), strict=True)]
-        remaining_s = np.array([load.running_left_s(now_s) for load in loads])
+        met = [one.line.met_by(task, now_s, own_s) for one, own_s in zip(backlogs, service_s.tolist(), strict=True)]
+        remaining_s = np.array([backlog.running_left_s(now_s) for backlog in backlogs])
         return View(
             now_s=now_s - self._began_s,
             service_s=service_s,
-            swap_s=np.array([load.swap_s(task) for load in loads]),
+            swap_s=np.array([backlog.swap_s(task) for backlog in backlogs]),
             way_s=self.requests.way_s(task),
             remaining_s=remaining_s,
-            work_left_s=remaining_s + [load.line.work_s for load in loads],
+            work_left_s=remaining_s + [backlog.line.work_s for backlog in backlogs],
             ahead_s=remaining_s + [ahead_s for ahead_s, _ in met],
             overtaken=np.array([overtaken for _, overtaken in met], dtype=np.int64),
-            tasks=np.array([len(load.line) + (load.running is not None) for load in loads], dtype=np.int64),
-            declared=np.array([load.declared_cost for load in loads]),
-            up=np.array([load.may_get(task) for load in loads] if up is None else up, dtype=bool),
+            tasks=np.array([len(backlog) for backlog in backlogs], dtype=np.int64),
+            declared=np.array([backlog.declared_cost for backlog in backlogs]),
+            up=np.array([load.may_get(task) for load in self.present] if up is None else up, dtype=bool),
             facts=self.requests.facts(task),
         )
 
@@ -131,7 +132,7 @@ class FleetLoad:
 
     def work_s(self, task: ImageTask, server: int) -> tuple[float, float]:
         """Computing delay of a task that joins a server now, and that of loading its model there before [s]."""
-        return float(self.computing_s(task)[self.members.index(server)]), self.loads[server].swap_s(task)
+        return float(self.computing_s(task)[self.members.index(server)]), self.loads[server].backlog.swap_s(task)
 
     def has_attempts_left(self, entry: InFlightTask) -> bool:
         """Whether a task may be sent again."""

@@ -39,9 +39,9 @@ class HeldTasks:
 
     def hold(self, entry: InFlightTask, server: int, computing_s: float, swap_s: float = 0.0) -> None:
         """Put a task into a server's line, behind those that the server would serve before it."""
-        load = self._loads[server]
-        load.hold(entry, computing_s, swap_s)
-        bisect.insort(self._lines[server], entry, key=load.line.place)
+        backlog = self._loads[server].backlog
+        backlog.hold(entry, computing_s, swap_s)
+        bisect.insort(self._lines[server], entry, key=backlog.line.place)
         entry.line = server
 
     def next_for(self, server: int) -> InFlightTask | None:
@@ -52,7 +52,7 @@ class HeldTasks:
         if self._lines[server]:
             return self._take(server, 0)
         load = self._loads[server]
-        if load.work_s or load.is_draining or not any(self._lines.values()):
+        if load.backlog.work_s or load.is_draining or not any(self._lines.values()):
             return None
         longest = max(self._lines, key=lambda number: len(self._lines[number]))
         for position, entry in enumerate(self._lines[longest]):
@@ -88,5 +88,5 @@ class HeldTasks:
     def _take(self, server: int, position: int) -> InFlightTask:
         entry = self._lines[server].pop(position)
         entry.line = -1
-        self._loads[server].let_go(entry)
+        self._loads[server].backlog.let_go(entry)
         return entry

@@ -15,6 +15,7 @@ import numpy as np
 from lad_rllib.edge.errors import EdgeError
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.scheduling import Scheduler
+from lad_rllib.service.backlog import Backlog
 from lad_rllib.service.deciders import Decider, RequestDecider, decider_of, following
 from lad_rllib.service.dispatch_loop import DispatchLoop
 from lad_rllib.service.fleet_load import FleetLoad
@@ -79,7 +80,7 @@ class Roster:
         with self._changes:
             if server.name in self._names():
                 raise ConfigurationError(f"a server is called {server.name} already; give the new one another name")
-            load = ServerLoad(server.name, order_of(server), PredictedMemory(profile), offer or Offer())
+            load = ServerLoad(server.name, Backlog(order_of(server), PredictedMemory(profile)), offer or Offer())
             requests = self._fleet.requests.with_server(profile, offer)
             number, decider = next(self._numbers), self._follow(requests)
             self._ask(partial(self._loop.join, number, server, load, requests, decider))

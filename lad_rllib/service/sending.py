@@ -52,7 +52,7 @@ class Sender:
                 return
             server = self._fleet.soonest(entry.task, choices)
         load = self._fleet.loads[server]
-        if load.tasks_held or not load.has_room:
+        if load.backlog.tasks_held or not load.has_room:
             self.hold(entry, server)
             self.fill(server)
         else:
@@ -68,7 +68,7 @@ class Sender:
         while load.has_room and (entry := self.held.next_for(server)) is not None:
             if not self.is_over(entry):
                 self._send(entry, server)
-        if not load.tasks_held and not load.work_s:
+        if not load.backlog:
             load.room = None  # nothing waits or is in flight, so no limit is known
         load.note_idle()
 
@@ -144,7 +144,7 @@ class Sender:
         entry.tried.add(server)
         now_s, load = self._fleet.now_s(), self._fleet.loads[server]
         computing_s, swap_s = self._fleet.work_s(entry.task, server)
-        load.sent(attempt, computing_s, now_s, swap_s)
+        load.backlog.sent(attempt, computing_s, now_s, swap_s)
         load.unanswered += 1
         answered = partial(self._on_answer, attempt)
         try:

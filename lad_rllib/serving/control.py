@@ -52,11 +52,11 @@ class FleetControl:
                 name=load.name,
                 kind=self._known[load.name].engine.kind,
                 models=self._known[load.name].engine.models,
-                order=order_text(load.order),
+                order=order_text(load.backlog.order),
                 state=load.state,
                 reason=load.reason,
                 queue_s=float(queue_s.get(load.name, 0.0)),
-                tasks=len(load.work_s) + load.tasks_held,
+                tasks=len(load.backlog),
                 over_expected=load.speed.over_expected,
             )
             for load in self._dispatcher.loads

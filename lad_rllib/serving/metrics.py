@@ -120,9 +120,7 @@ class Metrics:
             self._metrics["lad_servers"].set(sum(load.state == state for load in loads), {"state": state})
         queue_s = dict(zip([load.name for load in loads], dispatcher.queue_s.tolist(), strict=False))
         for load in loads:
-            self._set(
-                load.name, queue_s.get(load.name, 0.0), len(load.work_s) + load.tasks_held, load.speed.over_expected
-            )
+            self._set(load.name, queue_s.get(load.name, 0.0), len(load.backlog), load.speed.over_expected)
         for name in self._seen - queue_s.keys():
             self._set(name, 0.0, 0, 1.0)
         self._seen = set(queue_s)

@@ -133,7 +133,7 @@ def test_what_finds_full_queues_goes_to_another_server_or_waits_for_room():
         servers = [stack.enter_context(emulated(f"s{i}", 10, queue_limit=1)) for i in range(2)]
         dispatcher = stack.enter_context(Dispatcher(servers, network([10, 10]), WORK, Fixed(0)))
         futures = dispatcher.submit(tasks(6, steps=3))
-        until(lambda: sum(load.tasks_held for load in dispatcher.loads) == 2)  # two run, two wait
+        until(lambda: sum(load.backlog.tasks_held for load in dispatcher.loads) == 2)  # two run, two wait
         deliveries = [future.result(60) for future in futures]
     assert [(d.error, d.attempts) for d in deliveries] == [(None, 1)] * 6
     assert {d.server for d in deliveries} == {"s0", "s1"}

@@ -81,7 +81,7 @@ def test_tasks_that_wait_for_room_at_a_server_that_drains_go_to_others_or_stay_i
         small = stack.enter_context(emulated("s0", 100, queue_limit=1))
         dispatcher = stack.enter_context(Dispatcher([small], network([100]), WORK, Fixed(0)))
         futures = dispatcher.submit(tasks(8, steps=10))
-        until(lambda: dispatcher.loads[0].tasks_held == 6)
+        until(lambda: dispatcher.loads[0].backlog.tasks_held == 6)
         idle = dispatcher.drain("s0")
         assert [f.result(60).server for f in futures] == ["s0"] * 8
         idle.result(60)

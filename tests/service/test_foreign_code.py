@@ -100,7 +100,7 @@ def test_with_servers_and_a_scheduler_that_do_anything_every_task_ends_once_and_
         until(lambda: all(dispatcher.servers_up))
         well = dispatcher.run([ImageTask(f"well-{i}", "x", 1) for i in range(6)], 30, servers=[0, 1, 2] * 2)
         assert [d.error for d in well] == [None] * 6
-        assert all(not load.work_s and load.tasks_held == 0 for load in dispatcher.loads)
+        assert all(not load.backlog and not load.backlog.work_s for load in dispatcher.loads)
     assert sorted(ended) == sorted(d.task.task_id for d in deliveries) and len(ended) == 180
     assert all((d.record is not None) != (d.error is not None) for d in deliveries)
     assert sum(d.error is None for d in deliveries) > 50

@@ -49,7 +49,7 @@ def test_tasks_that_wait_for_room_count_in_the_predicted_queue_and_can_be_called
         server = stack.enter_context(emulated("s0", 10, queue_limit=1))
         dispatcher = stack.enter_context(Dispatcher([server], network([10]), WORK, Fixed(0)))
         futures = dispatcher.submit(tasks(5, steps=10))  # a second each
-        until(lambda: dispatcher.loads[0].tasks_held == 3)
+        until(lambda: dispatcher.loads[0].backlog.tasks_held == 3)
         assert dispatcher.queue_s[0] == pytest.approx(5.0, abs=1.0)
         for future in futures[2:]:
             assert future.cancel()

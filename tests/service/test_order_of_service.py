@@ -8,6 +8,7 @@ import pytest
 from lad_rllib.edge import EdgeServer, ImageTask
 from lad_rllib.edge.queue import QueuedTask, TaskQueue
 from lad_rllib.service import Dispatcher, ServerLoad
+from lad_rllib.service.backlog import Backlog
 from lad_rllib.service.in_flight import Attempt, InFlightTask, TaskHandle
 from lad_rllib.simulator.order import make_order
 from lad_rllib.simulator.requests import LinearService, RequestServer, RequestWorld, plain_requests
@@ -40,27 +41,27 @@ def key(order, task, arrival_s):
 
 @pytest.mark.parametrize("spec", SPECS)
 @pytest.mark.parametrize("seed", range(5))
-def test_a_load_predicts_what_sorting_those_who_wait_says(spec, seed):
+def test_a_backlog_predicts_what_sorting_those_who_wait_says(spec, seed):
     rng, order = np.random.default_rng(seed), make_order(spec)
-    load, waiting, running = ServerLoad("s", order), {}, None
+    backlog, waiting, running = Backlog(order), {}, None
     for number in range(150):
         now = float(number)
         if rng.random() < 0.6 or running is None:
             attempt = Attempt(in_flight(random_task(rng, number), now, number), 0)
-            load.sent(attempt, float(attempt.entry.task.denoising_steps), now)
+            backlog.sent(attempt, float(attempt.entry.task.denoising_steps), now)
             waiting[key(order, attempt.entry.task, now), number] = attempt
         else:
-            load.answered(running, now)
+            backlog.answered(running, now)
             running = None
         if running is None and waiting:
             running, since = waiting.pop(min(waiting)), now
-        assert load.running is running
+        assert backlog.running is running
         one = random_task(rng, 0)
         own = (key(order, one, now), np.inf)
         ahead = [a.entry.task.denoising_steps for place, a in waiting.items() if place < own]
-        assert load.line.met_by(one, now, one.denoising_steps) == (sum(ahead), len(waiting) - len(ahead))
+        assert backlog.line.met_by(one, now, one.denoising_steps) == (sum(ahead), len(waiting) - len(ahead))
         left = max(0.0, running.entry.task.denoising_steps - (now - since)) if running else 0.0
-        assert load.queue_s(now) == left + sum(a.entry.task.denoising_steps for a in waiting.values())
+        assert backlog.queue_s(now) == left + sum(a.entry.task.denoising_steps for a in waiting.values())
 
 
 def simulation(order, tasks, arrival_s, actual_over_predicted):
@@ -89,24 +90,24 @@ def test_simulator_edge_server_and_dispatcher_have_the_same_queue(spec):
     served = first.finish()
     in_order = np.argsort(served.start_s)
     attempts = [Attempt(in_flight(task, at, i), 0) for i, (task, at) in enumerate(zip(tasks, arrival_s, strict=True))]
-    load, queue, popped = ServerLoad("s", order), TaskQueue(order, lambda _, steps: steps), []
+    backlog, queue, popped = Backlog(order), TaskQueue(order, lambda _, steps: steps), []
     ends = iter([(served.finish_s[i], i) for i in in_order])
     end_s, running = next(ends)
     for view, attempt, now_s in zip(again, attempts, arrival_s, strict=True):
         while end_s < now_s:
-            assert load.running is attempts[running]
-            load.answered(attempts[running], end_s)
+            assert backlog.running is attempts[running]
+            backlog.answered(attempts[running], end_s)
             entry = queue.pop(end_s)
             popped += [] if entry is None else [entry.number]
             end_s, running = next(ends, (np.inf, None))
         task = attempt.entry.task
-        ahead_s, overtaken = load.line.met_by(task, now_s, task.denoising_steps)
-        left_s = load.running_left_s(now_s)
+        ahead_s, overtaken = backlog.line.met_by(task, now_s, task.denoising_steps)
+        left_s = backlog.running_left_s(now_s)
         np.testing.assert_allclose([left_s, left_s + ahead_s], [view.remaining_s[0], view.ahead_s[0]], atol=1e-6)
-        assert load.queue_s(now_s) == pytest.approx(view.work_left_s[0])
-        assert (overtaken, len(load.line) + (load.running is not None)) == (view.overtaken[0], view.tasks[0])
-        idle = load.running is None
-        load.sent(attempt, task.denoising_steps, now_s)
+        assert backlog.queue_s(now_s) == pytest.approx(view.work_left_s[0])
+        assert (overtaken, len(backlog)) == (view.overtaken[0], view.tasks[0])
+        idle = backlog.running is None
+        backlog.sent(attempt, task.denoising_steps, now_s)
         queue.put(QueuedTask(task, now_s, now_s, attempt.entry.number), now_s)
         popped += [queue.pop(now_s).number] if idle else []
         again.send(0)
@@ -114,33 +115,34 @@ def test_simulator_edge_server_and_dispatcher_have_the_same_queue(spec):
 
 
 def test_a_task_keeps_its_place_at_a_server_that_was_silent():
-    load = ServerLoad("s", make_order({"name": "fair", "weights": {"b": 4.0}}))
+    load = ServerLoad("s", Backlog(make_order({"name": "fair", "weights": {"b": 4.0}})))
+    backlog = load.backlog
     attempts = [
         Attempt(in_flight(ImageTask(f"t{i}", "x", 4, tenant=tenant), 0.0, i), 0) for i, tenant in enumerate("aaab")
     ]
     for attempt in attempts:
-        load.sent(attempt, 4.0, 0.0)
-    before, running = list(load.line), load.running
+        backlog.sent(attempt, 4.0, 0.0)
+    before, running = list(backlog.line), backlog.running
     load.mark_down("silent")
-    assert not list(load.line) and load.queue_s(0.0) == 0.0
+    assert not list(backlog.line) and backlog.queue_s(0.0) == 0.0
     for attempt in load.mark_up():
-        load.sent(attempt, 4.0, 1.0)
-    assert list(load.line) == before and load.running is running is attempts[0]
-    load.answered(attempts[0], 2.0)
-    assert load.running is attempts[3]
+        backlog.sent(attempt, 4.0, 1.0)
+    assert list(backlog.line) == before and backlog.running is running is attempts[0]
+    backlog.answered(attempts[0], 2.0)
+    assert backlog.running is attempts[3]
 
 
 def test_an_image_that_comes_out_of_turn_corrects_which_task_is_predicted_to_run():
-    load = ServerLoad("s", make_order("shortest_first"))
+    backlog = Backlog(make_order("shortest_first"))
     attempts = [Attempt(in_flight(ImageTask(f"t{i}", "x", steps), 0.0, i), 0) for i, steps in enumerate((1, 5, 2))]
     for attempt in attempts:
-        load.sent(attempt, float(attempt.entry.task.denoising_steps), 0.0)
-    load.answered(attempts[0], 1.0)
-    assert load.running is attempts[2]
-    load.answered(attempts[1], 6.0)  # the server saw it otherwise
-    assert load.running is attempts[2] and load.queue_s(7.0) == 1.0
-    load.answered(attempts[2], 8.0)
-    assert load.running is None and load.queue_s(9.0) == 0.0
+        backlog.sent(attempt, float(attempt.entry.task.denoising_steps), 0.0)
+    backlog.answered(attempts[0], 1.0)
+    assert backlog.running is attempts[2]
+    backlog.answered(attempts[1], 6.0)  # the server saw it otherwise
+    assert backlog.running is attempts[2] and backlog.queue_s(7.0) == 1.0
+    backlog.answered(attempts[2], 8.0)
+    assert backlog.running is None and backlog.queue_s(9.0) == 0.0
 
 
 TASKS = [  # steps, priority, tenant
@@ -161,12 +163,12 @@ def test_tasks_that_are_held_back_go_to_the_server_in_its_order(spec):
         engine.wait_until_running()
         dispatcher = stack.enter_context(Dispatcher([server], network([10]), WORK, Fixed(0)))
         dispatcher.submit([ImageTask("first", "x", 1, priority=9)])
-        until(lambda: dispatcher.loads[0].tasks_held == 1)
+        until(lambda: dispatcher.loads[0].backlog.tasks_held == 1)
         asked = [
             ImageTask(name, "x", steps, priority=priority, tenant=tenant) for name, steps, priority, tenant in TASKS
         ]
         futures = dispatcher.submit(asked)
-        until(lambda: dispatcher.loads[0].tasks_held == 5)
+        until(lambda: dispatcher.loads[0].backlog.tasks_held == 5)
         engine.free = True
         engine.permit(1)
         assert all(future.result(20).error is None for future in futures) and all(other.result(20) for other in others)
@@ -201,4 +203,4 @@ def test_the_view_of_a_task_is_what_it_then_meets(spec, overtaken):
 
 def test_an_order_that_a_server_says_nothing_of_is_first_in_first_out():
     with dispatched([10], Fixed(0)) as (dispatcher, _):
-        assert dispatcher.loads[0].order == make_order("fifo")
+        assert dispatcher.loads[0].backlog.order == make_order("fifo")
