@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from functools import partial
@@ -13,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lad_rllib.edge.errors import InvalidRequest, ServerUnavailable
+from lad_rllib.edge.errors import ServerUnavailable
 from lad_rllib.edge.task import ImageTask
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.scheduling import Scheduler
@@ -24,6 +22,7 @@ from lad_rllib.service.event_thread import EventThread
 from lad_rllib.service.fleet_load import FleetLoad
 from lad_rllib.service.health import HealthWatch
 from lad_rllib.service.in_flight import InFlightTask, Server, TaskHandle
+from lad_rllib.service.intake import Intake
 from lad_rllib.service.offer import Offer
 from lad_rllib.service.progress import Progress, asked
 from lad_rllib.service.request_model import RequestModel
@@ -110,10 +109,7 @@ class Dispatcher(contextlib.AbstractContextManager["Dispatcher"]):
         self.network, self.work, self.time_scale = network, work, time_scale
         names, orders = [server.name for server in servers], [order_of(server) for server in servers]
         self._fleet = FleetLoad(names, network, work, time_scale, orders, requests)
-        self._gate = threading.Lock()  # tasks enter one batch after the other, and none once the dispatcher is closed
-        self._is_closed = False
         self._in_flight: dict[str, InFlightTask] = {}
-        self._numbers = itertools.count()
         self._thread = EventThread("dispatcher")
         numbered = dict(enumerate(servers))
         self._roster = Roster(numbered, self._fleet, scheduler, np.random.default_rng(seed), slots_per_episode)
@@ -125,6 +121,13 @@ class Dispatcher(contextlib.AbstractContextManager["Dispatcher"]):
             patience_s=patience_s,
             post=self._thread.post,
             canceller=Canceller(numbered),
+        )
+        self._intake = Intake(
+            self._fleet,
+            network.num_stations,
+            self._in_flight,
+            dispatch=partial(self._thread.post, self._loop.dispatch),
+            cancel=partial(self._thread.post, self._loop.cancel),
         )
         self._thread.begin(self._loop.tick, self._loop.is_waiting)
         on_health = partial(self._thread.post, self._loop.on_health)
@@ -157,14 +160,7 @@ class Dispatcher(contextlib.AbstractContextManager["Dispatcher"]):
         wrong = [task for task in tasks if not isinstance(task, ImageTask)]
         if wrong:
             raise ConfigurationError(f"tasks must be ImageTasks, got {type(wrong[0]).__name__}")
-        now_s = self._fleet.now_s()
-        with self._gate:
-            self._check_open()
-            entries = [self._entry(task, server, now_s) for task, server in zip(tasks, named, strict=True)]
-            admitted = [entry for entry in entries if not entry.future.done()]
-            if admitted:
-                self._thread.post(self._loop.dispatch, admitted)
-        return [entry.future for entry in entries]
+        return self._intake.take(tasks, named)
 
     def run(
         self, tasks: Sequence[ImageTask], timeout_s: float | None = None, servers: Sequence[int] | None = None
@@ -184,7 +180,7 @@ class Dispatcher(contextlib.AbstractContextManager["Dispatcher"]):
 
     def cancel(self, task_id: str) -> None:
         """Cancel a task, wherever it is; it ends with ``TaskCancelled`` unless its image arrives first."""
-        self._check_open()
+        self._intake.check_open()
         self._thread.post(self._loop.cancel, task_id)
 
     def progress(self, task_id: str) -> Progress:
@@ -280,10 +276,8 @@ class Dispatcher(contextlib.AbstractContextManager["Dispatcher"]):
 
     def close(self) -> None:
         """Stop. Tasks that have not ended end with ``ServerUnavailable``, and their servers are told to drop them."""
-        with self._gate:
-            if self._is_closed:
-                return
-            self._is_closed = True
+        if not self._intake.close():
+            return
         self._thread.post(self._loop.end_all, CLOSE_S / 2)
         if self._watch is not None:
             self._watch.close()
@@ -294,31 +288,8 @@ class Dispatcher(contextlib.AbstractContextManager["Dispatcher"]):
 
     def _ask(self, question: Callable[[], Answer]) -> Answer:
         """What a function says in the thread that does the bookkeeping."""
-        self._check_open()
+        self._intake.check_open()
         answer = self._thread.ask(question)
         while not wait([answer], CLOSE_S).done:  # the scheduler may take long
-            self._check_open()
+            self._intake.check_open()
         return answer.result()
-
-    def _check_open(self) -> None:
-        if self._is_closed:
-            raise ConfigurationError("the dispatcher is closed; make another one")
-
-    def _entry(self, task: ImageTask, server: int | None, now_s: float) -> InFlightTask:
-        """A task in flight; one that is not valid ends here."""
-        handle = TaskHandle(partial(self._thread.post, self._loop.cancel, task.task_id))
-        declared_cost = self._fleet.requests.declared_cost(task)
-        entry = InFlightTask(task, now_s, next(self._numbers), server, handle, declared_cost)
-        stations = self.network.num_stations
-        if task.station >= stations:
-            problem = (
-                f"station {task.station} does not exist; the fleet has stations 0 to {stations - 1} "
-                f"(task {task.task_id})"
-            )
-        elif task.task_id in self._in_flight:
-            problem = f"task_id {task.task_id} is already in flight; give each another one"
-        else:
-            self._in_flight[task.task_id] = entry
-            return entry
-        entry.end("", self._fleet.now_s(), error=InvalidRequest(problem, task_id=task.task_id))
-        return entry
