@@ -14,6 +14,7 @@ from lad_rllib.edge.engines.engine import Engine, EngineDescription
 from lad_rllib.edge.errors import GenerationFailed, InvalidRequest, QueueFull, TaskCancelled
 from lad_rllib.edge.failures import named_error
 from lad_rllib.edge.fit import MIN_STEP_COUNTS, DelayFit, fit_delay
+from lad_rllib.edge.forecast import QueueForecast
 from lad_rllib.edge.prediction import Prediction
 from lad_rllib.edge.queue import QueuedTask, TaskQueue, link_delay_s
 from lad_rllib.edge.record import TaskResult
@@ -97,6 +98,7 @@ class EdgeServer:
             restart=restart,
             probe_at_start=probe_at_start,
         )
+        self._forecast = QueueForecast(self._worker, self.settings.link_rate_mbit_per_s)
 
     def __enter__(self) -> EdgeServer:
         return self
@@ -112,7 +114,7 @@ class EdgeServer:
     @property
     def since(self) -> float:
         """When it was started [s since 1970, wall clock]."""
-        return self._worker.since
+        return self._worker.lifecycle.since
 
     # Tasks.
 
@@ -134,7 +136,7 @@ class EdgeServer:
                 entry = QueuedTask(task, now_s, now_s + upload_s, next(self._numbers))
                 entry.cold_start = not worker.engine.is_loaded
                 worker.queue.put(entry, now_s)
-                entry.predicted_delay_s = self._predicted_delay_s(entry)
+                entry.predicted_delay_s = self._forecast.delay_s(entry)
                 worker.changed.notify_all()
         except Exception as error:  # an engine's check may raise anything
             refused: Future[TaskResult] = Future()
@@ -181,19 +183,19 @@ class EdgeServer:
             running = worker.running
             return ServerStatus(
                 name=self.name,
-                state=worker.state,
-                reason=worker.reason,
+                state=worker.lifecycle.state,
+                reason=worker.lifecycle.reason,
                 tasks_queued=len(worker.queue),
                 queue_limit=self.settings.queue_limit,
                 order=order_spec(self.order),
                 work_queued_steps=sum(entry.steps_left for entry in (*worker.queue, *worker.begun)),
-                work_queued_s=self._work_queued_s(),
+                work_queued_s=self._forecast.work_queued_s(),
                 running_task_id=running.task.task_id if running else None,
                 running_step=running.step if running else 0,
                 running_steps=running.task.denoising_steps if running else 0,
                 tasks_served=worker.outcomes.served,
                 tasks_failed=worker.outcomes.failed,
-                since=worker.since,
+                since=worker.lifecycle.since,
                 time=time.time(),
                 fit=self.fit(),
                 resident={} if engine.residency is None else engine.residency.to_dict(),
@@ -221,18 +223,18 @@ class EdgeServer:
 
     def health(self) -> ServerHealth:
         """Whether the server should get tasks: ready, its thread alive, and its running task not stuck."""
-        worker = self._worker
+        worker, lifecycle = self._worker, self._worker.lifecycle
         with worker.changed:
             running = worker.running
             idle_s = 0.0 if running is None else self.clock.now_s() - running.progress_s
             reason = ""
-            if worker.state != "ready":
-                reason = f"{self.name} is {worker.state}" + (f": {worker.reason}" if worker.reason else "")
+            if lifecycle.state != "ready":
+                reason = f"{self.name} is {lifecycle.state}" + (f": {lifecycle.reason}" if lifecycle.reason else "")
             elif not worker.thread.is_alive():
                 reason = f"{self.name} has lost its thread; restart it"
             elif running is not None and idle_s > self.settings.stall_s:
                 reason = f"{self.name}: task {running.task.task_id} did no step for {idle_s:.0f} s; restart the server"
-            return ServerHealth(not reason, reason, idle_s, worker.since)
+            return ServerHealth(not reason, reason, idle_s, lifecycle.since)
 
     def describe(self) -> EngineDescription:
         """What the server's engine is."""
@@ -294,8 +296,8 @@ class EdgeServer:
         """
         worker = self._worker
         with worker.changed:
-            if worker.state in ("starting", "ready", "recovering"):
-                worker.state = "draining"
+            if worker.lifecycle.state in ("starting", "ready", "recovering"):
+                worker.lifecycle.state = "draining"
                 worker.changed.notify_all()
             return worker.changed.wait_for(lambda: not worker.is_busy(), timeout_s)
 
@@ -311,7 +313,7 @@ class EdgeServer:
 
     def _check_room(self, task: ImageTask) -> None:
         worker, limit = self._worker, self.settings.queue_limit
-        worker.check_serving()
+        worker.lifecycle.check_serving()
         if worker.queue.find(task.task_id) or any(entry.task.task_id == task.task_id for entry in worker.begun):
             raise InvalidRequest(f"task_id {task.task_id} is already on {self.name}; give each task its own")
         if len(worker.queue) + len(worker.begun) > limit:
@@ -325,29 +327,6 @@ class EdgeServer:
             allowed = ", ".join(f"{width}x{height}" for width, height in sorted(set(sizes)))
             raise InvalidRequest(f"{self.name} does not serve size {size[0]}x{size[1]}; ask for one of {allowed}")
         self.engine.check(task)
-
-    def _work_queued_s(self) -> float | None:
-        work_s = self._prediction.work_s([entry.task for entry in self._worker.queue.in_order()])
-        return None if work_s is None else self._running_s() + work_s[0]
-
-    def _running_s(self) -> float:
-        """Predicted time that the running task and the suspended ones still take [s]."""
-        service_s, running = self._prediction.service_s, self._worker.running
-        suspended_s = sum(service_s(entry.task, entry.steps_left) for entry in self._worker.suspended)
-        if running is None:
-            return suspended_s
-        elapsed_s = self.clock.now_s() - running.started_s - running.suspended_s if running.started_s else 0.0
-        return suspended_s + max(0.0, service_s(running.task, running.task.denoising_steps) - elapsed_s)
-
-    def _predicted_delay_s(self, entry: QueuedTask) -> float | None:
-        """Service delay of a task that has just been submitted, if no other comes that is served before it [s]."""
-        ahead = [other.task for other in self._worker.queue.ahead_of(entry)]
-        work_s = self._prediction.work_s([*ahead, entry.task])
-        if work_s is None:
-            return None
-        all_s, own_s = work_s
-        download_s = link_delay_s(self._worker.outbox.image_mbit, self.settings.link_rate_mbit_per_s)
-        return max(entry.arrives_s - entry.submitted_s, self._running_s() + all_s - own_s) + own_s + download_s
 
 
 def _pairs(sizes: list[list[int]] | None) -> list[tuple[int, int]] | None:

@@ -12,19 +12,13 @@ from functools import partial
 from lad_rllib.edge.clock import ScaledClock
 from lad_rllib.edge.engines.engine import EngineOutput
 from lad_rllib.edge.engines.residency import Swap
-from lad_rllib.edge.errors import (
-    EdgeError,
-    GenerationFailed,
-    ModelLoadFailed,
-    ServerUnavailable,
-    TaskCancelled,
-    one_line,
-)
+from lad_rllib.edge.errors import EdgeError, GenerationFailed, ModelLoadFailed, ServerUnavailable, TaskCancelled
 from lad_rllib.edge.failures import named_error
+from lad_rllib.edge.lifecycle import Lifecycle
 from lad_rllib.edge.outbox import Outbox, Outcomes
 from lad_rllib.edge.prediction import Prediction
 from lad_rllib.edge.queue import QueuedTask, TaskQueue
-from lad_rllib.edge.recovery import FailureCount, ManagedEngine, waits_s
+from lad_rllib.edge.recovery import ManagedEngine
 
 MAX_SUSPENDED = 8
 """Images that may be suspended at a time; each keeps its latents on the device, and its place on the thread's stack."""
@@ -47,12 +41,11 @@ class Worker:
 
     Attributes:
         changed: The condition whose lock guards the state.
-        state: One of :data:`~lad_rllib.edge.status.STATES`; ``reason`` says why.
+        lifecycle: Whether the server serves.
         suspended: Tasks whose images were begun and let others go first; the last one goes on next.
         outbox: Images on their way to those who asked for them.
         outcomes: How tasks ended.
         prediction: What the server knows of its own speed.
-        since: Start of the server [s since 1970, wall clock].
     """
 
     def __init__(
@@ -72,18 +65,25 @@ class Worker:
     ) -> None:
         self.name, self.engine, self.queue, self.clock = name, engine, queue, clock
         self.changed = threading.Condition(threading.RLock())
-        self.state, self.reason = "starting" if load_at_start else "ready", ""
         self._current: QueuedTask | None = None
         self.suspended: list[QueuedTask] = []
-        self._preemption, self._to_recover = preemption, ("", False)
+        self._preemption = preemption
         self.outcomes = Outcomes()
         self.outbox = Outbox(name, clock, link_rate_mbit_per_s, self.changed, self.outcomes, self._fail)
         self.prediction = prediction
-        self.since = time.time()
-        self._restart, self._probe_at_start = restart, probe_at_start
-        self._failures = FailureCount(max_failures_in_row)
+        self.lifecycle = Lifecycle(
+            name,
+            engine,
+            queue,
+            self.changed,
+            self.fail_waiting,
+            load_at_start=load_at_start,
+            max_failures_in_row=max_failures_in_row,
+            restart=restart,
+            probe_at_start=probe_at_start,
+        )
         self._warm_ups: deque[tuple[Sequence[tuple[int, int]] | None, Future[None]]] = deque()
-        self.thread = threading.Thread(target=self._run, args=(load_at_start,), name=f"edge-server-{name}", daemon=True)
+        self.thread = threading.Thread(target=self._run, name=f"edge-server-{name}", daemon=True)
         self.thread.start()
 
     # What the server calls.
@@ -97,14 +97,6 @@ class Worker:
     def begun(self) -> list[QueuedTask]:
         """The suspended tasks, and the running one last."""
         return [*self.suspended, *([] if self.running is None else [self.running])]
-
-    def check_serving(self) -> None:
-        """Raise ``ModelLoadFailed`` or ``ServerUnavailable`` if new tasks are not taken."""
-        if self.state == "failed":
-            raise ModelLoadFailed(f"{self.name} has no model: {self.reason}")
-        if self.state not in ("starting", "ready"):
-            why = f" ({self.reason})" if self.reason else ""
-            raise ServerUnavailable(f"edge server {self.name} is {self.state}{why}; send the task to another server")
 
     def is_busy(self) -> bool:
         """Whether any task has not ended."""
@@ -127,7 +119,7 @@ class Worker:
         """Have the thread warm up before the tasks that wait."""
         done: Future[None] = Future()
         with self.changed:
-            self.check_serving()
+            self.lifecycle.check_serving()
             self._warm_ups.append((sizes, done))
             self.changed.notify_all()
         return done
@@ -136,7 +128,7 @@ class Worker:
         """Stop everything: waiting and running tasks fail, images on their way are delivered at once."""
         closed = ServerUnavailable(f"edge server {self.name} was closed; send the task to another server")
         with self.changed:
-            self.state = "closed"
+            self.lifecycle.state = "closed"
             waiting = self.queue.clear()
             warm_ups = [done for _, done in self._warm_ups]
             self._warm_ups.clear()
@@ -152,16 +144,15 @@ class Worker:
 
     # The thread.
 
-    def _run(self, load_at_start: bool) -> None:
-        if load_at_start:
-            self._start_up()
+    def _run(self) -> None:
+        self.lifecycle.start()
         while (step := self._next()) is not None:
             step()
 
     def _next(self) -> Callable[[], None] | None:
         """Wait for something to do; None once the server is closed."""
         with self.changed:
-            while self.state != "closed":
+            while self.lifecycle.state != "closed":
                 if self._warm_ups:
                     return partial(self._warm_up, *self._warm_ups.popleft())
                 entry = self.queue.pop(self.clock.now_s())
@@ -183,69 +174,6 @@ class Worker:
         else:
             done.set_result(None)
 
-    def _start_up(self) -> None:
-        try:
-            self.engine.prepare()
-            if self._probe_at_start:
-                self.engine.probe()
-        except BaseException as error:
-            if self._probe_at_start:
-                return self._recover(f"it was started again and fails: {one_line(error)}")
-            return self._give_up(error)
-        self._become_ready("starting")
-
-    def _become_ready(self, before: str) -> None:
-        with self.changed:
-            if self.state == before:
-                self.state, self.reason = "ready", ""
-            self.changed.notify_all()
-
-    def _give_up(self, error: BaseException) -> None:
-        """The model cannot be loaded: serve nothing, and tell everyone who waits."""
-        named = named_error(error, ModelLoadFailed, self.name)
-        with self.changed:
-            if self.state != "closed":
-                self.state, self.reason = "failed", str(named)
-            waiting = self.queue.clear()
-            self.changed.notify_all()
-        self.fail_waiting(waiting, named)
-
-    def _recover(self, reason: str, restart: bool = False) -> None:
-        """Serve nothing, send away who waits, and go on once a probe image succeeds."""
-        with self.changed:
-            if self.state not in ("starting", "ready"):
-                return
-            self.state, self.reason = "recovering", reason
-            waiting = self.queue.clear()
-            self.changed.notify_all()
-        message = f"edge server {self.name} recovers: {reason}; send the task to another server"
-        self.fail_waiting(waiting, ServerUnavailable(message))
-        if restart and self._restart is not None:
-            return self._restart()
-        rebuild = restart or not self._failures.served_since_recovery
-        for wait_s in waits_s():
-            if self._probe_succeeds(rebuild):
-                break
-            rebuild = True
-            with self.changed:
-                if self.changed.wait_for(lambda: self.state != "recovering", wait_s):
-                    return
-        self._failures.recovered()
-        self._become_ready("recovering")
-
-    def _probe_succeeds(self, rebuild: bool) -> bool:
-        """Whether a probe image succeeds, with a new engine if wanted."""
-        try:
-            if rebuild:
-                self.engine.rebuild()
-            self.engine.prepare()
-            self.engine.probe()
-        except BaseException as error:
-            with self.changed:
-                self.reason = f"its probe image fails: {one_line(error)}"
-            return False
-        return True
-
     # One task.
 
     def _serve(self, entry: QueuedTask) -> None:
@@ -262,13 +190,9 @@ class Worker:
             self._count(entry, output, swap)
             self.outbox.send(entry, output)
         except BaseException as error:
-            named = self._fail(entry, error)
-            reason = self._failures.reason_to_recover(named)
-            if reason:
-                self._to_recover = (reason, named.needs_restart)
-        if self._to_recover[0] and not self.suspended:  # which go on first, as far as they can
-            (reason, restart), self._to_recover = self._to_recover, ("", False)
-            self._recover(reason, restart)
+            self.lifecycle.failed(self._fail(entry, error))
+        if not self.suspended:  # which go on first, as far as they can
+            self.lifecycle.recover_if_due()
 
     def _after_step(self, entry: QueuedTask, step: int) -> float:
         """Note a step that is done, and let tasks go first whose keys are less; returns how long they took [s]."""
@@ -293,7 +217,7 @@ class Worker:
     def _take_before(self, entry: QueuedTask) -> QueuedTask | None:
         """The task to suspend the running one for, which is the running one then; None: go on."""
         with self.changed:
-            while self.state in ("ready", "draining") and len(self.suspended) < MAX_SUSPENDED:
+            while self.lifecycle.state in ("ready", "draining") and len(self.suspended) < MAX_SUSPENDED:
                 other = self.queue.pop_before(entry, self.clock.now_s(), lambda task: not self.prediction.swap(task))
                 if other is None:
                     return None
@@ -310,7 +234,7 @@ class Worker:
             raise GenerationFailed(f"the engine of {self.name} gave {type(output).__name__}, not an EngineOutput")
         entry.finished_s, entry.model = self.clock.now_s(), output.model or self.engine.engine.describe().model
         entry.cold_start |= self.engine.is_cold
-        self._failures.served()
+        self.lifecycle.served()
         if not self.engine.is_cold:
             knew_nothing = self.prediction.line(entry.task) is None
             away_s = entry.load_s + entry.suspended_s
@@ -326,7 +250,7 @@ class Worker:
         try:
             self.engine.load()
         except BaseException as error:
-            self._give_up(error)
+            self.lifecycle.give_up(error)
             raise named_error(error, ModelLoadFailed) from error
         entry.load_s = self.clock.now_s() - entry.started_s
 
