@@ -183,7 +183,7 @@ def test_a_bad_policy_that_is_tried_never_decides_for_all(policy):
         for _ in range(8):
             one.ask(60)
             if policy == "broken":
-                until(lambda: one.overseer._beside is None or one.overseer._beside.figures().failures >= 3)
+                until(lambda: one.overseer._tried is None or one.overseer._tried.beside.figures().failures >= 3)
             one.look(10.0)
             if one.overseer.status()["trial"] is None:
                 break
