@@ -1,4 +1,4 @@
-"""Who may import whom: the rooms of lad_rllib, read from the source of every file."""
+"""Who may import whom, and how large files and classes may be, read from the source of every file of lad_rllib."""
 
 import ast
 from pathlib import Path
@@ -50,7 +50,7 @@ FORBIDDEN = {
     "api": {"ray", "torch"},  # it runs without a cluster
     "fleet": {"torch"},  # a process of emulated servers must not load it
 }
-MAX_LINES = 400
+MAX_LINES, MAX_METHODS = 400, 20
 FORBIDDEN_TO_ALL = {"experiments", "benchmarks", "tests", "argparse"}
 # Package -> starts of the paths that may import it.
 COMPILERS = ("compiling", "kernels/")
@@ -208,6 +208,27 @@ def test_no_module_is_in_a_circle_of_imports():
 def test_a_file_can_be_held_in_mind():
     lines = {module: len(file.read_text(encoding="utf-8").splitlines()) for module, file in MODULES.items()}
     assert {module: number for module, number in lines.items() if number > MAX_LINES} == {}
+
+
+def large_classes(source):
+    """Classes of a file that have too many methods, properties among them, and how many."""
+    classes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ClassDef)]
+    methods = {
+        node.name: sum(isinstance(part, (ast.FunctionDef, ast.AsyncFunctionDef)) for part in node.body)
+        for node in classes
+    }
+    return {name: number for name, number in methods.items() if number > MAX_METHODS}
+
+
+def test_a_class_can_be_held_in_mind():
+    large = {module: large_classes(file.read_text(encoding="utf-8")) for module, file in MODULES.items()}
+    assert {module: found for module, found in large.items() if found} == {}
+
+
+def test_a_class_of_too_many_methods_is_found():
+    methods = "".join(f"    {'async ' * (i % 2)}def f{i}(self): ...\n" for i in range(MAX_METHODS))
+    assert large_classes(f"class C:\n    x = 1\n{methods}") == {}
+    assert large_classes(f"class C:\n{methods}    @property\n    def g(self): ...\n") == {"C": MAX_METHODS + 1}
 
 
 def test_a_room_without_rules_is_found():
