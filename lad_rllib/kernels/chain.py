@@ -246,14 +246,7 @@ def back_through_block(work: ChainWork, chain: Settings, by_latent: bool) -> Non
 
 @kernel
 def run_chains(parameters: Matrix, chain: Settings, passes: Passes, logits: Batch) -> None:
-    """Denoise latent actions of all agents.
-
-    Args:
-        parameters: The denoisers' parameters (G, P).
-        chain: Settings.
-        passes: Inputs.
-        logits: Filled with ``x_0`` (G, A, M).
-    """
+    """Fill ``logits`` with ``x_0`` (G, A, M) of all agents, whose denoisers have ``parameters`` (G, P)."""
     work = chain_work(chain, False)
     for agent in range(len(parameters)):
         begin_agent(work, chain, parameters[agent])

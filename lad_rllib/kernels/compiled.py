@@ -7,17 +7,16 @@ evaluates them again: what it would have to keep is more than the cache holds.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from lad_rllib.diffusion.reference import TORCH, Chain, Floats, Ints, Samples, TorchBackend
 from lad_rllib.kernels.adam import adam_step
+from lad_rllib.kernels.autograd import as_array, evaluated
 from lad_rllib.kernels.chain import Loss, Passes, Settings, chain_gradients, run_chains
 from lad_rllib.kernels.in_order import Decisions, Prior, Slots, run_in_order
 from lad_rllib.kernels.networks import network_gradients, run_networks, soft_targets
@@ -58,15 +57,15 @@ class CompiledBackend(TorchBackend):
 
         def run(weights: Tensor, x: Tensor) -> Tensor:
             out = torch.empty(len(weights), int(sizes[-1]), x.shape[2])
-            run_networks(_array(weights), sizes, _array(x), out.numpy())
+            run_networks(as_array(weights), sizes, as_array(x), out.numpy())
             return out
 
         def run_back(by_out: Tensor, by_x: bool, weights: Tensor, x: Tensor) -> tuple[Tensor | None, ...]:
             gradient, no_loss = torch.empty_like(weights), (_NO_ACTION, _NO_MATRIX, np.empty(len(x), np.float32))
-            network_gradients(_array(weights), sizes, _array(x), _array(by_out), *no_loss, gradient.numpy())
+            network_gradients(as_array(weights), sizes, as_array(x), as_array(by_out), *no_loss, gradient.numpy())
             return gradient, None
 
-        return _evaluated(run, run_back, weights, x)
+        return evaluated(run, run_back, weights, x)
 
     def chain(self, weights: Tensor, chain: Chain, samples: Samples) -> Tensor:
         """See :meth:`TorchBackend.chain`."""
@@ -77,19 +76,19 @@ class CompiledBackend(TorchBackend):
 
         def run(weights: Tensor, latent: Tensor, state: Tensor, noise: Tensor) -> Tensor:
             logits = torch.empty(latent.shape)
-            run_chains(_array(weights), settings, _passes(state, latent, noise), logits.numpy())
+            run_chains(as_array(weights), settings, _passes(state, latent, noise), logits.numpy())
             return logits
 
         def run_back(
             by_logits: Tensor, by_latent: bool, weights: Tensor, latent: Tensor, state: Tensor, noise: Tensor
         ) -> tuple[Tensor | None, ...]:
             gradient, of_latent = torch.empty_like(weights), torch.empty(latent.shape if by_latent else (0, 0, 0))
-            loss = Loss(_array(by_logits), _NO_BATCHES, _NO_VECTOR, _NO_MATRIX, _NO_MATRIX)
+            loss = Loss(as_array(by_logits), _NO_BATCHES, _NO_VECTOR, _NO_MATRIX, _NO_MATRIX)
             passes = _passes(state, latent, noise)
-            chain_gradients(_array(weights), settings, passes, loss, gradient.numpy(), of_latent.numpy())
+            chain_gradients(as_array(weights), settings, passes, loss, gradient.numpy(), of_latent.numpy())
             return gradient, of_latent if by_latent else None, None, None
 
-        return _evaluated(run, run_back, weights, latent, state, noise)
+        return evaluated(run, run_back, weights, latent, state, noise)
 
     @torch.no_grad()
     def soft_targets(
@@ -104,8 +103,8 @@ class CompiledBackend(TorchBackend):
     ) -> Tensor:
         """See :meth:`TorchBackend.soft_targets`."""
         target = torch.empty(reward.shape)
-        given = (_array(tensor) for tensor in (state, logits, temperature, reward))
-        soft_targets(_array(weights), sizes, *given, np.float32(gamma), target.numpy())
+        given = (as_array(tensor) for tensor in (state, logits, temperature, reward))
+        soft_targets(as_array(weights), sizes, *given, np.float32(gamma), target.numpy())
         return target
 
     def critic_gradient(
@@ -113,8 +112,8 @@ class CompiledBackend(TorchBackend):
     ) -> tuple[Tensor, Tensor]:
         """See :meth:`TorchBackend.critic_gradient`."""
         loss, gradient = torch.empty(len(target)), torch.empty(weights.shape)
-        given = (_array(tensor) for tensor in (action.long(), target, loss, gradient))
-        network_gradients(_array(weights), sizes, _array(state), _NO_BATCH, *given)
+        given = (as_array(tensor) for tensor in (action.long(), target, loss, gradient))
+        network_gradients(as_array(weights), sizes, as_array(state), _NO_BATCH, *given)
         return loss, gradient
 
     def value_gradient_of_chain(
@@ -123,8 +122,8 @@ class CompiledBackend(TorchBackend):
         """See :meth:`TorchBackend.value_gradient_of_chain`."""
         state, gradient = samples[0], torch.empty(weights.shape)
         value, entropy = torch.empty(2, len(state), state.shape[2])
-        loss = Loss(_NO_BATCH, _array(q_values), _array(temperature), value.numpy(), entropy.numpy())
-        chain_gradients(_array(weights), _settings(chain), _passes(*samples), loss, gradient.numpy(), _NO_BATCH)
+        loss = Loss(_NO_BATCH, as_array(q_values), as_array(temperature), value.numpy(), entropy.numpy())
+        chain_gradients(as_array(weights), _settings(chain), _passes(*samples), loss, gradient.numpy(), _NO_BATCH)
         return value, entropy, gradient
 
     def decide_in_order(
@@ -142,17 +141,17 @@ class CompiledBackend(TorchBackend):
         shape = slots[0].shape[:3]
         decisions = (torch.zeros(shape, dtype=torch.int64), *torch.zeros(3, *shape, slots[2].shape[-1]))
         log_capacity, task_scale, waiting_per_work, queue_weight = prior
-        vectors = (_array(log_capacity), _array(task_scale), _array(waiting_per_work))
+        vectors = (as_array(log_capacity), as_array(task_scale), as_array(waiting_per_work))
         known = Prior(*vectors, np.float32(queue_weight))
-        to_decide, decided = Slots(*map(_array, slots)), Decisions(*(tensor.numpy() for tensor in decisions))
-        run_in_order(_array(weights), _settings(chain), known, only_own, to_decide, decided)
+        to_decide, decided = Slots(*map(as_array, slots)), Decisions(*(tensor.numpy() for tensor in decisions))
+        run_in_order(as_array(weights), _settings(chain), known, only_own, to_decide, decided)
         return decisions
 
     def adam_step(
         self, rows: Sequence[Tensor], active: Tensor | None, lr: float, betas: tuple[float, float], eps: float
     ) -> None:
         """See :meth:`TorchBackend.adam_step`."""
-        adam_step(*map(_array, (*rows, _ALL if active is None else active)), lr, *betas, eps)
+        adam_step(*map(as_array, (*rows, _ALL if active is None else active)), lr, *betas, eps)
 
     def make_distinct(self, drawn: Ints, sizes: Ints) -> None:
         """See :meth:`TorchBackend.make_distinct`."""
@@ -168,39 +167,10 @@ class CompiledBackend(TorchBackend):
 COMPILED = CompiledBackend()
 
 
-def _array(tensor: Tensor) -> NDArray[Any]:
-    return tensor.detach().contiguous().numpy()
-
-
 def _passes(*samples: Tensor) -> Passes:
-    return Passes(*map(_array, samples))
+    return Passes(*map(as_array, samples))
 
 
 def _settings(chain: Chain) -> Settings:
     steps, limit = chain.steps.astype(np.float32), np.float32(chain.limit)
     return Settings(chain.sizes, chain.embeddings.numpy(), steps, chain.softmax_output, limit)
-
-
-def _evaluated(run: Callable[..., Tensor], run_back: Callable[..., Any], *tensors: Tensor) -> Tensor:
-    """What a kernel computes of weights and inputs, as autograd sees it.
-
-    ``run`` takes the tensors to the outputs; ``run_back`` the gradient by the outputs, whether that by the first input
-    is asked for, and the tensors to the gradients by them, None for no gradient.
-    """
-    if torch.is_grad_enabled():
-        outputs: Tensor = _Evaluated.apply(run, run_back, *tensors)
-        return outputs
-    return run(*tensors)
-
-
-class _Evaluated(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, run: Callable[..., Tensor], run_back: Callable[..., Any], *tensors: Tensor) -> Tensor:
-        ctx.run_back = run_back
-        ctx.save_for_backward(*tensors)
-        return run(*tensors)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, by_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        return None, None, *ctx.run_back(by_outputs, ctx.needs_input_grad[3], *ctx.saved_tensors)

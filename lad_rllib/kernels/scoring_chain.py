@@ -97,11 +97,8 @@ def split_weights(weights: Vector, token: int, hidden: int, steps: int, start: i
 def encode(net: ScoringWeights, tokens: Array, share: Array) -> Array:
     """Encodings of the servers of one request, features along rows: (A, F) and (A,) to (H, A)."""
     servers, hidden = len(tokens), len(net.encode_bias)
-    first, pooled, mixed = (
-        np.empty((servers, hidden), np.float32),
-        np.zeros(hidden, np.float32),
-        np.empty(hidden, np.float32),
-    )
+    first, mixed = np.empty((servers, hidden), np.float32), np.empty(hidden, np.float32)
+    pooled = np.zeros(hidden, np.float32)
     for server in range(servers):
         row = first[server]
         row[:] = net.encode_bias
@@ -175,22 +172,9 @@ def load_tokens(block: Array, encoded: Array, first: int) -> int:
 def run_scoring_chain(
     encoded: Matrix, start: Vector, readout: Vector, latent: Vector, biases: Matrix, scales: Matrix, out: Vector
 ) -> None:
-    """``x_0`` (T,) of T tokens from their encodings (T, H) and starts (T,).
-
-    Args:
-        encoded: Encodings.
-        start: Starts.
-        readout: Weights of the predicted noise (H,).
-        latent: Weights of ``x_i`` (H,).
-        biases: Bias of each step (I, H).
-        scales: Factors of ``x_i`` and of the predicted noise in each step (I, 2).
-        out: Filled in.
-    """
-    block, x, eps = (
-        np.empty((encoded.shape[1], BLOCK), np.float32),
-        np.empty(BLOCK, np.float32),
-        np.empty(BLOCK, np.float32),
-    )
+    """Fill ``out`` with ``x_0`` (T,) of T tokens; arguments as of :func:`~lad_rllib.kernels.scoring.scoring_chain`."""
+    block = np.empty((encoded.shape[1], BLOCK), np.float32)
+    x, eps = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
     for first in range(0, len(encoded), BLOCK):
         count = load_tokens(block, encoded, first)
         x[:count], x[count:] = start[first : first + count], 0.0
