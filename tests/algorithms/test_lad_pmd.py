@@ -8,7 +8,7 @@ from lad_rllib import names
 from lad_rllib.algorithms.common.acting import Decision, choose_servers, draw_uniform, fleet_states
 from lad_rllib.algorithms.common.mirror_descent import advantages
 from lad_rllib.algorithms.common.policy import FleetPolicy
-from lad_rllib.algorithms.common.task_loss import TaskLoss, TaskLossHyperparameters
+from lad_rllib.algorithms.common.task_loss import MEMORY, PROPORTION, TaskLoss, TaskLossHyperparameters
 from lad_rllib.algorithms.lad_pmd import LADPMDConfig, LADPMDNetworks
 from lad_rllib.algorithms.lad_pmd.improvement import improvement_table
 from lad_rllib.algorithms.lad_pmd.networks import improve_stations
@@ -408,7 +408,7 @@ def test_a_run_of_another_algorithm_is_refused_in_one_line(tmp_path):
     other.stop()
 
 
-def bounded(gain=0.4):
+def bounded(gain=0.3):
     return TaskLoss(TaskLossHyperparameters(bounded_percentile=90, percentile_bound_s=2.0, bound_gain=gain))
 
 
@@ -416,29 +416,34 @@ def delays_s(share_above):
     return np.where(np.arange(100) < 100 * share_above, 3.0, 1.0)
 
 
+def observed(loss, *shares):
+    for share in shares:
+        loss.observe(delays_s(share))
+    return np.log(loss.strength)
+
+
 def test_the_strength_of_a_bound_rises_above_it_and_falls_below():
+    assert observed(bounded(), 0.15) == pytest.approx(0.3 * 0.5 * (1 + PROPORTION))
+    assert observed(bounded(), 0.1) == pytest.approx(0.0)
+    assert observed(bounded(), 0.0) == pytest.approx(-0.3 * (1 + PROPORTION))
     loss = bounded()
-    loss.observe(delays_s(0.15))
-    assert loss.strength == pytest.approx(np.exp(0.4 * 0.5))
-    loss.observe(delays_s(0.1))
-    assert loss.strength == pytest.approx(np.exp(0.4 * 0.5))
-    loss.observe(delays_s(0.0))
-    assert loss.strength == pytest.approx(np.exp(0.4 * -0.5))
+    observed(loss, 0.15)
     assert loss.penalty == {"name": "tail", "threshold_s": 2.0, "strength": loss.strength}
 
 
-def test_one_episode_raises_the_strength_fourfold_at_most_and_an_empty_one_leaves_it():
-    loss = bounded(gain=3.0)
-    loss.observe(delays_s(1.0))
+def test_what_was_above_the_bound_for_long_keeps_the_strength_up_when_it_is_met():
+    assert observed(bounded(), *[0.2] * 10, *[0.1] * 30) == pytest.approx(0.3 * (10 + MEMORY / (1 - MEMORY)), rel=1e-3)
+
+
+def test_many_above_the_bound_count_as_twice_as_many_as_may_be_and_an_empty_episode_changes_nothing():
+    loss = bounded()
+    assert observed(loss, 1.0) == pytest.approx(0.3 * (1 + PROPORTION))
     loss.observe(np.array([]))
-    assert loss.strength == pytest.approx(4.0)
+    assert np.log(loss.strength) == pytest.approx(0.3 * (1 + PROPORTION))
 
 
 def test_a_burst_weighs_as_much_as_the_quiet_episodes_around_it():
-    loss = bounded(gain=0.1)
-    for share in (0.0, 0.4, 0.0, 0.0):
-        loss.observe(delays_s(share))
-    assert loss.strength == pytest.approx(1.0)
+    assert observed(bounded(), *[0.1] * 4, 0.2, *[0.0] * 1, *[0.1] * 40) == pytest.approx(0.0, abs=1e-6)
 
 
 @pytest.mark.parametrize("needed", [0.3, 20.0])
@@ -447,6 +452,23 @@ def test_a_strength_that_is_needed_is_found_within_twelve_episodes(needed):
     for _ in range(12):
         loss.observe(delays_s(min(0.1 * (needed / loss.strength) ** 0.8, 1.0)))
     assert loss.strength == pytest.approx(needed, rel=0.2)
+
+
+def test_a_policy_that_follows_late_does_not_make_the_strength_swing():
+    loss, follows, strengths = bounded(), 1.0, []
+    for _ in range(60):
+        follows += 0.2 * (loss.strength - follows)
+        loss.observe(delays_s(min(0.1 * (5.0 / follows) ** 0.8, 1.0)))
+        strengths.append(loss.strength)
+    assert max(strengths) < 15.0
+    assert strengths[-20:] == pytest.approx([5.0] * 20, rel=0.25)
+
+
+def test_a_bound_goes_on_from_its_state():
+    loss, other = bounded(), bounded()
+    observed(loss, 0.3, 0.0)
+    other.set_state(loss.get_state())
+    assert observed(loss, 0.15) == observed(other, 0.15)
 
 
 @pytest.mark.parametrize(("draws", "together"), [("stratified", 2), ("coordinated", (1, 2))])

@@ -185,9 +185,9 @@ class TaskLossHyperparameters(Declared):
     """Percentile of the delays to keep below percentile_bound_s, for example 95; null: no bound."""
     percentile_bound_s: Positive | None = None
     """Its bound [s]. Each env runner weighs it by the delays of its own episodes (metric loss_strength)."""
-    bound_gain: Positive = 0.4
-    """How fast the weight changes: after each episode by exp(bound_gain * (share of delays above the bound / share that
-    may be - 1)), at most fourfold."""
+    bound_gain: Positive = 0.2
+    """How fast the weight changes. Each episode adds to its logarithm bound_gain * (share of delays above the bound in
+    the latest episodes / share that may be - 1), 1 at most; and 2.5 times as much while that lasts."""
 
     @model_validator(mode="after")
     def _one_loss(self) -> Self:

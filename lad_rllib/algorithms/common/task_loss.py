@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,29 +11,35 @@ from numpy.typing import NDArray
 
 from lad_rllib.algorithms.common.hyperparameters import TaskLossHyperparameters
 
-FIRST_STRENGTH = 1.0
 MIN_STRENGTH, MAX_STRENGTH = 0.05, 1000.0
-MAX_RISE = 4.0
+PROPORTION = 2.5
+"""Proportional gain over the integral one."""
+MEMORY = 0.6
+"""Weight of the episodes before in the share of delays above the bound."""
 
 
 class TaskLoss:
     """Loss of a task by its delay: fixed, or one that holds a percentile of the delays below a bound.
 
-    With a bound, the loss is ``d + strength * max(d - bound, 0)``. After each episode the strength is multiplied by
-    ``exp(bound_gain * (above / allowed - 1))``, by :data:`MAX_RISE` at most: ``above`` is the share of delays above the
-    bound, ``allowed`` that of the percentile, 0.01 for the 99th. It grows while more are above than may be, and falls
-    while fewer are. That is dual ascent on the logarithm of the multiplier, the integral term of a PID Lagrangian
-    method (arXiv 2007.03964): it needs no unit, and gets as fast from 1 to 10 as from 10 to 100. Shares, unlike
-    percentiles, add up over episodes, so that one burst counts as much as the quiet episodes around it. The limit is
-    for the first episodes.
+    With a bound, the loss is ``d + strength * max(d - bound, 0)``. A PI controller sets the logarithm of the strength
+    (a PID Lagrangian method, arXiv 2007.03964). Its error is ``above / allowed - 1``, 1 at most: ``above`` is the share
+    of delays above the bound, a moving mean over episodes, ``allowed`` that of the percentile, 0.01 for the 99th. The
+    integral grows by ``bound_gain * error`` with each episode. The proportional term, ``PROPORTION * bound_gain *
+    error``, keeps the strength from going far beyond what is needed while the policy still follows. The logarithm needs
+    no unit, and gets as fast from 1 to 10 as from 10 to 100. Shares, unlike percentiles, add up over episodes, so that
+    one burst counts as much as the quiet episodes around it.
 
     Args:
         settings: Which loss.
+
+    Attributes:
+        strength: Strength of the bound.
     """
 
     def __init__(self, settings: TaskLossHyperparameters) -> None:
         self._settings = settings
-        self.strength = FIRST_STRENGTH
+        self._integral, self._above = 0.0, math.nan
+        self.strength = 1.0
 
     @property
     def penalty(self) -> dict[str, Any] | None:
@@ -47,6 +54,19 @@ class TaskLoss:
         if percentile is None or bound_s is None or not len(delays_s):
             return
         above, allowed = float(np.mean(delays_s > bound_s)), 1.0 - percentile / 100.0
-        rise = self._settings.bound_gain * (above / allowed - 1.0)
-        self.strength *= math.exp(min(rise, math.log(MAX_RISE)))
-        self.strength = min(max(self.strength, MIN_STRENGTH), MAX_STRENGTH)
+        self._above = above if math.isnan(self._above) else MEMORY * self._above + (1.0 - MEMORY) * above
+        step = self._settings.bound_gain * min(self._above / allowed - 1.0, 1.0)
+        self._integral = _limited(self._integral + step)
+        self.strength = math.exp(_limited(self._integral + PROPORTION * step))
+
+    def get_state(self) -> dict[str, float]:
+        """What going on needs."""
+        return {"strength": self.strength, "integral": self._integral, "above": self._above}
+
+    def set_state(self, state: Mapping[str, float]) -> None:
+        """Go on from :meth:`get_state`."""
+        self.strength, self._integral, self._above = state["strength"], state["integral"], state["above"]
+
+
+def _limited(log_strength: float) -> float:
+    return min(max(log_strength, math.log(MIN_STRENGTH)), math.log(MAX_STRENGTH))

@@ -248,13 +248,14 @@ class LADDispatchEnvRunner(SchedulingEnvRunner):
             "entropy": self._entropy,
             "num_episodes": self._num_episodes,
             "evaluations": self._evaluations,
-            "loss_strength": self._loss.strength,
+            "loss": self._loss.get_state(),
         }
 
     def set_runner_state(self, state: Mapping[str, Any]) -> None:
         """Continue where :meth:`get_runner_state` was called."""
         self._entropy, self._num_episodes = state["entropy"], state["num_episodes"]
-        self._evaluations, self._loss.strength = state["evaluations"], state["loss_strength"]
+        self._evaluations = state["evaluations"]
+        self._loss.set_state(state["loss"])
 
     def start_like(self, state: Mapping[str, Any]) -> None:
         """Runners share nothing: each plays requests of its own."""

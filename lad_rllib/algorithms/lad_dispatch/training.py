@@ -161,7 +161,7 @@ class Improvement:
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.get_state(),
-            "loss_strength": self.loss.strength,
+            "loss": self.loss.get_state(),
             "seen": {name: torch.from_numpy(values) for name, values in self.seen.get_state().items()},
         }
 
@@ -171,7 +171,7 @@ class Improvement:
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.set_state(state["schedule"])
-        self.loss.strength = state["loss_strength"]
+        self.loss.set_state(state["loss"])
         self.seen.set_state(state["seen"])
 
     def step_on(self, *tables: DecisionTable) -> dict[str, float]:

@@ -60,9 +60,9 @@ class LADPMDEnvRunner(FleetEnvRunner):
 
     def get_runner_state(self) -> dict[str, Any]:
         """See :meth:`FleetEnvRunner.get_runner_state`; with the strength of an adapted loss."""
-        return {**super().get_runner_state(), "loss_strength": self._task_loss.strength}
+        return {**super().get_runner_state(), "loss": self._task_loss.get_state()}
 
     def set_runner_state(self, state: Mapping[str, Any]) -> None:
         """See :meth:`FleetEnvRunner.set_runner_state`."""
         super().set_runner_state(state)
-        self._task_loss.strength = state["loss_strength"]
+        self._task_loss.set_state(state["loss"])
