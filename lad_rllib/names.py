@@ -32,6 +32,8 @@ WATER_FILLING_DELAY = "water_filling_delay_s"  # of a random choice that levels 
 LEAST_WORK_DELAY = "least_work_left_delay_s"  # of sending each request to the server that would be idle first [s]
 PROPORTIONAL_DELAY = "capacity_proportional_delay_s"  # of a random choice in proportion to capacity [s]
 DELAY_OVER_ORACLE = "delay_over_oracle"  # mean service delay over the greedy oracle's
+LOSS_STRENGTH = "loss_strength"  # strength of a bound on a percentile of the delays
+STALENESS = "staleness"  # by how many updates the weights were behind, at most, that episodes were played with
 
 # Metrics of an iteration on real edge servers, beside FAILED_TASKS.
 ENDED_TASKS = "ended_tasks"  # tasks that ended, with an image or an error

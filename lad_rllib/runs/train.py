@@ -191,6 +191,8 @@ def _progress_row(result: dict[str, Any], episodes: int, seconds: float) -> dict
         names.DELAY_OVER_ORACLE: runners[names.DELAY_OVER_ORACLE],
         "seconds": seconds,
         **{key: learner.get(key, float("nan")) for key in ("critic_loss", "actor_loss", "entropy_mean", "alpha_value")},
+        **{key: runners.get(key, float("nan")) for key in (*names.DELAY_PERCENTILES.values(), names.LOSS_STRENGTH)},
+        names.STALENESS: result.get(names.STALENESS, float("nan")),
     }
     row: dict[str, float] = {"iteration": int(result["training_iteration"]), "episodes": episodes}
     row |= {key: float(value) for key, value in numbers.items()}

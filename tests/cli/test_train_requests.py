@@ -39,6 +39,7 @@ def test_a_run_on_requests_or_slots_goes_on_and_leaves_a_policy_that_knows_its_o
     assert main(["train", "--resume", "--episodes", "3", "--quiet", "--output", str(tmp_path / "run")]) == 0
     progress = pd.read_csv(tmp_path / "run" / "progress.csv")
     assert progress["episodes"].tolist() == [1, 2, 3]
+    assert (progress["p99_service_delay_s"] > progress["mean_service_delay_s"]).all()
     ratio = progress["mean_service_delay_s"] / progress["greedy_oracle_delay_s"]
     assert progress["delay_over_oracle"].tolist() == pytest.approx(ratio.tolist())
     assert (progress["least_work_left_delay_s"] > 0).all() and (progress["entropy_mean"] > 0).all()
@@ -103,4 +104,5 @@ def test_what_the_page_on_scaling_tells_to_type_runs_to_the_end_with_fewer_runne
     assert main([*words[1:], "--quiet"]) == 0
     progress = pd.read_csv(tmp_path / "run" / "progress.csv")
     assert progress["episodes"].tolist() == [4, 8, 12] and progress["actor_loss"].notna().all()
+    assert progress["staleness"].max() == 1
     assert load_request_scheduler(tmp_path / "run" / "checkpoint").orders

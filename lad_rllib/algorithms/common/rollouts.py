@@ -12,13 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, ENV_RUNNER_SAMPLING_TIMER, TIMERS
 
+from lad_rllib import names
 from lad_rllib.algorithms.common.collecting import Answer, Collecting
 
 if TYPE_CHECKING:
     from lad_rllib.algorithms.common.base_algorithm import SchedulingAlgorithm
-
-STALENESS = "staleness"
-"""Metric: most updates by which the weights were behind that an iteration's episodes were played with."""
 
 
 class Rollouts:
@@ -91,7 +89,7 @@ class Rollouts:
             self.states |= {index: answer.state or {} for index, answer in answers.items()}
             metrics.aggregate([answer.metrics for answer in answers.values()], key=ENV_RUNNER_RESULTS)
             behind = max(version - answer.version for answer in answers.values())
-            metrics.log_value(STALENESS, behind, window=1)
+            metrics.log_value(names.STALENESS, behind, window=1)
 
     # -- States ---------------------------------------------------------------------------------------------------
 

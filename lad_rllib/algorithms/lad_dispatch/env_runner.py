@@ -137,7 +137,7 @@ class LADDispatchEnvRunner(SchedulingEnvRunner):
         )
         self._loss.observe(played.served.delay_s)
         if config.bounded_percentile is not None:
-            self.metrics.log_value("loss_strength", self._loss.strength, window=1)
+            self.metrics.log_value(names.LOSS_STRENGTH, self._loss.strength, window=1)
         self._end(index, source.world, played.served, began)
         seen = SeenRange()
         seen.widen(played.table.tokens, played.table.share)

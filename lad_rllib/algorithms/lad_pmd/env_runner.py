@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lad_rllib import names
 from lad_rllib.algorithms.common.acting import Decision
 from lad_rllib.algorithms.common.env_runner import FleetEnvRunner
 from lad_rllib.algorithms.common.replay_buffer import SlotSample
@@ -55,7 +56,7 @@ class LADPMDEnvRunner(FleetEnvRunner):
         counts = np.stack([sample.task_counts for sample in samples], axis=1)
         self._task_loss.observe(delays[np.arange(delays.shape[-1]) < counts[..., None]])
         if self.config.bounded_percentile is not None:
-            self.metrics.log_value("loss_strength", self._task_loss.strength, window=1)
+            self.metrics.log_value(names.LOSS_STRENGTH, self._task_loss.strength, window=1)
         return [replace(sample, cost=costs[:, sample.slot]) for sample in samples]
 
     def get_runner_state(self) -> dict[str, Any]:
