@@ -5,7 +5,7 @@
 
 For each workload, load, order and seed it trains a policy and plays it and the rules on the same fresh episodes. Behind
 an order may stand which percentile is bounded while the policy learns, and by which share of what least work left has
-on training episodes, or the cap on waits that the trained policy gets; behind a setting of slots, the most tasks of a
+on the same requests, or the cap on waits that the trained policy gets; behind a setting of slots, the most tasks of a
 station in a slot.
 Written into --output: every row (one_by_one.csv, kept by --resume), means over seeds (one_by_one_summary.csv), a table
 (one_by_one.md) and a picture (one_by_one.png).
@@ -19,7 +19,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
-import numpy as np
 import pandas as pd
 from pydantic import AfterValidator, Field
 
@@ -37,7 +36,6 @@ from lad_rllib.runs.rows import ResultRows
 from lad_rllib.runs.tables import markdown_page, over_first, summary_table
 from lad_rllib.scheduling import make_heuristic
 from lad_rllib.scheduling.by_name import make_scheduler
-from lad_rllib.scheduling.request_scheduler import player
 from lad_rllib.simulator import Order, Setting, build_setting, make_order
 from lad_rllib.simulator.requests.setting import RequestSetting, build_request_setting, is_request_spec
 from lad_rllib.simulator.requests.slotted import SlottedRequests
@@ -45,7 +43,6 @@ from lad_rllib.simulator.requests.world import FIFO
 
 LEARNED, YARDSTICK, FILLING, ORACLE = "lad-dispatch", "least-work-left", "water-filling", "greedy-oracle, fifo"
 RULES = (YARDSTICK, "shortest-expected-delay", "first-policy-iteration")
-BOUND_SEED = 2_000_000
 MEASURES = ("mean_s", "p95_s", "p99_s")
 CELL = ("workload", "load", "order", "bound")
 
@@ -117,7 +114,6 @@ class OneByOneOptions(TrainingsOptions):
     iterations: Count = option(30, "episodes of a training")
     requests: Count = option(10_000, "requests of an episode")
     episodes: Count = option(10, "test episodes")
-    bound_episodes: Count = option(20, "episodes besides, on which least work left has what bounds are shares of")
     test_seed: Seed = option(1_000_000, "seed of the test episodes; take another one to choose bounds by")
     output: str = option("results/one_by_one", "output folder", "DIR")
 
@@ -192,13 +188,12 @@ def contest_of(setting: RequestSetting | SlottedRequests, options: OneByOneOptio
 def compared(options: OneByOneOptions, workload: str, load: float, goal: Goal, seed: int) -> list[dict[str, Any]]:
     """A row for each rule and for a trained policy; the first is the one that all are compared with."""
     setting = setting_of(workload, load, goal.order, options.requests)
-    bound = None if goal.percentile is None else goal.share * past_percentile_s(setting, goal.percentile, options)
     settings = LADDispatchHyperparameters(
         step_size_iterations=options.iterations,
         sampled_requests=2500,
         updates_per_iteration=80,
         bounded_percentile=goal.percentile,
-        percentile_bound_s=bound,
+        percentile_bound_ratio=None if goal.percentile is None else goal.share,
         wait_cap=goal.wait_cap,
     )
     actor, _ = learn(setting, settings, seed)
@@ -211,13 +206,6 @@ def compared(options: OneByOneOptions, workload: str, load: float, goal: Goal, s
         rows += contest.play(name, make_scheduler(name, one_by_one=True))
     rows += contest.play(LEARNED, DispatchPolicy(actor.settings, actor.packed()))
     return [{name: one.row[name] for name in ("scheduler", *MEASURES)} for one in rows]
-
-
-def past_percentile_s(setting: RequestSetting | SlottedRequests, percentile: float, options: OneByOneOptions) -> float:
-    """A percentile of the delays that least work left has on episodes besides those of training and test [s]."""
-    play = player(make_scheduler(YARDSTICK, one_by_one=True), setting.world, setting.history())
-    rngs = [np.random.default_rng([BOUND_SEED, episode]) for episode in range(options.bound_episodes)]
-    return float(np.percentile(np.concatenate([play(setting.draw(rng), rng).delay_s for rng in rngs]), percentile))
 
 
 def describe(summary: pd.DataFrame, options: OneByOneOptions) -> str:

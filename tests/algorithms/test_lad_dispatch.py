@@ -10,12 +10,15 @@ import pytest
 import torch
 
 from lad_rllib.algorithms.lad_dispatch.actor_settings import ActorSettings
+from lad_rllib.algorithms.lad_dispatch.episode_loss import EpisodeLoss
 from lad_rllib.algorithms.lad_dispatch.features import COLUMNS, FEATURES, LOGIT, NUM_FEATURES, SHARE, START
 from lad_rllib.algorithms.lad_dispatch.hyperparameters import LADDispatchHyperparameters
 from lad_rllib.algorithms.lad_dispatch.improvement import DOWN, decision_table, improvement_loss
 from lad_rllib.algorithms.lad_dispatch.knowledge import LAGS, knowledge
 from lad_rllib.algorithms.lad_dispatch.networks import ScoringActor
 from lad_rllib.algorithms.lad_dispatch.training import Improvement, learn, play_and_cost
+from lad_rllib.scheduling.by_name import make_scheduler
+from lad_rllib.scheduling.request_scheduler import player
 from lad_rllib.simulator.order import make_order
 from lad_rllib.simulator.requests import LinearService, RequestServer, RequestWorld, plain_requests
 from lad_rllib.simulator.requests.play import RequestSimulation, play_rule
@@ -248,6 +251,36 @@ def test_learning_goes_on_from_its_state_with_the_weight_of_the_bound_that_it_ha
     assert again.loss.strength == state.loss.strength
     resumed, _ = learn(source, settings, state=again)
     np.testing.assert_array_equal(resumed.packed(), whole.packed())
+
+
+def test_a_bound_may_be_a_share_of_what_least_work_left_has_on_the_same_requests():
+    settings = LADDispatchHyperparameters(bounded_percentile=90.0, percentile_bound_ratio=0.8)
+    loss, bounds_s = EpisodeLoss(settings), []
+    for load in (0.5, 1.3):
+        source = traffic(load=load).of_episode(np.random.default_rng(0))
+        requests = source.draw(np.random.default_rng(1))
+        play = player(make_scheduler("least-work-left", one_by_one=True), source.world, source.history())
+        bounds_s.append(0.8 * np.percentile(play(requests, np.random.default_rng(2)).delay_s, 90))
+        assert loss.bound_s(source, requests) == pytest.approx(bounds_s[-1])
+        assert loss.penalty(bounds_s[-1])["threshold_s"] == bounds_s[-1]
+    assert bounds_s[1] > 1.5 * bounds_s[0]
+    fixed = EpisodeLoss(LADDispatchHyperparameters(bounded_percentile=90.0, percentile_bound_s=0.5))
+    assert fixed.bound_s(source, requests) is None and fixed.penalty()["threshold_s"] == 0.5
+
+
+@pytest.mark.parametrize(("ratio", "rises"), [(0.3, True), (3.0, False)])
+def test_a_tight_share_of_least_work_left_raises_the_strength_and_a_loose_one_lowers_it(ratio, rises):
+    settings = LADDispatchHyperparameters(
+        hidden_size=8,
+        step_size_iterations=2,
+        sampled_requests=100,
+        updates_per_iteration=2,
+        bounded_percentile=90.0,
+        percentile_bound_ratio=ratio,
+    )
+    _, curve = learn(traffic(requests=300, load=0.9), settings)
+    strengths = [1.0, *(row["loss_strength"] for row in curve)]
+    assert strengths == sorted(strengths, reverse=not rises) and len(set(strengths)) == 3
 
 
 def test_it_learns_in_a_small_world_and_the_same_from_the_same_seed():

@@ -41,6 +41,7 @@ HOW_WEIGHTS_ARE_FOUND = {
         "penalty",
         "bounded_percentile",
         "percentile_bound_s",
+        "percentile_bound_ratio",
         "bound_gain",
         "gamma",
         "target_entropy",

@@ -211,7 +211,15 @@ def test_callbacks_see_how_every_request_was_served():
             "has no setting 'step_length'; did you mean 'step_size'",
         ),
         (lambda: dispatch_config(beta_min=20.0), "beta_min 20.0 must not exceed beta_max 10.0"),
-        (lambda: dispatch_config(bounded_percentile=99), "give bounded_percentile and percentile_bound_s together"),
+        (
+            lambda: dispatch_config(bounded_percentile=99),
+            "give bounded_percentile and percentile_bound_s or percentile_bound_ratio together, or neither",
+        ),
+        (lambda: dispatch_config(percentile_bound_ratio=1.0), "give bounded_percentile and percentile_bound_s or"),
+        (
+            lambda: dispatch_config(bounded_percentile=99, percentile_bound_s=1.0, percentile_bound_ratio=1.0),
+            "give percentile_bound_s or percentile_bound_ratio, not both",
+        ),
         (lambda: dispatch_config().env_runners(rollout_fragment_length=5), "rollout_fragment_length must be 'auto'"),
         (
             lambda: LADDispatchConfig().environment(FleetVectorEnv, env_config={"setting": "small"}),

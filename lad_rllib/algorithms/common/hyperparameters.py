@@ -185,9 +185,14 @@ class TaskLossHyperparameters(Declared):
     """Percentile of the delays to keep below percentile_bound_s, for example 95; null: no bound."""
     percentile_bound_s: Positive | None = None
     """Its bound [s]. Each env runner weighs it by the delays of its own episodes (metric loss_strength)."""
-    bound_gain: Positive = 0.2
+    bound_gain: Positive = 0.1
     """How fast the weight changes. Each episode adds to its logarithm bound_gain * (share of delays above the bound in
     the latest episodes / share that may be - 1), 1 at most; and 2.5 times as much while that lasts."""
+
+    @property
+    def bounds(self) -> dict[str, float | None]:
+        """The ways to give a bound of the percentile, by name."""
+        return {"percentile_bound_s": self.percentile_bound_s}
 
     @model_validator(mode="after")
     def _one_loss(self) -> Self:
@@ -195,8 +200,11 @@ class TaskLossHyperparameters(Declared):
             raise ValueError(
                 f"penalty must be a mapping with a name, or None for the delay itself, got {shown(self.penalty)}"
             )
-        if (self.bounded_percentile is None) != (self.percentile_bound_s is None):
-            raise ValueError("give bounded_percentile and percentile_bound_s together, or neither")
+        given = [name for name, bound in self.bounds.items() if bound is not None]
+        if len(given) > 1:
+            raise ValueError(f"give {' or '.join(given)}, not both")
+        if (self.bounded_percentile is None) != (not given):
+            raise ValueError(f"give bounded_percentile and {' or '.join(self.bounds)} together, or neither")
         if self.bounded_percentile is not None and self.penalty is not None:
             raise ValueError("bounded_percentile makes a penalty of its own; leave penalty out")
         return self

@@ -41,16 +41,21 @@ class TaskLoss:
         self._integral, self._above = 0.0, math.nan
         self.strength = 1.0
 
-    @property
-    def penalty(self) -> dict[str, Any] | None:
-        """The loss now, as ``make_penalty`` takes it; None: the delay."""
+    def penalty(self, bound_s: float | None = None) -> dict[str, Any] | None:
+        """The loss now, as ``make_penalty`` takes it; None: the delay.
+
+        Args:
+            bound_s: The bound of an episode of its own [s]; None: that of the settings.
+        """
         if self._settings.bounded_percentile is None:
             return self._settings.penalty
-        return {"name": "tail", "threshold_s": self._settings.percentile_bound_s, "strength": self.strength}
+        threshold_s = self._settings.percentile_bound_s if bound_s is None else bound_s
+        return {"name": "tail", "threshold_s": threshold_s, "strength": self.strength}
 
-    def observe(self, delays_s: NDArray[np.floating[Any]]) -> None:
-        """Take the delays of an episode's tasks into account [s], shape (K,)."""
-        percentile, bound_s = self._settings.bounded_percentile, self._settings.percentile_bound_s
+    def observe(self, delays_s: NDArray[np.floating[Any]], bound_s: float | None = None) -> None:
+        """Take the delays of an episode's tasks into account [s], shape (K,), with the bound as in :meth:`penalty`."""
+        percentile = self._settings.bounded_percentile
+        bound_s = self._settings.percentile_bound_s if bound_s is None else bound_s
         if percentile is None or bound_s is None or not len(delays_s):
             return
         above, allowed = float(np.mean(delays_s > bound_s)), 1.0 - percentile / 100.0

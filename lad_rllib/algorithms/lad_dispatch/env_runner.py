@@ -16,8 +16,8 @@ from ray.rllib.utils.metrics import SAMPLE_TIMER
 
 from lad_rllib import names
 from lad_rllib.algorithms.common.base_env_runner import SchedulingEnvRunner, seed_word
-from lad_rllib.algorithms.common.task_loss import TaskLoss
 from lad_rllib.algorithms.lad_dispatch.environment import not_of_requests
+from lad_rllib.algorithms.lad_dispatch.episode_loss import EpisodeLoss
 from lad_rllib.algorithms.lad_dispatch.familiar import SeenRange
 from lad_rllib.algorithms.lad_dispatch.training import KnownEpisodes, RequestSource, play_and_cost
 from lad_rllib.simulator.order import order_text
@@ -91,7 +91,7 @@ class LADDispatchEnvRunner(SchedulingEnvRunner):
     def __init__(self, *, config: Any, **kwargs: Any) -> None:
         self._sources: list[KnownEpisodes] = []
         self._num_episodes = 0
-        self._loss = TaskLoss(config)
+        self._loss = EpisodeLoss(config)
         super().__init__(config=config, **kwargs)
 
     def make_env(self) -> None:
@@ -133,9 +133,8 @@ class LADDispatchEnvRunner(SchedulingEnvRunner):
             sampled=config.sampled_requests,
             discount=config.discount,
             temperature=config.temperature if config.explore else 0.0,
-            penalty=self._loss.penalty,
+            loss=self._loss,
         )
-        self._loss.observe(played.served.delay_s)
         if config.bounded_percentile is not None:
             self.metrics.log_value(names.LOSS_STRENGTH, self._loss.strength, window=1)
         self._end(index, source.world, played.served, began)
@@ -176,13 +175,14 @@ class LADDispatchEnvRunner(SchedulingEnvRunner):
             actors: Weights of each.
             episodes: Episodes of the first environment.
         """
-        settings, penalty = self.module.networks.actor.settings, self._loss.penalty
-        value = (MeanDelay() if penalty is None else make_penalty(**penalty)).value
+        settings = self.module.networks.actor.settings
         losses = np.zeros((episodes, len(actors)))
         for episode, row in enumerate(losses):
             rng = np.random.default_rng([self._entropy, _JUDGED, episode])
             source, known = self._sources[0].next(rng)
             requests = source.draw(rng)
+            penalty = self._loss.penalty(self._loss.bound_s(source, requests))
+            value = (MeanDelay() if penalty is None else make_penalty(**penalty)).value
             for index, weights in enumerate(actors):
                 served = play_rule(settings.rule(known, weights), source.world, requests, rng)
                 row[index] = value(served.delay_s).mean()

@@ -56,6 +56,10 @@ class ActorHyperparameters(Declared):
 class LADDispatchHyperparameters(TaskLossHyperparameters, ActorHyperparameters, LearningHyperparameters):
     """What LAD-Dispatch has: an actor that scores servers, and policy mirror descent."""
 
+    percentile_bound_ratio: Positive | None = None
+    """The bound of bounded_percentile over what least-work-left has on the same requests, instead of
+    percentile_bound_s: every episode has a bound of its own, so that hard ones do not count as misses, and fleets may
+    differ."""
     sampled_requests: Count = 4000
     """Requests of an episode whose costs are computed and learned from."""
     updates_per_iteration: Annotated[int, Field(ge=1, le=100_000), WHOLE] = 60
@@ -81,3 +85,8 @@ class LADDispatchHyperparameters(TaskLossHyperparameters, ActorHyperparameters, 
     averaging_exponent: Annotated[float, Field(ge=0)] | None = 8.0
     """The actor that is evaluated and deployed is the mean of the actors of all iterations, the k-th weighted with
     about k ** averaging_exponent (8: the last ninth, roughly); null: the last one."""
+
+    @property
+    def bounds(self) -> dict[str, float | None]:
+        """See :class:`TaskLossHyperparameters`."""
+        return super().bounds | {"percentile_bound_ratio": self.percentile_bound_ratio}

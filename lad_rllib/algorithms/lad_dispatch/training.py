@@ -17,14 +17,14 @@ import torch
 from numpy.typing import NDArray
 
 from lad_rllib.algorithms.common.mirror_descent import ImprovementSchedule
-from lad_rllib.algorithms.common.task_loss import TaskLoss
 from lad_rllib.algorithms.lad_dispatch.actor_settings import ActorSettings
+from lad_rllib.algorithms.lad_dispatch.episode_loss import EpisodeLoss
 from lad_rllib.algorithms.lad_dispatch.familiar import SeenRange
 from lad_rllib.algorithms.lad_dispatch.hyperparameters import ActorHyperparameters, LADDispatchHyperparameters
 from lad_rllib.algorithms.lad_dispatch.improvement import DecisionTable, decision_table, improve
 from lad_rllib.algorithms.lad_dispatch.knowledge import Known, knowledge
 from lad_rllib.algorithms.lad_dispatch.networks import ScoringActor
-from lad_rllib.simulator.penalties import make_penalty
+from lad_rllib.simulator.penalties import DelayPenalty, make_penalty
 from lad_rllib.simulator.requests import Requests, RequestWorld, ServedRequests
 from lad_rllib.simulator.requests.costs import marginal_costs_s
 from lad_rllib.simulator.requests.play import play_rule
@@ -96,7 +96,7 @@ def play_and_cost(
     sampled: int,
     discount: float = 1.0,
     temperature: float = 1.0,
-    penalty: Mapping[str, Any] | None = None,
+    loss: EpisodeLoss | None = None,
 ) -> PlayedTable:
     """Play an episode with servers drawn from an actor's policy, and cost some of its requests.
 
@@ -109,15 +109,20 @@ def play_and_cost(
         sampled: Requests to cost.
         discount: Weight of another request for each second that it comes later.
         temperature: What logits are divided by.
-        penalty: Loss of a request by its delay: name and fields; None: the delay.
+        loss: Loss of a request by its delay, which takes the episode into account; None: the delay.
     """
     world, requests = source.world, source.draw(rng)
     timing = world.timing(requests)
     rule = ActorSettings.of(actor).rule(known, weights, temperature, recorded=True)
     served = play_rule(rule, world, requests, rng, timing)
     sample = np.sort(rng.choice(len(requests), min(sampled, len(requests)), replace=False))
-    loss = None if penalty is None else make_penalty(**penalty)
-    cost = marginal_costs_s(timing, served.server, sample, loss, discount=discount)
+    penalty: DelayPenalty | None = None
+    if loss is not None:
+        bound_s = loss.bound_s(source, requests, timing)
+        named = loss.penalty(bound_s)
+        penalty = None if named is None else make_penalty(**named)
+        loss.observe(served.delay_s, bound_s)
+    cost = marginal_costs_s(timing, served.server, sample, penalty, discount=discount)
     return PlayedTable(served, decision_table(served.notes[sample], cost))
 
 
@@ -135,7 +140,7 @@ class Improvement:
     networks: ScoringActor = field(init=False)
     average: ScoringActor = field(init=False)
     schedule: ImprovementSchedule = field(init=False)
-    loss: TaskLoss = field(init=False)
+    loss: EpisodeLoss = field(init=False)
     seen: SeenRange = field(default_factory=SeenRange)
 
     def __post_init__(self) -> None:
@@ -143,7 +148,7 @@ class Improvement:
         self.networks = ScoringActor(s, self.seed, s.kernels)
         self.average = copy.deepcopy(self.networks).requires_grad_(False)
         self.optimizer = torch.optim.Adam(self.networks.parameters(), lr=s.actor_lr, betas=(0.9, 0.99))
-        self.loss = TaskLoss(s)
+        self.loss = EpisodeLoss(s)
         self.schedule = ImprovementSchedule(s.step_size, s.last_step_size, s.step_size_iterations, s.averaging_exponent)
 
     def start_from(self, policy: SavedDispatchPolicy) -> None:
@@ -251,7 +256,7 @@ def _lesson(known: KnownEpisodes, state: Improvement, rng: np.random.Generator) 
     """Play and cost one episode."""
     source, told = known.next(rng)
     settings = state.settings
-    played = play_and_cost(
+    return play_and_cost(
         source,
         told,
         settings,
@@ -260,7 +265,5 @@ def _lesson(known: KnownEpisodes, state: Improvement, rng: np.random.Generator) 
         sampled=settings.sampled_requests,
         discount=settings.discount,
         temperature=settings.temperature,
-        penalty=state.loss.penalty,
+        loss=state.loss,
     )
-    state.loss.observe(played.served.delay_s)
-    return played

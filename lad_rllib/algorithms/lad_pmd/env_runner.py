@@ -51,7 +51,7 @@ class LADPMDEnvRunner(FleetEnvRunner):
 
     def _completed(self, samples: list[Any]) -> list[SlotSample]:
         """The slots of whole episodes, with what each of their tasks costs all tasks on each server."""
-        costs = self.env.unwrapped.marginal_costs(self._task_loss.penalty, self.config.gamma)
+        costs = self.env.unwrapped.marginal_costs(self._task_loss.penalty(), self.config.gamma)
         delays = np.stack([sample.delay_s for sample in samples], axis=1)
         counts = np.stack([sample.task_counts for sample in samples], axis=1)
         self._task_loss.observe(delays[np.arange(delays.shape[-1]) < counts[..., None]])
