@@ -21,7 +21,7 @@ from lad_rllib.simulator.requests.world import FACTS
 FloatArray = NDArray[np.float64]
 
 KINDS_KEPT = 4096
-"""Kinds of tasks whose service times are remembered."""
+"""Kinds of tasks whose service times and declared costs are remembered."""
 
 
 class RequestModel:
@@ -62,6 +62,7 @@ class RequestModel:
             "tenant": _numbered(history.tenants if history else ()),
         }
         self._known_s = functools.lru_cache(KINDS_KEPT)(self._computed_s)
+        self._known_cost = functools.lru_cache(KINDS_KEPT)(self._declared_cost)
 
     @classmethod
     def of_work(cls, network: EdgeNetwork, work: WorkModel) -> RequestModel:
@@ -128,7 +129,7 @@ class RequestModel:
 
     def declared_cost(self, task: ImageTask) -> float:
         """Steps x pixels x images, see :attr:`~lad_rllib.simulator.requests.Requests.declared_cost`."""
-        return float(self._request(task.denoising_steps, (task.width, task.height), None, task.images).declared_cost[0])
+        return self._known_cost(task.denoising_steps, (task.width, task.height), task.images)
 
     def facts(self, task: ImageTask) -> FloatArray:
         """What the task says of itself, see :data:`~lad_rllib.simulator.requests.world.FACTS`."""
@@ -147,6 +148,9 @@ class RequestModel:
         """Number of a name; one that the past did not have gets the next."""
         numbers = self._numbers[kind]
         return numbers.setdefault(name, len(numbers))
+
+    def _declared_cost(self, steps: int, size: tuple[int | None, int | None], images: int) -> float:
+        return float(self._request(steps, size, None, images).declared_cost[0])
 
     def _computed_s(
         self,
