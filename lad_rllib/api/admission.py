@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +17,8 @@ from lad_rllib.service.dispatcher import Dispatcher
 from lad_rllib.service.in_flight import TaskHandle
 from lad_rllib.service.server_load import ServerLoad
 from lad_rllib.simulator.requests.view import View
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ class Prediction:
 class Admission:
     """Decides whether a request is let in, and hands it to the dispatcher.
 
-    Not thread-safe: what is let in must be counted before the next request is looked at.
+    Requests are looked at one after the other, in the dispatcher's thread, each on what those before it have added.
 
     Args:
         dispatcher: Serves the requests.
@@ -87,38 +92,40 @@ class Admission:
 
     def predict(self, task: ImageTask) -> Prediction:
         """What is predicted of a task on each server if it came now."""
-        view, loads = self._seen(task)
-        work_s = view.swap_s + view.service_s
-        wait_s = view.ahead_s + view.swap_s
-        up = np.asarray(view.up, bool)
-        return Prediction(
-            servers=tuple(load.name for load in loads),
-            states=tuple(load.state for load in loads),
-            service_s=view.service_s,
-            way_s=view.way_s,
-            up=up,
-            wait_s=wait_s,
-            delay_s=view.way_s + view.ahead_s + work_s,
-            added_s=np.asarray(view.overtaken * work_s, float),
-            fleet_s=1.0 / float((1.0 / np.maximum(view.service_s[up], 1e-9)).sum()) if up.any() else 0.0,
-        )
-
-    def _seen(self, task: ImageTask) -> tuple[View, list[ServerLoad]]:
-        """What the task would meet, and the servers that there were then; others may come or go at any moment."""
         loads = self._dispatcher.loads
-        while True:
+        while True:  # servers may come or go at any moment
             view, before = self._dispatcher.view(task), loads
             loads = self._dispatcher.loads
             if [*map(id, before)] == [*map(id, loads)]:
-                return view, loads
+                return _prediction(view, loads)
 
-    def admit(self, task: ImageTask) -> tuple[TaskHandle, Prediction]:
-        """Hand a task to the dispatcher.
+    def admit(
+        self, task: ImageTask, check: Callable[[], object], begin: Callable[[TaskHandle, Prediction], Answer]
+    ) -> Future[Answer]:
+        """Hand a task to the dispatcher; never waits.
+
+        Args:
+            task: The task.
+            check: Called first; raises an ``ApiError`` if the task is refused whatever its wait.
+            begin: Called with the task's future and what is predicted of it, before it is on its way.
+
+        Returns:
+            A future of what ``begin`` returns. It fails with what ``check`` raises, and with an ``ApiError`` if the
+            task would wait too long, or miss its deadline.
 
         Raises:
-            ApiError: if it would wait too long, or miss its deadline.
+            ConfigurationError: if the dispatcher is closed.
         """
-        prediction = self.predict(task)
+
+        def let_in(handle: TaskHandle, view: View) -> Answer:
+            check()
+            prediction = _prediction(view, self._dispatcher.loads)
+            self._check_wait(task, prediction)
+            return begin(handle, prediction)
+
+        return self._dispatcher.admit(task, let_in)
+
+    def _check_wait(self, task: ImageTask, prediction: Prediction) -> None:
         over_s = prediction.shortest_wait_s - self._settings.max_wait_s
         if over_s > 0:
             raise self._busy(
@@ -133,9 +140,24 @@ class Admission:
                 prediction.shortest_delay_s - task.deadline_s,
                 "deadline_s",
             )
-        [handle] = self._dispatcher.submit([task])
-        return handle, prediction
 
     def _busy(self, message: str, code: str, fleet_s: float, param: str | None = None) -> ApiError:
         """A refusal, to try again when the fleet has worked for so long."""
         return ApiError(429, message, code, param=param, retry_after_s=fleet_s * self._dispatcher.time_scale)
+
+
+def _prediction(view: View, loads: Sequence[ServerLoad]) -> Prediction:
+    """What is predicted of a task, from what it would meet on the servers."""
+    work_s = view.swap_s + view.service_s
+    up = np.asarray(view.up, bool)
+    return Prediction(
+        servers=tuple(load.name for load in loads),
+        states=tuple(load.state for load in loads),
+        service_s=view.service_s,
+        way_s=view.way_s,
+        up=up,
+        wait_s=view.ahead_s + view.swap_s,
+        delay_s=view.way_s + view.ahead_s + work_s,
+        added_s=np.asarray(view.overtaken * work_s, float),
+        fleet_s=1.0 / float((1.0 / np.maximum(view.service_s[up], 1e-9)).sum()) if up.any() else 0.0,
+    )

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 
-from lad_rllib.api.admission import Admission
+from lad_rllib.api.admission import Admission, Prediction
 from lad_rllib.api.asking import TaskMaker
 from lad_rllib.api.clients import Client, Rates
 from lad_rllib.api.errors import ApiError, of_edge_error, unknown
@@ -38,6 +38,9 @@ Observer = Callable[[Delivery], object]
 
 RefusalObserver = Callable[[str], object]
 """Told of every request that was not let in, by the error's code."""
+
+TOO_MUCH = 429
+"""Status of the answer to a request that is not let in."""
 
 FEW_S = 1.0
 """When to try again while too many requests are in flight [s]: one may have ended by then."""
@@ -92,7 +95,8 @@ class Gateway:
         self._observers, self._on_refusal = tuple(observers), on_refusal
         self._rates, self._repeats = Rates(), Repeats()
         self._teller = Teller(dispatcher, self.feed, self.pictures if settings.show_images else None)
-        self._door = ThreadPoolExecutor(1, "api-admission")  # one request after the other
+        self._is_closed = False
+        self._desk = ThreadPoolExecutor(1, "api-jobs")
         self._aside = ThreadPoolExecutor(1, "api-observers")
         self._store = None if settings.jobs_file is None else JobStore(settings.jobs_file)
         if self._store is not None:
@@ -115,8 +119,21 @@ class Gateway:
         task = self._maker.task(asked, f"img-{secrets.token_hex(12)}", client, self.models)
         origin = current_origin()
         origin.tasks.append(task.task_id)
+
+        def begin(handle: TaskHandle, prediction: Prediction) -> Job:
+            job = Job(task, client.name, handle, prediction, is_job, is_kept, origin=origin)
+            self._begun(job, handle)
+            return job
+
+        def admit() -> Future[Job]:
+            try:
+                return self._admission.admit(task, partial(self._check_quota, client), begin)
+            except ConfigurationError:  # the dispatcher is closed
+                raise _closed() from None
+
+        is_saved = is_job and self._store is not None
         try:
-            admitted = self._door.submit(self._admit, task, client, origin, is_job, is_kept)
+            admitted = self._desk.submit(self._save_begun, admit) if is_saved else admit()
         except RuntimeError:  # it is shut down
             raise _closed() from None
         try:
@@ -124,6 +141,10 @@ class Gateway:
         except asyncio.CancelledError:
             if not is_job:
                 admitted.add_done_callback(_cancel_admitted)
+            raise
+        except ApiError as error:
+            if error.status_code == TOO_MUCH:
+                self._refused(task, origin, error)
             raise
 
     async def submit_once(self, asked: JobRequest, client: Client, key: str, *, is_job: bool = False) -> Job:
@@ -196,7 +217,8 @@ class Gateway:
 
     def close(self) -> None:
         """Take no more requests, end the streams of events, and wait for the observers."""
-        self._door.shutdown(wait=True)
+        self._is_closed = True
+        self._desk.shutdown(wait=True)
         self._teller.close()
         self.feed.close()
         self._aside.shutdown(wait=True)
@@ -204,35 +226,29 @@ class Gateway:
             self._store.close()
 
     def _check_quota(self, client: Client) -> None:
-        """Refuse what is too much at once, or too often for this client."""
+        """Refuse what is too much at once, or too often for this client, and everything once this is closed."""
+        if self._is_closed:
+            raise _closed()
         if len(self.jobs) >= self.settings.max_in_flight:
             message = f"{len(self.jobs)} requests are in flight, as many as the service takes"
-            raise ApiError(429, message, "busy", retry_after_s=FEW_S)
+            raise ApiError(TOO_MUCH, message, "busy", retry_after_s=FEW_S)
         if client.open_requests is not None and self.jobs.open_of(client.name) >= client.open_requests:
             message = f"{client.open_requests} requests of {client.name} are in flight, as many as its key may have"
-            raise ApiError(429, message, "too_many_open", retry_after_s=FEW_S)
+            raise ApiError(TOO_MUCH, message, "too_many_open", retry_after_s=FEW_S)
         wait_s = self._rates.take(client)
         if wait_s:
             message = f"the key of {client.name} may send {client.requests_per_minute:g} requests a minute"
-            raise ApiError(429, message, "rate_limit_exceeded", retry_after_s=wait_s)
+            raise ApiError(TOO_MUCH, message, "rate_limit_exceeded", retry_after_s=wait_s)
 
-    def _admit(self, task: ImageTask, client: Client, origin: Origin, is_job: bool, is_kept: bool) -> Job:
+    def _save_begun(self, admit: Callable[[], Future[Job]]) -> Job:
+        """Let a job in, and write it down; work for a thread of its own."""
+        job = admit().result()
+        assert self._store is not None
         try:
-            self._check_quota(client)
-            handle, prediction = self._admission.admit(task)
-        except ApiError as error:
-            self._refused(task, origin, error)
-            raise
-        except ConfigurationError:  # the dispatcher is closed
-            raise _closed() from None
-        job = Job(task, client.name, handle, prediction, is_job, is_kept, origin=origin)
-        self._begun(job, handle)
-        if is_job and self._store is not None:
-            try:
-                self._store.begin(task, job.owner, job.created)
-            except ConfigurationError as error:
-                job.cancel()
-                raise ApiError(503, str(error), "job_not_kept", retry_after_s=FEW_S) from None
+            self._store.begin(job.task, job.owner, job.created)
+        except ConfigurationError as error:
+            job.cancel()
+            raise ApiError(503, str(error), "job_not_kept", retry_after_s=FEW_S) from None
         return job
 
     def _refused(self, task: ImageTask, origin: Origin, error: ApiError) -> None:

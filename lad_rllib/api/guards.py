@@ -113,7 +113,8 @@ class BodyLimits:
             if is_whole:
                 return await receive()
             try:
-                message = await asyncio.wait_for(receive(), until - time.monotonic())
+                async with asyncio.timeout(until - time.monotonic()):
+                    message = await receive()
             except TimeoutError:
                 raise self._refusal(408, f"the body took longer than {self._settings.body_s:g} s", "slow") from None
             read += len(message.get("body", b""))

@@ -122,7 +122,8 @@ class RequestDecider:
         up = [self._fleet.may_get(entry, server) for server in self._fleet.members]
         if not any(up):
             return [0]  # whichever: the task waits for one to come up, or ends
-        server, entry.future.decided_by = self._choose(entry.task.task_id, self._fleet.view(entry.task, up))
+        seen, entry.met = entry.met or self._fleet.view(entry.task), None
+        server, entry.future.decided_by = self._choose(entry.task.task_id, seen._replace(up=np.array(up)))
         return existing([server], len(up))
 
     def _choose(self, task_id: str, view: View) -> Decision:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -126,13 +126,14 @@ class Dispatcher(contextlib.AbstractContextManager["Dispatcher"]):
             self._fleet,
             network.num_stations,
             self._in_flight,
-            dispatch=partial(self._thread.post, self._loop.dispatch),
-            cancel=partial(self._thread.post, self._loop.cancel),
+            thread=self._thread,
+            dispatch=self._loop.dispatch,
+            cancel=self._loop.cancel,
         )
         self._thread.begin(self._loop.tick, self._loop.is_waiting)
         on_health = partial(self._thread.post, self._loop.on_health)
         self._watch = HealthWatch(numbered, on_health, health_period_s) if health_period_s is not None else None
-        self._roster.begin(self._loop, self._ask, self._watch)
+        self._roster.begin(self._loop, self._intake.ask, self._watch)
 
     def __exit__(self, *error: object) -> None:
         self.close()
@@ -162,6 +163,24 @@ class Dispatcher(contextlib.AbstractContextManager["Dispatcher"]):
             raise ConfigurationError(f"tasks must be ImageTasks, got {type(wrong[0]).__name__}")
         return self._intake.take(tasks, named)
 
+    def admit(self, task: ImageTask, check: Callable[[TaskHandle, View], Answer]) -> Future[Answer]:
+        """Hand in a task unless a function refuses it; never waits.
+
+        Args:
+            task: The task.
+            check: Called in the thread that does the bookkeeping, so it must be quick, with the task's future and with
+                what it would meet; that counts all tasks so far. Whatever it raises refuses the task.
+
+        Returns:
+            A future of what ``check`` returns, done when the task is on its way, or of what it raises.
+
+        Raises:
+            ConfigurationError: if nothing chooses servers.
+        """
+        if self.scheduler is None:
+            raise ConfigurationError("the dispatcher has no scheduler; give it one, or name a server for each task")
+        return self._intake.admit(task, check)
+
     def run(
         self, tasks: Sequence[ImageTask], timeout_s: float | None = None, servers: Sequence[int] | None = None
     ) -> list[Delivery]:
@@ -185,7 +204,7 @@ class Dispatcher(contextlib.AbstractContextManager["Dispatcher"]):
 
     def progress(self, task_id: str) -> Progress:
         """Where a task is; asks the server that has it, so it may take as long as that server's answers."""
-        return asked(*self._ask(partial(self._loop.whereabouts, task_id)))
+        return asked(*self._intake.ask(partial(self._loop.whereabouts, task_id)))
 
     def add(self, server: Server, profile: RequestServer, offer: Offer | None = None) -> None:
         """Let a server join the fleet; it gets tasks from the next decision on.
@@ -248,11 +267,11 @@ class Dispatcher(contextlib.AbstractContextManager["Dispatcher"]):
     @property
     def queue_s(self) -> NDArray[np.float64]:
         """Predicted time until each server is done with what it has [s], shape (A,); counts all tasks so far."""
-        return self._ask(self._fleet.queue_s)
+        return self._intake.ask(self._fleet.queue_s)
 
     def view(self, task: ImageTask) -> View:
         """What a task that is handed in now would meet on each server; counts all tasks so far."""
-        return self._ask(partial(self._fleet.view, task))
+        return self._intake.ask(partial(self._fleet.view, task))
 
     @property
     def now_s(self) -> float:
@@ -285,11 +304,3 @@ class Dispatcher(contextlib.AbstractContextManager["Dispatcher"]):
         for entry in list(self._in_flight.values()):  # foreign code hangs in the thread
             closed = ServerUnavailable("the dispatcher was closed before the task ended", task_id=entry.task.task_id)
             entry.end("", self._fleet.now_s(), error=closed)
-
-    def _ask(self, question: Callable[[], Answer]) -> Answer:
-        """What a function says in the thread that does the bookkeeping."""
-        self._intake.check_open()
-        answer = self._thread.ask(question)
-        while not wait([answer], CLOSE_S).done:  # the scheduler may take long
-            self._intake.check_open()
-        return answer.result()

@@ -42,10 +42,15 @@ class EventThread(threading.Thread):
         self._events.put(partial(function, *arguments))
 
     def ask(self, function: Callable[[], Answer]) -> Future[Answer]:
-        """What a call returns that is made after those that were posted before, or at once in this thread."""
+        """What a call returns that is made after those that were posted before, or at once in this thread.
+
+        It is not made if the future is cancelled before.
+        """
         answer: Future[Answer] = Future()
 
         def reply() -> None:
+            if not answer.set_running_or_notify_cancel():
+                return
             try:
                 answer.set_result(function())
             except BaseException as error:
@@ -68,13 +73,14 @@ class EventThread(threading.Thread):
         ticked = time.monotonic()
         while not self._is_closed:
             with contextlib.suppress(queue.Empty):
-                self._guarded(self._events.get(timeout=TICK_S if self._is_waiting() else None))
+                self.guarded(self._events.get(timeout=TICK_S if self._is_waiting() else None))
             if self._is_waiting() and time.monotonic() - ticked > TICK_S:
-                self._guarded(self._tick)
+                self.guarded(self._tick)
                 ticked = time.monotonic()
 
-    def _guarded(self, event: Callable[[], object]) -> None:
+    def guarded(self, call: Callable[[], object]) -> None:
+        """Make a call now, in this thread; what it raises is logged."""
         try:
-            event()
+            call()
         except BaseException:
             _LOG.exception("the dispatcher goes on after an error")

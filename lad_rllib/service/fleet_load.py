@@ -100,12 +100,10 @@ class FleetLoad:
         now_s = self.now_s()
         return np.array([load.backlog.queue_s(now_s) for load in self.present])
 
-    def view(self, task: ImageTask, up: Sequence[bool] | None = None) -> View:
+    def view(self, task: ImageTask) -> View:
         """What a task that is handed in now would meet on each server; its clock began with this object.
 
-        Args:
-            task: The task.
-            up: Whether each server may get it; None: those that are up, do not drain, and have its model.
+        It may get one that is up, does not drain, and has its model.
         """
         now_s, backlogs = self.now_s(), [load.backlog for load in self.present]
         service_s = self.computing_s(task)
@@ -122,7 +120,7 @@ class FleetLoad:
             overtaken=np.array([overtaken for _, overtaken in met], dtype=np.int64),
             tasks=np.array([len(backlog) for backlog in backlogs], dtype=np.int64),
             declared=np.array([backlog.declared_cost for backlog in backlogs]),
-            up=np.array([load.may_get(task) for load in self.present] if up is None else up, dtype=bool),
+            up=np.array([load.may_get(task) for load in self.present], dtype=bool),
             facts=self.requests.facts(task),
         )
 

@@ -16,6 +16,7 @@ from lad_rllib.edge.task import ImageTask
 from lad_rllib.service.decision import DecidedBy
 from lad_rllib.service.delivery import Delivery
 from lad_rllib.service.offer import Offer
+from lad_rllib.simulator.requests.view import View
 
 
 class Server(Protocol):
@@ -90,6 +91,7 @@ class InFlightTask:
         line: Number of the server for whose room it waits; -1: none.
         parked_at: Since when no server is up that it may go to [s, monotonic]; None: one is.
         token: Tells it from tasks of the same name that other clients send to the same servers.
+        met: What it would meet on each server, where that has just been looked at; None: it has not.
     """
 
     task: ImageTask
@@ -110,6 +112,7 @@ class InFlightTask:
     line: int = -1
     parked_at: float | None = None
     token: str = field(default_factory=lambda: secrets.token_hex(4))
+    met: View | None = None
 
     def deadline_left_s(self, now_s: float) -> float | None:
         """Time until its deadline [s]; None without one."""

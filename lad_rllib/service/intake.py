@@ -5,13 +5,22 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
 from functools import partial
+from typing import TypeVar
 
 from lad_rllib.edge.errors import InvalidRequest
 from lad_rllib.edge.task import ImageTask
 from lad_rllib.errors import ConfigurationError
+from lad_rllib.service.event_thread import EventThread
 from lad_rllib.service.fleet_load import FleetLoad
 from lad_rllib.service.in_flight import InFlightTask, TaskHandle
+from lad_rllib.simulator.requests.view import View
+
+Answer = TypeVar("Answer")
+
+LOOK_S = 2.0
+"""Time between two looks whether who would answer is closed meanwhile [s, wall clock]."""
 
 
 class Intake:
@@ -21,8 +30,9 @@ class Intake:
         fleet: What is known of the servers.
         stations: Base stations of the fleet.
         in_flight: The tasks that have not ended, by their ids; those that are taken are added.
-        dispatch: Has the valid tasks of a batch dispatched, without waiting for that.
-        cancel: Has the task of an id cancelled.
+        thread: Does the dispatcher's bookkeeping.
+        dispatch: Dispatches the valid tasks of a batch; called in that thread.
+        cancel: Cancels the task of an id; the same.
     """
 
     def __init__(
@@ -30,10 +40,11 @@ class Intake:
         fleet: FleetLoad,
         stations: int,
         in_flight: dict[str, InFlightTask],
+        thread: EventThread,
         dispatch: Callable[[list[InFlightTask]], object],
         cancel: Callable[[str], object],
     ) -> None:
-        self._fleet, self._stations, self._in_flight = fleet, stations, in_flight
+        self._fleet, self._stations, self._in_flight, self._thread = fleet, stations, in_flight, thread
         self._dispatch, self._cancel = dispatch, cancel
         self._gate = threading.Lock()
         self._is_closed = False
@@ -52,8 +63,23 @@ class Intake:
             entries = [self._entry(task, server, now_s) for task, server in zip(tasks, named, strict=True)]
             admitted = [entry for entry in entries if not entry.future.done()]
             if admitted:
-                self._dispatch(admitted)
+                self._thread.post(self._dispatch, admitted)
         return [entry.future for entry in entries]
+
+    def admit(self, task: ImageTask, check: Callable[[TaskHandle, View], Answer]) -> Future[Answer]:
+        """See :meth:`~lad_rllib.service.dispatcher.Dispatcher.admit`."""
+        now_s = self._fleet.now_s()
+        with self._gate:
+            self.check_open()
+            return self._thread.ask(partial(self._admit, task, now_s, check))
+
+    def ask(self, question: Callable[[], Answer]) -> Answer:
+        """What a function says in the thread that does the bookkeeping."""
+        self.check_open()
+        answer = self._thread.ask(question)
+        while not wait([answer], LOOK_S).done:  # the scheduler may take long
+            self.check_open()
+        return answer.result()
 
     def check_open(self) -> None:
         """Raise ``ConfigurationError`` once the dispatcher is closed."""
@@ -66,9 +92,23 @@ class Intake:
             was_open, self._is_closed = not self._is_closed, True
         return was_open
 
+    def _admit(self, task: ImageTask, now_s: float, check: Callable[[TaskHandle, View], Answer]) -> Answer:
+        with self._gate:
+            entry = self._entry(task, None, now_s)
+        entry.met = self._fleet.view(task)
+        try:
+            answer = check(entry.future, entry.met)
+        except BaseException:
+            if self._in_flight.get(task.task_id) is entry:
+                del self._in_flight[task.task_id]
+            raise
+        if not entry.future.done():
+            self._thread.guarded(partial(self._dispatch, [entry]))
+        return answer
+
     def _entry(self, task: ImageTask, server: int | None, now_s: float) -> InFlightTask:
         """A task in flight; one that is not valid ends here."""
-        handle = TaskHandle(partial(self._cancel, task.task_id))
+        handle = TaskHandle(partial(self._thread.post, self._cancel, task.task_id))
         declared_cost = self._fleet.requests.declared_cost(task)
         entry = InFlightTask(task, now_s, next(self._numbers), server, handle, declared_cost)
         if task.station >= self._stations:

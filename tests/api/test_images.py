@@ -227,7 +227,8 @@ def test_a_closed_gateway_refuses_and_closes_twice():
 
 def test_a_failure_of_the_service_is_an_error_in_the_same_form(monkeypatch):
     with service([1000]) as running:
-        monkeypatch.setattr(running.gateway.dispatcher, "view", lambda task: SimpleNamespace())
+        dispatcher = running.gateway.dispatcher
+        monkeypatch.setattr(dispatcher, "admit", lambda task, check: check(None, SimpleNamespace()))
         answer = running.draw(headers={"x-request-id": "seen"})
         message = refused(answer, 500, "internal_error")
         assert "SimpleNamespace" not in message and answer.headers["x-request-id"] == "seen"

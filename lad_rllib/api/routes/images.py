@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from lad_rllib.api.clients import client_of
 from lad_rllib.api.errors import ApiError, unknown
@@ -62,15 +62,21 @@ def image_routes(gateway: Gateway) -> APIRouter:
     )
     async def generate(request: Request, asked: ImageRequest, idempotency_key: IdempotencyKey = None) -> Response:
         client = client_of(request)
-        if idempotency_key is None:
-            submitting = gateway.submit(asked, client)
-        else:
-            submitting = gateway.submit_once(asked, client, idempotency_key)
-        job = await while_connected(request, submitting)
+
+        async def submitted() -> Job:
+            if idempotency_key is None:
+                return await gateway.submit(asked, client)
+            return await gateway.submit_once(asked, client, idempotency_key)
+
+        async def finished() -> tuple[Delivery, list[bytes]]:
+            return await gateway.finished(await submitted())
+
         if asked.stream:
+            job = await while_connected(request, submitted())
             return EventStream(image_events(gateway, request, asked, job))
-        delivery, pngs = await while_connected(request, gateway.finished(job))
-        return JSONResponse(answer(gateway, request, asked, delivery, pngs).model_dump(exclude_none=True))
+        delivery, pngs = await while_connected(request, finished())
+        images = answer(gateway, request, asked, delivery, pngs)
+        return Response(images.model_dump_json(exclude_none=True), media_type="application/json")
 
     @router.get(
         "/v1/images/{image_id}/content",
