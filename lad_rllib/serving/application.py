@@ -33,7 +33,7 @@ class ApplicationFields(Declared):
     api: dict[str, Any] = {}
     """Fields of ``ApiSettings``; ``keys_file`` must be among them, since Serve listens for the whole cluster."""
     log: Text | None = None
-    """File of log lines on the head's node; null: in Ray's logs."""
+    """File of log lines on the head's node; null: `serve/lad_rllib.log` among Ray's logs there."""
     decisions: Text | None = None
     """Folder of the decision log; null: none is kept."""
     timeout_s: Annotated[float, Field(gt=0, le=1e6)] = 3600.0

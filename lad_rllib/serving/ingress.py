@@ -33,7 +33,7 @@ class ServiceFiles(Declared):
     """What a service writes, where its ingress runs."""
 
     log: Text | None = None
-    """File that log lines are added to, one JSON object each; null: standard error of the ingress, in Ray's logs."""
+    """File that log lines are added to, one JSON object each; null: `serve/lad_rllib.log` among Ray's logs."""
     decisions: Text | None = None
     """Folder of the decision log; null: none is kept."""
 

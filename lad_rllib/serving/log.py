@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 import time
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+from ray.serve._private.logging_utils import get_serve_logs_dir
 
 from lad_rllib.api import current_origin
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.service import Delivery
+
+FILE, MAX_BYTES, BACKUPS = "lad_rllib.log", 100 * 2**20, 5
+"""File of the log in Serve's folder of Ray's logs; its greatest length, and how many older ones are kept."""
 
 _LOG = logging.getLogger("lad_rllib.serving")
 
@@ -34,19 +40,28 @@ class JsonLines(logging.Formatter):
 
 
 def write_json_lines(file: str | None) -> None:
-    """Have this process add what the package logs to a file; None: write it to standard error.
+    """Have this process add what the package logs to a file; None: to :data:`FILE`.
+
+    Standard error would cost more: Ray reads each line there, and sends it to whoever asks for the logs of workers.
 
     Raises:
         ConfigurationError: if the file cannot be written.
     """
+    handler: logging.Handler
     try:
-        handler = logging.StreamHandler(sys.stderr) if file is None else logging.FileHandler(file, encoding="utf-8")
+        handler = _own_file() if file is None else logging.FileHandler(file, encoding="utf-8")
     except OSError as error:
-        raise ConfigurationError(f"cannot write the log {file}: {error.strerror}") from None
+        raise ConfigurationError(f"cannot write the log {error.filename}: {error.strerror}") from None
     handler.setFormatter(JsonLines())
     package = logging.getLogger("lad_rllib")
     package.handlers, package.propagate = [handler], False
     package.setLevel(logging.INFO)
+
+
+def _own_file() -> logging.Handler:
+    folder = Path(get_serve_logs_dir())
+    folder.mkdir(parents=True, exist_ok=True)
+    return RotatingFileHandler(folder / FILE, maxBytes=MAX_BYTES, backupCount=BACKUPS, encoding="utf-8")
 
 
 def delivered(delivery: Delivery) -> None:

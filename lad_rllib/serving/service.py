@@ -23,7 +23,7 @@ from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import FleetSpec
 from lad_rllib.names import ServerHosts
 from lad_rllib.scheduling.request_scheduler import RequestScheduler
-from lad_rllib.serving.applications import delete_left_over
+from lad_rllib.serving.applications import QUIET, delete_left_over
 from lad_rllib.serving.haproxy import INSIDE
 from lad_rllib.serving.ingress import Ingress, ServiceFiles
 from lad_rllib.serving.keeper import FleetKeeper, FleetState, asked
@@ -196,6 +196,7 @@ def ingress_application(keeper: Any, settings: ApiSettings, files: ServiceFiles,
         health_check_timeout_s=HEALTH_TIMEOUT_S,
         graceful_shutdown_wait_loop_s=HEALTH_S,
         graceful_shutdown_timeout_s=SHUTDOWN_S,
+        logging_config=QUIET,  # it logs each answer itself
         ray_actor_options={"num_cpus": 0, "resources": {node: 0.001}},
     )(Ingress)
     return deployment.bind(keeper, settings, files)
