@@ -19,11 +19,17 @@ from lad_rllib.runs.signals import Interrupted
 NO_TASK_EVENTS = {"task_events_report_interval_ms": 0}
 """Ray would keep what became of the latest 100,000 calls for its dashboard, which does not run: 4 KB for each."""
 
-ENVIRONMENT = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60", "RAY_worker_niceness": "0"}
+ENVIRONMENT = {
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+    "RAY_worker_niceness": "0",
+}
 """Environment of Ray's processes, where the user's does not say otherwise.
 
 Serve ends a proxy that is not ready within 5 s, as on a busy machine, and whoever starts Serve waits for that very one:
-"the actor died unexpectedly". Workers have the niceness of the command; at Ray's 15 any other program starves them.
+"the actor died unexpectedly". The code of a replica runs in Serve's event loop, where Serve would otherwise hand each
+message to another one: what takes long is done in threads anyway. Workers have the niceness of the command; at Ray's 15
+any other program starves them.
 """
 
 _GUARD = Path(__file__).with_name("ray_guard.py")

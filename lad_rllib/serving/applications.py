@@ -124,12 +124,15 @@ class ApplicationClient(ServerClient):
             await connection.shutdown_async()
 
     def _handle(self, method: str) -> DeploymentHandle[Any]:
-        """A handle of a method, which routes calls in the loop that they are made in; all share a router."""
+        """A handle of a method, which routes calls in the loop that they are made in; all share a router.
+
+        Calls go over gRPC: as calls of an actor each is a stream of two answers, which takes twice the time.
+        """
         if self._connection is None:
             self._connection = DeploymentHandle(DEPLOYMENT, self.application)
             self._connection._init(_run_router_in_separate_loop=False)
         if method not in self._handles:
-            self._handles[method] = self._connection.options(method_name=method)
+            self._handles[method] = self._connection.options(method_name=method, _by_reference=False)
         return self._handles[method]
 
 
