@@ -20,6 +20,7 @@ from contextlib import contextmanager, nullcontext
 from itertools import count
 from typing import Any
 
+import aiohttp  # Ray Serve brings it
 import httpx
 import numpy as np
 import ray
@@ -206,15 +207,15 @@ def _rate(submit: Callable[[int], Future[Any]], options: ServingBenchmark) -> fl
 
 
 async def _http_rate(url: str, options: ServingBenchmark) -> float:
-    """The same over HTTP."""
+    """The same over HTTP, with a client that takes about as long for a request as that of the direct calls."""
     number, left = options.requests, count()
-    limits = httpx.Limits(max_connections=options.in_flight)
-    async with httpx.AsyncClient(timeout=60.0, limits=limits) as client:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=options.in_flight)) as client:
 
         async def ask() -> None:
             while next(left) < number:
-                answer = await client.post(f"{url}/v1/images/generations", json=_asked())
-                answer.raise_for_status()
+                async with client.post(f"{url}/v1/images/generations", json=_asked()) as answer:
+                    answer.raise_for_status()
+                    await answer.read()
 
         began = time.perf_counter()
         await asyncio.gather(*(ask() for _ in range(options.in_flight)))
