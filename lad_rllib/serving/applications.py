@@ -136,6 +136,16 @@ class ApplicationClient(ServerClient):
         return self._handles[method]
 
 
+def deploy(targets: Sequence[serve.RunTarget]) -> None:
+    """Deploy applications together, without waiting until they run.
+
+    They are deployed when Serve looks whether its proxies know them. On a busy machine a proxy may take longer than
+    Serve waits; it starts none the less, and who needs it waits for its answer.
+    """
+    with contextlib.suppress(TimeoutError):
+        serve.run_many(targets, wait_for_applications_running=False)
+
+
 def delete(applications: Sequence[str]) -> None:
     """Delete applications together, and return when they are gone; those that are not there are left out."""
     with contextlib.suppress(RayServeException, ray.exceptions.RayError):  # Serve has ended
@@ -167,12 +177,11 @@ class ApplicationHost:
         wanted = spec.model_copy(update={"servers": tuple(spec.servers[index] for index in indices)})
         release(reserve(wanted, False))  # says what no node offers; Serve would wait for ever
         names = [spec.servers[index].name for index in indices]
-        serve.run_many(
+        deploy(
             [
                 serve.RunTarget(edge_application(spec, index), PREFIX + name, route_prefix=None, logging_config=QUIET)
                 for index, name in zip(indices, names, strict=True)
-            ],
-            wait_for_applications_running=False,
+            ]
         )
         return [
             ApplicationClient(name, PREFIX + name, order=make_order(spec.servers[index].order))

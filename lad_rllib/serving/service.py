@@ -23,7 +23,7 @@ from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import FleetSpec
 from lad_rllib.names import ServerHosts
 from lad_rllib.scheduling.request_scheduler import RequestScheduler
-from lad_rllib.serving.applications import QUIET, delete_left_over
+from lad_rllib.serving.applications import QUIET, delete_left_over, deploy
 from lad_rllib.serving.haproxy import INSIDE
 from lad_rllib.serving.ingress import Ingress, ServiceFiles
 from lad_rllib.serving.keeper import FleetKeeper, FleetState, asked
@@ -107,7 +107,7 @@ class Service:
             started = started or start()
             ingress = ingress_application(self._keeper, settings, files or ServiceFiles(), _node_resource())
             # it loads what it needs while the servers do, and waits for them at the keeper
-            serve.run_many([serve.RunTarget(ingress, name=APP)], wait_for_applications_running=False)
+            deploy([serve.RunTarget(ingress, name=APP)])
             self.state: FleetState = _told(started, self._keeper, len(spec.servers), say)
             say("the servers are there; the HTTP API starts")
             _wait_for_answer(self.url)

@@ -8,7 +8,7 @@ from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import load_fleet
 from lad_rllib.runs.progress import SaysWhen
 from lad_rllib.scheduling.request_scheduler import REQUEST_SCHEDULERS, RequestScheduler
-from lad_rllib.serving import FleetKeeper
+from lad_rllib.serving import FleetKeeper, applications
 from lad_rllib.serving.policies import practise
 from tests.serving.running import entry
 
@@ -68,3 +68,17 @@ def test_lines_of_a_start_have_their_seconds(capsys):
     say("ready")
     first, second = capsys.readouterr().out.splitlines()
     assert first == "   0.0 s  loading" and second.endswith(" s  ready")
+
+
+def test_a_proxy_that_is_late_stops_no_start_and_other_failures_do(monkeypatch):
+    failures = [ValueError("no such deployment"), TimeoutError("Proxies not available after 60s.")]
+
+    def run_many(targets, *, wait_for_applications_running):
+        assert targets == ["edge"] and not wait_for_applications_running
+        raise failures.pop()
+
+    monkeypatch.setattr(applications.serve, "run_many", run_many)
+    applications.deploy(["edge"])
+    with pytest.raises(ValueError, match="no such deployment"):
+        applications.deploy(["edge"])
+    assert not failures
