@@ -20,7 +20,6 @@ import numpy as np
 import yaml
 
 from lad_rllib.cli.program import Program
-from lad_rllib.edge import TaskRecord
 from lad_rllib.runs.fine_tune import fine_tune
 from lad_rllib.runs.improve import GUARD, Improvement, improve
 from lad_rllib.runs.improve_options import ImproveOptions
@@ -29,12 +28,12 @@ from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.progress import bars
 from lad_rllib.runs.rows import ResultRows
 from lad_rllib.runs.run_folder import newest_policy, scheduler_of
+from lad_rllib.runs.simulated_log import write_simulated_log
 from lad_rllib.runs.tables import markdown_page, put_page, summary_table
 from lad_rllib.scheduling.by_name import make_scheduler
 from lad_rllib.scheduling.judgement import Replayed, replay
 from lad_rllib.scheduling.request_scheduler import player
-from lad_rllib.service import DecisionLog, Delivery, RequestModel, tasks_of_requests
-from lad_rllib.simulator.requests import RequestSetting, ServedRequests, build_request_setting
+from lad_rllib.simulator.requests import RequestSetting, build_request_setting
 
 NAMES, SPEEDS, SLOWER = ("a", "b", "c", "d", "e"), (1.0, 1.0, 0.5, 0.5, 0.25), 3.0
 BEFORE = [{"steps": [4, 8], "width": 512, "height": 512}]
@@ -74,39 +73,6 @@ def fleet_file(path: Path) -> str:
     return str(path)
 
 
-def write_log(served: ServedRequests, setting: RequestSetting, folder: Path) -> None:
-    """A simulated episode as the decision log of the service that it stands for."""
-    tasks = tasks_of_requests(served.requests, ["a cat"])
-    model = RequestModel(setting.world, setting.history())
-    with DecisionLog(folder, model=model, flush_s=3600.0) as log:
-        for index, task in enumerate(tasks):
-            waiting_s, computing_s = (float(part[index]) for part in (served.waiting_s, served.computing_s))
-            delay_s, name = waiting_s + computing_s, setting.world.servers[served.server[index]].name
-            record = TaskRecord(
-                task_id=task.task_id,
-                server=name,
-                seed=task.seed,
-                steps_asked=task.denoising_steps,
-                cold_start=False,
-                predicted_delay_s=float(served.predicted_delay_s[index]),
-                upload_s=0.0,
-                waiting_s=waiting_s,
-                load_s=0.0,
-                per_step_s=computing_s / task.denoising_steps,
-                computing_s=computing_s,
-                download_s=0.0,
-                total_s=delay_s,
-                started=0.0,
-                finished=0.0,
-                width=int(served.requests.width[index]),
-                height=int(served.requests.height[index]),
-                steps_done=task.denoising_steps,
-                dtype="simulated",
-            )
-            arrival_s = float(served.requests.arrival_s[index])
-            log(Delivery(task, index, name, 1, delay_s, record=record, arrival_s=arrival_s))
-
-
 def learn_before(options: LoopOptions, folder: Path, seed: int) -> Path:
     """The policy of the time before the change; returns its folder."""
     before = world(BEFORE, 1.0, options.load, min(2000, options.requests))
@@ -121,7 +87,7 @@ def improved_from(
     policy = scheduler_of(newest_policy(str(checkpoint)))
     requests = after.draw(np.random.default_rng([seed, 7]))
     served = player(policy, after.world, after.history())(requests, np.random.default_rng([seed, 8]))
-    write_log(served, after, folder / "decisions")
+    write_simulated_log(served, after, folder / "decisions")
     return improve(
         ImproveOptions(
             log=str(folder / "decisions"),

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from safetensors.numpy import load, save
 
-from experiments.improve_loop import AFTER, NAMES, SLOWER, LoopOptions, fleet_file, learn_before, world, write_log
+from experiments.improve_loop import AFTER, NAMES, SLOWER, LoopOptions, fleet_file, learn_before, world
 from lad_rllib.algorithms.lad_dispatch import load_request_scheduler
 from lad_rllib.cli import main
 from lad_rllib.durable import SEAL
@@ -20,6 +20,7 @@ from lad_rllib.fleet import load_fleet
 from lad_rllib.runs import improve as improving
 from lad_rllib.runs.improve_options import ImproveOptions
 from lad_rllib.runs.recalibration import measure_servers, read_decisions
+from lad_rllib.runs.simulated_log import write_simulated_log
 from lad_rllib.scheduling.by_name import make_scheduler
 from lad_rllib.scheduling.judgement import Replayed
 from lad_rllib.scheduling.request_scheduler import player
@@ -35,7 +36,8 @@ def service(tmp_path_factory):
     folder = tmp_path_factory.mktemp("service")
     after = world(AFTER, SLOWER, 0.8, REQUESTS)
     play = player(make_scheduler("least-work-left", one_by_one=True), after.world, after.history())
-    write_log(play(after.draw(np.random.default_rng(0)), np.random.default_rng(1)), after, folder / "decisions")
+    served = play(after.draw(np.random.default_rng(0)), np.random.default_rng(1))
+    write_simulated_log(served, after, folder / "decisions")
     return ["--log", str(folder / "decisions"), "--fleet", fleet_file(folder / "five.yaml"), "--hours", "9999"]
 
 

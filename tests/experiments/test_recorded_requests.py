@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.recorded_requests import LEARNED, SEARCH, Mixture, main, summarised
+from experiments.recorded_requests import LEARNED, SEARCH, main, summarised
 from lad_rllib.scheduling.request_scheduler import REQUEST_SCHEDULERS
 
 
@@ -37,8 +37,3 @@ def test_ratios_are_over_the_rule_of_least_mean_in_the_cell_with_seeds_and_windo
     assert table.loc[LEARNED, ["seeds", "windows", "low", "high"]].tolist() == pytest.approx([2, 2, 0.5, 1.0])
     assert table.loc[LEARNED, "over_best_sd"] == pytest.approx(np.std([0.5, 1.0], ddof=1))
     assert table.index[0] == SEARCH and table["mean_s"].is_monotonic_increasing
-
-
-def test_a_mixture_takes_its_settings_in_turn():
-    mixture, rng = Mixture(["a", "b"], 2), np.random.default_rng(0)
-    assert [mixture.of_episode(rng) for _ in range(6)] == ["a", "a", "b", "b", "a", "a"]

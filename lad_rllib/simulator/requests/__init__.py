@@ -37,6 +37,7 @@ from lad_rllib.simulator.requests.setting import (
     request_setting_groups,
     request_setting_schema,
 )
+from lad_rllib.simulator.requests.settings_in_turn import SettingsInTurn
 from lad_rllib.simulator.requests.slotted import SlottedRequests, request_setting
 from lad_rllib.simulator.requests.traffic import TRAFFIC, Sent, Traffic, TrafficFields
 from lad_rllib.simulator.requests.world import (
@@ -68,6 +69,7 @@ __all__ = [
     "RecordedFields",
     "FACTS",
     "SERVICE_MODELS",
+    "SettingsInTurn",
     "LinearService",
     "RequestServer",
     "RequestWorld",
