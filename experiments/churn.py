@@ -22,6 +22,7 @@ from pydantic import Field
 
 from lad_rllib.algorithms.lad_dispatch import load_request_scheduler
 from lad_rllib.cli.program import Program
+from lad_rllib.runs.fresh_episodes import mean_and_p99_s
 from lad_rllib.runs.options import Count, ResumableOptions, option
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.rows import ResultRows
@@ -69,7 +70,7 @@ def run(options: ChurnOptions) -> int:
             if not rows.has(**key, scheduler=name):
                 seeds = range(TEST_SEED, TEST_SEED + options.episodes)
                 delay_s = np.concatenate([played(scheduler, setting, cell[3], seed) for seed in seeds])
-                rows.add(key | {"scheduler": name, "mean_s": delay_s.mean(), "p99_s": np.percentile(delay_s, 99)})
+                rows.add(key | {"scheduler": name} | mean_and_p99_s(delay_s))
     put_page(output / "churn.md", describe(rows.frame, options))
     return 0
 

@@ -15,17 +15,17 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from experiments.any_fleet import UNCAPPED, YARDSTICK, Cell
+from experiments.any_fleet import UNCAPPED
 from experiments.pages.fleets import specialists
-from lad_rllib import durable
 from lad_rllib.algorithms.lad_dispatch import DispatchPolicy, LADDispatchHyperparameters
 from lad_rllib.algorithms.lad_dispatch.training import learn
 from lad_rllib.cli.program import Program
+from lad_rllib.runs.fresh_episodes import YARDSTICK, FreshEpisodes, mean_and_p99_s
 from lad_rllib.runs.options import Count, Options, Seed, TrainingsOptions, option
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.progress import time_is_over
 from lad_rllib.runs.rows import ResultRows
-from lad_rllib.runs.tables import markdown_page, markdown_table
+from lad_rllib.runs.tables import markdown_page, markdown_table, put_page
 from lad_rllib.scheduling.by_name import make_scheduler
 from lad_rllib.simulator.requests import RequestSetting, build_request_setting
 
@@ -71,20 +71,19 @@ def run(options: SpecialistsOptions) -> int:
     for seed, fleet, load, order in product(options.seeds, options.fleets, options.loads, options.orders):
         key = {"fleet": fleet, "load": load, "order": order}
         setting = setting_of(fleet, load, order, options.requests)
-        tests = Cell(setting, options.episodes, TEST_SEED)
+        tests = FreshEpisodes(setting, options.episodes, TEST_SEED)
         for name, scheduler in untrained.items():
             if not rows.has(**key, scheduler=name):
-                rows.add(key | {"scheduler": name, "seed": NO_SEED} | figures(tests, scheduler))
+                rows.add(key | {"scheduler": name, "seed": NO_SEED} | mean_and_p99_s(tests.delays_s(scheduler)))
         if not is_over() and not rows.has(**key, scheduler=SPECIALIST, seed=seed):
             trained = specialist(setting, options.iterations, seed)
-            rows.add(key | {"scheduler": SPECIALIST, "seed": seed} | figures(tests, trained))
+            rows.add(key | {"scheduler": SPECIALIST, "seed": seed} | mean_and_p99_s(tests.delays_s(trained)))
             print(f"seed {seed}: {fleet}, {load:g}, {order}", flush=True)
     done = rows.frame.groupby(["fleet", "load", "order"], sort=False).filter(
         lambda cell: SPECIALIST in set(cell["scheduler"])
     )
-    text = markdown_page("One policy for any fleet against specialists", markdown_table(*specialists(done)))
-    durable.write_file(output / "specialists.md", text)
-    print(text)
+    page = markdown_page("One policy for any fleet against specialists", markdown_table(*specialists(done)))
+    put_page(output / "specialists.md", page)
     return 0
 
 
@@ -101,12 +100,6 @@ def specialist(setting: RequestSetting, iterations: int, seed: int) -> DispatchP
     )
     actor, _ = learn(setting, settings, seed)
     return DispatchPolicy(settings, actor.packed())
-
-
-def figures(tests: Cell, scheduler: Any) -> dict[str, float]:
-    """Mean and 99th percentile of the delays [s]."""
-    delay_s = tests.delays_s(scheduler)
-    return {"mean_s": float(delay_s.mean()), "p99_s": float(np.percentile(delay_s, 99))}
 
 
 SMOKE = {"fleets": ["unequal-8"], "loads": [0.7], "orders": ["fifo"], "seeds": [0], "iterations": 1}

@@ -20,17 +20,18 @@ import pandas as pd
 import torch
 from pydantic import Field
 
-from experiments.any_fleet import CHECK_SEED, Cell, Check
+from experiments.any_fleet_training import held_out_check
 from experiments.pages.learning import staleness_of
 from lad_rllib.algorithms.lad_dispatch import DispatchPolicy, LADDispatchHyperparameters
 from lad_rllib.algorithms.lad_dispatch.improvement import DecisionTable, present_logits
 from lad_rllib.algorithms.lad_dispatch.training import Improvement, KnownEpisodes, play_and_cost
 from lad_rllib.cli.program import Program
+from lad_rllib.runs.fresh_episodes import geometric_mean
 from lad_rllib.runs.options import Count, Natural, ResumableOptions, Seed, option
 from lad_rllib.runs.output_folder import writable_folder
 from lad_rllib.runs.rows import ResultRows
 from lad_rllib.runs.tables import markdown_page, markdown_table, put_page
-from lad_rllib.simulator.requests import RandomFleets, build_random_fleets, held_out
+from lad_rllib.simulator.requests import RandomFleets, build_random_fleets
 
 FLEETS = {"preset": "any-fleet", "fleets": {"servers": [2, 32], "requests": [1500, 4000]}}
 STEPS_FROM = ("present", "played")
@@ -56,7 +57,7 @@ def run(options: StalenessOptions) -> int:
     output = writable_folder(options.output)
     rows = ResultRows(output / "staleness.csv", options.resume, iterations=options.iterations, worlds=options.worlds)
     fleets = build_random_fleets(FLEETS)
-    check = Check([Cell(held_out(fleets, number), 1, CHECK_SEED) for number in range(options.checks)])
+    check = held_out_check(fleets, options.checks)
     for seed in options.seeds:
         for staleness in options.staleness:
             for steps_from in STEPS_FROM if staleness else STEPS_FROM[:1]:
@@ -64,7 +65,7 @@ def run(options: StalenessOptions) -> int:
                 if not rows.has(**key, iteration=options.iterations):
                     rows.drop(**key)
                     for iteration, policy in trained(options, fleets, **key):
-                        score = float(np.exp(np.log(check.ratios(policy)).mean()))
+                        score = geometric_mean(check.ratios(policy))
                         rows.add(key | {"iteration": iteration, "score": score})
                         print(f"{key} {iteration:4d}  {score:.3f}", flush=True)
     put_page(output / "staleness.md", describe(rows.frame))
