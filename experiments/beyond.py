@@ -31,7 +31,7 @@ from lad_rllib.runs.options import Count, option
 from lad_rllib.runs.over_seeds import over_seeds
 from lad_rllib.runs.plots import pyplot, save
 from lad_rllib.runs.plots_of_cases import draw_ratios
-from lad_rllib.runs.tables import markdown_page, summary_table
+from lad_rllib.runs.tables import markdown_page, summary_sections
 from lad_rllib.scheduling import EpisodeRecord, lower_bound_s, make_heuristic, play
 from lad_rllib.simulator import Arrivals, Setting
 
@@ -161,7 +161,7 @@ def describe(table: pd.DataFrame, title: str) -> str:
         "Mean over seeds ± sd, on fresh arrivals that all schedulers had. The lower bound is one of the mean delay of "
         "any schedule (docs/explanation/bounds.md). Fairness is Jain's index of the slowdowns; small, middle and large "
         "are the mean delays of thirds of the tasks by workload.",
-        *(f"## {study}\n\n{summary_table(rows, SHOWN)}" for study, rows in table.groupby("study", sort=False)),
+        *summary_sections(table, ["study"], str, SHOWN),
     )
 
 

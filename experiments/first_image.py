@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import shutil
 import socket
 import subprocess
 import sys
@@ -29,6 +28,7 @@ import openai
 import pandas as pd
 from pydantic import Field
 
+from experiments.page_picture import browsing
 from lad_rllib import durable
 from lad_rllib.cli.program import Program
 from lad_rllib.errors import ConfigurationError
@@ -39,9 +39,6 @@ from lad_rllib.service import read_prompts
 
 STEPS = (10, 30)
 """Denoising steps of the images, as many of each kind."""
-
-PAGE_SIZE, REQUESTS = (1280, 1400), ".row"
-"""Width and height of the picture of the page [pixel], and where requests are on it."""
 
 
 class FirstImageOptions(Options):
@@ -137,38 +134,6 @@ def asked(client: openai.OpenAI, options: FirstImageOptions, at_end: Callable[[]
             pool.submit(drawn, client, prompt, int(rng.choice(STEPS)))
             time.sleep(rng.exponential(options.gap))
         at_end()
-
-
-@contextlib.contextmanager
-def browsing(url: str) -> Iterator[Callable[[Path], None]]:
-    """The service's page in Chromium; gives what takes a picture of it, with one of the latest requests chosen."""
-    chromium, driver = (shutil.which(name) for name in ("chromium", "chromedriver"))
-    if chromium is None or driver is None:
-        yield lambda file: print("no picture of the page without Chromium and its driver")
-        return
-    from selenium import webdriver
-    from selenium.webdriver.common.by import By
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
-        options.add_argument(flag)
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-
-    def picture(file: Path) -> None:
-        for latest in browser.find_elements(By.CSS_SELECTOR, REQUESTS)[:1]:
-            latest.click()
-        time.sleep(0.5)
-        browser.save_screenshot(str(file))
-        print(f"the page: {file}", flush=True)
-
-    try:
-        size = {"width": PAGE_SIZE[0], "height": PAGE_SIZE[1], "deviceScaleFactor": 1, "mobile": False}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        browser.get(url)
-        yield picture
-    finally:
-        browser.quit()
 
 
 main = Program(run, FirstImageOptions, __doc__, {"fleet": "emulated", "images": 5})

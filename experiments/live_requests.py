@@ -28,6 +28,7 @@ from lad_rllib.runs.fleet_options import CalibrateOptions, GenerateOptions
 from lad_rllib.runs.generate import generate
 from lad_rllib.runs.options import Count, Options, Positive, TrainOptions, option
 from lad_rllib.runs.output_folder import release_folders, writable_folder
+from lad_rllib.runs.over_seeds import MEAN_SD, aggregated
 from lad_rllib.runs.progress import bars
 from lad_rllib.runs.rows import ResultRows
 from lad_rllib.runs.tables import markdown_page, over_first, put_page, summary_table
@@ -173,11 +174,9 @@ SHOWN = {
 def compared(rows: pd.DataFrame) -> pd.DataFrame:
     """Means over seeds of each scheduler, and of its ratios to the first one in the same seed."""
     ratios = over_first(rows, ["seed"], MEASURES)
-    spread = {f"over_{name}": ["mean", "std"] for name in MEASURES} | {name: ["mean", "std"] for name in MEASURES}
-    kept = {"simulated_s": ["mean"], "late_s": ["max"], "seed": ["count"]}
-    table = ratios.groupby("scheduler", sort=False).agg(spread | kept)
-    table.columns = pd.Index([f"{name}_sd" if kind == "std" else name for name, kind in table.columns])
-    return table.rename(columns={"seed": "seeds"}).reset_index()
+    wanted = dict.fromkeys([*(f"over_{name}" for name in MEASURES), *MEASURES], MEAN_SD)
+    wanted |= {"simulated_s": ["mean"], "late_s": ["max"], "seed": ["count"]}
+    return aggregated(ratios, ["scheduler"], wanted).rename(columns={"seed": "seeds"})
 
 
 SMOKE = {"load": 0.3, "seeds": 1, "tasks": 4, "episodes": 1, "repeats": 1, "max_late": 1000.0}

@@ -26,7 +26,7 @@ from lad_rllib.runs.contact_sheet import save_contact_sheet
 from lad_rllib.runs.fleet_options import FleetOptions, Pair
 from lad_rllib.runs.options import Count, Seed, StorageOptions, option
 from lad_rllib.runs.output_folder import writable_folder
-from lad_rllib.runs.plots import pyplot, save
+from lad_rllib.runs.plots import draw_parts, pyplot, save
 from lad_rllib.runs.progress import bars
 from lad_rllib.runs.served_runs import ServedRuns
 from lad_rllib.runs.storage import SharedCopy
@@ -156,17 +156,9 @@ def plot(frame: pd.DataFrame, path: Path, fleet: str) -> None:
     totals.legend(fontsize=8)
     totals.grid(alpha=0.3)
     most = frame[frame["tasks"] == frame["tasks"].max()].fillna(dict.fromkeys(PARTS, 0.0))
-    left = np.zeros(len(most))
-    for part in PARTS:
-        width = most[part].to_numpy()
-        parts.barh(most["scheduler"], width, left=left, label=part.removesuffix("_s"))
-        left += width
-    for place, total in enumerate(left):
-        parts.text(total, place, f" {_shown(total)}" if total else " no image", va="center", fontsize=9)
-    parts.invert_yaxis()
-    parts.set_xlim(right=left.max() * 1.15 or 1.0)
-    parts.set(xlabel="mean service delay [s]", title=f"{frame['tasks'].max()} tasks at once")
-    parts.legend(ncols=len(PARTS), fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.12), frameon=False)
+    widths = {part.removesuffix("_s"): most[part].to_numpy() for part in PARTS}
+    draw_parts(parts, list(most["scheduler"]), widths, lambda delay_s: _shown(delay_s) if delay_s else "no image")
+    parts.set_title(f"{frame['tasks'].max()} tasks at once")
     save(figure, path)
 
 

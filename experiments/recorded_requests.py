@@ -16,7 +16,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import cycle, product
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -34,12 +34,11 @@ from lad_rllib.runs.over_windows import ratio_interval
 from lad_rllib.runs.plots import pyplot, save
 from lad_rllib.runs.progress import bars
 from lad_rllib.runs.rows import ResultRows
-from lad_rllib.runs.tables import markdown_page, put_page, summary_table
+from lad_rllib.runs.tables import interval, markdown_page, put_page, summary_sections
 from lad_rllib.scheduling.by_name import make_scheduler
 from lad_rllib.scheduling.offline_requests import offline_requests
 from lad_rllib.scheduling.request_scheduler import REQUEST_SCHEDULERS, player
-from lad_rllib.simulator.requests import ServedRequests
-from lad_rllib.simulator.requests.setting import RequestSetting, build_request_setting
+from lad_rllib.simulator.requests import RequestSetting, ServedRequests, SettingsInTurn, build_request_setting
 
 LEARNED, SEARCH = "lad-dispatch", "offline search"
 PAUSES = {"shortened": 300.0, "kept": None}
@@ -65,22 +64,6 @@ class RecordedOptions(ResumableOptions):
     requests: Count = option(400, "requests of a window")
     search: bool = option(False, "also search each window for the best decisions, all that is to come known (minutes)")
     output: str = option("results/recorded_requests", "output folder", "DIR")
-
-
-class Mixture:
-    """Episodes of several settings in turn.
-
-    Args:
-        settings: The settings.
-        episodes: Episodes of each before it is the next one's turn.
-    """
-
-    def __init__(self, settings: Sequence[RequestSetting], episodes: int) -> None:
-        self._turn = cycle([setting for setting in settings for _ in range(episodes)])
-
-    def of_episode(self, rng: np.random.Generator) -> RequestSetting:  # noqa: ARG002
-        """The setting of an episode."""
-        return next(self._turn)
 
 
 def run(options: RecordedOptions) -> int:
@@ -114,7 +97,7 @@ def compared(
     options: RecordedOptions, settings: dict[tuple[str, float], RequestSetting], seed: int
 ) -> Iterator[dict[str, Any]]:
     """Rows of a policy that was trained with a seed; beside the first one's those of all rules."""
-    past = Mixture([setting.with_part((0.0, EVALUATION_PART[0])) for setting in settings.values()], WINDOWS)
+    past = SettingsInTurn([setting.with_part((0.0, EVALUATION_PART[0])) for setting in settings.values()], WINDOWS)
     learning = LADDispatchHyperparameters(
         step_size_iterations=options.iterations,
         sampled_requests=options.requests,
@@ -174,18 +157,14 @@ SHOWN = {
 
 def describe(summary: pd.DataFrame, options: RecordedOptions) -> str:
     """The table of each cell in Markdown."""
-    ends = [summary[end].map("{:.3f}".format) for end in ("low", "high")]
-    shown = summary.assign(interval=ends[0] + " to " + ends[1])
+    shown = summary.assign(interval=[*map(interval, summary["low"], summary["high"])])
     return markdown_page(
         "LAD-Dispatch on a request log",
         f"{summary['windows'].max()} windows of {options.requests} requests that nobody learned from. {LEARNED}: one "
         f"policy for all loads, {options.iterations} iterations, mean over {summary['seeds'].max()} seeds ± sd. The "
         "interval (95 %, paired bootstrap) is over windows; p95 and p99 are means over windows; swaps: share of "
         f"requests that waited for a model or LoRAs. {SEARCH}: all that is to come is known; no scheduler can know it.",
-        *(
-            f"## Work {work}, pauses {pauses}, load {load:g}\n\n{summary_table(rows, SHOWN)}"
-            for (work, pauses, load), rows in shown.groupby(CELL, sort=False)
-        ),
+        *summary_sections(shown, CELL, "Work {}, pauses {}, load {:g}".format, SHOWN),
     )
 
 

@@ -22,8 +22,10 @@ import pandas as pd
 from pydantic import Field
 
 from lad_rllib.cli.program import Program
+from lad_rllib.runs.fresh_episodes import mean_and_p99_s
 from lad_rllib.runs.options import Count, ResumableOptions, option
 from lad_rllib.runs.output_folder import writable_folder
+from lad_rllib.runs.over_seeds import MEAN_SD, aggregated
 from lad_rllib.runs.progress import bars, time_is_over
 from lad_rllib.runs.rows import ResultRows
 from lad_rllib.runs.tables import markdown_page, over_first, put_page, summary_table
@@ -85,24 +87,18 @@ def searched(options: RoomOptions, workload: str, load: float, order: str, episo
     for name in RULES:
         rule: Any = make_scheduler(name, one_by_one=True)
         play = player(rule, setting.world, setting.history())
-        yield _row(name, play(requests, np.random.default_rng(episode)).delay_s)
+        yield {"scheduler": name} | mean_and_p99_s(play(requests, np.random.default_rng(episode)).delay_s)
     rng = np.random.default_rng(episode)
     found = offline_requests(setting.world, requests, rng, options.iterations, options.rounds)
-    yield _row(SEARCH, found.delay_s)
+    yield {"scheduler": SEARCH} | mean_and_p99_s(found.delay_s)
     yield {"scheduler": BOUND, "mean_s": requests_lower_bound_s(setting.world.timing(requests))}
-
-
-def _row(scheduler: str, delay_s: np.ndarray) -> dict[str, Any]:
-    return {"scheduler": scheduler, "mean_s": float(delay_s.mean()), "p99_s": float(np.percentile(delay_s, 99))}
 
 
 def summarised(rows: pd.DataFrame) -> pd.DataFrame:
     """Ratios to least work left, means over episodes ± sd."""
     ratios = over_first(rows, [*CELL, "episode"], MEASURES)
-    spread = {f"over_{name}": ["mean", "std"] for name in MEASURES} | {"mean_s": ["mean"], "episode": ["count"]}
-    table = ratios.groupby([*CELL, "scheduler"], sort=False).agg(spread)
-    table.columns = pd.Index([f"{name}_sd" if kind == "std" else name for name, kind in table.columns])
-    return table.rename(columns={"episode": "episodes"}).reset_index()
+    wanted = {f"over_{name}": MEAN_SD for name in MEASURES} | {"mean_s": ["mean"], "episode": ["count"]}
+    return aggregated(ratios, [*CELL, "scheduler"], wanted).rename(columns={"episode": "episodes"})
 
 
 def describe(summary: pd.DataFrame, options: RoomOptions) -> str:

@@ -34,7 +34,7 @@ from lad_rllib.runs.over_seeds import over_seeds
 from lad_rllib.runs.over_windows import over_windows, window_table
 from lad_rllib.runs.plots import pyplot, save
 from lad_rllib.runs.plots_of_cases import draw_ratios
-from lad_rllib.runs.tables import markdown_page, summary_table
+from lad_rllib.runs.tables import interval, markdown_page, summary_sections
 from lad_rllib.scheduling import make_heuristic, play, possible_heuristics
 from lad_rllib.simulator import Setting
 
@@ -149,12 +149,10 @@ SHOWN = {
 def describe(table: pd.DataFrame, setting: Setting, options: TraceOptions) -> str:
     """The comparison at each load in Markdown."""
     network = setting.network
-    several, better, total = table["windows"] > 1, table["better_windows"], table["windows"]
-    interval = table["over_oracle_low"].map("{:.3f}".format) + " to " + table["over_oracle_high"].map("{:.3f}".format)
     table = table.assign(
         scheduler=table["scheduler"].map(lambda name: f"**{TITLES[name]}**" if name in TITLES else name),
-        interval=interval.where(several, ""),
-        better=better.astype(str) + " of " + total.astype(str),
+        interval=[*map(interval, table["over_oracle_low"], table["over_oracle_high"])],
+        better=table["better_windows"].astype(str) + " of " + table["windows"].astype(str),
     )
     return markdown_page(
         f"Request log `{Path(options.log).name}`: delays on its unseen part",
@@ -167,10 +165,7 @@ def describe(table: pd.DataFrame, setting: Setting, options: TraceOptions) -> st
         "then: what perfect predictions would be worth. The greedy oracle always knows it. One dispatcher, "
         "shortest-expected-delay and least-loaded-exact know where the slot's earlier tasks went, as the greedy oracle "
         "does; all others decide at slot start.",
-        *(
-            f"## Load {load:g}. {WORKS[str(work)]}\n\n{summary_table(rows, SHOWN)}"
-            for (load, work), rows in table.groupby(["load", "work"], sort=False)
-        ),
+        *summary_sections(table, ["load", "work"], lambda load, work: f"Load {load:g}. {WORKS[work]}", SHOWN),
     )
 
 

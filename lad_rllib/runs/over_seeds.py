@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ RATIOS = {
     "over_proportional": names.PROPORTIONAL_DELAY,
 }
 """Ratio of the mean delay, and the yardstick that it is over, on the same arrivals."""
+MEAN_SD = ("mean", "std")
+"""What :func:`aggregated` is asked for of a number that has a spread."""
 
 
 def last_episodes(curves: pd.DataFrame, window: int, by: Sequence[str] = ("case",)) -> pd.DataFrame:
@@ -69,6 +71,26 @@ def over_seeds(rows: pd.DataFrame, by: Sequence[str], columns: Sequence[str], sp
     table = grouped[list(columns)].mean()
     table[[f"{column}_sd" for column in spread]] = grouped[list(spread)].std()
     table["seeds"] = grouped["seed"].nunique()
+    return table.reset_index()
+
+
+def aggregated(rows: pd.DataFrame, by: Sequence[str], columns: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """What rows that belong together have in common, with spreads beside the numbers that they are of.
+
+    Args:
+        rows: The rows.
+        by: Columns that tell the rest apart.
+        columns: What is wanted of each column, as pandas calls it: one of "mean", "max", "count", ..., and "std".
+
+    Returns:
+        One row for each combination in the order of ``rows``: ``by`` and the columns, ``COLUMN_sd`` for "std".
+
+    >>> rows = pd.DataFrame({"scheduler": ["one", "one"], "mean_s": [1.0, 3.0], "seed": [0, 1]})
+    >>> aggregated(rows, ["scheduler"], {"mean_s": MEAN_SD, "seed": ["count"]}).round(2).to_dict("records")
+    [{'scheduler': 'one', 'mean_s': 2.0, 'mean_s_sd': 1.41, 'seed': 2}]
+    """
+    table = rows.groupby(list(by), sort=False).agg({name: list(kinds) for name, kinds in columns.items()})
+    table.columns = pd.Index([f"{name}_sd" if kind == "std" else name for name, kind in table.columns])
     return table.reset_index()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +58,8 @@ def plot_comparison(rows: Sequence[Played], capacity: FloatArray, path: Path, ti
     by_row = 0.2 * len(rows) + 1
     heights = [by_row, max(0.8 * by_row, 3), by_row, *([max(0.15 * len(rows), 4)] if len(orders) > 1 else [])]
     figure, axes = pyplot().subplots(len(heights), 1, figsize=(10, sum(heights) + 3), height_ratios=heights)
-    _draw_parts(axes[0], rows)
+    parts = {part: np.array([one.row[f"{part}_s"] for one in rows]) for part in _PART_COLOURS}
+    draw_parts(axes[0], [one.label for one in rows], parts, "{:.2f}".format)
     axes[0].set_title(title)
     _draw_distribution(axes[1], rows)
     _draw_utilisation(figure, axes[2], rows, capacity)
@@ -68,20 +69,30 @@ def plot_comparison(rows: Sequence[Played], capacity: FloatArray, path: Path, ti
     save(figure, path)
 
 
-def _draw_parts(axes: Any, rows: Sequence[Played]) -> None:
-    labels, left = [one.label for one in rows], np.zeros(len(rows))
-    for part, colour in _PART_COLOURS.items():
-        width = np.array([one.row[f"{part}_s"] for one in rows])
+def draw_parts(axes: Any, labels: Sequence[str], parts: Mapping[str, FloatArray], text: Callable[[float], str]) -> None:
+    """Bars of mean service delays, each made of its parts, from above to below.
+
+    Args:
+        axes: Where.
+        labels: Name of each bar.
+        parts: What each has of each part, by the part's name [s].
+        text: The words at the end of a bar, for its delay [s].
+    """
+    left = np.zeros(len(labels))
+    for part, width in parts.items():
         if width.any():
-            axes.barh(labels, width, left=left, color=colour, label=part)
+            axes.barh(np.arange(len(labels)), width, left=left, color=_PART_COLOURS.get(part, _GREY), label=part)
             left += width
-    end = min(left.max(), _FAR * np.median(left))  # one that diverges hides no others
+    drawn = left[left > 0]
+    end = min(drawn.max(), _FAR * np.median(drawn)) if drawn.size else 1.0  # one that diverges hides no others
     for row, total in enumerate(left):
-        axes.text(min(total, end), row, f" {total:.2f}", va="center", fontsize=9)
+        axes.text(min(total, end), row, f" {text(total)}", va="center", fontsize=9)
+    axes.set_yticks(np.arange(len(labels)), labels)
     axes.invert_yaxis()
     axes.set_xlabel("mean service delay [s]")
     axes.set_xlim(right=end * 1.1)
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    if drawn.size:
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
 
 
 def _draw_distribution(axes: Any, rows: Sequence[Played]) -> None:

@@ -6,7 +6,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +83,15 @@ def mean_sd(mean: float, digits: int, sd: float = math.nan) -> str:
     return f"{mean:.{digits}f}" + (f" ± {spread}" if spread.strip("0.") else "")
 
 
+def interval(low: float, high: float) -> str:
+    """The ends of an interval of ratios; nothing where there is none.
+
+    >>> interval(0.95, 1.0), interval(math.nan, math.nan)
+    ('0.950 to 1.000', '')
+    """
+    return "" if math.isnan(low) else f"{low:.3f} to {high:.3f}"
+
+
 def cell(row: Mapping[str, Any], name: str, digits: int | None = None) -> str:
     """A value of a row as text; of a number its mean and its spread, see :func:`mean_sd`.
 
@@ -101,6 +110,14 @@ def summary_table(table: pd.DataFrame, columns: Mapping[str, str]) -> str:
     """Some columns of a table in Markdown, under titles of their own; see :func:`cell`."""
     rows = table.to_dict("records")
     return markdown_table(list(columns.values()), [[cell(row, name) for name in columns] for row in rows])
+
+
+def summary_sections(
+    table: pd.DataFrame, by: Sequence[str], heading: Callable[..., str], columns: Mapping[str, str]
+) -> list[str]:
+    """A section with a :func:`summary_table` for each combination of ``by``, whose values ``heading`` takes."""
+    groups = table.groupby([*by], sort=False)
+    return [f"## {heading(*key)}\n\n{summary_table(rows, columns)}" for key, rows in groups]
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
