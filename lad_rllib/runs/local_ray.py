@@ -16,8 +16,12 @@ from typing import Any
 from lad_rllib.errors import ConfigurationError
 from lad_rllib.runs.signals import Interrupted
 
-NO_TASK_EVENTS = {"task_events_report_interval_ms": 0}
-"""Ray would keep what became of the latest 100,000 calls for its dashboard, which does not run: 4 KB for each."""
+SYSTEM_CONFIG = {"task_events_report_interval_ms": 0, "prestart_worker_first_driver": False}
+"""Settings of a Ray that is one command's.
+
+Ray would keep what became of the latest 100,000 calls for its dashboard, which does not run: 4 KB for each. It would
+also start an idle worker for each core, whether the command needs any or not: 0.8 s of a core for each.
+"""
 
 ENVIRONMENT = {
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
@@ -64,7 +68,7 @@ def start(num_cpus: int, num_gpus: int, **options: Any) -> None:
                 num_cpus=num_cpus,
                 num_gpus=num_gpus or None,
                 include_dashboard=False,
-                _system_config=NO_TASK_EVENTS,
+                _system_config=SYSTEM_CONFIG,
                 **options,
             )
     except Exception as error:  # Ray raises plain Exceptions, too
