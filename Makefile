@@ -59,7 +59,7 @@ test: $(STAMP) $(VENV)/aws-check/.installed ## format, lint, types and all tests
 	@$(BIN)/python -c "from lad_rllib.compiling import compile_all; compile_all()" & compiling=$$!; \
 		$(MAKE) --no-print-directory lint && wait $$compiling
 	$(BIN)/pytest -q $(IN_PARALLEL) -m "not serial and not lab and not extended"
-	$(BIN)/pytest -q -m "serial and not lab and not extended"
+	$(BIN)/pytest -q -m "serial and not lab and not extended" $$(grep -rl --include='*.py' mark.serial tests)
 
 test-extended: $(STAMP) ## the slower tests that 'make test' leaves out
 	$(BIN)/pytest -q -m extended

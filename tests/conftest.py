@@ -1,7 +1,9 @@
 """Fixtures of the whole test suite."""
 
+import os
 import signal
 import sys
+from collections import Counter
 
 import pytest
 
@@ -10,9 +12,15 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):
-    """Put files with slow tests first: of several test processes none should begin one when the others are done."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    """Have several test processes take files with many slow tests first: none begins one when the others are done."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return  # one process: files of a folder that share a fixture stay together
+    weight = Counter()
+    for item in items:
+        marks = {mark.name for mark in item.iter_markers()}
+        if "extended" not in marks:
+            weight[item.path] += 5 * ("slow" in marks) + ("cluster" in marks)
+    items.sort(key=lambda item: -weight[item.path])
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +48,8 @@ def ray_cluster(ray_ends_with_the_session):
     """
     import ray
 
+    from lad_rllib.runs.local_ray import SYSTEM_CONFIG
+
     if ray.is_initialized() and ray.cluster_resources().get("CPU", 0) < 16:
         ray.shutdown()  # one that RLlib has started for a test without this fixture
     if not ray.is_initialized():
@@ -50,6 +60,7 @@ def ray_cluster(ray_ends_with_the_session):
             object_store_memory=150_000_000,
             log_to_driver=False,
             configure_logging=False,
+            _system_config=SYSTEM_CONFIG,
         )
 
 
