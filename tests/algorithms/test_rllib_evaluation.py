@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
-from lad_rllib.errors import ConfigurationError
 from tests.algorithms.small import NUM_SLOTS, assert_same, curve, delay, learner_state, small_config
 
 local = pytest.mark.usefixtures("no_cluster")
@@ -144,12 +143,6 @@ def test_a_remote_evaluation_runner_leaves_training_as_it_is(ray_cluster):
 @pytest.mark.cluster
 def test_evaluating_beside_training_and_with_remote_training_runners(ray_cluster):
     config = small_config().env_runners(num_env_runners=1)
-    without_runner = config.copy(copy_frozen=False).build_algo()
-    without_runner.train()
-    with pytest.raises(ConfigurationError, match="evaluation_interval"):
-        without_runner.evaluate()
-    without_runner.stop()
-
     config.evaluation(
         evaluation_interval=1,
         evaluation_num_env_runners=1,

@@ -7,6 +7,7 @@ import pytest
 import ray
 from ray.rllib.utils.test_utils import check_train_results_new_api_stack
 
+from lad_rllib.errors import ConfigurationError
 from tests.algorithms.small import (
     NUM_SLOTS,
     actor_weights,
@@ -56,6 +57,11 @@ def test_two_runners_play_an_episode_each_with_memories_and_arrivals_of_their_ow
     np.testing.assert_array_equal(weights_one, weights_two)
     np.testing.assert_array_equal(weights_one, known[-1])  # what it played with: new ones come with the next request
     assert not np.array_equal(known[-1], known[-2])
+
+
+def test_without_a_runner_to_evaluate_on_the_error_says_what_to_set(two_runners):
+    with pytest.raises(ConfigurationError, match="evaluation_interval"):
+        two_runners.evaluate()
 
 
 def test_remote_runners_continue_from_a_checkpoint_exactly(tmp_path, two_runners):
