@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -91,17 +92,22 @@ def test_a_killed_run_resumes_and_ends_like_one_that_was_not(whole_run, tmp_path
     assert pd.read_csv(tmp_path / "run" / "progress.csv")["episodes"].is_monotonic_increasing
 
 
-def test_ctrl_c_saves_everything_and_says_so_in_the_exit_status(tmp_path, learning_file):
-    arguments = [*SMALL, "--config", learning_file, "--checkpoint-every", 4000, "--episodes", 5000, "--output", "run"]
-    process = started(tmp_path, *arguments)
-    wait_for_rows(tmp_path / "run" / "progress.csv", 3)
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGINT
-    assert "interrupted after" in output
-    rows = len(pd.read_csv(tmp_path / "run" / "progress.csv"))
-    assert len(pd.read_csv(tmp_path / "run" / "checkpoint" / "run" / "progress.csv")) == rows
-    assert (tmp_path / "run" / "learning_curve.png").exists()
+def test_ctrl_c_saves_everything_and_says_so_in_the_exit_status(tmp_path, learning_file, capsys):
+    folder = tmp_path / "run"
+    arguments = [*SMALL, "--config", learning_file, "--checkpoint-every", 4000, "--episodes", 5000, "--output", folder]
+
+    def press_ctrl_c():
+        wait_for_rows(folder / "progress.csv", 3)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with ThreadPoolExecutor(1) as pool:
+        pressed = pool.submit(press_ctrl_c)
+        assert run("train", *arguments) == 128 + signal.SIGINT
+        pressed.result()
+    assert "interrupted after" in capsys.readouterr().out
+    rows = len(pd.read_csv(folder / "progress.csv"))
+    assert len(pd.read_csv(folder / "checkpoint" / "run" / "progress.csv")) == rows
+    assert (folder / "learning_curve.png").exists()
 
 
 @pytest.mark.parametrize(
