@@ -1,4 +1,7 @@
-"""The OpenAPI document, and requests made up from it: none of them is a failure of the service."""
+"""The OpenAPI document, and requests made up from it: none of them is a failure of the service.
+
+Schemathesis and Hypothesis are imported by the tests that use them: every test process collects this file.
+"""
 
 import base64
 import hashlib
@@ -6,17 +9,11 @@ import json
 import re
 
 import pytest
-import schemathesis
-from hypothesis import HealthCheck, given, settings, strategies
-from schemathesis import GenerationMode
-from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
 from tests.api.running import service
 from tests.api.steering import Steering
 
 EXAMPLES = 30
-CHECKS = [not_a_server_error, status_code_conformance, response_schema_conformance]
 ROUTES = {
     "/v1/images/generations": {"post"},
     "/v1/images/{image_id}/content": {"get"},
@@ -50,6 +47,8 @@ def document(running):
 
 @pytest.fixture(scope="module")
 def operations(running, document):
+    import schemathesis
+
     schema = schemathesis.openapi.from_dict(document)
     schema.config.update(base_url=running.url)
     return {one.ok().label: one.ok() for one in schema.get_all_operations()}
@@ -89,10 +88,17 @@ def test_the_document_is_a_page_that_loads_nothing(running, document):
     [f"{method.upper()} {path}" for path, methods in ROUTES.items() if path != "/events" for method in sorted(methods)],
 )
 def test_no_request_is_a_failure_of_the_service(operations, label):
+    from hypothesis import HealthCheck, given, settings, strategies
+    from schemathesis import GenerationMode
+    from schemathesis.checks import not_a_server_error
+    from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
+
+    checks = [not_a_server_error, status_code_conformance, response_schema_conformance]
+
     @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(case=strategies.one_of(*(operations[label].as_strategy(generation_mode=mode) for mode in GenerationMode)))
     def answered(case):
         answer = case.call(timeout=20)
-        case.validate_response(answer, checks=CHECKS)
+        case.validate_response(answer, checks=checks)
 
     answered()
