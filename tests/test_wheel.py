@@ -58,14 +58,15 @@ def test_the_package_of_the_wheel_is_imported_and_says_that_it_has_types(command
 @pytest.mark.cluster
 @pytest.mark.slow
 def test_the_commands_run_from_an_empty_folder(command, tmp_path):
-    fleet = ["--fleet", "emulated", "--in-process"]
+    fleet, torch = ["--fleet", "emulated", "--in-process"], ["--config", "torch.yaml"]
+    (tmp_path / "torch.yaml").write_text("kernels: torch\n")  # compiling others takes 45 s of a core
     command("lad-rllib", "fleet", "check", "digits")
     others = [
         ["fleet", "calibrate", *fleet, "--smoke", "--output", "calibration"],
-        ["train", "--setting", "calibration/setting.yaml", "--episodes", "1", "--output", "run"],
+        ["train", "--setting", "calibration/setting.yaml", "--episodes", "1", *torch, "--output", "run"],
         ["evaluate", "--checkpoint", "run/checkpoint", "--episodes", "1"],
         ["generate", *fleet, "--tasks", "2", "--checkpoint", "run/checkpoint", "--output", "images"],
-        ["tune", "--smoke", "--trials", "1", "--output", "search"],
+        ["tune", "--smoke", "--trials", "1", *torch, "--output", "search"],
     ]
     # One process for all of them: each would spend most of its time on imports.
     one_by_one = "import json, sys; from lad_rllib.cli import main; sys.exit(any(map(main, json.loads(sys.argv[1]))))"
