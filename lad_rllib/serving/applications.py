@@ -126,7 +126,7 @@ class ApplicationClient(ServerClient):
     def _handle(self, method: str) -> DeploymentHandle[Any]:
         """A handle of a method, which routes calls in the loop that they are made in; all share a router.
 
-        Calls go over gRPC: as calls of an actor each is a stream of two answers, which takes twice the time.
+        Calls go over gRPC, with one answer each; as calls of an actor each would be a stream of two.
         """
         if self._connection is None:
             self._connection = DeploymentHandle(DEPLOYMENT, self.application)
