@@ -73,3 +73,11 @@ def test_the_commands_run_from_an_empty_folder(command, tmp_path):
     command("python", "-c", one_by_one, json.dumps(others))
     for file in ("run/evaluation.csv", "images/contact_sheet.png", "search/best.yaml"):
         assert (tmp_path / file).is_file(), file
+
+
+@pytest.mark.cluster
+@pytest.mark.extended
+def test_training_compiles_kernels_where_the_wheel_is_installed(command, tmp_path):
+    setting = {"--setting": "small", "--episodes": "1", "--output": "run"}
+    command("lad-rllib", "train", *(word for pair in setting.items() for word in pair))
+    assert (tmp_path / "run" / "learning_curve.png").is_file()

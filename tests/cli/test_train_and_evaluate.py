@@ -92,6 +92,17 @@ def test_a_killed_run_resumes_and_ends_like_one_that_was_not(whole_run, tmp_path
     assert pd.read_csv(tmp_path / "run" / "progress.csv")["episodes"].is_monotonic_increasing
 
 
+@pytest.mark.extended  # that it saves: the next one, in this process
+def test_ctrl_c_ends_a_process_that_trains_with_the_signal_in_its_exit_status(tmp_path, learning_file):
+    arguments = [*SMALL, "--config", learning_file, "--checkpoint-every", 4000, "--episodes", 5000, "--output", "run"]
+    process = started(tmp_path, *arguments)
+    wait_for_rows(tmp_path / "run" / "progress.csv", 3)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGINT
+    assert "interrupted after" in output
+
+
 def test_ctrl_c_saves_everything_and_says_so_in_the_exit_status(tmp_path, learning_file, capsys):
     folder = tmp_path / "run"
     arguments = [*SMALL, "--config", learning_file, "--checkpoint-every", 4000, "--episodes", 5000, "--output", folder]
