@@ -428,7 +428,7 @@ def test_the_strength_of_a_bound_rises_above_it_and_falls_below():
     assert observed(bounded(), 0.0) == pytest.approx(-0.3 * (1 + PROPORTION))
     loss = bounded()
     observed(loss, 0.15)
-    assert loss.penalty == {"name": "tail", "threshold_s": 2.0, "strength": loss.strength}
+    assert loss.penalty() == {"name": "tail", "threshold_s": 2.0, "strength": loss.strength}
 
 
 def test_what_was_above_the_bound_for_long_keeps_the_strength_up_when_it_is_met():

@@ -38,8 +38,8 @@ class TaskLoss:
 
     def __init__(self, settings: TaskLossHyperparameters) -> None:
         self._settings = settings
-        self._integral, self._above = 0.0, math.nan
-        self.strength = 1.0
+        self._integral, self.strength = 0.0, 1.0
+        self._above: float | None = None
 
     def penalty(self, bound_s: float | None = None) -> dict[str, Any] | None:
         """The loss now, as ``make_penalty`` takes it; None: the delay.
@@ -59,16 +59,16 @@ class TaskLoss:
         if percentile is None or bound_s is None or not len(delays_s):
             return
         above, allowed = float(np.mean(delays_s > bound_s)), 1.0 - percentile / 100.0
-        self._above = above if math.isnan(self._above) else MEMORY * self._above + (1.0 - MEMORY) * above
+        self._above = above if self._above is None else MEMORY * self._above + (1.0 - MEMORY) * above
         step = self._settings.bound_gain * min(self._above / allowed - 1.0, 1.0)
         self._integral = _limited(self._integral + step)
         self.strength = math.exp(_limited(self._integral + PROPORTION * step))
 
-    def get_state(self) -> dict[str, float]:
+    def get_state(self) -> dict[str, float | None]:
         """What going on needs."""
         return {"strength": self.strength, "integral": self._integral, "above": self._above}
 
-    def set_state(self, state: Mapping[str, float]) -> None:
+    def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on from :meth:`get_state`."""
         self.strength, self._integral, self._above = state["strength"], state["integral"], state["above"]
 

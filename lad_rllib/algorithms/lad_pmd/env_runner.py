@@ -35,7 +35,7 @@ class LADPMDEnvRunner(FleetEnvRunner):
                 f"{self.config.title} needs an environment that tells marginal costs, as FleetVectorEnv does; "
                 f"{type(self.env.unwrapped).__name__} does not"
             )
-        check_penalty(self._task_loss.penalty)
+        check_penalty(self._task_loss.penalty())
 
     def collect(self, num_slots: int | None = None) -> list[SlotSample]:
         """Play to the end of the episodes; costs are known of whole episodes only."""
