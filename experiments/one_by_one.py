@@ -30,6 +30,7 @@ from lad_rllib.runs.comparison import Measures
 from lad_rllib.runs.contest import Contest, contest_of_requests, contest_of_slots
 from lad_rllib.runs.options import Count, Seed, TrainingsOptions, option
 from lad_rllib.runs.output_folder import writable_folder
+from lad_rllib.runs.over_seeds import MEAN_SD, aggregated
 from lad_rllib.runs.plots import pyplot, save
 from lad_rllib.runs.progress import bars, time_is_over
 from lad_rllib.runs.rows import ResultRows
@@ -144,11 +145,8 @@ def run(options: OneByOneOptions) -> int:
 def write(rows: pd.DataFrame, output: Path, options: OneByOneOptions) -> str:
     """Means over seeds, the table and the picture; returns the table."""
     table = over_first(rows, [*CELL, "seed"], MEASURES)
-    summary = table.groupby([*CELL, "scheduler"], sort=False).agg(
-        {f"over_{name}": ["mean", "std"] for name in MEASURES} | {"seed": "count"}
-    )
-    summary.columns = [f"{name}_sd" if kind == "std" else name for name, kind in summary.columns]
-    summary = summary.reset_index().rename(columns={"seed": "seeds"})
+    wanted = {f"over_{name}": MEAN_SD for name in MEASURES} | {"seed": ["count"]}
+    summary = aggregated(table, [*CELL, "scheduler"], wanted).rename(columns={"seed": "seeds"})
     summary.to_csv(output / "one_by_one_summary.csv", index=False)
     text = describe(summary, options)
     (output / "one_by_one.md").write_text(text, encoding="utf-8")

@@ -232,15 +232,14 @@ def test_what_is_played_and_learned_can_be_sent_to_other_processes():
         np.testing.assert_array_equal(getattr(first.table, field.name), getattr(again.table, field.name))
 
 
+def short_training(**changes):
+    """A few gradient steps of a small network, with a bound on a percentile."""
+    small = {"hidden_size": 8, "sampled_requests": 100, "updates_per_iteration": 2, "bounded_percentile": 90.0}
+    return LADDispatchHyperparameters(**small | changes)
+
+
 def test_learning_goes_on_from_its_state_with_the_weight_of_the_bound_that_it_had():
-    settings = LADDispatchHyperparameters(
-        hidden_size=8,
-        step_size_iterations=4,
-        sampled_requests=100,
-        updates_per_iteration=2,
-        bounded_percentile=90.0,
-        percentile_bound_s=0.5,
-    )
+    settings = short_training(step_size_iterations=4, percentile_bound_s=0.5)
     source = traffic(requests=200)
     whole, _ = learn(source, settings)
     state = Improvement(settings)
@@ -270,14 +269,7 @@ def test_a_bound_may_be_a_share_of_what_least_work_left_has_on_the_same_requests
 
 @pytest.mark.parametrize(("ratio", "rises"), [(0.3, True), (3.0, False)])
 def test_a_tight_share_of_least_work_left_raises_the_strength_and_a_loose_one_lowers_it(ratio, rises):
-    settings = LADDispatchHyperparameters(
-        hidden_size=8,
-        step_size_iterations=2,
-        sampled_requests=100,
-        updates_per_iteration=2,
-        bounded_percentile=90.0,
-        percentile_bound_ratio=ratio,
-    )
+    settings = short_training(step_size_iterations=2, percentile_bound_ratio=ratio)
     _, curve = learn(traffic(requests=300, load=0.9), settings)
     strengths = [1.0, *(row["loss_strength"] for row in curve)]
     assert strengths == sorted(strengths, reverse=not rises) and len(set(strengths)) == 3

@@ -30,7 +30,6 @@ class EpisodeLoss(TaskLoss):
     def __init__(self, settings: LADDispatchHyperparameters) -> None:
         super().__init__(settings)
         self._ratio = settings.percentile_bound_ratio
-        self._percentile = settings.bounded_percentile
 
     def bound_s(self, source: EpisodeSource, requests: Requests, timing: Timing | None = None) -> float | None:
         """The bound of an episode [s]; None: it has none of its own.
@@ -40,8 +39,9 @@ class EpisodeLoss(TaskLoss):
             requests: Its requests.
             timing: Their times on the servers, if they are known already.
         """
-        if self._ratio is None or self._percentile is None:
+        percentile = self._settings.bounded_percentile
+        if self._ratio is None or percentile is None:
             return None
-        rule = LeastWorkLeft().rule(source.world, source.history())
+        rule = LeastWorkLeft().rule(source.world, requests)  # which looks at no past; to draw one would take longer
         delay_s = play_rule(rule, source.world, requests, np.random.default_rng(0), timing).delay_s
-        return float(self._ratio * np.percentile(delay_s, self._percentile))
+        return float(self._ratio * np.percentile(delay_s, percentile))
