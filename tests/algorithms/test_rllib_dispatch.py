@@ -1,9 +1,12 @@
 """LAD-Dispatch as an RLlib algorithm: curves, checkpoints, evaluation, runners, learners, Tune, and its policy file."""
 
 import logging
+import os
+import signal
 import time
 
 import numpy as np
+import psutil
 import pytest
 import ray
 import torch
@@ -23,6 +26,7 @@ from lad_rllib.errors import ConfigurationError
 from lad_rllib.scheduling.request_scheduler import play_requests
 from lad_rllib.simulator.requests.play import RequestSimulation
 from tests.algorithms.small import assert_same, curve, delay, learner_state, small_config
+from tests.service.fleets import until
 
 REQUESTS = 300
 SETTING = {
@@ -241,11 +245,19 @@ class SlowRunner(LADDispatchEnvRunner):
     """The first runner takes longer than the others; both tell what they played with."""
 
     played_with = ()
+    turns = None  # a folder: the first runner waits until the other one is two answers ahead
 
     def collect(self, fragment=None):
-        time.sleep(0.1 * (self.worker_index == 1))
+        if self.worker_index == 1:
+            if self.turns is None:
+                time.sleep(0.1)
+            else:
+                until(lambda: len(list(self.turns.glob("2-*"))) >= len(list(self.turns.glob("1-*"))) + 2)
         self.played_with = [*self.played_with, self.module.networks.actor.packed()]
-        return super().collect(fragment)
+        played = super().collect(fragment)
+        if self.turns is not None:
+            (self.turns / f"{self.worker_index}-{len(self.played_with)}").touch()
+        return played
 
 
 @pytest.fixture(scope="module")
@@ -319,18 +331,29 @@ def test_a_restored_run_forgets_what_runners_are_ahead(ahead, tmp_path):
 
 
 @cluster
-def test_a_slow_runner_holds_up_nobody_until_the_bound_is_reached(ahead, monkeypatch):
+def test_a_slow_runner_holds_up_nobody_until_the_bound_is_reached(ahead, monkeypatch, tmp_path):
     monkeypatch.setattr(ahead, "config", ahead.config.copy(copy_frozen=False).training(max_staleness=3))
-    staleness = [ahead.train()["staleness"] for _ in range(6)]
+    set_turns = lambda folder: ahead.env_runner_group.foreach_env_runner(  # noqa: E731
+        lambda runner: setattr(runner, "turns", folder), local_env_runner=False
+    )
+    set_turns(tmp_path)
+    try:
+        staleness = [ahead.train()["staleness"] for _ in range(4)]
+    finally:
+        set_turns(None)
     assert 2 <= max(staleness) <= 3
 
 
 @cluster
 def test_an_iteration_tolerates_a_runner_that_dies_with_what_it_has_played(ahead, monkeypatch):
     learn = ahead.learn_from
+    processes = dict(
+        ahead.env_runner_group.foreach_env_runner(lambda r: (r.worker_index, os.getpid()), local_env_runner=False)
+    )
 
     def learn_without_the_first(data):
-        ray.kill(ahead.env_runner_group._worker_manager.actors()[1], no_restart=False)
+        os.kill(processes[1], signal.SIGKILL)
+        until(lambda: not psutil.pid_exists(processes[1]))
         time.sleep(1.0)  # what it owns goes with it
         learn(data)
 

@@ -70,10 +70,12 @@ def refused(answer, status, code, param=None):
 
 
 def edge_server(name, steps_per_s, make_png=True, **settings):
-    """An emulated server without overhead that draws pictures, and changes its model in no time."""
+    """An emulated server without overhead that draws pictures, and changes its model in no time; it has started."""
     times = {"overhead_s": 0.0, "per_step_s": 1 / steps_per_s, "swap_s": 0.0}
     profile = DeviceProfile(name=name, origin="assumption", source="made up for a test", **times)
-    return EdgeServer(name, EmulatedEngine(profile, make_png=make_png), **settings)
+    server = EdgeServer(name, EmulatedEngine(profile, make_png=make_png), **settings)
+    until(lambda: server.health().healthy)  # else a dispatcher may find it starting, and look again in 0.3 s only
+    return server
 
 
 @contextlib.contextmanager
