@@ -32,7 +32,7 @@ from lad_rllib.simulator.order import order_spec
 from tests.edge.engines import SteppedEngine, task
 from tests.edge.test_order import CLOCK, TIME_SCALE, ask, expected
 
-pytestmark = [pytest.mark.cluster, pytest.mark.serial]
+pytestmark = pytest.mark.cluster
 
 BOX = DeviceProfile(
     name="box", overhead_s=0.5, per_step_s=0.5, origin="assumption", source="for tests", width=64, height=64

@@ -10,7 +10,7 @@ from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import Fleet
 from tests.envs.live_fleets import FLEET, env_config
 
-pytestmark = [pytest.mark.cluster, pytest.mark.serial, pytest.mark.usefixtures("ray_cluster")]
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("ray_cluster")]
 
 
 @pytest.fixture

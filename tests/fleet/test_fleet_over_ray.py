@@ -13,7 +13,7 @@ from lad_rllib.errors import ConfigurationError
 from lad_rllib.fleet import EmulatedServer, Fleet, load_fleet
 from lad_rllib.fleet.fleet import end_shared
 
-pytestmark = [pytest.mark.cluster, pytest.mark.serial]
+pytestmark = pytest.mark.cluster
 
 QUICK = {"overhead_s": 0.02, "per_step_s": 0.01, "width": 64, "height": 64}
 HEAD = "node:__internal_head__"
@@ -56,6 +56,7 @@ def nothing_is_left(ray_cluster):
     wait_for(lambda: reserved_cpus() <= before + 1e-6)
 
 
+@pytest.mark.serial  # compares times on the wall clock
 def test_servers_run_where_resources_and_labels_say_and_end_with_the_fleet(nothing_is_left):
     node = ray.nodes()[0]["NodeID"]
     servers = [entry("a", resources={HEAD: 0.01}), entry("b", labels={"ray.io/node-id": node}), entry("c")]
