@@ -13,9 +13,9 @@ test check test-extended: export RAY_worker_niceness := 0
 # Tests start hundreds of Python processes: compiled once, also where bytecode is off (an empty value is its default).
 export PYTHONDONTWRITEBYTECODE :=
 
-# Several test processes, each with whole files and, if these need one, a Ray cluster of its own. Tests often wait for
-# other processes, or for a server: four of them keep two cores busy. tests/conftest.py puts files of slow tests first.
-IN_PARALLEL := -n 4 --dist loadfile --no-loadscope-reorder
+# Several test processes, each with whole files and, if these need one, a Ray cluster of its own. tests/conftest.py says
+# how many (six on two cores: with four, which often wait, 30 % of the cores was idle) and puts files of slow tests first.
+IN_PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-extended check lint docs build bench bench-dispatch bench-scaling check-cluster cluster-test cluster-test-s3 format fuzz clean
@@ -58,8 +58,8 @@ demo: $(STAMP) ## train two policies on the paper's setting; then a policy in fr
 test: $(STAMP) $(VENV)/aws-check/.installed ## format, lint, types and all tests
 	@$(BIN)/python -c "from lad_rllib.compiling import compile_all; compile_all()" & compiling=$$!; \
 		$(MAKE) --no-print-directory lint && wait $$compiling
-	$(BIN)/pytest -q $(IN_PARALLEL) -m "not serial and not lab and not extended"
-	$(BIN)/pytest -q -m "serial and not lab and not extended" $$(grep -rl --include='*.py' mark.serial tests)
+	$(BIN)/pytest -q -rs $(IN_PARALLEL) -m "not serial and not lab and not extended"
+	$(BIN)/pytest -q -rs -m "serial and not lab and not extended" $$(grep -rl --include='*.py' mark.serial tests)
 
 test-extended: $(STAMP) ## the slower tests that 'make test' leaves out
 	$(BIN)/pytest -q -m extended

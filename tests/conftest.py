@@ -5,10 +5,16 @@ import signal
 import sys
 from collections import Counter
 
+import psutil
 import pytest
 
 # In the background of a shell, pytest and all that it starts would ignore Ctrl-C, which some tests send.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_xdist_auto_num_workers():
+    """Three test processes for each core, as they often wait, and 2.5 GB for each with its Ray cluster."""
+    return max(1, min(3 * os.cpu_count(), int(psutil.virtual_memory().total / 2.5e9)))
 
 
 def pytest_collection_modifyitems(items):
