@@ -113,6 +113,9 @@ class OneByOneOptions(TrainingsOptions):
     )
     seeds: Count = option(5, "trainings of each")
     iterations: Count = option(30, "episodes of a training")
+    discount: Annotated[float, Field(gt=0, le=1)] = option(
+        1.0, "weight of another request's delay for each second that it comes later"
+    )
     requests: Count = option(10_000, "requests of an episode")
     episodes: Count = option(10, "test episodes")
     test_seed: Seed = option(1_000_000, "seed of the test episodes; take another one to choose bounds by")
@@ -123,7 +126,11 @@ def run(options: OneByOneOptions) -> int:
     """Train, play and write; returns the exit status."""
     output = writable_folder(options.output)
     rows = ResultRows(
-        output / "one_by_one.csv", options.resume, iterations=options.iterations, test_seed=options.test_seed
+        output / "one_by_one.csv",
+        options.resume,
+        iterations=options.iterations,
+        test_seed=options.test_seed,
+        discount=options.discount,
     )
     cells = [
         ({"workload": workload, "load": load, "order": goal.order, "bound": goal.bound, "seed": seed}, goal)
@@ -190,6 +197,7 @@ def compared(options: OneByOneOptions, workload: str, load: float, goal: Goal, s
         step_size_iterations=options.iterations,
         sampled_requests=2500,
         updates_per_iteration=80,
+        discount=options.discount,
         bounded_percentile=goal.percentile,
         percentile_bound_ratio=None if goal.percentile is None else goal.share,
         wait_cap=goal.wait_cap,
