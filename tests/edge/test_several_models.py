@@ -83,7 +83,7 @@ def test_two_models_and_two_sizes_are_predicted_with_their_swaps(server, monkeyp
 
 
 def test_a_swap_ahead_in_the_queue_is_part_of_the_predicted_delay():
-    engine = EmulatedEngine("a100", time_scale=0.02, models=["a", "b", "c"], models_in_memory=2)
+    engine = EmulatedEngine("a100", time_scale=0.1, models=["a", "b", "c"], models_in_memory=2)
     with EdgeServer("s1", engine) as server:
         futures = [server.submit(task(str(i), 10, model=model)) for i, model in enumerate("abcab")]
         records = [future.result().record for future in futures]
