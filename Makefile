@@ -58,8 +58,8 @@ demo: $(STAMP) ## train two policies on the paper's setting; then a policy in fr
 test: $(STAMP) $(VENV)/aws-check/.installed ## format, lint, types and all tests
 	@$(BIN)/python -c "from lad_rllib.compiling import compile_all; compile_all()" & compiling=$$!; \
 		$(MAKE) --no-print-directory lint && wait $$compiling
-	$(BIN)/pytest -q -rs $(IN_PARALLEL) -m "not serial and not lab and not extended"
-	$(BIN)/pytest -q -rs -m "serial and not lab and not extended" $$(grep -rl --include='*.py' mark.serial tests)
+	$(BIN)/pytest -q -rsfE $(IN_PARALLEL) -m "not serial and not lab and not extended"
+	$(BIN)/pytest -q -rsfE -m "serial and not lab and not extended" $$(grep -rl --include='*.py' mark.serial tests)
 
 test-extended: $(STAMP) ## the slower tests that 'make test' leaves out
 	$(BIN)/pytest -q -m extended

@@ -81,7 +81,9 @@ def edge_server(name, steps_per_s, make_png=True, **settings):
 @contextlib.contextmanager
 def listening(app):
     """Have an app answer on a loopback port; gives its address."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off"))
+    # log_config None: else uvicorn sets up logging anew, and absl's handler closes what pytest has as stderr
+    settings = uvicorn.Config(app, port=0, log_config=None, log_level="warning", lifespan="off")
+    server = uvicorn.Server(settings)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
