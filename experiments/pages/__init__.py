@@ -46,6 +46,7 @@ TABLES: dict[str, Callable[[], Table]] = {
     "any-fleet": partial(fleets.any_fleet, 1, 20),
     "any-fleet-parts": fleets.parts_of_any_fleet,
     "any-fleet-100": partial(fleets.any_fleet, 100, 100),
+    "specialists": fleets.specialists,
     "improve-loop": measured.improve_loop,
     "policy-guard": measured.policy_guard,
     "tuned": learning.tuned,
