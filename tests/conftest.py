@@ -13,8 +13,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_xdist_auto_num_workers():
-    """Three test processes for each core, as they often wait, and 2.5 GB for each with its Ray cluster."""
-    return max(1, min(3 * os.cpu_count(), int(psutil.virtual_memory().total / 2.5e9)))
+    """Two test processes for each core, as they often wait, and 2.5 GB for each with its Ray cluster."""
+    return max(1, min(2 * os.cpu_count(), int(psutil.virtual_memory().total / 2.5e9)))
 
 
 def pytest_collection_modifyitems(items):
