@@ -14,7 +14,7 @@ test check test-extended: export RAY_worker_niceness := 0
 export PYTHONDONTWRITEBYTECODE :=
 
 # Several test processes, each with whole files and, if these need one, a Ray cluster of its own. tests/conftest.py says
-# how many (six on two cores: with four, which often wait, 30 % of the cores was idle) and puts files of slow tests first.
+# how many, and puts files of slow tests first.
 IN_PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help

@@ -248,11 +248,10 @@ class SlowRunner(LADDispatchEnvRunner):
     turns = None  # a folder: the first runner waits until the other one is two answers ahead
 
     def collect(self, fragment=None):
-        if self.worker_index == 1:
-            if self.turns is None:
-                time.sleep(0.1)
-            else:
-                until(lambda: len(list(self.turns.glob("2-*"))) >= len(list(self.turns.glob("1-*"))) + 2)
+        if self.worker_index == 1 and self.turns is None:
+            time.sleep(0.1)
+        elif self.worker_index == 1:
+            until(lambda: len(list(self.turns.glob("2-*"))) >= len(list(self.turns.glob("1-*"))) + 2)
         self.played_with = [*self.played_with, self.module.networks.actor.packed()]
         played = super().collect(fragment)
         if self.turns is not None:
@@ -333,9 +332,12 @@ def test_a_restored_run_forgets_what_runners_are_ahead(ahead, tmp_path):
 @cluster
 def test_a_slow_runner_holds_up_nobody_until_the_bound_is_reached(ahead, monkeypatch, tmp_path):
     monkeypatch.setattr(ahead, "config", ahead.config.copy(copy_frozen=False).training(max_staleness=3))
-    set_turns = lambda folder: ahead.env_runner_group.foreach_env_runner(  # noqa: E731
-        lambda runner: setattr(runner, "turns", folder), local_env_runner=False
-    )
+
+    def set_turns(folder):
+        ahead.env_runner_group.foreach_env_runner(
+            lambda runner: setattr(runner, "turns", folder), local_env_runner=False
+        )
+
     set_turns(tmp_path)
     try:
         staleness = [ahead.train()["staleness"] for _ in range(4)]

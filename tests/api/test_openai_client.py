@@ -125,7 +125,7 @@ def test_a_client_that_is_refused_comes_back_when_it_was_told():
         asked = {"prompt": "x", "extra_body": {"num_inference_steps": 1}}
         with pytest.raises(openai.RateLimitError):
             client.images.generate(**asked)
-        assert refusals[0] in ("1", "2", "3", "4")
+        assert refusals[0] in ("3", "4")
         assert len(client.with_options(max_retries=5).images.generate(**asked).data) == 1
     assert len(refusals) == 2
 

@@ -91,6 +91,7 @@ def test_a_refusal_is_counted_and_said_with_its_reason(lines, spans):
     )
 
 
+@pytest.mark.serial  # compares a time
 def test_spans_of_a_request_cover_its_delay_in_the_clients_trace(spans):
     with service([100]) as running:
         running.draw(headers={"traceparent": CLIENT, "x-request-id": "mine-2"}, num_inference_steps=20)
@@ -108,7 +109,7 @@ def test_spans_of_a_request_cover_its_delay_in_the_clients_trace(spans):
     assert (stages[0].start_time, stages[-1].end_time) == (whole.start_time, whole.end_time)
     for before, after in zip(stages, stages[1:], strict=False):
         assert abs(after.start_time - before.end_time) <= 1000  # [ns], rounded
-    assert 0.19 <= (stages[-1].end_time - stages[-1].start_time) / 1e9 <= 1.0  # 0.2 s of work
+    assert 0.2 <= (stages[-1].end_time - stages[-1].start_time) / 1e9 <= 0.4
 
 
 def test_a_request_that_fails_says_so_in_its_span(spans):
