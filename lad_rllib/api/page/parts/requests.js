@@ -44,7 +44,7 @@ export function Requests({ requests, selected, onSelect }) {
         onMouseEnter=${() => hold(true)}
         onMouseLeave=${() => hold(false)}
         onfocusin=${() => hold(true)}
-        onfocusout=${() => hold(false)}
+        onfocusout=${({ currentTarget, relatedTarget }) => hold(currentTarget.contains(relatedTarget))}
       >
         ${shown.map(
           (request) => html`

@@ -6,11 +6,13 @@ import { html } from "../vendor/htm-preact.js";
 const SHOWN = 10; // requests of a server; the rest is a number
 const LEAST_S = 1; // the bars' scale ends there or later
 
+// No stop of the tab key: one that goes while it has the focus takes the focus along. Keys choose in the list of requests.
 function Chip({ request, isRunning, isSelected, onSelect }) {
   const words = `${asked(request)}, ${isRunning ? "running" : "waiting"}`;
   return html`
     <button
       type="button"
+      tabindex="-1"
       class=${`chip ${isRunning ? "running" : ""}`}
       title=${words}
       aria-pressed=${isSelected}
