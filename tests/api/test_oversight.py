@@ -356,6 +356,7 @@ def shares(requests=60, low=0.9, high=1.1):
         (shares(), "it failed", None, "reject", "it failed"),
         (shares(), "", (replayed("new", 1.2), OLD, RULE), "reject", "replayed: mean 1.20"),
         (shares(), "", UNDECIDED, "wait", "not surely better"),
+        (shares(), "", (replayed("new", 0.8, tail=1.25, spread=0.1, seed=1), OLD, RULE), "wait", "99th percentile 1."),
         (None, "", None, "wait", "too few"),
     ],
 )

@@ -126,10 +126,13 @@ class Trial:
         present = next(iter(ratios))
         row = ratios[present]
         interval = f"{row['mean_ratio']:.3f} ({row['mean_low']:.3f}–{row['mean_high']:.3f}) times that of {present}"
-        if row["mean_high"] < 1.0:
+        longer = [name for name, other in ratios.items() if other["p99_ratio"] > 1.0]
+        if row["mean_high"] < 1.0 and not longer:
             why = f"mean {interval}, replayed; its share of {seen} requests is not surely worse than the others"
             return self._step("swap", why, figures)
         undecided = f"mean {interval}, replayed, is not surely better"
+        if row["mean_high"] < 1.0:
+            undecided = f"99th percentile {ratios[longer[0]]['p99_ratio']:.3f} times that of {longer[0]}, replayed"
         if self.next_verdict > VERDICTS * self.settings.canary_requests:
             return self._step("reject", undecided, figures)
         return self._wait(now_s, undecided, figures)
