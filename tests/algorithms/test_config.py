@@ -363,7 +363,6 @@ def test_an_environment_that_is_no_fleet_is_refused_with_those_that_are(config, 
 
 
 @built
-@built
 @pytest.mark.parametrize("config_class", [LADTSConfig, LADPMDConfig])
 def test_an_environment_that_does_not_take_the_configuration_is_one_line(config_class):
     config = config_class().environment("CartPole-v1", env_config={"setting": "small"})
@@ -373,6 +372,7 @@ def test_an_environment_that_does_not_take_the_configuration_is_one_line(config_
         config.build_algo()
 
 
+@built
 @pytest.mark.parametrize(("env", "told"), [("CartPole-v1", "CartPole-v1"), (None, "none")])
 def test_what_only_its_spaces_tell_is_refused_when_it_is_made(env, told):
     with pytest.raises(ConfigurationError, match=f"takes the environment of a whole fleet.*, got {told}$"):
