@@ -1,10 +1,12 @@
 """Remote environment runners and learners: failures, restarts, and the same numbers as the local ones."""
 
+import sys
 import time
 
 import numpy as np
 import pytest
 import ray
+import torch
 from ray.rllib.utils.test_utils import check_train_results_new_api_stack
 
 from lad_rllib.errors import ConfigurationError
@@ -39,6 +41,14 @@ def runner_views(algo):
         lambda runner: (runner.worker_index, runner.get_runner_state(), actor_weights(runner)), local_env_runner=False
     )
     return {index: (state, weights) for index, state, weights in views}
+
+
+def test_a_remote_runner_is_deterministic_without_the_import_of_torchs_compiler(two_runners):
+    told = two_runners.env_runner_group.foreach_env_runner(
+        lambda _: (torch.are_deterministic_algorithms_enabled(), "torch._inductor" in sys.modules),
+        local_env_runner=False,
+    )
+    assert told == [(True, False)] * 2
 
 
 def test_two_runners_play_an_episode_each_with_memories_and_arrivals_of_their_own(two_runners, monkeypatch):
