@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from collections import Counter
+from unittest import mock
 
 import psutil
 import pytest
@@ -59,15 +60,21 @@ def ray_cluster(ray_ends_with_the_session):
     if ray.is_initialized() and ray.cluster_resources().get("CPU", 0) < 16:
         ray.shutdown()  # one that RLlib has started for a test without this fixture
     if not ray.is_initialized():
-        ray.init(
-            address="local",
-            num_cpus=16,  # logical: actors wait for one another otherwise; most are idle
-            include_dashboard=False,
-            object_store_memory=150_000_000,
-            log_to_driver=False,
-            configure_logging=False,
-            _system_config=SYSTEM_CONFIG,
-        )
+        # Nobody reads what these two processes offer; with several clusters they cost 50 s of a core in "make test".
+        node = "ray._private.node.Node"
+        with (
+            mock.patch(f"{node}.start_log_monitor"),
+            mock.patch(f"{node}.start_monitor"),
+        ):  # the latter: an autoscaler's
+            ray.init(
+                address="local",
+                num_cpus=16,  # logical: actors wait for one another otherwise; most are idle
+                include_dashboard=False,
+                object_store_memory=150_000_000,
+                log_to_driver=False,
+                configure_logging=False,
+                _system_config=SYSTEM_CONFIG,
+            )
 
 
 @pytest.fixture(scope="module")
