@@ -160,10 +160,10 @@ def test_a_shared_actor_decides_for_each_station_what_one_network_says():
         torch.testing.assert_close(together[station], alone[0], rtol=1e-4, atol=1e-4)
 
 
-def trained(**training):
-    """An algorithm after 40 episodes, and their ratios to the greedy oracle."""
+def trained(num_episodes, **training):
+    """An algorithm after some episodes, and their ratios to the greedy oracle."""
     algo = config_of(OVERLOADED, **training).callbacks(YardstickCallback).build_algo()
-    return algo, [algo.train()["env_runners"][names.DELAY_OVER_ORACLE] for _ in range(40)]
+    return algo, [algo.train()["env_runners"][names.DELAY_OVER_ORACLE] for _ in range(num_episodes)]
 
 
 def delays_of(algo):
@@ -175,7 +175,7 @@ def delays_of(algo):
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_cluster")
 def test_it_beats_the_greedy_oracle_also_as_a_saved_policy(tmp_path):
-    free, ratios = trained()
+    free, ratios = trained(20)
     assert np.mean(ratios[-5:]) < 0.95 < np.mean(ratios[:3])
 
     policy = FleetPolicy.from_checkpoint(free.save_to_path(tmp_path / "checkpoint"))
@@ -194,10 +194,10 @@ def test_it_beats_the_greedy_oracle_also_as_a_saved_policy(tmp_path):
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_cluster")
 def test_a_bound_trades_the_mean_for_the_tail():
-    free, _ = trained()
+    free, _ = trained(40)
     delays = delays_of(free)
     bound_s = 0.85 * float(np.percentile(delays, 95))
-    bounded, _ = trained(bounded_percentile=95, percentile_bound_s=bound_s)
+    bounded, _ = trained(40, bounded_percentile=95, percentile_bound_s=bound_s)
     of_bounded = delays_of(bounded)
     assert np.percentile(of_bounded, 95) < 0.96 * np.percentile(delays, 95)
     assert of_bounded.mean() > delays.mean()
