@@ -1,15 +1,21 @@
-"""What an ingress loads when it is started again: every package more is time in which nobody is served."""
+"""What processes of a service load when they start: every package more is time in which nobody is served."""
 
 import pickle
 import subprocess
 import sys
 
+import pytest
+
 from lad_rllib.serving import named_policy
 
 NEEDLESS = {"diffusers", "gymnasium", "matplotlib", "ray.data", "ray.rllib", "ray.tune", "scipy.optimize", "torch"}
 
-INGRESS = f"""
+SERVER_THEN_INGRESS = f"""
 import pickle, sys
+from lad_rllib.serving import edge_application
+
+print(sorted({{"lad_rllib.api", "lad_rllib.scheduling", "lad_rllib.service", "numba", "scipy"}} & sys.modules.keys()))
+
 import numpy as np
 from lad_rllib.serving import ingress
 from lad_rllib.service import RequestModel
@@ -25,10 +31,21 @@ print(sorted({NEEDLESS!r} & sys.modules.keys()))
 """
 
 
-def test_an_ingress_with_the_shipped_policy_decides_without_learning_and_its_packages():
-    policy = pickle.dumps(named_policy("any-fleet"))
-    ran = subprocess.run([sys.executable, "-c", INGRESS], input=policy, capture_output=True, check=False, timeout=300)
-    assert ran.stdout.decode().strip() == "[]", ran.stderr.decode()
+@pytest.fixture(scope="module")
+def needless():
+    """What a process of a server, and then one of an ingress, has loaded without need."""
+    program, policy = [sys.executable, "-c", SERVER_THEN_INGRESS], pickle.dumps(named_policy("any-fleet"))
+    ran = subprocess.run(program, input=policy, capture_output=True, check=False, timeout=300)
+    assert ran.returncode == 0, ran.stderr.decode()
+    return ran.stdout.decode().splitlines()
+
+
+def test_an_edge_server_loads_neither_the_api_nor_policies_and_their_packages(needless):
+    assert needless[0] == "[]"
+
+
+def test_an_ingress_with_the_shipped_policy_decides_without_learning_and_its_packages(needless):
+    assert needless[1] == "[]"
 
 
 SWAP = f"""
