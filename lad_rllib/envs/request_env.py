@@ -29,10 +29,12 @@ OF_SERVERS = (
     "ahead_s",
     "overtaken",
     "tasks",
+    "makes_room",
     "declared",
     "up",
 )
 """Parts of a view that have a number for each server."""
+_LEAST = {"facts": -np.inf, "makes_room": -1.0}
 _DEADLINE = FACTS.index("deadline_s")
 
 
@@ -58,6 +60,7 @@ class RequestFleetEnv(gym.Env[Observation, np.integer]):
     | ``ahead_s`` | (A,) | the same, of those alone that the order of service puts before the request | s |
     | ``overtaken`` | (A,) | requests that wait there and would be served after it | 1 |
     | ``tasks`` | (A,) | requests that wait there or are served | 1 |
+    | ``makes_room`` | (A,) | number of the image model that would make room for the request's; -1: none has to | |
     | ``declared`` | (A,) | declared cost of those: steps x images, pixels over 512 x 512 | 1 |
     | ``up`` | (A,) | 1 where the server may get it; 0 beyond the servers of a random fleet, as all else there | 1 |
     | ``facts`` | (7,) | what it says of itself: :data:`lad_rllib.simulator.requests.FACTS`; 0 for no deadline | |
@@ -88,10 +91,7 @@ class RequestFleetEnv(gym.Env[Observation, np.integer]):
         servers = self.setting.most_servers
         shapes = {**dict.fromkeys(OF_SERVERS, (servers,)), "facts": (len(FACTS),)}
         self.observation_space = gym.spaces.Dict(
-            {
-                name: gym.spaces.Box(-np.inf if name == "facts" else 0.0, np.inf, shape, np.float32)
-                for name, shape in shapes.items()
-            }
+            {name: gym.spaces.Box(_LEAST.get(name, 0.0), np.inf, shape, np.float32) for name, shape in shapes.items()}
         )
         self.action_space = gym.spaces.Discrete(servers)
         self._seed, self._episode = draw_seed(), 0

@@ -119,6 +119,7 @@ class FleetLoad:
             ahead_s=remaining_s + [ahead_s for ahead_s, _ in met],
             overtaken=np.array([overtaken for _, overtaken in met], dtype=np.int64),
             tasks=np.array([len(backlog) for backlog in backlogs], dtype=np.int64),
+            makes_room=self.requests.model_numbers([backlog.makes_room(task) for backlog in backlogs]),
             declared=np.array([backlog.declared_cost for backlog in backlogs]),
             up=np.array([load.may_get(task) for load in self.present], dtype=bool),
             facts=self.requests.facts(task),

@@ -12,7 +12,8 @@ from lad_rllib.simulator.requests import RequestServer
 class PredictedMemory:
     """A server's memory, from the order in which it is predicted to serve tasks.
 
-    The counterpart of ``expected_swap_s`` and ``bring_in`` in :mod:`lad_rllib.simulator.requests.memory`.
+    The counterpart of ``expected_swap_s``, ``makes_room`` and ``bring_in`` in
+    :mod:`lad_rllib.simulator.requests.memory`.
 
     Args:
         server: What it holds at once, and how long loading takes; None: it holds all.
@@ -26,6 +27,8 @@ class PredictedMemory:
     (8.0, 0.0)
     >>> memory.use(task), memory.swap_s(task, []), memory.swap_s(task, ["flux"])
     (8.0, 0.0, 8.0)
+    >>> memory.makes_room(task, []), memory.makes_room(ImageTask("u", "a dog", 20, model="flux"), [])
+    (None, 'sdxl')
     """
 
     def __init__(self, server: RequestServer | None = None) -> None:
@@ -47,6 +50,13 @@ class PredictedMemory:
         if loras and loras != self._loras:
             seconds, self._loras = seconds + server.lora_swap_s, loras
         return seconds
+
+    def makes_room(self, task: ImageTask, waiting: Sequence[str]) -> str | None:
+        """The model that is predicted to leave for a task's if it joined now; None: none has to."""
+        room, model = 0 if self.server is None else self.server.models_in_memory, task.model or ""
+        if len(self._held) < room or room == 0 or model in self._held or model in waiting:
+            return None
+        return next((one for one in self._held if one not in waiting), self._held[0])
 
     def swap_s(self, task: ImageTask, waiting: Sequence[str]) -> float:
         """Time to load a task's model and LoRAs if it joined now [s], from the models of the tasks that wait there."""

@@ -122,6 +122,7 @@ class RequestModel:
             ahead_s=zeros,
             overtaken=np.zeros(number, dtype=np.int64),
             tasks=np.zeros(number, dtype=np.int64),
+            makes_room=np.full(number, -1),
             declared=zeros,
             up=np.ones(number, dtype=bool),
             facts=self.facts(task),
@@ -143,6 +144,10 @@ class RequestModel:
             "tenant": self._number("tenant", task.tenant),
         }
         return np.array([said[name] for name in FACTS], np.float64)
+
+    def model_numbers(self, models: Sequence[str | None]) -> NDArray[np.int64]:
+        """Numbers of some image models; -1 for None."""
+        return np.array([-1 if model is None else self._number("model", model) for model in models], np.int64)
 
     def _number(self, kind: str, name: str) -> int:
         """Number of a name; one that the past did not have gets the next."""

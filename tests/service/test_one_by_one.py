@@ -42,7 +42,7 @@ class Actor(RuleScheduler):
     def rule(self, world, history):
         """See the class."""
         networks = ScoringActor(ActorSettings(), seed=3)
-        weights = np.random.default_rng(5).normal(0.0, 0.3, networks.packed().shape).astype(np.float32)
+        weights = np.random.default_rng(6).normal(0.0, 0.3, networks.packed().shape).astype(np.float32)
         return ActorSettings().rule(knowledge(world, history), weights, 0.0)
 
 
@@ -86,14 +86,17 @@ def test_the_dispatcher_sees_and_decides_what_the_simulator_does(scheduler, orde
 
 
 @pytest.mark.parametrize("order", ["fifo", "shortest_first"])
-def test_the_dispatcher_predicts_the_loading_of_models_and_loras_as_the_simulator_does(order):
+@pytest.mark.parametrize("scheduler", [ShortestExpectedDelay, Actor])
+def test_the_dispatcher_predicts_the_loading_of_models_and_loras_as_the_simulator_does(scheduler, order):
     spec = {**SETTING, **SWAPS, "traffic": {"kind": "poisson", "load": 0.5, "mix": MODELS}}
-    served, servers, ended_s, simulated, live = both(spec, ShortestExpectedDelay, order)
+    served, servers, ended_s, simulated, live = both(spec, scheduler, order)
     assert servers.tolist() == served.server.tolist() and served.swap_s.any()
     np.testing.assert_allclose(ended_s, served.finish_s, rtol=1e-9)
     for one, other in zip(simulated, live, strict=True):
         np.testing.assert_allclose(other["swap_s"], one["swap_s"])
+        np.testing.assert_array_equal(other["makes_room"], one["makes_room"])
         np.testing.assert_allclose(other["ahead_s"], one["ahead_s"], atol=1e-6)
+    assert {-1, 0, 1, 2} == {int(number) for view in live for number in view["makes_room"]}
 
 
 def test_a_task_that_says_no_size_takes_what_each_server_draws():

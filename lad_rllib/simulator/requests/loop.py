@@ -13,7 +13,7 @@ import numpy as np
 
 from lad_rllib.arrays import Array, DoubleMatrix, Doubles, IntegerMatrix, Integers, Layout, Matrix, Vector
 from lad_rllib.compiling import lean_kernel, lean_part, pointer
-from lad_rllib.simulator.requests.memory import bring_in, expected_swap_s
+from lad_rllib.simulator.requests.memory import bring_in, expected_swap_s, makes_room
 from lad_rllib.simulator.requests.view import View as View  # a rule takes its arguments from here
 from lad_rllib.simulator.requests.world import FACTS, Timing
 
@@ -166,11 +166,11 @@ def look(queues: Queues, timing: Timing, view: View, number: int, with_order: bo
         if server.ready_s > now_s:
             view.tasks[index] += 1
             view.declared[index] += server.served_declared
-        swap_s[index] = 0.0
+        swap_s[index], view.makes_room[index] = 0.0, -1
         if server.room > 0 or request.loras > 0:
-            swap_s[index] = expected_swap_s(
-                server, request, queues.resident[index], queues.wanted[index], timing.swap_s[index]
-            )
+            held, wanted = queues.resident[index], queues.wanted[index]
+            swap_s[index] = expected_swap_s(server, request, held, wanted, timing.swap_s[index])
+            view.makes_room[index] = makes_room(server, request, held, wanted)
     if with_order:
         look_at_order(queues, timing, view, number)
 
@@ -341,5 +341,5 @@ def empty_view(timing: Timing) -> View:
     servers = timing.predicted_s.shape[1]
     floats = [name for name in View._fields if name.endswith("_s") and name != "now_s"]
     seconds: dict[str, Any] = {name: np.zeros(servers) for name in (*floats, "declared")}
-    counts: dict[str, Any] = {name: np.zeros(servers, np.int64) for name in ("overtaken", "tasks")}
+    counts: dict[str, Any] = {name: np.zeros(servers, np.int64) for name in ("overtaken", "tasks", "makes_room")}
     return View(now_s=0.0, up=np.ones(servers, bool), facts=np.zeros(timing.facts.shape[1]), **seconds, **counts)

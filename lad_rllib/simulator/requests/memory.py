@@ -81,3 +81,18 @@ def expected_swap_s(server: Any, request: Any, held: Integers, wanted: Integers,
         if other < 0 or wanted[other] == 0:
             older += 1
     return loras_s + swap_s[model] if coming > older else now_s
+
+
+@lean_part
+def makes_room(server: Any, request: Any, held: Integers, wanted: Integers) -> int:
+    """The model that is predicted to leave a server's memory for a request's; -1: none has to.
+
+    It is the least recently used of those that nobody waits for there, or of all.
+    """
+    room, model = server.room, request.model
+    if room == 0 or wanted[model] > 0 or is_resident(held, model):
+        return -1
+    for other in held[:room]:
+        if other < 0 or wanted[other] == 0:
+            return int(other)
+    return int(held[0])

@@ -20,6 +20,7 @@ class View(NamedTuple):
         ahead_s: The same, of those alone that the order of service puts before the request.
         overtaken: Requests that wait there and would be served after it.
         tasks: Requests that wait there or are served.
+        makes_room: Number of the image model that would make room for the request's there; -1: none has to.
         declared: Declared cost of those, see :attr:`~lad_rllib.simulator.requests.Requests.declared_cost`.
         up: Whether the server may get it.
         facts: What the request says of itself, see :data:`~lad_rllib.simulator.requests.world.FACTS`.
@@ -34,6 +35,7 @@ class View(NamedTuple):
     ahead_s: Doubles
     overtaken: Integers
     tasks: Integers
+    makes_room: Integers
     declared: Doubles
     up: Flags
     facts: Doubles

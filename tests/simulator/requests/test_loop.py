@@ -123,6 +123,20 @@ def test_the_least_recently_used_model_makes_room():
     assert played.swap_s.tolist() == [1.0, 1.0, 0.0, 1.0, 0.0, 1.0]
 
 
+def test_a_view_says_which_model_would_make_room():
+    world = RequestWorld((a_server("one", 0.1, models_in_memory=2, swap_s={"": 1.0}), a_server("two", 0.1)))
+    a, b, c = range(3)
+    model, models = np.array([a, b, a, c, a, b, c]), ("a", "b", "c")
+    simulation = RequestSimulation(world, plain_requests([0, 10, 20, 30, 31, 32, 33], 10, model=model, models=models))
+    found = []
+    for view in simulation:
+        found.append(view.makes_room.tolist())
+        simulation.send(0)
+    # There is room for a and b at first. c takes the place of b; a is the next to go, but one waits for it, so that c
+    # goes, which is being served. The other server holds all.
+    assert [one for one, _ in found] == [-1, -1, -1, b, -1, c, -1] and {other for _, other in found} == {-1}
+
+
 def test_a_model_that_is_loaded_has_no_loras():
     world = RequestWorld((a_server("one", 0.1, models_in_memory=1, swap_s={"": 1.0}, lora_swap_s=0.5),))
     model, loras = np.array([0, 0, 0, 1, 0]), np.array([1, 0, 1, 0, 1])
