@@ -11,7 +11,15 @@ import torch
 
 from lad_rllib.algorithms.lad_dispatch.actor_settings import ActorSettings
 from lad_rllib.algorithms.lad_dispatch.episode_loss import EpisodeLoss
-from lad_rllib.algorithms.lad_dispatch.features import COLUMNS, FEATURES, LOGIT, NUM_FEATURES, SHARE, START
+from lad_rllib.algorithms.lad_dispatch.features import (
+    COLUMNS,
+    FEATURES,
+    LOGIT,
+    NUM_FEATURES,
+    OF_MODELS,
+    SHARE,
+    START,
+)
 from lad_rllib.algorithms.lad_dispatch.hyperparameters import LADDispatchHyperparameters
 from lad_rllib.algorithms.lad_dispatch.improvement import DOWN, decision_table, improvement_loss
 from lad_rllib.algorithms.lad_dispatch.knowledge import LAGS, knowledge
@@ -20,7 +28,13 @@ from lad_rllib.algorithms.lad_dispatch.training import Improvement, learn, play_
 from lad_rllib.scheduling.by_name import make_scheduler
 from lad_rllib.scheduling.request_scheduler import player
 from lad_rllib.simulator.order import make_order
-from lad_rllib.simulator.requests import LinearService, RequestServer, RequestWorld, plain_requests
+from lad_rllib.simulator.requests import (
+    LinearService,
+    RequestServer,
+    RequestWorld,
+    build_request_setting,
+    plain_requests,
+)
 from lad_rllib.simulator.requests.play import RequestSimulation, play_rule
 
 SPEEDS = (1.0, 0.6, 0.25)
@@ -114,6 +128,52 @@ def test_a_token_by_hand():
         "share of those that it overtakes": 2.0 / 3.0,
     }
     np.testing.assert_allclose([seen[name] for name in expected], list(expected.values()), rtol=1e-5)
+
+
+def test_a_token_says_how_popular_a_model_is_and_the_one_that_makes_room():
+    mix = {"models": {"often": 3.0, "rare": 1.0}}
+    spec = {
+        "servers": [1.0, 1.0],
+        "models_in_memory": 1,
+        "swap_s": 5.0,
+        "requests": 40,
+        "traffic": {"load": 0.5, "mix": mix},
+    }
+    source, actor = build_request_setting(spec), ScoringActor(ActorSettings(), seed=0)
+    known = knowledge(source.world, source.history())
+    assert known.popularity[:2] == pytest.approx([0.75, 0.25], abs=0.02)
+    rule = actor.settings.rule(known, actor.packed(), recorded=True)
+    requests = plain_requests(np.arange(9) * 100.0, 5.0, model=np.array([0] + [1] * 8), models=("often", "rare"))
+    simulation, memory = RequestSimulation(source.world, requests), np.zeros(rule.memory)
+    rows = []
+    for view in simulation:
+        notes = np.zeros(rule.notes, np.float32)
+        rule.choose(view, rule.numbers, rule.weights, memory, notes, 0.0)
+        rows.append([dict(zip(FEATURES, one, strict=False)) for one in notes.reshape(-1, COLUMNS)])
+        simulation.send(0)
+    of_model = [name for name in FEATURES if name.startswith("model to be loaded: ")]
+    of_other = [name for name in FEATURES if name.startswith("model that makes room: ")]
+    begin = known.popularity[0]
+    assert [rows[0][0][name] for name in of_model] == pytest.approx([0.5 * np.log1p(40 * begin)] * 2)
+    # "often" makes room for the first "rare" at the server that has it, nothing at the other one.
+    share = [begin * kept + 1 - kept for kept in (1 - 1 / 40, 1 - 10 / 40)]
+    assert [rows[1][0][name] for name in of_other] == pytest.approx([0.5 * np.log1p(40 * one) for one in share])
+    assert [rows[1][1][name] for name in of_other] == [0.0, 0.0]
+    assert [rows[2][0][name] for name in (*of_model, *of_other)] == [0.0] * 4  # which has it now
+    recent, latest = ([row[1][name] for row in rows[1:]] for name in of_model)
+    assert np.all(np.diff(recent) > 0) and np.all(np.diff(latest) > 0) and latest[-1] > recent[-1]
+
+
+def test_where_servers_hold_every_model_nothing_is_learned_from_models():
+    source = traffic("shortest_first")
+    state = Improvement(LADDispatchHyperparameters(sampled_requests=200, updates_per_iteration=10), seed=0)
+    rng = np.random.default_rng(1)
+    told = knowledge(source.world, source.history())
+    played = play_and_cost(source, told, state.settings, state.networks.packed(), rng, sampled=200)
+    assert not played.table.tokens[..., -OF_MODELS:].any()
+    state.step_on(played.table)
+    encode = state.networks.weights.detach()[: NUM_FEATURES * 32].view(NUM_FEATURES, 32)
+    assert not encode[-OF_MODELS:].any() and encode[:-OF_MODELS].all()
 
 
 def test_relabelling_servers_relabels_decisions():

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lad_rllib.algorithms.lad_dispatch.knowledge import KNOTS, LAGS, SIZES, Known, Memory
+from lad_rllib.algorithms.lad_dispatch.knowledge import KNOTS, LAGS, MODELS, SIZES, Known, Memory
 from lad_rllib.arrays import Array, Doubles
 from lad_rllib.compiling import part
 from lad_rllib.simulator.requests.loop import View
@@ -56,9 +56,15 @@ FEATURES = (
     "share of those that it overtakes",
     "slack to the deadline over the deadline; 0: none",
     "expected overtaking: log of own delay with it over that without",
+    "image model: recent requests for it over those for each server: log",
+    "image model: latest requests for it over those for each server: log",
+    "model that makes room: recent requests for it over those for each server: log",
+    "model that makes room: latest requests for it over those for each server: log",
 )
 """What each number of a token is; tau is the service time of a mean request on a mean server."""
 NUM_FEATURES = len(FEATURES)
+OF_MODELS = 4
+"""The last columns: how popular image models are; all 0 where every server holds all."""
 CENTRED = tuple(column for column, what in enumerate(FEATURES) if "less its mean over servers" in what)
 """Columns whose mean over the servers, weighted by capacity, is subtracted."""
 SHARE, START, LOGIT = NUM_FEATURES, NUM_FEATURES + 1, NUM_FEATURES + 2
@@ -66,7 +72,7 @@ SHARE, START, LOGIT = NUM_FEATURES, NUM_FEATURES + 1, NUM_FEATURES + 2
 COLUMNS = NUM_FEATURES + 3
 ABOUT = 0.03
 """Share by which sizes may differ that are taken for equal."""
-_DEADLINE = FACTS.index("deadline_s")
+_DEADLINE, MODEL = FACTS.index("deadline_s"), FACTS.index("model")
 
 
 @part
@@ -135,6 +141,7 @@ class Situation(NamedTuple):
         below: Share of requests that are smaller, and share of work in these.
         deadline_s: Its deadline.
         row: Where its class of sizes begins in the tables of who overtakes whom.
+        popularity: How popular its image model is, of late and of the latest, see :func:`popularity`.
     """
 
     up: float
@@ -146,6 +153,7 @@ class Situation(NamedTuple):
     below: tuple[float, float]
     deadline_s: float
     row: int
+    popularity: tuple[float, float]
 
 
 @part
@@ -169,6 +177,22 @@ def situation_of(view: View, known: Known, memory: Memory, share: Array, size: f
         (u, interpolated(known.work_below, place)),
         view.facts[_DEADLINE],
         min(int(u * SIZES), SIZES - 1) * LAGS,
+        popularity(known, memory, int(view.facts[MODEL]), up),
+    )
+
+
+@part
+def popularity(known: Known, memory: Memory, model: int, servers: float) -> tuple[float, float]:
+    """Recent and latest requests for an image model, over what each server has of all if they are spread evenly: log.
+
+    No model (-1) is as rare as can be.
+    """
+    if known.swaps == 0.0:
+        return 0.0, 0.0
+    place, there = model % MODELS, 0.0 if model < 0 else servers
+    return (
+        0.7 * math.log(there * memory.recent[place] + 0.05),
+        0.7 * math.log(there * memory.latest[place] + 0.05),
     )
 
 
@@ -266,6 +290,7 @@ def fill_in(
         within((now.deadline_s - own_s) / now.deadline_s, 3.0) if now.deadline_s < np.inf else 0.0,
         math.log(expected_s / own_s),
     )
-    values = delays_and_sizes + others_and_fleet  # no longer tuple in one piece is compiled
+    of_models = now.popularity + popularity(known, memory, view.makes_room[server], now.up)
+    values = delays_and_sizes + others_and_fleet + of_models  # no longer tuple in one piece is compiled
     for column in range(len(values)):
         token[column] = values[column]

@@ -17,9 +17,12 @@ from lad_rllib.simulator.requests import Requests, RequestWorld
 
 FloatArray = NDArray[np.float64]
 
-SIZES, LAGS, KNOTS = 8, 12, 33
-"""Classes of sizes, and lags of ``2 ** k - 1`` mean services, in tables of who overtakes whom; knots of the sizes."""
+SIZES, LAGS, KNOTS, MODELS = 8, 12, 33, 64
+"""Classes of sizes, and lags of ``2 ** k - 1`` mean services, in tables of who overtakes whom; knots of the sizes;
+places for image models, which those with numbers that far apart share."""
 _SAMPLE = 512
+LATEST = 10.0
+"""How much sooner the latest requests' models are forgotten than those of recent ones."""
 
 
 class Known(NamedTuple):
@@ -33,6 +36,7 @@ class Known(NamedTuple):
         load_memory: The same of the load.
         price_weight: Weight of the price in the prior's cost.
         at_once: 1 where requests of one instant do not know of one another, else 0.
+        swaps: 1 where a server does not hold all image models at once, else 0.
         mean_service_s: Service time of the requests on each server, on average (A,).
         slow_first: Servers, the slowest first (A,).
         size: Size over the mean one at ``KNOTS`` quantiles.
@@ -40,6 +44,7 @@ class Known(NamedTuple):
         behind: Probability that a later request is served after one of each class of sizes, if it comes a lag later,
             flat (SIZES, LAGS).
         overtakers: Share of later requests' work that is served before it, flat (SIZES, LAGS).
+        popularity: Share of requests for each image model (MODELS,).
     """
 
     tau_s: float
@@ -49,12 +54,14 @@ class Known(NamedTuple):
     load_memory: float
     price_weight: float
     at_once: float
+    swaps: float
     mean_service_s: Doubles
     slow_first: Doubles
     size: Doubles
     work_below: Doubles
     behind: Doubles
     overtakers: Doubles
+    popularity: Doubles
 
 
 SCALARS = Known._fields.index("mean_service_s")
@@ -98,12 +105,14 @@ def knowledge(
         load_memory=load_memory,
         price_weight=price_weight,
         at_once=float(world.at_once),
+        swaps=float(any(server.models_in_memory > 0 for server in world.servers)),
         mean_service_s=mean_service,
         slow_first=np.argsort(-mean_service, kind="stable").astype(np.float64),
         size=size,
         work_below=below,
         behind=behind.ravel(),
         overtakers=overtakers.ravel(),
+        popularity=np.bincount(history.model % MODELS, minlength=MODELS) / len(history),
     )
 
 
@@ -148,19 +157,21 @@ def unpacked(numbers: Doubles, servers: int) -> Known:
         numbers[4],
         numbers[5],
         numbers[6],
+        numbers[7],
         numbers[SCALARS:a],
         numbers[a:b],
         numbers[b:c],
         numbers[c:d],
         numbers[d:e],
         numbers[e : e + TABLE],
+        numbers[e + TABLE : e + TABLE + MODELS],
     )
 
 
 @part
 def length(servers: int) -> int:
     """Numbers of :func:`packed`."""
-    return SCALARS + 2 * servers + 2 * KNOTS + 2 * TABLE
+    return SCALARS + 2 * servers + 2 * KNOTS + 2 * TABLE + MODELS
 
 
 class Memory(NamedTuple):
@@ -173,12 +184,16 @@ class Memory(NamedTuple):
         requests: Share of recent requests that went to each server (A,).
         work: Share of recent work (A,).
         latent: The last output of the chain for each server (A,).
+        recent: Share of recent requests for each image model (MODELS,).
+        latest: The same of the latest.
     """
 
     clock: Doubles
     requests: Doubles
     work: Doubles
     latent: Doubles
+    recent: Doubles
+    latest: Doubles
 
 
 CLOCK, HANDED_OVER = 6, 5
@@ -190,7 +205,13 @@ def memory_length(servers: int, features: int) -> int:
     They are the latest :class:`Memory`, that of when this instant began, and at the end how often each number of a
     token was beyond what is familiar (F,).
     """
-    return 2 * (CLOCK + 3 * servers) + features
+    return 2 * one_memory(servers) + features
+
+
+@part
+def one_memory(servers: int) -> int:
+    """Numbers of a :class:`Memory`."""
+    return CLOCK + 3 * servers + 2 * MODELS
 
 
 @part
@@ -198,7 +219,9 @@ def recalled(memory: Doubles, servers: int) -> Memory:
     """Views of the latest memory."""
     a = CLOCK + servers
     b = a + servers
-    return Memory(memory[:CLOCK], memory[CLOCK:a], memory[a:b], memory[b : b + servers])
+    c = b + servers
+    d = c + MODELS
+    return Memory(memory[:CLOCK], memory[CLOCK:a], memory[a:b], memory[b:c], memory[c:d], memory[d : d + MODELS])
 
 
 @part
@@ -207,7 +230,7 @@ def what_is_seen(known: Known, memory: Doubles, servers: int, now_s: float) -> M
 
     It is the latest, or where requests of one instant do not know of one another that of when the instant began.
     """
-    latest, end = recalled(memory, servers), CLOCK + 3 * servers
+    latest, end = recalled(memory, servers), one_memory(servers)
     is_new = latest.clock[0] == 0.0 or latest.clock[1] < now_s
     let_time_pass(known, latest, now_s)
     if known.at_once == 0.0:
@@ -230,6 +253,8 @@ def let_time_pass(known: Known, memory: Memory, now_s: float) -> None:
             total += 1.0 / known.mean_service_s[server]
         for server in range(servers):
             memory.requests[server] = memory.work[server] = 1.0 / known.mean_service_s[server] / total
+        memory.recent[:] = known.popularity
+        memory.latest[:] = known.popularity
     passed = (now_s - clock[1]) * known.requests_per_s
     clock[1] = now_s
     clock[2] *= math.exp(-passed / latest)
@@ -239,13 +264,19 @@ def let_time_pass(known: Known, memory: Memory, now_s: float) -> None:
 
 
 @part
-def remember(known: Known, memory: Memory, server: int, size: float) -> None:
-    """A request of a size (over the mean one) goes to a server."""
+def remember(known: Known, memory: Memory, server: int, size: float, model: int) -> None:
+    """A request of a size (over the mean one) and for an image model goes to a server."""
     forget = 1.0 / (known.shares_memory * len(memory.requests))
     of_work = forget * min(size, 10.0)
     memory.clock[2] += 1.0
     memory.clock[3] += 1.0
     memory.clock[4] += size
+    sooner = min(LATEST * forget, 1.0)
+    for other in range(MODELS):
+        memory.recent[other] *= 1.0 - forget
+        memory.latest[other] *= 1.0 - sooner
+    memory.recent[model % MODELS] += forget
+    memory.latest[model % MODELS] += sooner
     total = 0.0
     for other in range(len(memory.requests)):
         memory.requests[other] *= 1.0 - forget

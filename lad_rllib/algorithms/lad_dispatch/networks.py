@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lad_rllib.algorithms.common.networks import seeded_generator
 from lad_rllib.algorithms.lad_dispatch.actor_settings import ActorSettings
+from lad_rllib.algorithms.lad_dispatch.features import OF_MODELS
 from lad_rllib.algorithms.lad_dispatch.hyperparameters import ActorHyperparameters
 from lad_rllib.kernels import Kernels
 from lad_rllib.kernels.scoring import scoring_chain
@@ -81,13 +82,22 @@ def _initial(blocks: dict[str, tuple[int, ...]], generator: torch.Generator) -> 
     def uniform(shape: tuple[int, ...], bound: float) -> Tensor:
         return (2.0 * torch.rand(shape, generator=generator) - 1.0) * bound
 
-    parts = []
+    parts = {}
     for name, shape in blocks.items():
         if name in ("latent", "step_bias"):
-            part = uniform(shape, _STEP_RANGE)
+            parts[name] = uniform(shape, _STEP_RANGE)
+        elif name.endswith("encode"):
+            parts[name] = uniform((shape[0] - OF_MODELS, shape[1]), _encoder_bound(shape))
         elif len(shape) == 2:
-            part = uniform(shape, (_FIRST_GAIN if name.endswith("encode") else 1.0) / math.sqrt(shape[0]))
+            parts[name] = uniform(shape, 1.0 / math.sqrt(shape[0]))
         else:
-            part = torch.zeros(shape)
-        parts.append(part.flatten())
-    return torch.cat(parts)
+            parts[name] = torch.zeros(shape)
+    for name, shape in blocks.items():
+        if name.endswith("encode"):  # the rows of image models last, so that all others are the same without them
+            of_models = uniform((OF_MODELS, shape[1]), _encoder_bound(shape))
+            parts[name] = torch.cat([parts[name], of_models])
+    return torch.cat([part.flatten() for part in parts.values()])
+
+
+def _encoder_bound(shape: tuple[int, ...]) -> float:
+    return _FIRST_GAIN / math.sqrt(shape[0] - OF_MODELS)

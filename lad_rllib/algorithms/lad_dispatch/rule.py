@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from lad_rllib.algorithms.lad_dispatch.features import (
     COLUMNS,
     LOGIT,
+    MODEL,
     NUM_FEATURES,
     SHARE,
     START,
@@ -150,7 +151,7 @@ def lad_dispatch(view: View, numbers: Doubles, weights: Vector, memory: Doubles,
         latest.clock[HANDED_OVER] += 1.0
     else:
         chosen = drawn(logits, share, temperature, uniform)
-    remember(known, latest, chosen, size)
+    remember(known, latest, chosen, size, int(view.facts[MODEL]))
     if len(notes) > 0:
         for server in range(servers):
             row = notes[server * COLUMNS : (server + 1) * COLUMNS]
