@@ -104,6 +104,7 @@ def compared(
         updates_per_iteration=20,
         train_batch_size_per_learner=32,
         prior_weight=3.0,
+        averaging_exponent=3.0,
     )
     actor, _ = learn(past, learning, seed, episodes=WINDOWS * len(settings))
     schedulers: dict[str, Any] = {LEARNED: DispatchPolicy(actor.settings, actor.packed())}
