@@ -182,7 +182,8 @@ def plot(summary: pd.DataFrame, file: Path) -> None:
             ax.plot(own["load"], own["over_best"], marker="o", ms=3, label=name, **style)
             if is_learned:
                 ax.fill_between(own["load"], own["low"], own["high"], alpha=0.2, lw=0)
-        ax.set(title=f"work {work}, pauses {pauses}", xlabel="load", ylim=(0.5, LIMIT))
+        ax.set(xlabel="load", ylim=(0.5, LIMIT))
+        ax.set_title(f"work {work}, pauses {pauses}", fontsize=10)
     axes[0][0].set_ylabel("mean delay over the best rule's")
     axes[0][-1].legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.02, 1.0))
     save(figure, file)
