@@ -65,6 +65,12 @@ def test_the_document_has_every_route_and_all_its_errors_are_of_one_form(documen
     assert "HTTPValidationError" not in json.dumps(document)
 
 
+@pytest.mark.parametrize("path", ["/v1/images/generations", "/v1/images/jobs"])
+def test_images_of_an_unknown_model_are_an_error_that_the_document_has(running, document, path):
+    answer = running.client.post(path, json={"prompt": "a cat", "model": "sdxl"})
+    assert answer.status_code == 404 and "404" in document["paths"][path]["post"]["responses"]
+
+
 def test_every_parameter_and_field_says_what_it_means(document):
     for name, schema in document["components"]["schemas"].items():
         for field, about in schema.get("properties", {}).items():

@@ -27,7 +27,7 @@ def job_routes(gateway: Gateway) -> APIRouter:
     @router.post(
         "/v1/images/jobs",
         summary="Ask for images, and fetch them later",
-        responses={200: {"model": JobStatus}, **errors(400, 401, 408, 413, 422, 429, 503)},
+        responses={200: {"model": JobStatus}, **errors(400, 401, 404, 408, 409, 413, 422, 429, 503)},
     )
     async def create(request: Request, asked: JobRequest, idempotency_key: IdempotencyKey = None) -> Response:
         client = client_of(request)
