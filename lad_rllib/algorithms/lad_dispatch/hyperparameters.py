@@ -36,7 +36,7 @@ class ActorHyperparameters(Declared):
     """Lowest noise rate of the diffusion."""
     beta_max: Annotated[float, Field(gt=0, le=1000), NETWORK, MEANING] = 10.0
     """Highest noise rate of the diffusion."""
-    latent_start: Annotated[Literal["zero", "memory", "learned"], NETWORK, MEANING] = "zero"
+    latent_start: Annotated[Literal["memory", "zero", "learned"], NETWORK, MEANING] = "zero"
     """What a chain starts from: zero; memory: the last x_0 of the same server; or learned from what is seen of it."""
     latent_decay: Annotated[Share, NETWORK, MEANING] = 0.5
     """With latent_start memory: share of the last x_0 that is kept in the start."""
