@@ -271,12 +271,13 @@ def remember(known: Known, memory: Memory, server: int, size: float, model: int)
     memory.clock[2] += 1.0
     memory.clock[3] += 1.0
     memory.clock[4] += size
-    sooner = min(LATEST * forget, 1.0)
-    for other in range(MODELS):
-        memory.recent[other] *= 1.0 - forget
-        memory.latest[other] *= 1.0 - sooner
-    memory.recent[model % MODELS] += forget
-    memory.latest[model % MODELS] += sooner
+    if known.swaps > 0:
+        sooner = min(LATEST * forget, 1.0)
+        for other in range(MODELS):
+            memory.recent[other] *= 1.0 - forget
+            memory.latest[other] *= 1.0 - sooner
+        memory.recent[model % MODELS] += forget
+        memory.latest[model % MODELS] += sooner
     total = 0.0
     for other in range(len(memory.requests)):
         memory.requests[other] *= 1.0 - forget
