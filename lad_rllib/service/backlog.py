@@ -106,10 +106,6 @@ class Backlog:
         """Predicted time to load a task's model and LoRAs if it joined now [s]."""
         return self.memory.swap_s(task, self.line.models)
 
-    def makes_room(self, task: ImageTask) -> str | None:
-        """The model that is predicted to leave its memory for a task's if it joined now; None: none has to."""
-        return self.memory.makes_room(task, self.line.models)
-
     @property
     def declared_cost(self) -> float:
         """Declared cost of all that wait or run."""

@@ -109,17 +109,18 @@ class FleetLoad:
         service_s = self.computing_s(task)
         met = [one.line.met_by(task, now_s, own_s) for one, own_s in zip(backlogs, service_s.tolist(), strict=True)]
         remaining_s = np.array([backlog.running_left_s(now_s) for backlog in backlogs])
+        waiting = [(backlog.memory, backlog.line.models) for backlog in backlogs]
         return View(
             now_s=now_s - self._began_s,
             service_s=service_s,
-            swap_s=np.array([backlog.swap_s(task) for backlog in backlogs]),
+            swap_s=np.array([memory.swap_s(task, models) for memory, models in waiting]),
             way_s=self.requests.way_s(task),
             remaining_s=remaining_s,
             work_left_s=remaining_s + [backlog.line.work_s for backlog in backlogs],
             ahead_s=remaining_s + [ahead_s for ahead_s, _ in met],
             overtaken=np.array([overtaken for _, overtaken in met], dtype=np.int64),
             tasks=np.array([len(backlog) for backlog in backlogs], dtype=np.int64),
-            makes_room=self.requests.model_numbers([backlog.makes_room(task) for backlog in backlogs]),
+            makes_room=self.requests.model_numbers([memory.makes_room(task, models) for memory, models in waiting]),
             declared=np.array([backlog.declared_cost for backlog in backlogs]),
             up=np.array([load.may_get(task) for load in self.present], dtype=bool),
             facts=self.requests.facts(task),
