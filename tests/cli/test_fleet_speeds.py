@@ -2,7 +2,7 @@
 
 import pytest
 
-from lad_rllib.edge import EdgeServer, PacedEngine
+from lad_rllib.edge import EdgeServer
 from lad_rllib.fleet import Fleet, load_fleet
 from lad_rllib.fleet.hosts import LocalHost
 from lad_rllib.runs.live import fleet_model
@@ -13,13 +13,30 @@ SPEC = load_fleet(
 )
 
 
+class CountedEngine(SteppedEngine):
+    """Every step takes the same seconds of a clock that only steps move, as if on a machine that does nothing else."""
+
+    def __init__(self, step_s):
+        super().__init__(free=True)
+        self.step_s = step_s
+        self.now_s = 0.0
+
+    def generate(self, task, on_step):
+        self.now_s += (1 + task.denoising_steps) * self.step_s
+        return super().generate(task, on_step)
+
+
+def counted_server(name, step_s):
+    engine = CountedEngine(step_s)
+    server = EdgeServer(name, engine)
+    server.clock.now_s = lambda: engine.now_s
+    return server
+
+
 @pytest.fixture
 def fleet():
-    """Two servers that know nothing of their own speed: 1 and 2 ms for a denoising step."""
-    with (
-        EdgeServer("a", PacedEngine(SteppedEngine(free=True), 0.001)) as a,
-        EdgeServer("b", PacedEngine(SteppedEngine(free=True), 0.002)) as b,
-    ):
+    """Two servers that know nothing of their own speed: 1 and 2 ms for a denoising step, and an overhead of one."""
+    with counted_server("a", 0.001) as a, counted_server("b", 0.002) as b:
         yield Fleet(SPEC, [a, b], LocalHost())
 
 
@@ -33,7 +50,7 @@ def test_what_every_server_has_served_is_its_measurement_and_no_image_is_sent(fl
         serve_some(server)
     model = fleet_model(fleet, None)
     assert [server.status().tasks_served for server in fleet.servers] == [3, 3]
-    assert model.predict_s(1, 10) == pytest.approx(fleet.servers[1].fit().predict_s(10))
+    assert [model.predict_s(server, 10) for server in (0, 1)] == pytest.approx([0.011, 0.022])
     assert capsys.readouterr().err == ""
 
 
