@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lad_rllib.runs.local_ray import on_loopback
+from lad_rllib.runs.local_ray import SYSTEM_CONFIG, on_loopback
 
 _OBJECT_STORE_BYTES = 150_000_000
 
@@ -25,7 +25,12 @@ def local_nodes(number: int, num_cpus: int, resource: str) -> Iterator[None]:
     cluster = Cluster()
     try:
         with on_loopback():
-            cluster.add_node(num_cpus=0, include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES)
+            cluster.add_node(
+                num_cpus=0,
+                include_dashboard=False,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                _system_config=SYSTEM_CONFIG,
+            )
             for _ in range(number):
                 cluster.add_node(num_cpus=num_cpus, resources={resource: 1}, object_store_memory=_OBJECT_STORE_BYTES)
             ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
