@@ -4,10 +4,14 @@ import os
 import signal
 import sys
 from collections import Counter
-from unittest import mock
 
 import psutil
 import pytest
+
+from tests.lean_ray import without_idle_processes
+
+# Ray's agents measure every process each 5 s and look for events each 2 s, for a dashboard that does not run.
+os.environ |= {"REPORTER_UPDATE_INTERVAL_MS": "3600000", "SCAN_EVENT_DIR_INTERVAL_SECONDS": "3600"}
 
 # In the background of a shell, pytest and all that it starts would ignore Ctrl-C, which some tests send.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -60,12 +64,7 @@ def ray_cluster(ray_ends_with_the_session):
     if ray.is_initialized() and ray.cluster_resources().get("CPU", 0) < 16:
         ray.shutdown()  # one that RLlib has started for a test without this fixture
     if not ray.is_initialized():
-        # Nobody reads what these two processes offer; with several clusters they cost 50 s of a core in "make test".
-        node = "ray._private.node.Node"
-        with (
-            mock.patch(f"{node}.start_log_monitor"),
-            mock.patch(f"{node}.start_monitor"),
-        ):  # the latter: an autoscaler's
+        with without_idle_processes():
             ray.init(
                 address="local",
                 num_cpus=16,  # logical: actors wait for one another otherwise; most are idle
@@ -73,7 +72,7 @@ def ray_cluster(ray_ends_with_the_session):
                 object_store_memory=150_000_000,
                 log_to_driver=False,
                 configure_logging=False,
-                _system_config=SYSTEM_CONFIG,
+                _system_config=SYSTEM_CONFIG | {"metrics_report_interval_ms": 60_000},
             )
 
 

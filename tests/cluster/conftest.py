@@ -9,9 +9,12 @@ import ray
 from ray.cluster_utils import Cluster
 
 from lad_rllib.fleet import Fleet
+from lad_rllib.runs.local_ray import SYSTEM_CONFIG
 from tests.cluster.fleets import NODES, real_fleet
+from tests.lean_ray import without_idle_processes
 
 NODE = {"num_cpus": 4, "object_store_memory": 100_000_000}  # CPUs are logical
+HEAD = NODE | {"_system_config": SYSTEM_CONFIG | {"metrics_report_interval_ms": 60_000}}
 END_S = 30.0
 """Longest time that processes take to end after the cluster was shut down [s]."""
 
@@ -20,7 +23,8 @@ END_S = 30.0
 def cluster():
     """Three nodes, each with a custom resource of its name; ``another_node`` adds one that can be lost."""
     ray.shutdown()  # a process has one connection; the shared cluster starts again when a test asks for it
-    nodes = Cluster(initialize_head=True, head_node_args=NODE | {"resources": {NODES[0]: 1}})
+    with without_idle_processes():
+        nodes = Cluster(initialize_head=True, head_node_args=HEAD | {"resources": {NODES[0]: 1}})
     processes = []
     try:
         for name in NODES[1:]:
