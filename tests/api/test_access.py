@@ -40,6 +40,15 @@ def running(keys_file):
         yield one
 
 
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory):
+    """A service with keys; those who have none change nothing, so it is one for all tests."""
+    path = tmp_path_factory.mktemp("locked") / "keys.yaml"
+    path.write_text(KEYS)
+    with service([100, 200], keys_file=str(path), control=Steering()) as one:
+        yield one
+
+
 ASKED = [
     ("POST", "/v1/images/generations"),
     ("POST", "/v1/images/jobs"),
@@ -55,9 +64,9 @@ ASKED = [
 
 @pytest.mark.parametrize(("method", "path"), ASKED)
 @pytest.mark.parametrize("header", [None, "Bearer", "Bearer wrong", f"Basic {ADMIN}", f"Bearer {ADMIN}x", "Bearer é"])
-def test_without_a_known_key_nothing_is_told_and_no_body_is_read(running, method, path, header):
+def test_without_a_known_key_nothing_is_told_and_no_body_is_read(locked, method, path, header):
     headers = {} if header is None else {"authorization": header.encode()}
-    answer = running.client.request(method, path, content=b"{", headers=headers)
+    answer = locked.client.request(method, path, content=b"{", headers=headers)
     refused(answer, 401, "invalid_api_key")
     assert answer.headers["www-authenticate"] == "Bearer"
 
