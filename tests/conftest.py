@@ -13,6 +13,10 @@ from tests.lean_ray import without_idle_processes
 # Ray's agents measure every process each 5 s and look for events each 2 s, for a dashboard that does not run.
 os.environ |= {"REPORTER_UPDATE_INTERVAL_MS": "3600000", "SCAN_EVENT_DIR_INTERVAL_SECONDS": "3600"}
 
+# No test speaks HTTPS: each client of httpx would read the certificates of all authorities, 0.06 s of a core.
+os.environ.pop("SSL_CERT_FILE", None)
+os.environ["SSL_CERT_DIR"] = os.path.dirname(__file__)
+
 # In the background of a shell, pytest and all that it starts would ignore Ctrl-C, which some tests send.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
