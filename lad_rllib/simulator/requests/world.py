@@ -85,7 +85,7 @@ class RequestServer:
 
     def _by_service(self, requests: Requests) -> Iterator[tuple[ServiceModel, slice | NDArray[np.bool_]]]:
         """Each service model that the requests need, and where; what many image models share comes once."""
-        used = np.unique(requests.model).tolist()
+        used = np.flatnonzero(np.bincount(requests.model)).tolist()
         named = {index: self.service_model(requests.models[index]) for index in used}
         for model in {id(one): one for one in named.values()}.values():
             own = [index for index, one in named.items() if one is model]
