@@ -205,7 +205,8 @@ def memory_length(servers: int, features: int) -> int:
     They are the latest :class:`Memory`, that of when this instant began, and at the end how often each number of a
     token was beyond what is familiar (F,).
     """
-    return 2 * one_memory(servers) + features
+    of_one = int(one_memory.py_func(servers))  # called as it is, it would be compiled: in every process
+    return 2 * of_one + features
 
 
 @part
