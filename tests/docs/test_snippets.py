@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+import ray
 import yaml
 
 from lad_rllib.simulator import build_setting
@@ -16,7 +17,7 @@ from lad_rllib.simulator.requests import build_request_setting, override_request
 from tests.docs.pages import PAGES, ROOT, blocks
 from tests.docs.test_commands import command_lines
 
-STARTS_RAY = {"README.md"}
+USES_RAY = {"README.md"}
 LONG = {"docs/how-to/rllib.md", "docs/how-to/fleets.md", "docs/how-to/edge-servers.md"}
 TESTED_WITH_ITS_PACKAGE = {"docs/how-to/extend.md"}  # tests/extensions
 
@@ -25,14 +26,14 @@ def pages_with_python():
     for page in PAGES:
         name = str(page.relative_to(ROOT))
         if blocks(page, "python") and name not in TESTED_WITH_ITS_PACKAGE:
-            marks = [pytest.mark.cluster] if name in STARTS_RAY | LONG else []
+            marks = [pytest.mark.cluster] if name in USES_RAY | LONG else []
             marks += [pytest.mark.extended] if name in LONG else []
             yield pytest.param(page, id=name, marks=marks)
 
 
-def run(arguments, folder, timeout):
+def run(arguments, folder, timeout, **environment):
     """What a process prints; it must end well."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
     done = subprocess.run(arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -49,9 +50,13 @@ def test_the_python_of_a_page_imports_names_that_exist(page):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", list(pages_with_python()))
-def test_the_python_of_a_page_runs(page, tmp_path):
+def test_the_python_of_a_page_runs(page, tmp_path, request):
     (tmp_path / "page.py").write_text("\n\n".join(blocks(page, "python")))
-    printed = run([sys.executable, "page.py"], tmp_path, timeout=900)
+    environment = {}
+    if str(page.relative_to(ROOT)) in USES_RAY:  # where there is none, RLlib starts one: a page of LONG has it do so
+        request.getfixturevalue("ray_cluster")
+        environment["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
+    printed = run([sys.executable, "page.py"], tmp_path, timeout=900, **environment)
     if page.name in ("README.md", "rllib.md") and page.parent.name != "lad_rllib":
         assert len(re.findall(r"^\d+\.\d+ \d+\.\d+$", printed, re.MULTILINE)) >= page.read_text().count("range(5)") * 5
 
