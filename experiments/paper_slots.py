@@ -36,6 +36,8 @@ from lad_rllib.scheduling.request_scheduler import player
 from lad_rllib.simulator import build_setting
 from lad_rllib.simulator.requests import SlottedRequests
 
+Share = Annotated[float, Field(gt=0, le=1)]
+
 AT_ONCE, ONE_BY_ONE = "at-once", "one-by-one"
 LOOK_SEED, TEST_SEED, LOOKS = 3_000_000, 1_000_000, 3
 FIGURES = ("mean", "p95", "p99")
@@ -66,7 +68,12 @@ class PaperSlotsOptions(TrainingsOptions):
         [8.0, 0.5], "at once: first and last step size of mirror descent", "X"
     )
     sampled: Count = option(2500, "tasks of an episode that are learned from")
-    updates: Count = option(80, "gradient steps of an episode")
+    updates: Annotated[list[Count], Field(min_length=2, max_length=2)] = option(
+        [40, 60], "gradient steps of an episode, at once and one by one", "N"
+    )
+    discounts: Annotated[list[Share], Field(min_length=2, max_length=2)] = option(
+        [0.95, 0.97], "weight of another task's delay for each second that it comes later, at once and one by one", "X"
+    )
     output: str = option("results/paper-slots", "output folder", "DIR")
 
 
@@ -119,12 +126,13 @@ def trained(
     """Train; returns a row for each look, and at the end that of the test."""
     decided, iterations = training.split("/")
     source = SlottedRequests(build_setting({"preset": options.setting}), at_once=decided == AT_ONCE)
-    first, last = options.step_sizes
+    (first, last), way = options.step_sizes, 0 if source.at_once else 1
     own = {"prior_weight": options.prior_weight, "step_size": first, "last_step_size": last}
     settings = LADDispatchHyperparameters(
         step_size_iterations=int(iterations),
         sampled_requests=options.sampled,
-        updates_per_iteration=options.updates,
+        updates_per_iteration=options.updates[way],
+        discount=options.discounts[way],
         **(own if source.at_once else {}),
     )
     rows, cpu_s = list[dict[str, Any]](), 0.0

@@ -47,6 +47,7 @@ TABLES: dict[str, Callable[[], Table]] = {
     "any-fleet-parts": fleets.parts_of_any_fleet,
     "any-fleet-100": partial(fleets.any_fleet, 100, 100),
     "specialists": fleets.specialists,
+    "paper-slots": fleets.paper_slots,
     "improve-loop": measured.improve_loop,
     "policy-guard": measured.policy_guard,
     "tuned": learning.tuned,
