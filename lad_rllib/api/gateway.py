@@ -120,12 +120,14 @@ class Gateway:
         origin = current_origin()
         origin.tasks.append(task.task_id)
 
-        def begin(handle: TaskHandle, prediction: Prediction) -> Job:
-            job = Job(task, client.name, handle, prediction, is_job, is_kept, origin=origin)
-            self._begun(job, handle)
-            return job
-
         def admit() -> Future[Job]:
+            created = time.time()  # before it is handed over, from when on the dispatcher counts its decision
+
+            def begin(handle: TaskHandle, prediction: Prediction) -> Job:
+                job = Job(task, client.name, handle, prediction, is_job, is_kept, created, origin=origin)
+                self._begun(job, handle)
+                return job
+
             try:
                 return self._admission.admit(task, partial(self._check_quota, client), begin)
             except ConfigurationError:  # the dispatcher is closed

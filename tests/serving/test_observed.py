@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import time
 
 import pytest
 from opentelemetry import trace
@@ -10,6 +11,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from lad_rllib.api.gateway import Gateway
 from lad_rllib.cli import main
 from lad_rllib.serving import log
 from lad_rllib.serving.dashboard import WIDTH, dashboard
@@ -110,6 +112,15 @@ def test_spans_of_a_request_cover_its_delay_in_the_clients_trace(spans):
     for before, after in zip(stages, stages[1:], strict=False):
         assert abs(after.start_time - before.end_time) <= 1000  # [ns], rounded
     assert 0.2 <= (stages[-1].end_time - stages[-1].start_time) / 1e9 <= 0.4
+
+
+def test_the_time_until_a_request_is_let_in_is_told_once(spans, monkeypatch):
+    monkeypatch.setattr(Gateway, "_check_quota", lambda self, client: time.sleep(0.1))  # in the dispatcher's thread
+    with service([100]) as running:
+        running.draw(num_inference_steps=20)
+        until(lambda: any(span.name == "image request" for span in spans()))
+    took_s = {span.name: (span.end_time - span.start_time) / 1e9 for span in spans()}
+    assert took_s["decision"] >= 0.09 and took_s["service"] >= 0.19
 
 
 def test_a_request_that_fails_says_so_in_its_span(spans):
