@@ -36,7 +36,7 @@ from lad_rllib.scheduling.request_scheduler import player
 from lad_rllib.simulator import build_setting
 from lad_rllib.simulator.requests import SlottedRequests
 
-Share = Annotated[float, Field(gt=0, le=1)]
+Discount = Annotated[float, Field(gt=0, le=1)]
 
 AT_ONCE, ONE_BY_ONE = "at-once", "one-by-one"
 LOOK_SEED, TEST_SEED, LOOKS = 3_000_000, 1_000_000, 3
@@ -71,7 +71,7 @@ class PaperSlotsOptions(TrainingsOptions):
     updates: Annotated[list[Count], Field(min_length=2, max_length=2)] = option(
         [40, 60], "gradient steps of an episode, at once and one by one", "N"
     )
-    discounts: Annotated[list[Share], Field(min_length=2, max_length=2)] = option(
+    discounts: Annotated[list[Discount], Field(min_length=2, max_length=2)] = option(
         [0.95, 0.97], "weight of another task's delay for each second that it comes later, at once and one by one", "X"
     )
     output: str = option("results/paper-slots", "output folder", "DIR")

@@ -8,8 +8,6 @@ from collections import Counter
 import psutil
 import pytest
 
-from tests.lean_ray import without_idle_processes
-
 # Ray's agents measure every process each 5 s and look for events each 2 s, for a dashboard that does not run.
 os.environ |= {"REPORTER_UPDATE_INTERVAL_MS": "3600000", "SCAN_EVENT_DIR_INTERVAL_SECONDS": "3600"}
 
@@ -63,7 +61,7 @@ def ray_cluster(ray_ends_with_the_session):
     """
     import ray
 
-    from lad_rllib.runs.local_ray import SYSTEM_CONFIG
+    from tests.lean_ray import LEAN_CONFIG, without_idle_processes
 
     if ray.is_initialized() and ray.cluster_resources().get("CPU", 0) < 16:
         ray.shutdown()  # one that RLlib has started for a test without this fixture
@@ -76,7 +74,7 @@ def ray_cluster(ray_ends_with_the_session):
                 object_store_memory=150_000_000,
                 log_to_driver=False,
                 configure_logging=False,
-                _system_config=SYSTEM_CONFIG | {"metrics_report_interval_ms": 60_000},
+                _system_config=LEAN_CONFIG,
             )
 
 

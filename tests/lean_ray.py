@@ -3,6 +3,11 @@
 import contextlib
 from unittest import mock
 
+from lad_rllib.runs.local_ray import SYSTEM_CONFIG
+
+LEAN_CONFIG = SYSTEM_CONFIG | {"metrics_report_interval_ms": 60_000}
+"""Settings of such a Ray; nobody reads its metrics."""
+
 
 @contextlib.contextmanager
 def without_idle_processes():

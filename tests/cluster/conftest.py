@@ -9,12 +9,11 @@ import ray
 from ray.cluster_utils import Cluster
 
 from lad_rllib.fleet import Fleet
-from lad_rllib.runs.local_ray import SYSTEM_CONFIG
 from tests.cluster.fleets import NODES, real_fleet
-from tests.lean_ray import without_idle_processes
+from tests.lean_ray import LEAN_CONFIG, without_idle_processes
 
 NODE = {"num_cpus": 4, "object_store_memory": 100_000_000}  # CPUs are logical
-HEAD = NODE | {"_system_config": SYSTEM_CONFIG | {"metrics_report_interval_ms": 60_000}}
+HEAD = NODE | {"_system_config": LEAN_CONFIG}
 END_S = 30.0
 """Longest time that processes take to end after the cluster was shut down [s]."""
 
